@@ -1,0 +1,117 @@
+"""The errors of this package.
+
+Everything that the package raises on its own account is a `GeminiError`::
+
+    GeminiError(Exception)
+    ├── ConfigError(GeminiError, ValueError)    an argument, a variable or a combination of options
+    ├── AudioError(GeminiError, ValueError)     PCM that cannot be used: dtype, shape, rate, odd bytes
+    ├── SessionError(GeminiError)               the Gemini Live session; has code, reason, ...
+    │   ├── ConnectError                        the service was not reached, or did not answer in time
+    │   ├── AuthError                           the key was refused
+    │   ├── QuotaError                          the quota is used up, or the rate limit was hit
+    │   ├── ModelNotFoundError                  the service does not offer this model for live sessions
+    │   ├── RequestError                        the service refused a field of the request (1007)
+    │   └── ConnectionLostError                 the connection ended after the session had been set up
+    ├── CallError(GeminiError)                  the Stream side; `__cause__` is getstream's own error
+    └── ClosedError(GeminiError)                a method was called after `close()`
+
+A message says what happened and what to do about it.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "AudioError",
+    "AuthError",
+    "CallError",
+    "ClosedError",
+    "ConfigError",
+    "ConnectError",
+    "ConnectionLostError",
+    "GeminiError",
+    "ModelNotFoundError",
+    "QuotaError",
+    "RequestError",
+    "SessionError",
+]
+
+
+class GeminiError(Exception):
+    """Base of every error that this package raises."""
+
+
+class ConfigError(GeminiError, ValueError):
+    """An argument, an environment variable or a combination of options cannot be used."""
+
+
+class AudioError(GeminiError, ValueError):
+    """PCM that cannot be used: unknown dtype, shape or sample rate, or an odd number of bytes."""
+
+
+class SessionError(GeminiError):
+    """The Gemini Live session could not be set up, or ended.
+
+    Attributes:
+        code: WebSocket close code (RFC 6455) or HTTP status, None when there was neither.
+        reason: What the service said, word for word; empty when it said nothing.
+        retryable: True if the same call may succeed later without a change by the user.
+        remedy: What the user can do about it; empty when there is no advice.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: int | None = None,
+        reason: str = "",
+        retryable: bool = False,
+        remedy: str = "",
+    ) -> None:
+        super().__init__(message)
+        self.code = code
+        self.reason = reason
+        self.retryable = retryable
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        """The message, followed by the remedy unless the message holds it already."""
+        message = super().__str__()
+        if self.remedy and self.remedy not in message:
+            return f"{message} {self.remedy}"
+        return message
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Keep the attributes when the error crosses a process boundary."""
+        return (type(self), self.args, self.__dict__.copy())
+
+
+class ConnectError(SessionError):
+    """The service could not be reached, or did not answer in time."""
+
+
+class AuthError(SessionError):
+    """The service refused the key."""
+
+
+class QuotaError(SessionError):
+    """The quota is used up, or a rate limit was hit."""
+
+
+class ModelNotFoundError(SessionError):
+    """The service does not offer this model for live sessions."""
+
+
+class RequestError(SessionError):
+    """The service refused a field of the request (close code 1007)."""
+
+
+class ConnectionLostError(SessionError):
+    """The connection ended after the session had been set up."""
+
+
+class CallError(GeminiError):
+    """The Stream side of the call failed; `__cause__` is getstream's own error."""
+
+
+class ClosedError(GeminiError):
+    """A method was called after `close()`."""
