@@ -5,6 +5,7 @@ Everything that the package raises on its own account is a `GeminiError`::
     GeminiError(Exception)
     ├── ConfigError(GeminiError, ValueError)    an argument, a variable or a combination of options
     ├── AudioError(GeminiError, ValueError)     PCM that cannot be used: dtype, shape, rate, odd bytes
+    ├── VideoError(GeminiError, ValueError)     frames or a track that cannot be sent as pictures
     ├── SessionError(GeminiError)               the Gemini Live session; has code, reason, ...
     │   ├── ConnectError                        the service was not reached, or did not answer in time
     │   ├── AuthError                           the key was refused
@@ -33,6 +34,7 @@ __all__ = [
     "QuotaError",
     "RequestError",
     "SessionError",
+    "VideoError",
 ]
 
 
@@ -46,6 +48,10 @@ class ConfigError(GeminiError, ValueError):
 
 class AudioError(GeminiError, ValueError):
     """PCM that cannot be used: unknown dtype, shape or sample rate, or an odd number of bytes."""
+
+
+class VideoError(GeminiError, ValueError):
+    """Video that cannot be used: not a picture, or a track that failed."""
 
 
 class SessionError(GeminiError):
@@ -77,7 +83,7 @@ class SessionError(GeminiError):
         """The message, followed by the remedy unless the message holds it already."""
         message = super().__str__()
         if self.remedy and self.remedy not in message:
-            return f"{message} {self.remedy}"
+            return f"{message.rstrip('.')}. {self.remedy}"
         return message
 
     def __reduce__(self) -> tuple[object, ...]:

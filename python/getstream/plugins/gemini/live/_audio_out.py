@@ -1,0 +1,270 @@
+"""The way out: the model's speech as a track in the call."""
+
+from __future__ import annotations
+
+import asyncio
+import fractions
+from typing import Any
+
+import av
+from aiortc.mediastreams import MediaStreamError
+from getstream.video.rtc.audio_track import AudioStreamTrack
+
+from ..audio import Playback, PlaybackStats, Resampler
+from ..errors import AudioError
+
+MODEL_RATE = 24000  # Gemini speaks s16le mono at this rate
+SAMPLE_RATE = 48000  # Opus in WebRTC
+FRAME_S = 0.020
+FRAME_SAMPLES = 960
+
+LEAD_S = 0.020
+"""How far ahead of real time frames are handed over, so that a late wake-up is not heard."""
+
+SETTLE_S = 0.500
+"""From the first read until speech may start. The SDK reads the track as soon as it is published,
+but the media connection comes up 200 ms and more later, and no public signal says when: what is
+handed over before would be a backlog, and so a delay, for the whole call."""
+
+MAX_LATE_FRAMES = 3
+"""On a track that paces itself: how many late frames are caught up before the clock is reset."""
+
+
+class OutputTrack(AudioStreamTrack):
+    """The assistant's voice: an aiortc audio track, 48 kHz mono, 20 ms frames.
+
+    Two clocks, chosen by what the SDK does with a track.
+
+    `getstream` 7 reads `recv()` as fast as it returns and paces from a queue of its own, which
+    it fills with silence when empty. Here `recv()` waits while there is nothing to say. Speech
+    starts with a flush of the SDK's queue and `LEAD_S` of frames, and goes on with one frame
+    each 20 ms.
+
+    `getstream` 6 (aiortc) sends whatever `recv()` returns. Here `recv()` returns one frame each
+    20 ms, silence included.
+    """
+
+    def __init__(self, playback: Playback) -> None:
+        super().__init__(sample_rate=SAMPLE_RATE, channels=1)
+        self.late_frames = 0
+        self.underruns = 0
+        self._playback = playback
+        self._reader_paces = hasattr(AudioStreamTrack, "wait_for_flush")
+        self._wake = asyncio.Event()
+        self._flush_readers = 0
+        self._flush_done = asyncio.Event()
+        self._settled_at: float | None = None
+        self._anchor: float | None = None  # when frame 0 of this run is played
+        self._handed = 0  # frames of this run that have been handed over
+        self._rested = True  # nothing to say since the last frame
+        self._pts = 0
+
+    def wake(self) -> None:
+        """Tell the track that there may be something to play."""
+        self._wake.set()
+
+    def stop(self) -> None:
+        super().stop()
+        self._wake.set()
+        self._flush_done.set()
+
+    async def write(self, pcm: Any, final: bool = False) -> None:
+        """Refused: only the model speaks on this track.
+
+        Raises:
+            AudioError: always; publish a track of your own for other sounds.
+        """
+        raise AudioError(
+            "output_track carries the model's voice and takes no other audio; publish an "
+            "AudioStreamTrack of your own"
+        )
+
+    async def wait_for_flush(self) -> None:
+        """Return at the next `flush()`.
+
+        The forwarder of `getstream` 7 comes back here once it has cleared the SDK's queue, which
+        is how this track knows that a flush has arrived there.
+        """
+        self._flush_readers += 1
+        self._flush_done.set()
+        try:
+            await super().wait_for_flush()
+        except asyncio.CancelledError:
+            self._flush_done.set()  # nobody will carry the flush out any more
+            raise
+        finally:
+            self._flush_readers -= 1
+
+    async def recv(self) -> av.AudioFrame:
+        """Return the next 20 ms frame when it is due.
+
+        Raises:
+            MediaStreamError: the track has been stopped.
+        """
+        if self._reader_paces:
+            await self._due_for_queue()
+        else:
+            await self._due_for_wire()
+        self._check_live()
+        frame = av.AudioFrame.from_ndarray(
+            self._playback.pop_frame().reshape(1, -1), format="s16", layout="mono"
+        )
+        frame.pts = self._pts
+        frame.sample_rate = SAMPLE_RATE
+        frame.time_base = fractions.Fraction(1, SAMPLE_RATE)
+        self._pts += FRAME_SAMPLES
+        self._handed += 1
+        return frame
+
+    # -- getstream 7: the SDK paces --------------------------------------------------------------
+
+    async def _due_for_queue(self) -> None:
+        """Return when the next frame belongs into the SDK's queue."""
+        loop = asyncio.get_running_loop()
+        if self._settled_at is None:
+            self._settled_at = loop.time() + SETTLE_S
+        while True:
+            self._check_live()
+            if not self._playback.audible:
+                self._rested = True
+                self._wake.clear()
+                await self._wake.wait()
+                continue
+            played_at = self._played_at()
+            if played_at is not None and loop.time() <= played_at:
+                # In time, or late within the lead: the SDK's queue has not run dry.
+                if loop.time() > played_at - LEAD_S + FRAME_S / 4:
+                    self.late_frames += 1
+                await _sleep_until(played_at - LEAD_S)
+                if self._playback.audible:
+                    break
+            elif self._rested:
+                await self._begin_run(played_at)
+                if self._playback.audible:
+                    break
+            else:
+                # The queue has run dry in mid-speech: the SDK has put silence there, with a hard
+                # edge. Begin again with a soft one and a fresh lead; to catch up would leave the
+                # length of the hole as delay for good.
+                self.underruns += 1
+                self._playback.fade_in()
+                self._restart_clock()
+                break
+        self._rested = False
+
+    def _played_at(self) -> float | None:
+        """When the next frame of this run must be in the SDK's queue; None before the first."""
+        return None if self._anchor is None else self._anchor + self._handed * FRAME_S
+
+    async def _begin_run(self, played_at: float | None) -> None:
+        assert self._settled_at is not None
+        await _sleep_until(self._settled_at)
+        if played_at is not None:
+            # A flush drops with a step what is there. Let the end of the last run be sent first.
+            await _sleep_until(played_at + FRAME_S)
+        if self._flush_readers:
+            self._flush_done.clear()
+            await self.flush()
+            await self._flush_done.wait()
+        self._restart_clock()
+
+    def _restart_clock(self) -> None:
+        self._anchor = asyncio.get_running_loop().time()
+        self._handed = 0
+
+    # -- getstream 6: this track paces -----------------------------------------------------------
+
+    async def _due_for_wire(self) -> None:
+        """Return when the next frame belongs on the wire."""
+        loop = asyncio.get_running_loop()
+        if self._anchor is None:
+            self._anchor = loop.time()
+        due = self._anchor + self._handed * FRAME_S
+        missed = int((loop.time() - due) / FRAME_S)
+        if missed > MAX_LATE_FRAMES:
+            # Skip the time that has passed, on the RTP clock too, instead of sending a burst that
+            # the listener's jitter buffer would keep as delay.
+            self._handed += missed
+            self._pts += missed * FRAME_SAMPLES
+            if self._playback.audible:
+                self.underruns += 1
+                self._playback.fade_in()
+            return
+        if missed > 0:
+            self.late_frames += 1
+        await _sleep_until(due)
+
+    def _check_live(self) -> None:
+        if self.readyState != "live":
+            raise MediaStreamError
+
+
+class AudioOutput:
+    """The model's speech from its chunks to the track: store, read head, and what was heard."""
+
+    def __init__(self) -> None:
+        self._playback = Playback(MODEL_RATE, SAMPLE_RATE)
+        self._converters: dict[int, Resampler] = {}
+        self.track = OutputTrack(self._playback)
+
+    @property
+    def playing(self) -> bool:
+        """Whether any speech is queued or sounding."""
+        return self._playback.level_ms > 0 or self._playback.audible
+
+    @property
+    def sounding_turn(self) -> int | None:
+        """The turn at the read head."""
+        return self._playback.active_turn
+
+    def push(self, pcm: bytes, sample_rate: int, turn: int) -> None:
+        """Queue s16le mono speech of a turn.
+
+        Raises:
+            AudioError: odd byte count, or a rate outside 8 to 96 kHz.
+        """
+        if sample_rate == MODEL_RATE:
+            self._playback.push(pcm, turn)
+        else:
+            converter = self._converters.get(sample_rate)
+            if converter is None:
+                converter = self._converters[sample_rate] = Resampler(sample_rate, MODEL_RATE)
+            self._playback.push(converter.push(pcm), turn)
+        self.track.wake()
+
+    def end_turn(self, turn: int) -> None:
+        """No more of this turn will be pushed: what is there plays out."""
+        for converter in self._converters.values():
+            self._playback.push(converter.flush(), turn)
+        self._playback.end_turn(turn)
+        self.track.wake()
+
+    def pause(self) -> None:
+        """Fade out and hold the read head."""
+        self._playback.pause()
+
+    def resume(self) -> None:
+        """Fade in where the read head stands."""
+        self._playback.resume()
+        self.track.wake()
+
+    def drop(self) -> None:
+        """Fade out and forget everything that is queued."""
+        self._playback.flush()
+        for converter in self._converters.values():
+            converter.reset()
+        self.track.wake()
+
+    def heard_ms(self, turn: int) -> float:
+        """How much of a turn has been played, in milliseconds."""
+        return self._playback.played_ms(turn)
+
+    def stats(self) -> PlaybackStats:
+        """The counters of the store."""
+        return self._playback.stats()
+
+
+async def _sleep_until(when: float) -> None:
+    delay = when - asyncio.get_running_loop().time()
+    if delay > 0:
+        await asyncio.sleep(delay)

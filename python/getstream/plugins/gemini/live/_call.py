@@ -1,0 +1,91 @@
+"""The Stream call, on `getstream` 7 and on 6.1, whose connections differ in shape."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from getstream.video.rtc.pb.stream.video.sfu.models import models_pb2
+from getstream.video.rtc.tracks import SubscriptionConfig, TrackSubscriptionConfig
+
+from ..errors import CallError
+
+_VIDEO_TYPES = (models_pb2.TRACK_TYPE_VIDEO, models_pb2.TRACK_TYPE_SCREEN_SHARE)
+
+
+def subscription_config() -> SubscriptionConfig:
+    """What to subscribe to so that the assistant hears and sees: audio, cameras and screens.
+
+    Without a configuration the SDKs receive audio only.
+    """
+    return SubscriptionConfig(
+        default=TrackSubscriptionConfig(
+            track_types=[models_pb2.TRACK_TYPE_AUDIO, *_VIDEO_TYPES],
+        )
+    )
+
+
+async def publish(connection: Any, track: Any) -> None:
+    """Publish an audio track.
+
+    Raises:
+        CallError: the SDK refused.
+    """
+    try:
+        await connection.add_tracks(audio=track)
+    except Exception as error:
+        raise CallError(
+            f"The assistant's voice could not be published ({type(error).__name__}: {error}). "
+            "Is the connection entered, and may this user send audio?"
+        ) from error
+
+
+def on_audio(connection: Any, handler: Callable[[Any], Awaitable[None]]) -> None:
+    """Call `handler` with each `PcmData` of the other participants."""
+
+    @connection.on("audio")  # type: ignore[untyped-decorator]
+    async def _on_audio(pcm: Any, *_user: Any) -> None:
+        await handler(pcm)
+
+
+def on_video(connection: Any, handler: Callable[[Any], Awaitable[None]]) -> None:
+    """Call `handler` with each video track that is added to the call.
+
+    Raises:
+        CallError: the connection was made without a subscription to video.
+    """
+    if not _may_receive_video(connection):
+        raise CallError(
+            "attach(video=True) needs a connection that subscribes to video: "
+            "rtc.join(call, user_id=..., subscription_config=GeminiLive.subscription_config())"
+        )
+
+    @connection.on("track_added")  # type: ignore[untyped-decorator]
+    async def _on_track_added(track: Any, kind: str | None = None, *_user: Any) -> None:
+        if kind is None:  # getstream 7 hands over a RemoteTrack
+            if int(track.track_type) in _VIDEO_TYPES:
+                await handler(track)
+        elif kind == "video" and connection.subscriber_pc:  # 6: (track_id, kind, user)
+            source = connection.subscriber_pc.add_track_subscriber(track)
+            if source is not None:
+                await handler(source)
+
+
+async def announce_present_tracks(connection: Any) -> None:
+    """On `getstream` 6, ask for the tracks of those who were in the call first; 7 does by itself."""
+    republish = getattr(connection, "republish_tracks", None)
+    if republish is not None:
+        await republish()
+
+
+def _may_receive_video(connection: Any) -> bool:
+    """Whether the connection subscribes to video. An SDK that hides it is believed to."""
+    manager = getattr(connection, "_subscription_manager", connection)
+    unknown = object()
+    config = getattr(manager, "_subscription_config", unknown)
+    if config is unknown:
+        return True
+    if config is None:
+        return False
+    rules = [config.default, *config.role_filters.values()]
+    return any(kind in _VIDEO_TYPES for rule in rules for kind in rule.track_types)

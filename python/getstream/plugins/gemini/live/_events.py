@@ -1,0 +1,210 @@
+"""Events to the user's handlers: in order, off the audio path, and never fatal to it."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+from collections import deque
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any, TypeVar, overload
+
+logger = logging.getLogger("getstream.plugins.gemini")
+
+Handler = Callable[..., Any]
+_H = TypeVar("_H", bound=Handler)
+Spawn = Callable[[Coroutine[Any, Any, None]], "asyncio.Task[None]"]
+
+EVENTS = (
+    "connected",
+    "audio",
+    "text",
+    "interrupted",
+    "turn_complete",
+    "speech_started",
+    "speech_stopped",
+    "error",
+    "closed",
+)
+
+# Events that wait for one slow asynchronous handler: 25 audio messages a second make 80 s.
+MAX_PENDING = 2048
+
+
+@dataclass(frozen=True)
+class Interrupted:
+    """A turn of the assistant was cut short.
+
+    Attributes:
+        turn: the number of the turn, counted from 1 in each `GeminiLive`.
+        heard_ms: how much of it was played, in milliseconds of speech, at the read head; the
+            listener is a frame and the transport behind.
+        by: `"server"` (Gemini's own activity detection), `"speech"` (local barge-in after the
+            model had sent everything) or `"app"` (`interrupt_playback(drop=True)`).
+    """
+
+    turn: int
+    heard_ms: float
+    by: str
+
+
+@dataclass(frozen=True)
+class TurnComplete:
+    """The model has finished a turn. Its audio may still be playing.
+
+    Attributes:
+        turn: the number of the turn.
+        text: the transcript of what the assistant says in it, as far as it has arrived.
+    """
+
+    turn: int
+    text: str
+
+
+@dataclass(frozen=True)
+class Speech:
+    """Somebody in the call started or stopped speaking, as the local detector hears it.
+
+    Attributes:
+        user_id: the participant, or "" when the audio came without one.
+    """
+
+    user_id: str
+
+
+class Emitter:
+    """Named events with sync and async handlers.
+
+    A sync handler is called at once and should return quickly. Each async handler has a queue
+    and a task of its own: it gets its events one after the other, in order, and however slow
+    it is, nothing else waits for it. A handler takes as many of the event's arguments as it
+    has parameters. What a handler raises is logged with its traceback and goes no further.
+    """
+
+    def __init__(self, spawn: Spawn) -> None:
+        self._spawn = spawn
+        self._listeners: dict[str, list[_Listener]] = {name: [] for name in EVENTS}
+
+    @overload
+    def on(self, event: str) -> Callable[[_H], _H]: ...
+    @overload
+    def on(self, event: str, handler: _H) -> _H: ...
+    def on(self, event: str, handler: Handler | None = None) -> Any:
+        """Call `handler` at each `event`; also usable as a decorator.
+
+        Raises:
+            ValueError: there is no such event, or the handler cannot be called.
+        """
+        return self._add(event, handler, once=False)
+
+    def once(self, event: str, handler: Handler | None = None) -> Any:
+        """Like `on`, for the next event only."""
+        return self._add(event, handler, once=True)
+
+    def remove_listener(self, event: str, handler: Handler) -> None:
+        """Stop calling `handler`; an unknown handler is ignored."""
+        listeners = self._known(event)
+        listeners[:] = [each for each in listeners if each.handler is not handler]
+
+    def emit(self, event: str, *args: Any) -> bool:
+        """Hand the event to its listeners. Returns whether there was one. Never raises."""
+        listeners = self._known(event)
+        for listener in list(listeners):
+            if listener.once:
+                listeners.remove(listener)
+            listener.deliver(args, self._spawn)
+        return bool(listeners)
+
+    async def drain(self, timeout: float) -> None:
+        """Wait until every async handler has had all its events, but at most `timeout` seconds;
+        then cancel those that are still at it."""
+        tasks = {
+            listener.task
+            for listeners in self._listeners.values()
+            for listener in listeners
+            if listener.task is not None and not listener.task.done()
+        }
+        tasks.discard(asyncio.current_task())  # type: ignore[arg-type]
+        if tasks:
+            _, late = await asyncio.wait(tasks, timeout=timeout)
+            for task in late:
+                task.cancel()
+            if late:
+                await asyncio.wait(late)
+
+    def _add(self, event: str, handler: Handler | None, *, once: bool) -> Any:
+        listeners = self._known(event)
+
+        def add(function: Handler) -> Handler:
+            if not callable(function):
+                raise ValueError(f"a handler of {event!r} must be callable, not {function!r}")
+            listeners.append(_Listener(event, function, once))
+            return function
+
+        return add if handler is None else add(handler)
+
+    def _known(self, event: str) -> list[_Listener]:
+        try:
+            return self._listeners[event]
+        except KeyError:
+            raise ValueError(
+                f"There is no event {event!r}. The events are: {', '.join(EVENTS)}"
+            ) from None
+
+
+class _Listener:
+    def __init__(self, event: str, handler: Handler, once: bool) -> None:
+        self.event = event
+        self.handler = handler
+        self.once = once
+        self.arity = _positional_parameters(handler)
+        self.pending: deque[Coroutine[Any, Any, Any]] = deque()
+        self.task: asyncio.Task[None] | None = None
+        self.dropped = 0
+
+    def deliver(self, args: tuple[Any, ...], spawn: Spawn) -> None:
+        try:
+            result = self.handler(*(args if self.arity is None else args[: self.arity]))
+        except Exception:
+            logger.exception("A handler of %r failed", self.event)
+            return
+        if not inspect.iscoroutine(result):
+            return
+        if len(self.pending) >= MAX_PENDING:
+            result.close()
+            self.dropped += 1
+            if self.dropped == 1:
+                logger.error(
+                    "A handler of %r is %d events behind; further events are not given to it "
+                    "until it catches up",
+                    self.event,
+                    MAX_PENDING,
+                )
+            return
+        self.dropped = 0
+        self.pending.append(result)
+        if self.task is None or self.task.done():
+            self.task = spawn(self._run())
+
+    async def _run(self) -> None:
+        try:
+            while self.pending:
+                try:
+                    await self.pending.popleft()
+                except Exception:
+                    logger.exception("A handler of %r failed", self.event)
+        finally:
+            while self.pending:  # cancelled: close what will not run, so that nothing complains
+                self.pending.popleft().close()
+
+
+def _positional_parameters(handler: Handler) -> int | None:
+    """How many positional arguments the handler takes; None: any number."""
+    try:
+        parameters = inspect.signature(handler).parameters.values()
+    except (TypeError, ValueError):  # a builtin without a signature
+        return None
+    if any(p.kind is p.VAR_POSITIONAL for p in parameters):
+        return None
+    return sum(p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) for p in parameters)

@@ -1,0 +1,615 @@
+"""`GeminiLive`: wires the call, the session and the conversation, and owns every task."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, TypeVar, overload
+
+from ..errors import AudioError, ClosedError, ConfigError, ConnectError, GeminiError, VideoError
+from . import _call
+from ._audio_in import AudioInput, SpeechEvent
+from ._audio_out import AudioOutput, OutputTrack
+from ._conversation import Action, Conversation, Drop, EndTurn, Pause, Play, Resume
+from ._events import Emitter, Interrupted, Speech, TurnComplete
+from ._models import resolve_model
+from ._options import BargeIn, build_config, resolve_api_key, resolve_barge_in
+from ._session import ServerMessage, Session
+from ._stats import Stats
+from ._video import VideoSender
+
+if TYPE_CHECKING:
+    from getstream.video.rtc.tracks import SubscriptionConfig
+    from google import genai
+    from google.genai.types import LiveConnectConfigDict
+
+logger = logging.getLogger("getstream.plugins.gemini")
+
+_H = TypeVar("_H", bound=Callable[..., Any])
+
+VAD_HANGOVER_MS = 200.0
+
+AUDIO_STREAM_END_S = 1.0
+"""Seconds without audio from the call (everybody muted, or gone) before the service is told: its
+activity detection runs on the audio, and would wait for ever for the end of a cut-off word."""
+
+
+HANDLER_GRACE_S = 2.0
+"""Seconds that async event handlers have, at the end, to finish what they are doing."""
+
+
+class GeminiLive:
+    """Gemini Live as a participant of a Stream call: it hears, sees and speaks.
+
+        async with GeminiLive(instructions="You are a friendly guide.") as gemini:
+            async with await rtc.join(call, user_id="assistant") as connection:
+                await gemini.attach(connection)
+                await gemini.send_text("Greet the participants.")
+                await connection.wait()
+
+    It may be made anywhere. Inside a running event loop it begins to connect at once, so that
+    joining the call and connecting overlap; otherwise with the first call that needs the
+    connection. A failure to connect is raised by the next awaited call and by
+    `wait_until_ready`. All methods belong to one event loop.
+
+    Events, by `@gemini.on(name)`; handlers may be sync or async and may take fewer arguments:
+
+    ==================  ====================================================================
+    `connected`         the session is set up
+    `audio`             `bytes`: a chunk of speech as it arrives, s16le mono 24 kHz
+    `text`              `str`: a piece of what the assistant says (its transcript, or text)
+    `interrupted`       `Interrupted`: a turn was cut short
+    `turn_complete`     `TurnComplete`: the model has finished a turn
+    `speech_started`    `Speech`: somebody in the call has begun to speak
+    `speech_stopped`    `Speech`: and has stopped
+    `error`             `Exception`: something failed; logged when nobody listens
+    `closed`            `Exception | None`: the end, with its cause unless `close()` was called
+    ==================  ====================================================================
+
+    Args:
+        api_key: the Gemini key; else the variable `GOOGLE_API_KEY`, else `GEMINI_API_KEY`.
+        model: the model; else the variable `GEMINI_LIVE_MODEL`, else `gemini-3.8-live`. A model
+            that was shut down is replaced by its successor, with a `RetiredModelWarning`.
+        config: a `LiveConnectConfigDict`, merged over the defaults key by key.
+        instructions: the system instruction.
+        voice: a prebuilt voice, such as `"Kore"`.
+        language: a BCP-47 code, such as `"en-US"`.
+        barge_in: whether local speech pauses the assistant; `BargeIn(...)` sets the times.
+        client: an own `google.genai.Client`, used as it is; then no key is needed here.
+
+    Raises:
+        ConfigError: no key, or an argument that cannot be used.
+    """
+
+    def __init__(
+        self,
+        api_key: str | None = None,
+        model: str | None = None,
+        config: LiveConnectConfigDict | Mapping[str, Any] | None = None,
+        *,
+        instructions: str | None = None,
+        voice: str | None = None,
+        language: str | None = None,
+        barge_in: bool | BargeIn = True,
+        client: genai.Client | None = None,
+    ) -> None:
+        gives_way = resolve_barge_in(barge_in)
+        times = gives_way or BargeIn()
+        self._model = resolve_model(model)
+        self._session = Session(
+            api_key=None if client is not None else resolve_api_key(api_key),
+            model=self._model,
+            config=build_config(config, instructions=instructions, voice=voice, language=language),
+            client=client,
+        )
+        self._input = AudioInput(hangover_ms=VAD_HANGOVER_MS)
+        self._output = AudioOutput()
+        self._conversation = Conversation(
+            resume_after=times.resume_after_ms / 1000,
+            commit_after=times.commit_after_ms / 1000,
+            barge_in=gives_way is not None,
+            hangover=VAD_HANGOVER_MS / 1000,
+        )
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._events = Emitter(self._spawn)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._supervisor: asyncio.Task[None] | None = None
+        self._settled = asyncio.Event()  # ready, failed or closed
+        self._ready = False
+        self._closing = False
+        self._failure: GeminiError | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._video: VideoSender | None = None
+        self._video_task: asyncio.Task[None] | None = None
+        self._video_worker: ThreadPoolExecutor | None = None
+        self._turn_text = ""
+        self._messages = self._interruptions = self._tokens = self._bad_audio = 0
+        self._pictures_sent = self._bad_pictures = 0
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            return
+        self._start()
+
+    def __repr__(self) -> str:
+        return f"<GeminiLive model={self._model!r} {self._state()}>"
+
+    @property
+    def output_track(self) -> OutputTrack:
+        """The assistant's voice, to publish with `connection.add_tracks(audio=...)`."""
+        return self._output.track
+
+    # -- life ----------------------------------------------------------------------------------
+
+    async def __aenter__(self) -> GeminiLive:
+        self._start()
+        try:
+            await self._wait_settled()
+        except BaseException:
+            await self.close()
+            raise
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def wait_until_ready(self, timeout: float | None = 10.0) -> bool:
+        """Wait until the session is set up.
+
+        Args:
+            timeout: seconds to wait; None waits as long as connecting takes, which is bounded.
+
+        Returns:
+            True when ready, False when the time is up; connecting goes on then.
+
+        Raises:
+            SessionError: connecting failed.
+            ClosedError: `close()` was called.
+        """
+        self._start()
+        try:
+            await asyncio.wait_for(self._wait_settled(), timeout)
+        except asyncio.TimeoutError:
+            return False
+        return True
+
+    async def close(self) -> None:
+        """End the session, every task and the output track. Idempotent."""
+        first, self._closing = not self._closing, True
+        self.output_track.stop()
+        if self._supervisor is None:
+            if first:
+                await self._shut_down(None)
+            return
+        if first:
+            self._supervisor.cancel()
+        if not self._is_own_task():
+            await asyncio.wait([self._supervisor])
+
+    # -- to the model --------------------------------------------------------------------------
+
+    async def send_audio_pcm(self, pcm: Any, target_rate: int = 48000) -> None:
+        """Send a piece of a participant's audio.
+
+        The audio is converted, examined for speech and queued before this method first awaits,
+        so calls made in order are sent in order. It never waits for the connection: audio from
+        before the session is ready is kept for up to 10 s.
+
+        Args:
+            pcm: `getstream`'s `PcmData`: int16 or float32; `(n,)`, `(1, n)`, `(2, n)` or
+                interleaved stereo; any length; 8 to 96 kHz. Frames of several participants are
+                told apart by `pcm.participant` and mixed.
+            target_rate: the rate on the wire, in Hz. 16000 is native to Gemini and the
+                recommended value: a third of the bytes, and nothing is lost. The first call
+                fixes it.
+
+        Raises:
+            AudioError: the audio cannot be used, or `target_rate` differs from the first call's.
+            SessionError: the session has failed.
+            ClosedError: `close()` was called.
+        """
+        self._start()
+        self._check_open()
+        self._handle_speech(self._input.push(pcm, target_rate))
+
+    async def send_text(self, text: str) -> None:
+        """Send text that the model answers aloud. Waits until the session is ready.
+
+        Raises:
+            ConfigError: the text is not a non-empty string.
+            SessionError: connecting failed, or the connection is lost.
+            ClosedError: `close()` was called.
+        """
+        if not isinstance(text, str) or not text.strip():
+            raise ConfigError(f"send_text takes a non-empty string, not {text!r}")
+        self._start()
+        await self._wait_settled()
+        await self._session.send_text(text)
+
+    async def start_video_sender(self, track: Any, fps: float = 1) -> None:
+        """Send pictures of a video track until it ends. A sender that runs is replaced.
+
+        Args:
+            track: a `RemoteTrack` (`getstream` 7), an aiortc `MediaStreamTrack`, or an async
+                iterator of `av.VideoFrame`.
+            fps: pictures per second. Gemini looks at one per second, and bills each.
+
+        Raises:
+            ConfigError: the track or `fps` cannot be used.
+            SessionError, ClosedError: as `send_text`.
+        """
+        self._start()
+        self._check_open()
+        if self._video_worker is None:
+            # A thread of its own: aiortc encodes the outgoing audio in the default executor.
+            self._video_worker = ThreadPoolExecutor(1, thread_name_prefix="gemini-video")
+        sender = VideoSender(track, fps, self._send_picture, self._video_worker)
+        await self.stop_video_sender()
+        self._check_open()
+        self._video = sender
+        self._video_task = self._spawn(self._run_video(sender))
+
+    async def stop_video_sender(self) -> None:
+        """Stop sending pictures. Idempotent."""
+        task, self._video_task = self._video_task, None
+        if task is not None and task is not asyncio.current_task():
+            task.cancel()
+            await asyncio.wait([task])
+
+    async def attach(
+        self,
+        connection: Any,
+        *,
+        audio: bool = True,
+        video: bool = False,
+        fps: float = 1,
+        target_rate: int = 16000,
+    ) -> None:
+        """Wire the assistant to an entered connection: publish its voice, hear, and see.
+
+        Args:
+            connection: what `rtc.join(...)` gives, entered.
+            audio: whether to hear the participants.
+            video: whether to look at the first camera or shared screen; when it ends, at the
+                next one that is added. The connection must have been made with
+                `subscription_config=GeminiLive.subscription_config()`.
+            fps: pictures per second.
+            target_rate: the rate of the audio on the wire, in Hz.
+
+        Raises:
+            CallError: the SDK refused to publish, or the connection has no subscription to video.
+        """
+        self._start()
+        self._check_open()
+
+        async def hear(pcm: Any) -> None:
+            if not self._closing and self._failure is None:
+                await self.send_audio_pcm(pcm, target_rate)
+
+        async def see(track: Any) -> None:
+            if self._video_task is None or self._video_task.done():
+                await self.start_video_sender(track, fps)
+
+        if video:
+            _call.on_video(connection, see)
+        if audio:
+            _call.on_audio(connection, hear)
+        await _call.publish(connection, self.output_track)
+        await _call.announce_present_tracks(connection)
+
+    @staticmethod
+    def subscription_config() -> SubscriptionConfig:
+        """The `subscription_config` for `rtc.join` with which the assistant hears and sees."""
+        return _call.subscription_config()
+
+    # -- playback ------------------------------------------------------------------------------
+
+    async def interrupt_playback(self, drop: bool = False) -> None:
+        """Fade the assistant out.
+
+        Without `drop` its speech is held, and what arrives meanwhile is queued, until
+        `resume_playback()` or until the service itself interrupts the turn. With `drop` the turn
+        is over: what is queued of it is dropped, and so is what still arrives of it; the next
+        turn is heard.
+        """
+        self._apply(self._conversation.interrupt(drop))
+
+    def resume_playback(self) -> _Done:
+        """Go on with the exact sample at which playback was held. May be awaited or not."""
+        self._apply(self._conversation.resume())
+        return _Done()
+
+    # -- events --------------------------------------------------------------------------------
+
+    @overload
+    def on(self, event: str) -> Callable[[_H], _H]: ...
+    @overload
+    def on(self, event: str, handler: _H) -> _H: ...
+    def on(self, event: str, handler: Any = None) -> Any:
+        """Call `handler` at each `event`; also a decorator: `@gemini.on("audio")`.
+
+        Raises:
+            ValueError: there is no such event.
+        """
+        return self._events.on(event, handler) if handler else self._events.on(event)
+
+    def once(self, event: str, handler: Any = None) -> Any:
+        """Like `on`, for the next event only."""
+        return self._events.once(event, handler)
+
+    def remove_listener(self, event: str, handler: Callable[..., Any]) -> None:
+        """Stop calling `handler` at `event`."""
+        self._events.remove_listener(event, handler)
+
+    def stats(self) -> Stats:
+        """Return a snapshot of the counters."""
+        playback = self._output.stats()
+        video = self._video
+        return Stats(
+            frames_in=self._input.frames_in,
+            frames_sent=self._input.frames_out,
+            input_dropped_ms=self._input.dropped_ms,
+            messages=self._messages,
+            unreadable_messages=self._session.unreadable + self._bad_audio,
+            turns=self._conversation.turn,
+            interruptions=self._interruptions,
+            queued_ms=playback.queued_ms,
+            played_ms=playback.played_ms,
+            dropped_ms=playback.dropped_ms,
+            overflow_ms=playback.overflow_ms,
+            underruns=playback.underruns,
+            late_frames=self.output_track.late_frames,
+            output_underruns=self.output_track.underruns,
+            pictures_sent=self._pictures_sent + (video.sent if video else 0),
+            bad_pictures=self._bad_pictures + (video.bad if video else 0),
+            tokens=self._tokens,
+        )
+
+    # -- supervisor ----------------------------------------------------------------------------
+
+    def _start(self) -> None:
+        loop = asyncio.get_running_loop()
+        if self._loop is None:
+            self._loop = loop
+        elif self._loop is not loop:
+            raise ConfigError("This GeminiLive belongs to another event loop; make one per loop")
+        if self._supervisor is None and not self._closing:
+            self._supervisor = loop.create_task(self._run(), name="GeminiLive")
+
+    async def _run(self) -> None:
+        """The life of the session, from connecting to the end."""
+        failure: GeminiError | None = None
+        try:
+            await self._session.open()
+            self._ready = True
+            self._settled.set()
+            self._events.emit("connected")
+            await self._talk()
+        except asyncio.CancelledError:
+            if not self._closing:  # the loop is shutting down
+                self._closing = True
+                await self._shut_down(None)
+                raise
+        except GeminiError as error:
+            failure = error
+        except Exception as error:
+            logger.exception("GeminiLive failed unexpectedly")
+            failure = ConnectError(f"GeminiLive failed ({type(error).__name__}: {error})")
+            failure.__cause__ = error
+        await self._shut_down(failure)
+
+    async def _talk(self) -> None:
+        """Send and receive until one of the two ends, and raise why."""
+        both = [asyncio.ensure_future(self._receive()), asyncio.ensure_future(self._send_audio())]
+        try:
+            await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+            # Both may have failed; the receiver has seen the close code.
+            for task in both:
+                if task.done():
+                    task.result()
+        finally:
+            for task in both:
+                task.cancel()
+            await asyncio.gather(*both, return_exceptions=True)
+
+    async def _shut_down(self, failure: GeminiError | None) -> None:
+        self._failure = failure
+        self._ready = False
+        if failure is not None:
+            logger.error("Gemini Live: %s", failure)
+            self._events.emit("error", failure)
+        self._settled.set()
+        if self._timer is not None:
+            self._timer.cancel()
+        await self.stop_video_sender()
+        if self._video_worker is not None:
+            self._video_worker.shutdown(wait=False)
+        await self._session.close()
+        if failure is None:
+            self.output_track.stop()
+        else:
+            # What the model has said already is still worth hearing.
+            self._output.end_turn(self._conversation.turn)
+        self._events.emit("closed", failure)
+        await self._events.drain(HANDLER_GRACE_S)
+
+    async def _wait_settled(self) -> None:
+        await self._settled.wait()
+        self._check_open()
+
+    def _check_open(self) -> None:
+        if self._closing:
+            raise ClosedError("This GeminiLive has been closed; make a new one") from self._failure
+        if self._failure is not None:
+            raise self._failure.with_traceback(None)
+
+    def _state(self) -> str:
+        if self._closing or self._failure is not None:
+            return "closed"
+        if self._ready:
+            return "ready"
+        return "new" if self._supervisor is None else "connecting"
+
+    def _is_own_task(self) -> bool:
+        """Whether the caller runs inside the supervisor or one of its handlers, which must not
+        wait for the supervisor: it waits for them."""
+        current = asyncio.current_task()
+        return current is self._supervisor or current in self._tasks
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    # -- from the service ----------------------------------------------------------------------
+
+    async def _receive(self) -> None:
+        async for message in self._session.receive():
+            self._messages += 1
+            self._handle(message)
+
+    def _handle(self, message: ServerMessage) -> None:
+        now = self._now()
+        if message.tokens is not None:
+            self._tokens = message.tokens
+        if message.interrupted:
+            # Audio in the same message belongs to the cut turn.
+            self._apply(self._conversation.interrupted(self._output.playing))
+        else:
+            for pcm, rate in message.audio:
+                self._events.emit("audio", pcm)
+                self._play(pcm, rate, now)
+        for text in (*message.text, message.spoken):
+            if text:
+                self._turn_text += text
+                self._events.emit("text", text)
+        if message.text and not message.interrupted:
+            self._apply(self._conversation.model_content(now))
+        if message.generation_complete:
+            self._apply(self._conversation.generation_complete())
+        if message.turn_complete:
+            whole = self._conversation.turn_open
+            self._apply(self._conversation.turn_complete(now))
+            if whole:
+                text, self._turn_text = self._turn_text, ""
+                self._events.emit("turn_complete", TurnComplete(self._conversation.turn, text))
+
+    def _play(self, pcm: bytes, rate: int, now: float) -> None:
+        for action in self._conversation.model_content(now):
+            if isinstance(action, Play):
+                try:
+                    self._output.push(pcm, rate, action.turn)
+                except AudioError as error:
+                    self._bad_audio += 1
+                    if self._bad_audio == 1:
+                        logger.warning("Passed over audio of Gemini Live: %s", error)
+            else:
+                self._apply([action])
+
+    # -- to the service ------------------------------------------------------------------------
+
+    async def _send_audio(self) -> None:
+        idle = True
+        while True:
+            frame = await self._input.next_frame(AUDIO_STREAM_END_S)
+            if frame is not None:
+                assert self._input.rate is not None  # fixed by the push that made the frame
+                await self._session.send_audio(frame, self._input.rate)
+                idle = False
+            elif not idle:
+                idle = True
+                self._handle_speech(self._input.end_speech())
+                await self._session.send_audio_stream_end()
+
+    async def _run_video(self, sender: VideoSender) -> None:
+        try:
+            await self._wait_settled()
+            await sender.run()
+            logger.info("The video track has ended after %d pictures", sender.sent)
+        except (AudioError, VideoError) as error:
+            self._report(error)
+        except GeminiError:
+            pass  # the session's failure, which the supervisor reports
+        except Exception as error:
+            failure = VideoError(f"The video track failed ({type(error).__name__}: {error})")
+            failure.__cause__ = error
+            self._report(failure)
+        finally:
+            self._pictures_sent += sender.sent
+            self._bad_pictures += sender.bad
+            if self._video is sender:
+                self._video = None
+
+    async def _send_picture(self, jpeg: bytes) -> None:
+        await self._session.send_video(jpeg)
+
+    # -- the conversation ----------------------------------------------------------------------
+
+    def _handle_speech(self, events: list[SpeechEvent]) -> None:
+        for event in events:
+            now = self._now()
+            if event.started:
+                self._apply(self._conversation.speech_started(now, event.who, self._output.playing))
+            else:
+                self._apply(self._conversation.speech_stopped(now, event.who))
+            name = "speech_started" if event.started else "speech_stopped"
+            self._events.emit(name, Speech(event.user_id))
+
+    def _apply(self, actions: list[Action]) -> None:
+        for action in actions:
+            if isinstance(action, Pause):
+                self._output.pause()
+            elif isinstance(action, Resume):
+                self._output.resume()
+            elif isinstance(action, EndTurn):
+                self._output.end_turn(action.turn)
+            elif isinstance(action, Drop):
+                self._drop(action)
+        self._set_timer()
+
+    def _drop(self, action: Drop) -> None:
+        cut = self._output.sounding_turn
+        if cut is None and not self._conversation.turn_open:
+            return  # nothing was there to be cut
+        turn = action.turn if cut is None else cut
+        self._output.drop()
+        self._turn_text = ""
+        self._interruptions += 1
+        heard = self._output.heard_ms(turn)
+        self._events.emit("interrupted", Interrupted(turn, heard, action.by))
+
+    def _set_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        due = self._conversation.next_timeout
+        if due is not None and not self._closing:
+            assert self._loop is not None  # the time came from it
+            self._timer = self._loop.call_at(due, self._on_timer)
+
+    def _on_timer(self) -> None:
+        self._timer = None
+        self._apply(self._conversation.timeout(self._now(), self._output.playing))
+
+    def _now(self) -> float:
+        return asyncio.get_running_loop().time()
+
+    def _report(self, error: GeminiError) -> None:
+        if not self._events.emit("error", error):
+            logger.error("Gemini Live: %s", error)
+
+
+class _Done:
+    """What `resume_playback()` returns: it is done, and may be awaited all the same."""
+
+    def __await__(self) -> Any:
+        return iter(())

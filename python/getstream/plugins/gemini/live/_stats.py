@@ -1,0 +1,49 @@
+"""Numbers of one assistant, as one snapshot."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Stats:
+    """What has happened since the assistant was made. Counters only grow.
+
+    Attributes:
+        frames_in: pieces of audio that `send_audio_pcm` has taken.
+        frames_sent: 20 ms frames of the call that went to Gemini.
+        input_dropped_ms: audio of the call that was given up because it waited too long for a
+            session that was not ready, or for a socket that was stuck.
+        messages: messages of the service.
+        unreadable_messages: messages of the service that the SDK could not read.
+        turns: turns that the model has begun.
+        interruptions: turns that were cut short.
+        queued_ms: speech of the model that is queued for playback, now.
+        played_ms: speech of the model that has been played.
+        dropped_ms: speech of the model that was dropped by interruptions.
+        overflow_ms: speech of the model that did not fit into the playback store (30 minutes).
+        underruns: times that the model's audio ran dry in the middle of a turn.
+        late_frames: frames that were handed to the SDK late, but in time to be heard.
+        output_underruns: times that the event loop was so late that the listener heard a gap.
+        pictures_sent: pictures that went to Gemini.
+        bad_pictures: video frames that could not be used.
+        tokens: total tokens as last reported by the service.
+    """
+
+    frames_in: int
+    frames_sent: int
+    input_dropped_ms: float
+    messages: int
+    unreadable_messages: int
+    turns: int
+    interruptions: int
+    queued_ms: float
+    played_ms: float
+    dropped_ms: float
+    overflow_ms: float
+    underruns: int
+    late_frames: int
+    output_underruns: int
+    pictures_sent: int
+    bad_pictures: int
+    tokens: int
