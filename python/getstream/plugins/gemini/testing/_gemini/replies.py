@@ -1,0 +1,253 @@
+"""What the model says: turns, and the policies that choose them."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import AsyncIterable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...audio import Resampler
+from ...errors import AudioError
+from ..signals import read_wav, speech_like
+
+__all__ = [
+    "OUTPUT_RATE",
+    "FunctionCall",
+    "Parrot",
+    "ReplyPolicy",
+    "Script",
+    "Stall",
+    "Turn",
+    "UserTurn",
+    "to_output_rate",
+]
+
+OUTPUT_RATE = 24000
+"""The rate of everything that Gemini Live says, in Hz."""
+
+_MS_PER_WORD = 300.0  # of a turn that has a text and no audio: an ordinary 200 words a minute
+_FADE_MS = 5.0
+
+
+@dataclass(frozen=True)
+class UserTurn:
+    """What the user said, as a reply policy sees it.
+
+    Attributes:
+        kind: `audio`, `text`, or `tool_response`.
+        text: The text, or the transcript of the audio.
+        audio: int16 mono, shape `(n,)`, with up to 200 ms before and after the speech; empty if
+            the turn has none.
+        rate: Sample rate of `audio`, in Hz; it is the rate on the wire.
+        onset_ms: Start of the speech on the session's audio timeline, in milliseconds.
+        end_ms: End of the speech on the same timeline.
+        tool_responses: `functionResponses`, as they came; keys in camelCase.
+        session: Index of the session in `LocalGemini.sessions`.
+    """
+
+    kind: Literal["audio", "text", "tool_response"]
+    text: str = ""
+    audio: NDArray[np.int16] = field(default_factory=lambda: np.zeros(0, dtype=np.int16))
+    rate: int = 16000
+    onset_ms: float = 0.0
+    end_ms: float = 0.0
+    tool_responses: tuple[dict[str, Any], ...] = ()
+    session: int = 0
+
+
+@dataclass(frozen=True)
+class FunctionCall:
+    """A tool that the model calls.
+
+    Attributes:
+        name: Name of the declared function.
+        args: Its arguments.
+        id: Id of the call; empty lets the server choose one.
+    """
+
+    name: str
+    args: dict[str, Any] = field(default_factory=dict)
+    id: str = ""
+
+
+@dataclass(frozen=True)
+class Stall:
+    """The server goes silent in the middle of a turn.
+
+    Attributes:
+        at_ms: After this much of the turn's audio has been sent.
+        seconds: For how long; None lasts until `LiveSession.release()`.
+    """
+
+    at_ms: float
+    seconds: float | None = None
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One turn of the model.
+
+    A turn with function calls sends its audio, if any, and then the calls, and is complete only
+    with the turn that answers the tool's response.
+
+    Attributes:
+        audio: int16 mono at 24 kHz, shape `(n,)`. None is a babble as long as the text takes to
+            say (`signals.speech_like`, 300 ms a word); a turn with function calls stays silent.
+        text: What is said: the output transcription if the session asked for it, and the text
+            itself in a session whose modality is TEXT.
+        function_calls: Tools that are called.
+        delay_ms: Time to think: from the end of the user's turn to the first message.
+        stall: A pause of the server in mid-sentence.
+        seed: Chooses the babble.
+    """
+
+    audio: NDArray[np.int16] | None = None
+    text: str = ""
+    function_calls: tuple[FunctionCall, ...] = ()
+    delay_ms: float = 0.0
+    stall: Stall | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.audio is not None and (self.audio.dtype != np.int16 or self.audio.ndim != 1):
+            raise AudioError(
+                "Turn.audio takes int16 of shape (n,) at 24 kHz, "
+                f"not {self.audio.dtype} {self.audio.shape}; Turn.from_wav converts a file"
+            )
+
+    @property
+    def pcm(self) -> NDArray[np.int16]:
+        """The audio that is sent: int16 mono at 24 kHz."""
+        if self.audio is not None:
+            return self.audio
+        if self.function_calls and not self.text:
+            return np.zeros(0, dtype=np.int16)
+        words = max(1, len(self.text.split()))
+        return speech_like(words * _MS_PER_WORD, OUTPUT_RATE, seed=self.seed)
+
+    @classmethod
+    def from_wav(cls, path: str | os.PathLike[str], text: str = "") -> Turn:
+        """A turn that says what a WAV file holds (16-bit PCM, any rate; the first channel).
+
+        Raises:
+            AudioError: Not a WAV file of 16-bit PCM, or a rate out of 8 to 96 kHz.
+            OSError: The file cannot be read.
+        """
+        samples, rate = read_wav(path)
+        mono = samples if samples.ndim == 1 else np.ascontiguousarray(samples[:, 0])
+        return cls(audio=to_output_rate(mono, rate), text=text)
+
+
+Turns = Iterable[Turn] | AsyncIterable[Turn]
+
+
+class ReplyPolicy(Protocol):
+    """Decides what the model says.
+
+    An exception that a policy raises closes the session with 1011, as an internal error of the
+    service does, and is raised again when the server is closed.
+    """
+
+    def reply(self, user: UserTurn) -> Turns:
+        """Returns the turns of the model that answer a turn of the user; none is silence.
+
+        It may be an async generator. It is consumed turn by turn, while it is not interrupted.
+        """
+        ...
+
+
+class Parrot:
+    """Answers with the user's own words; makes the whole way of the audio measurable.
+
+    The answer is the audio of the user's turn from 200 ms before its onset (or the session's
+    `prefixPaddingMs`, if that is longer) to 200 ms after its end, at 24 kHz, complete and
+    time-aligned: the resampler's delay is compensated. Its first and last 5 ms are faded.
+
+    Args:
+        greeting: The answer to a text, and to the response of a tool.
+        delay_ms: Time to think before it answers speech.
+    """
+
+    def __init__(self, greeting: Turn | None = None, *, delay_ms: float = 0.0) -> None:
+        self._greeting = greeting or Turn(text="Hello, it is good to hear from you.")
+        self._delay_ms = delay_ms
+
+    def reply(self, user: UserTurn) -> Iterable[Turn]:
+        """Repeats speech; greets otherwise."""
+        if user.kind != "audio":
+            return [self._greeting]
+        if not user.audio.size:
+            return []
+        audio = _faded(to_output_rate(user.audio, user.rate), OUTPUT_RATE)
+        return [Turn(audio=audio, text=user.text, delay_ms=self._delay_ms)]
+
+
+class Script:
+    """Answers with turns written down beforehand, in order, whatever the user says.
+
+    All sessions of a server read the same script, so that it goes on after a reconnect.
+
+    Args:
+        turns: One entry for each turn of the user: a `Turn`, or several that are said in a row. An
+            empty entry is silence.
+        then: What answers after the last entry; None is silence.
+    """
+
+    def __init__(
+        self, turns: Sequence[Turn | Sequence[Turn]], *, then: ReplyPolicy | None = None
+    ) -> None:
+        self._turns = [[entry] if isinstance(entry, Turn) else list(entry) for entry in turns]
+        self._then = then
+        self._next = 0
+
+    @property
+    def remaining(self) -> int:
+        """Entries that have not been used."""
+        return len(self._turns) - self._next
+
+    def reply(self, user: UserTurn) -> Turns:
+        """The next entry of the script."""
+        if self._next < len(self._turns):
+            self._next += 1
+            return self._turns[self._next - 1]
+        return self._then.reply(user) if self._then else []
+
+
+def to_output_rate(samples: NDArray[np.int16], rate: int) -> NDArray[np.int16]:
+    """Converts to 24 kHz without a delay and without losing an end.
+
+    Args:
+        samples: int16 mono, shape `(n,)`.
+        rate: Its rate, 8 to 96 kHz.
+
+    Returns:
+        int16, exactly `round(n * 24000 / rate)` samples, the first one at the time of the first.
+
+    Raises:
+        AudioError: A rate out of range.
+    """
+    if rate == OUTPUT_RATE:
+        return samples.copy()
+    resampler = Resampler(rate, OUTPUT_RATE)
+    delay = round(resampler.delay)
+    size = round(samples.size * OUTPUT_RATE / rate)
+    # Silence behind the signal pushes its last samples through the filter.
+    tail = np.zeros(math.ceil((delay + 1) * rate / OUTPUT_RATE) + 1, dtype=np.int16)
+    parts = [resampler.push(samples), resampler.push(tail), resampler.flush()]
+    return np.concatenate(parts)[delay : delay + size]
+
+
+def _faded(samples: NDArray[np.int16], rate: int) -> NDArray[np.int16]:
+    edge = min(round(rate * _FADE_MS / 1000.0), samples.size // 2)
+    if not edge:
+        return samples
+    ramp = 0.5 * (1 - np.cos(np.pi * (np.arange(edge) + 0.5) / edge))
+    faded = samples.astype(np.float64)
+    faded[:edge] *= ramp
+    faded[-edge:] *= ramp[::-1]
+    return np.rint(faded).astype(np.int16)

@@ -1,0 +1,338 @@
+"""The local Gemini Live server."""
+
+from __future__ import annotations
+
+import http
+import os
+import ssl
+from collections import deque
+from collections.abc import Callable, Collection, Iterable
+from pathlib import Path
+from types import TracebackType
+from typing import Literal, NamedTuple
+from weakref import WeakKeyDictionary
+
+from websockets.asyncio.server import Server, ServerConnection, serve
+from websockets.http11 import Request, Response
+
+from ...errors import ConfigError
+from .._tls import Authority
+from .activity import ActivityOptions
+from .faults import Reject, SetupFault
+from .log import SessionEndedError, Watch, WireLog
+from .replies import Parrot, ReplyPolicy, UserTurn
+from .session import LiveSession, Outgoing, SessionOptions, SharedState
+from .wire import Credentials, Endpoint, Message, RefusalError, credentials, endpoint
+
+__all__ = ["LocalGemini"]
+
+_CLOSE_TIMEOUT_S = 2.0  # for a client that does not answer a close frame
+_MAX_MESSAGE_BYTES = 16 << 20
+_UNREGISTERED = (
+    "Method doesn't allow unregistered callers (callers without established identity). "
+    "Please use API Key or other form of API credentials to call this API.\n"
+)
+_NOT_RUNNING = "LocalGemini is not running; use `async with LocalGemini() as server`"
+_INVALID_KEY = "API key not valid. Please pass a valid API key."
+
+
+class _Admission(NamedTuple):
+    """What the WebSocket handshake decided about a connection."""
+
+    endpoint: Endpoint
+    fault: SetupFault | None
+    refusal: RefusalError | None
+
+
+class LocalGemini:
+    """A Gemini Live server on a free loopback port, true to the wire.
+
+    It speaks TLS WebSocket as the service does, so SDKs and programs run against it unchanged::
+
+        async with LocalGemini(Parrot()) as server:
+            client = genai.Client(
+                api_key=server.api_key,
+                http_options=types.HttpOptions(
+                    base_url=server.url,
+                    api_version="v1beta",
+                    async_client_args={"ssl": server.client_context()},
+                ),
+            )
+            async with client.aio.live.connect(model="gemini-3.8-live", config=config) as session:
+                await session.send_realtime_input(text="Hello")
+                await server.sessions[0].wait_turns(1)
+
+    A program in another process gets `server.env` instead. The server lives on the event loop that
+    enters it and is driven from that loop's thread. It shares the loop with the client well enough
+    for tests of behaviour; for measurements of time give it a process of its own.
+
+    Detection of speech, interruption, transcription, usage, resumption and the refusals follow the
+    service as far as its behaviour is documented. There is no model: `reply` says what is said.
+
+    Leaving the block closes every connection with 1001 and leaves no task behind. It raises the
+    first exception that a reply policy or `on_send` raised, unless the block raises one itself.
+
+    Args:
+        reply: What the model says.
+        host: Address to listen on.
+        port: TCP port; 0 takes a free one.
+        chunk_ms: Audio in one part of a message, in milliseconds.
+        speed: How much faster than real time a reply is sent; `math.inf` sends it at once.
+        parts_per_message: Audio parts in one message.
+        bundle_fields: True puts a transcription delta into the message of its audio; False into a
+            message of its own after it.
+        turn_complete_after: `generation` sends `turnComplete` when everything was sent;
+            `playback` only when the audio would have been played in real time, and interrupts until
+            then.
+        activity: Detection of speech where the session's setup does not say otherwise.
+        api_key: The key in `env`.
+        accepted_keys: Keys and tokens that are accepted; None accepts all but `refused_keys`.
+        refused_keys: Keys and tokens that are refused.
+        refused_key_code: Close code for a refused key. Reports of the real service also have 1007
+            with the same text, so a client should go by the text.
+        models: Names of models that exist beside the service's own (without `models/`); they have
+            no restrictions and may answer in text.
+        transcribe: Makes the transcript of the user's speech; the default describes it.
+        setup_fault: What goes wrong with every connection; `fail_next` is for some of them.
+        on_send: Sees every outgoing message before it leaves and returns what is sent instead: the
+            same, none, several, altered ones, or raw payloads (str, bytes).
+        log_file: Writes the wire to this file, a JSON object per line: `t` (`time.monotonic()`),
+            `session`, `direction` (`in`, `out`, `end`), `message`, with the length and SHA-256 of
+            media instead of the payload.
+        log_payloads: True writes media to the log in full, as base64.
+        record_bytes: Memory for what the client of one session sent, and again for what the model
+            said; the oldest is dropped beyond it. The default is 64 MiB: ten minutes at 48 kHz.
+        authority: Certificates to share with another server; by default the server makes its own
+            and removes them when it is closed.
+    """
+
+    def __init__(
+        self,
+        reply: ReplyPolicy | None = None,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        chunk_ms: float = 40.0,
+        speed: float = 8.0,
+        parts_per_message: int = 1,
+        bundle_fields: bool = False,
+        turn_complete_after: Literal["generation", "playback"] = "generation",
+        activity: ActivityOptions | None = None,
+        api_key: str = "local-gemini-key",
+        accepted_keys: Collection[str] | None = None,
+        refused_keys: Collection[str] = (),
+        refused_key_code: int = 1008,
+        models: Collection[str] = (),
+        transcribe: Callable[[UserTurn], str] | None = None,
+        setup_fault: SetupFault | None = None,
+        on_send: Callable[[LiveSession, Message], Iterable[Outgoing]] | None = None,
+        log_file: str | os.PathLike[str] | None = None,
+        log_payloads: bool = False,
+        record_bytes: int = 64 << 20,
+        authority: Authority | None = None,
+    ) -> None:
+        if chunk_ms <= 0 or speed <= 0 or parts_per_message < 1:
+            raise ConfigError(
+                "LocalGemini needs chunk_ms > 0, speed > 0 and parts_per_message >= 1"
+            )
+        self.api_key = api_key
+        self._reply: ReplyPolicy = reply or Parrot()
+        self._address = (host, port)
+        self._options = SessionOptions(
+            chunk_ms=chunk_ms,
+            speed=speed,
+            parts_per_message=parts_per_message,
+            bundle_fields=bundle_fields,
+            turn_complete_after=turn_complete_after,
+            activity=activity or ActivityOptions(),
+            models=frozenset(models),
+            transcribe=transcribe or _describe,
+            on_send=on_send,
+            record_bytes=record_bytes,
+        )
+        self._accepted_keys = None if accepted_keys is None else frozenset(accepted_keys)
+        self._refused_keys = frozenset(refused_keys)
+        self._refused_key_code = refused_key_code
+        self._setup_fault = setup_fault
+        self._next_faults: deque[SetupFault] = deque()
+        self._log_file = None if log_file is None else Path(log_file)
+        self._log_payloads = log_payloads
+        self._log: WireLog | None = None
+        self._given_authority = authority
+        self._authority: Authority | None = None
+        self._server: Server | None = None
+        self._sessions: list[LiveSession] = []
+        self._shared = SharedState()
+        self._watch = Watch()
+        self._admitted: WeakKeyDictionary[ServerConnection, _Admission] = WeakKeyDictionary()
+
+    # Where it is
+
+    @property
+    def port(self) -> int:
+        """The TCP port."""
+        if self._server is None:
+            raise ConfigError(_NOT_RUNNING)
+        port: int = next(iter(self._server.sockets)).getsockname()[1]
+        return port
+
+    @property
+    def url(self) -> str:
+        """The base URL for clients, `https://127.0.0.1:PORT`."""
+        return f"https://{self._address[0]}:{self.port}"
+
+    @property
+    def ca_file(self) -> Path:
+        """PEM file of the authority that a client has to trust; gone when the server is closed."""
+        if self._authority is None:
+            raise ConfigError(_NOT_RUNNING)
+        return self._authority.ca_file
+
+    @property
+    def env(self) -> dict[str, str]:
+        """Variables with which an unchanged program talks to this server.
+
+        `SSL_CERT_FILE` replaces the default store of Python's `ssl`: such a program trusts this
+        server and no other one.
+        """
+        return {
+            "GOOGLE_GEMINI_BASE_URL": self.url,
+            "SSL_CERT_FILE": str(self.ca_file),
+            "GOOGLE_API_KEY": self.api_key,
+        }
+
+    def client_context(self) -> ssl.SSLContext:
+        """A TLS context that trusts this server."""
+        if self._authority is None:
+            raise ConfigError(_NOT_RUNNING)
+        return self._authority.client_context()
+
+    # What happened, and what shall happen
+
+    @property
+    def sessions(self) -> list[LiveSession]:
+        """Every connection that passed the WebSocket handshake, in the order of arrival."""
+        return list(self._sessions)
+
+    def fail_next(self, fault: SetupFault, times: int = 1) -> None:
+        """The next connections fail; they come before `setup_fault`, and add up."""
+        self._next_faults.extend([fault] * times)
+
+    async def wait_session(
+        self, index: int = 0, *, ready: bool = True, timeout: float = 10.0
+    ) -> LiveSession:
+        """Waits for the connection number `index`, counted from 0.
+
+        Args:
+            index: Its place in `sessions`.
+            ready: True waits until its setup is complete, False only for the handshake.
+            timeout: Seconds.
+
+        Raises:
+            TimeoutError: It did not come.
+            SessionEndedError: It was closed before its setup was complete.
+        """
+
+        def condition() -> LiveSession | None:
+            if len(self._sessions) <= index:
+                return None
+            session = self._sessions[index]
+            if ready and session.state == "closed" and not session.setup:
+                raise SessionEndedError(
+                    f"{session!r} ended ({session.close_code} {session.close_text}) in its setup"
+                )
+            return session if not ready or session.state != "setup" else None
+
+        return await self._watch.until(condition, f"session {index}", timeout)
+
+    # Its life
+
+    async def __aenter__(self) -> LocalGemini:
+        if self._server is not None:
+            raise ConfigError("LocalGemini is running already")
+        self._authority = self._given_authority or Authority()
+        try:
+            if self._log_file is not None:
+                self._log = WireLog(self._log_file, payloads=self._log_payloads)
+            self._server = await serve(
+                self._handle,
+                *self._address,
+                ssl=self._authority.server_context(),
+                process_request=self._admit,
+                compression=None,
+                max_size=_MAX_MESSAGE_BYTES,
+                ping_interval=None,
+                close_timeout=_CLOSE_TIMEOUT_S,
+            )
+        except BaseException:
+            self._release()
+            raise
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        assert self._server is not None
+        for session in self._sessions:
+            session.release()
+        try:
+            self._server.close()
+            await self._server.wait_closed()
+        finally:
+            self._server = None
+            self._release()
+        if exc is None and self._shared.errors:
+            raise self._shared.errors[0]
+
+    def _release(self) -> None:
+        if self._log is not None:
+            self._log.close()
+            self._log = None
+        if self._authority is not None and self._given_authority is None:
+            self._authority.close()
+        self._authority = None
+
+    # Connections
+
+    def _admit(self, connection: ServerConnection, request: Request) -> Response | None:
+        """Answers the WebSocket upgrade: None lets it pass."""
+        where = endpoint(request.path)
+        if where is None:
+            return connection.respond(http.HTTPStatus.NOT_FOUND, "Not Found\n")
+        who = credentials(request.path, request.headers)
+        if who is None or (where.constrained and who.kind != "token"):
+            return connection.respond(http.HTTPStatus.FORBIDDEN, _UNREGISTERED)
+        fault = self._next_faults.popleft() if self._next_faults else self._setup_fault
+        if isinstance(fault, Reject):
+            return connection.respond(http.HTTPStatus(fault.status), fault.body)
+        refusal = None if self._accepts(who) else RefusalError(self._refused_key_code, _INVALID_KEY)
+        self._admitted[connection] = _Admission(where, fault, refusal)
+        return None
+
+    def _accepts(self, who: Credentials) -> bool:
+        if who.secret in self._refused_keys:
+            return False
+        return self._accepted_keys is None or who.secret in self._accepted_keys
+
+    async def _handle(self, connection: ServerConnection) -> None:
+        admission = self._admitted.pop(connection)
+        session = LiveSession(
+            len(self._sessions),
+            connection,
+            admission.endpoint,
+            self._options,
+            self._reply,
+            self._shared,
+            self._log,
+            self._watch.notify,
+        )
+        self._sessions.append(session)
+        self._watch.notify()
+        await session.run(admission.fault, admission.refusal)
+
+
+def _describe(turn: UserTurn) -> str:
+    return f"[{turn.audio.size / turn.rate:.1f} seconds of speech]"
