@@ -1,0 +1,91 @@
+"""The controls of `LocalStream` over HTTP, for tests whose server runs in another process.
+
+`GET` or `POST /_local/<action>?<arguments>`, with the arguments of the method of the same name:
+
+======================  ==============================================================
+`state`                 the state as JSON
+`wait-participant`      `user_id`, `timeout`
+`wait-track`            `user_id`, `kind`, `timeout`
+`wait-left`             `user_id`, `timeout`
+`drop-sfu-socket`       `user_id`, `how` = abort, clean or forget
+`drop-coordinator`      `user_id`
+`blackhole`             `user_id`, `sticky` = 0 or 1
+`heal`                  `user_id`
+`impair`                `user_id`, `loss`, `delay_ms`, `jitter_ms`, `direction`
+`error`                 `user_id`, `strategy` = disconnect, fast, rejoin or migrate
+`go-away`               `user_id`
+`end-call`              `call_id`, `call_type`
+======================  ==============================================================
+
+A wrong argument is answered with 400, a user who is not there with 404, a wait in vain with 408,
+each with `{"error": ...}`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from aiohttp import web
+
+if TYPE_CHECKING:
+    from .server import LocalStream
+
+__all__ = ["routes"]
+
+_ACTIONS = (
+    "wait-participant",
+    "wait-track",
+    "wait-left",
+    "drop-sfu-socket",
+    "drop-coordinator",
+    "blackhole",
+    "heal",
+    "impair",
+    "error",
+    "go-away",
+    "end-call",
+)
+_CONVERTERS: dict[str, Callable[[str], Any]] = {
+    "loss": float,
+    "delay_ms": float,
+    "jitter_ms": float,
+    "timeout": float,
+    "sticky": lambda text: text not in ("", "0", "false"),
+}
+
+
+def routes(stream: LocalStream) -> list[web.RouteDef]:
+    """The HTTP routes."""
+
+    async def control(request: web.Request) -> web.Response:
+        action = request.match_info["action"]
+        if action == "state":
+            return web.json_response(dataclasses.asdict(stream.state()))
+        if action not in _ACTIONS:
+            known = ", ".join(("state", *_ACTIONS))
+            return _failure(400, f"there is no {action!r}; there is {known}")
+        method = getattr(stream, action.replace("-", "_"))
+        try:
+            arguments = {k: _CONVERTERS.get(k, str)(v) for k, v in request.query.items()}
+            bound = inspect.signature(method).bind(**arguments)
+            result = method(*bound.args, **bound.kwargs)
+            if inspect.isawaitable(result):
+                result = await result
+        except LookupError as error:
+            return _failure(404, str(error.args[0]))
+        except TimeoutError as error:
+            return _failure(408, str(error))
+        except (TypeError, ValueError) as error:
+            return _failure(400, str(error))
+        if dataclasses.is_dataclass(result) and not isinstance(result, type):
+            return web.json_response(dataclasses.asdict(result))
+        return web.json_response({"ok": True})
+
+    return [web.route(method, "/_local/{action}", control) for method in ("GET", "POST")]
+
+
+def _failure(status: int, message: str) -> web.Response:
+    return web.json_response({"error": message}, status=status)
