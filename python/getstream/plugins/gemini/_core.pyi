@@ -1,0 +1,555 @@
+"""The audio core in Rust. Use it through `getstream.plugins.gemini.audio`.
+
+Conventions, for every class here:
+
+Audio in:
+    `_Pcm16`: an int16 array of shape `(n,)` or `(1, n)`, of any memory layout, or little-endian
+    16-bit bytes (`bytes`, `bytearray`, `memoryview`). Mono. `n` may be anything, zero too.
+Audio out:
+    A new int16 array of shape `(n,)` that belongs to the caller.
+Units:
+    Sample rates are Hz, 8000 to 96000. Samples are counted per channel. A frame is 20 ms.
+Threads:
+    Every object may be used from several threads; calls on one object are done one after the
+    other. Calls on up to a second of audio keep the GIL, longer ones release it.
+Errors:
+    `AudioError` (a `ValueError`) for a dtype, shape, rate, option or odd number of bytes that
+    cannot be used. The object is then as it was before the call. `TypeError` and `OverflowError`
+    as usual, for arguments that are not numbers and for numbers below zero where a turn or a
+    stream is named.
+"""
+
+from typing import Literal, TypeAlias, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = [
+    "InputStream",
+    "Mixer",
+    "MixerStats",
+    "Playback",
+    "PlaybackStats",
+    "Resampler",
+    "SpeechStarted",
+    "SpeechStopped",
+    "TurnStats",
+    "Vad",
+    "__version__",
+    "build_profile",
+]
+
+_Pcm16: TypeAlias = NDArray[np.int16] | bytes | bytearray | memoryview
+_SpeechEvent: TypeAlias = SpeechStarted | SpeechStopped
+
+__version__: str
+"""Version of the core, the same as the package's."""
+
+build_profile: Literal["debug", "release"]
+"""How the core was compiled. A debug build is correct, and many times slower."""
+
+@final
+class Resampler:
+    """A streaming resampler between two sample rates.
+
+    A polyphase windowed sinc: flat to 0.90 of the lower Nyquist frequency (within 0.002 dB), at
+    least 100 dB down from 1.10 of it. State carries over from push to push: a stream may be cut
+    anywhere, the output is the same bit for bit. 32-bit float arithmetic, rounded once, saturating,
+    without dither; silence stays exactly zero. Equal rates copy.
+    """
+
+    def __new__(cls, in_rate: int, out_rate: int) -> Resampler:
+        """Set up a resampler.
+
+        Args:
+            in_rate: Rate of the input in Hz.
+            out_rate: Rate of the output in Hz.
+
+        Raises:
+            AudioError: A rate is not within 8 to 96 kHz, or `out_rate / gcd(in_rate, out_rate)`
+                exceeds 1024.
+        """
+
+    def push(self, pcm: _Pcm16) -> NDArray[np.int16]:
+        """Resample the next piece of the stream.
+
+        After `n` samples in all, exactly `ceil(n * out_rate / in_rate)` have been returned: 20 ms
+        in is 20 ms out, delayed by `delay`, and nothing else is held back.
+        """
+
+    def flush(self) -> NDArray[np.int16]:
+        """Return the tail, `delay` samples, and start anew.
+
+        The output with its tail, less its first `delay` samples, lasts exactly as long as the
+        input. Empty if nothing was pushed. The object can be used again at once.
+        """
+
+    def reset(self) -> None:
+        """Forget everything pushed so far, as if newly made."""
+
+    @property
+    def in_rate(self) -> int:
+        """Rate of the input in Hz."""
+
+    @property
+    def out_rate(self) -> int:
+        """Rate of the output in Hz."""
+
+    @property
+    def delay(self) -> float:
+        """Constant delay in output samples, a whole number; 0 for equal rates.
+
+        2.0 ms from 48 to 16 kHz, 1.33 ms from 24 to 48 kHz.
+        """
+
+@final
+class SpeechStarted:
+    """Speech has lasted for `onset_ms`."""
+
+    def __new__(cls, sample: int) -> SpeechStarted: ...
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+    @property
+    def sample(self) -> int:
+        """Offset of the first sample of the run of speech, from the start of the stream."""
+
+@final
+class SpeechStopped:
+    """No speech was heard for `hangover_ms`."""
+
+    def __new__(cls, sample: int) -> SpeechStopped: ...
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+    @property
+    def sample(self) -> int:
+        """Offset of the end of the last frame with speech, from the start of the stream."""
+
+@final
+class Vad:
+    """A streaming voice activity detector.
+
+    A small neural network gives a probability for each analysis frame of 16 ms; onset and hangover
+    turn them into events. Input at another rate than 16 kHz is resampled inside. Offsets of events
+    count samples of the input, with the delay of that resampler taken out.
+    """
+
+    def __new__(
+        cls,
+        sample_rate: int = 16000,
+        *,
+        threshold: float = 0.5,
+        onset_ms: int = 32,
+        hangover_ms: int = 200,
+    ) -> Vad:
+        """Set up a detector.
+
+        Args:
+            sample_rate: Rate of the input in Hz.
+            threshold: Probability, 0 to 1, from which an analysis frame is speech.
+            onset_ms: Speech lasts this long before it is reported. Rounded up to whole analysis
+                frames, at least one. The default is two of them: a click fills one.
+            hangover_ms: Speech is over when none was heard for this long; rounded likewise.
+
+        Raises:
+            AudioError: An option is out of range (a duration may be a minute at most).
+        """
+
+    def push(self, pcm: _Pcm16) -> list[_SpeechEvent]:
+        """Listen to the next piece of the stream; mostly returns an empty list."""
+
+    def reset(self) -> None:
+        """Forget everything heard so far; offsets count from zero again."""
+
+    @property
+    def probability(self) -> float:
+        """Probability of speech, 0 to 1, in the newest complete analysis frame."""
+
+    @property
+    def speaking(self) -> bool:
+        """True from `SpeechStarted` to `SpeechStopped`."""
+
+    @property
+    def sample_rate(self) -> int:
+        """Rate of the input in Hz."""
+
+    @property
+    def threshold(self) -> float:
+        """As given."""
+
+    @property
+    def onset_ms(self) -> int:
+        """As given."""
+
+    @property
+    def hangover_ms(self) -> int:
+        """As given."""
+
+@final
+class PlaybackStats:
+    """Numbers of a `Playback` since it was made, in samples at the input rate.
+
+    Always `pushed == played + dropped + queued`.
+    """
+
+    @property
+    def pushed(self) -> int:
+        """Samples that were pushed, refused ones included."""
+
+    @property
+    def played(self) -> int:
+        """Samples that the read head has passed, fades included."""
+
+    @property
+    def dropped(self) -> int:
+        """Samples that were refused or flushed."""
+
+    @property
+    def overflowed(self) -> int:
+        """Of the dropped ones: refused because the store was full."""
+
+    @property
+    def queued(self) -> int:
+        """Samples that wait."""
+
+    @property
+    def underruns(self) -> int:
+        """Times that a turn ran dry before it had ended."""
+
+    @property
+    def frames(self) -> int:
+        """Frames that were popped."""
+
+    @property
+    def prefill_ms(self) -> int:
+        """What the next start needs, as adapted to the underruns so far."""
+
+@final
+class TurnStats:
+    """Numbers of one turn, in samples at the input rate.
+
+    Always `pushed == played + dropped + queued`.
+    """
+
+    @property
+    def turn(self) -> int:
+        """The turn."""
+
+    @property
+    def pushed(self) -> int:
+        """Samples that were pushed, refused ones included."""
+
+    @property
+    def played(self) -> int:
+        """Samples that the read head has passed, fades included."""
+
+    @property
+    def dropped(self) -> int:
+        """Samples that were refused or flushed."""
+
+    @property
+    def queued(self) -> int:
+        """Samples that wait."""
+
+    @property
+    def underruns(self) -> int:
+        """Times that it ran dry before it had ended."""
+
+    @property
+    def ended(self) -> bool:
+        """No more audio of this turn is accepted."""
+
+    @property
+    def cut(self) -> bool:
+        """It was flushed."""
+
+    @property
+    def finished(self) -> bool:
+        """It has ended and nothing of it is queued."""
+
+@final
+class Playback:
+    """A playback store: bursts of speech in, a steady stream of 20 ms frames out.
+
+    Minutes deep and tagged with turns, which are numbers that grow. Audio for a newer turn ends
+    the older ones; audio for a turn that has ended or was flushed is refused and counted.
+
+    Every edge is faded by a raised cosine: start, end, underrun (over the last samples that are
+    there), pause, resume, flush, and the seam between two turns. A fade that is reversed half-way
+    goes on from the gain it had reached. Samples of a turn that is not cut are played exactly once
+    and in order.
+
+    A turn begins to speak when `prefill_ms` of it are queued or it has ended. When it runs dry
+    before its end, an underrun is counted and the prefill doubles, up to `max_prefill_ms`; each
+    turn without an underrun halves it again.
+    """
+
+    def __new__(
+        cls,
+        input_rate: int = 24000,
+        output_rate: int = 48000,
+        *,
+        capacity_ms: int = 1_800_000,
+        prefill_ms: int = 60,
+        max_prefill_ms: int = 240,
+        fade_ms: int = 5,
+    ) -> Playback:
+        """Set up an empty store.
+
+        Args:
+            input_rate: Rate of the pushed audio in Hz, a multiple of 50.
+            output_rate: Rate of the popped frames in Hz, a multiple of 50.
+            capacity_ms: Most audio that is queued, 20 ms to 24 hours. Memory is taken as needed.
+            prefill_ms: Audio that is queued before a turn speaks, at most `capacity_ms`.
+            max_prefill_ms: Where the doubling of the prefill ends; at or below `prefill_ms` the
+                prefill is fixed.
+            fade_ms: Length of every fade, 1 to 20 ms.
+
+        Raises:
+            AudioError: A rate or an option is out of range.
+        """
+
+    def push(self, pcm: _Pcm16, turn: int) -> int:
+        """Queue audio of a turn.
+
+        Returns:
+            The number of samples accepted, counted from the first. The rest was refused and
+            counted as dropped: the store is full, or the turn has ended or was flushed.
+        """
+
+    def end_turn(self, turn: int) -> None:
+        """Declare that no more audio of this turn, or an older one, will come."""
+
+    def pop_frame(self) -> NDArray[np.int16]:
+        """Return the next 20 ms at the output rate, always full: speech, fades or silence."""
+
+    def pause(self) -> None:
+        """Fade out over the next samples, which count as played, then stand still."""
+
+    def resume(self) -> None:
+        """Go on with the very next sample, faded in."""
+
+    def duck(self, db: float) -> None:
+        """Set the gain, reached by a ramp of 10 ms; `duck(0.0)` undoes it.
+
+        Args:
+            db: Gain in decibels, zero or negative. `-math.inf` mutes.
+
+        Raises:
+            AudioError: `db` is positive or NaN.
+        """
+
+    def flush(self) -> int:
+        """Drop everything queued and cut every turn mentioned so far.
+
+        If speech is audible, what its fade still needs (5 ms) is kept and played. Whether the read
+        head is paused does not change.
+
+        Returns:
+            The number of samples dropped.
+        """
+
+    def flush_turn(self, turn: int) -> int:
+        """Drop what is queued of one turn, and cut it; other turns stay.
+
+        Returns:
+            The number of samples dropped.
+        """
+
+    def played_ms(self, turn: int) -> float:
+        """Milliseconds of a turn that the read head has passed.
+
+        Exact at the read head; a popped frame is behind it by the resampler's 1.33 ms. 0.0 for an
+        unknown turn; the last 64 finished turns are remembered.
+        """
+
+    def turn_stats(self, turn: int) -> TurnStats | None:
+        """Numbers of one turn; None if it is not known, or was forgotten."""
+
+    def stats(self) -> PlaybackStats:
+        """Numbers since the start."""
+
+    @property
+    def level_ms(self) -> float:
+        """Milliseconds of audio that are queued."""
+
+    @property
+    def active_turn(self) -> int | None:
+        """The turn at the read head: the oldest one that has not finished."""
+
+    @property
+    def state(self) -> Literal["idle", "buffering", "playing", "paused"]:
+        """What it does: nothing to say, too little to speak, speaking, held by `pause`."""
+
+    @property
+    def audible(self) -> bool:
+        """True while the next frame would carry speech, a fade or the resampler's tail.
+
+        False means that the frame would be exact silence, and need not be popped.
+        """
+
+    @property
+    def input_rate(self) -> int:
+        """Rate of the pushed audio in Hz."""
+
+    @property
+    def output_rate(self) -> int:
+        """Rate of the popped frames in Hz."""
+
+@final
+class MixerStats:
+    """Numbers of a `Mixer` since it was made."""
+
+    @property
+    def pushed(self) -> int:
+        """Samples that were pushed, over all streams, refused ones included."""
+
+    @property
+    def mixed(self) -> int:
+        """Samples that went into a frame."""
+
+    @property
+    def dropped(self) -> int:
+        """Samples refused by a full queue, or queued when their stream was removed."""
+
+    @property
+    def frames(self) -> int:
+        """Frames that were popped."""
+
+    @property
+    def lags(self) -> int:
+        """Times that a stream was left behind because it lagged."""
+
+@final
+class Mixer:
+    """Mixes streams of one rate into 20 ms frames on one timeline.
+
+    There is no clock in it. A frame is ready when every active stream has one. A stream that lags
+    behind another by more than `max_skew_ms` is not waited for until it pushes again. A single
+    active stream passes through at once and bit-exactly. Sums are exact to three quarters of full
+    scale and bend softly above.
+    """
+
+    def __new__(
+        cls, sample_rate: int = 16000, *, max_skew_ms: int = 60, capacity_ms: int = 2000
+    ) -> Mixer:
+        """Set up a mixer without streams.
+
+        Args:
+            sample_rate: Rate of all streams and of the frames in Hz, a multiple of 50.
+            max_skew_ms: Lag from which a stream is not waited for.
+            capacity_ms: Most audio that is queued of each stream; at least 40 ms above the skew,
+                at most ten minutes.
+
+        Raises:
+            AudioError: The rate or an option is out of range.
+        """
+
+    def push(self, stream: int, pcm: _Pcm16) -> int:
+        """Queue samples of a stream; a new number is a new stream.
+
+        Returns:
+            The number of samples taken, counted from the first. A full queue refuses the rest,
+            which is counted.
+        """
+
+    def pop(self) -> NDArray[np.int16] | None:
+        """Return the next frame, or None while none is ready."""
+
+    def remove(self, stream: int) -> int:
+        """Forget a stream; returns the number of its samples that were queued, and are dropped."""
+
+    def stats(self) -> MixerStats:
+        """Numbers since the start."""
+
+    @property
+    def streams(self) -> int:
+        """Streams that have pushed and were not removed."""
+
+    @property
+    def active_streams(self) -> int:
+        """Streams that frames wait for."""
+
+    @property
+    def sample_rate(self) -> int:
+        """The rate in Hz."""
+
+@final
+class InputStream:
+    """One participant's way in: any rate and layout in, mono at the wire rate out, and a `Vad`.
+
+    The rate and the layout may change in mid-stream: the old filter rings out over the beginning
+    of the new sound, which is faded in over 5 ms. Frames keep their length.
+
+    Offsets of events count samples at the wire rate since the start, silence included.
+    """
+
+    def __new__(
+        cls,
+        wire_rate: int = 16000,
+        *,
+        threshold: float = 0.5,
+        onset_ms: int = 32,
+        hangover_ms: int = 200,
+    ) -> InputStream:
+        """Set up a stream.
+
+        Args:
+            wire_rate: Rate of the output in Hz.
+            threshold: See `Vad`.
+            onset_ms: See `Vad`.
+            hangover_ms: See `Vad`.
+
+        Raises:
+            AudioError: The rate or an option is out of range.
+        """
+
+    def push(
+        self,
+        samples: _Pcm16 | NDArray[np.float32],
+        sample_rate: int,
+        channels: int = 1,
+    ) -> tuple[NDArray[np.int16], list[_SpeechEvent]]:
+        """Take the next piece of the stream.
+
+        Args:
+            samples: int16, or float32 with full scale at 1.0. Shape `(n,)`: mono, or interleaved
+                stereo with `channels=2`. `(1, n)`: the same. `(2, n)`: planar stereo, whatever
+                `channels` says. Bytes: little-endian int16, mono or interleaved.
+            sample_rate: Rate of `samples` in Hz.
+            channels: 1 or 2.
+
+        Returns:
+            The samples for the wire (20 ms in is 20 ms out, at a constant delay) and the events of
+            the VAD, which hears what goes to the wire.
+
+        Raises:
+            AudioError: Dtype, shape, rate or channels cannot be used, or a number of bytes or of
+                interleaved samples is odd. The stream is then unchanged.
+        """
+
+    def silence(self, ms: int) -> tuple[NDArray[np.int16], list[_SpeechEvent]]:
+        """Fill a gap in the capture, of ten minutes at most; returns as `push` does.
+
+        Raises:
+            AudioError: `ms` is negative, or too long.
+        """
+
+    @property
+    def wire_rate(self) -> int:
+        """Rate of the output in Hz."""
+
+    @property
+    def input_rate(self) -> int | None:
+        """Rate of the newest input in Hz; None before the first push."""
+
+    @property
+    def delay(self) -> float:
+        """Delay from input to output in output samples, at the current input rate."""
+
+    @property
+    def probability(self) -> float:
+        """Probability of speech, 0 to 1, in the newest complete analysis frame."""
+
+    @property
+    def speaking(self) -> bool:
+        """True from `SpeechStarted` to `SpeechStopped`."""

@@ -1,0 +1,56 @@
+"""The audio core: resampler, voice activity detection, playback store, mixer.
+
+Compiled Rust with a Python face; the same names live in the crate `voice-audio`. Audio is int16
+mono, as numpy arrays or as little-endian bytes, in pieces of any length:
+
+    >>> import numpy as np
+    >>> from getstream.plugins.gemini.audio import Resampler
+    >>> resampler = Resampler(48000, 16000)
+    >>> resampler.push(np.zeros(960, np.int16)).shape
+    (320,)
+
+All classes may be used from several threads. Calls on up to a second of audio keep the GIL: they
+take microseconds, and handing the GIL over costs far more. Longer ones release it. Input that
+cannot be used raises `AudioError`.
+"""
+
+from __future__ import annotations
+
+import warnings
+
+from . import _core
+from ._core import (
+    InputStream,
+    Mixer,
+    MixerStats,
+    Playback,
+    PlaybackStats,
+    Resampler,
+    SpeechStarted,
+    SpeechStopped,
+    TurnStats,
+    Vad,
+)
+from .errors import AudioError
+
+__all__ = [
+    "AudioError",
+    "InputStream",
+    "Mixer",
+    "MixerStats",
+    "Playback",
+    "PlaybackStats",
+    "Resampler",
+    "SpeechStarted",
+    "SpeechStopped",
+    "TurnStats",
+    "Vad",
+]
+
+if _core.build_profile != "release":
+    warnings.warn(
+        f"the audio core was compiled in the {_core.build_profile} profile and is many times "
+        "slower than it should be: build it with `maturin build --release`",
+        RuntimeWarning,
+        stacklevel=2,
+    )

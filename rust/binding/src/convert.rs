@@ -1,0 +1,161 @@
+//! Between Python objects and samples.
+
+use numpy::{
+    Element, PyArray1, PyArray2, PyArrayDescrMethods, PyArrayMethods, PyReadonlyArray1,
+    PyReadonlyArray2, PyUntypedArray, PyUntypedArrayMethods,
+};
+use pyo3::prelude::*;
+use pyo3::types::{PyByteArray, PyBytes, PyMemoryView};
+use voice_audio::{Error, pcm};
+
+pyo3::import_exception!(getstream.plugins.gemini.errors, AudioError);
+
+/// Samples from which a call is long, whatever it does with them: about 100 us of the cheapest
+/// work there is here.
+const LONG: usize = 48_000;
+
+/// Every error of the core is an `AudioError`; its text names the value and what is accepted.
+pub(crate) fn audio_error(error: Error) -> PyErr {
+    AudioError::new_err(error.to_string())
+}
+
+/// A sample rate; the core checks the range, this only what the core cannot see.
+pub(crate) fn rate(hz: i64) -> PyResult<u32> {
+    u32::try_from(hz).map_err(|_| {
+        let (least, most) = (voice_audio::MIN_RATE, voice_audio::MAX_RATE);
+        AudioError::new_err(format!(
+            "sample rate {hz} Hz is not supported: use {least} to {most} Hz"
+        ))
+    })
+}
+
+/// A duration in milliseconds.
+pub(crate) fn milliseconds(name: &str, ms: i64) -> PyResult<u32> {
+    u32::try_from(ms)
+        .map_err(|_| AudioError::new_err(format!("{name}={ms} is not usable: give 0 or more")))
+}
+
+/// One channel of samples, borrowed from an array where its memory layout allows.
+pub(crate) enum Samples<'py, T: Element> {
+    Borrowed(PyReadonlyArray1<'py, T>),
+    Owned(Vec<T>),
+}
+
+impl<T: Element + Copy> Samples<'_, T> {
+    pub(crate) fn as_slice(&self) -> &[T] {
+        match self {
+            Self::Borrowed(array) => array.as_slice().expect("only contiguous arrays are borrowed"),
+            Self::Owned(samples) => samples,
+        }
+    }
+
+    /// Lends the samples to `work`. Long ones are copied first and flagged: without the GIL
+    /// another thread could write to the array.
+    pub(crate) fn lend<R>(self, work: impl FnOnce(&[T], bool) -> R) -> R {
+        match self.as_slice() {
+            short if short.len() <= LONG => work(short, false),
+            long => work(&long.to_vec(), true),
+        }
+    }
+}
+
+/// The PCM that `push` methods take: one of two formats, mono or stereo.
+pub(crate) enum Pcm<'py> {
+    Int16(Channels<'py, i16>),
+    Float32(Channels<'py, f32>),
+}
+
+/// Samples as they lie in memory: one row, which may be interleaved, or two planes.
+pub(crate) enum Channels<'py, T: Element> {
+    Row(Samples<'py, T>),
+    /// Left, then right; of equal length.
+    Planes(Vec<T>),
+}
+
+/// Mono `i16` from an array of shape `(n,)` or `(1, n)`, or little-endian bytes.
+pub(crate) fn mono<'py>(object: &Bound<'py, PyAny>) -> PyResult<Samples<'py, i16>> {
+    // The usual case first.
+    if let Ok(array) = object.cast::<PyArray1<i16>>() {
+        return row(array);
+    }
+    match pcm(object)? {
+        Pcm::Int16(Channels::Row(samples)) => Ok(samples),
+        Pcm::Int16(Channels::Planes(_)) => Err(AudioError::new_err(
+            "mono PCM has the shape (n,) or (1, n), got two channels: use InputStream for stereo",
+        )),
+        Pcm::Float32(_) => Err(AudioError::new_err(
+            "int16 PCM is needed, got float32: convert it, or use InputStream",
+        )),
+    }
+}
+
+/// PCM from an `int16` or `float32` array of shape `(n,)`, `(1, n)` or `(2, n)`, or from
+/// little-endian 16-bit bytes.
+pub(crate) fn pcm<'py>(object: &Bound<'py, PyAny>) -> PyResult<Pcm<'py>> {
+    if let Ok(array) = object.cast::<PyUntypedArray>() {
+        if let Some(channels) = channels(array)? {
+            return Ok(Pcm::Int16(channels));
+        }
+        if let Some(channels) = channels(array)? {
+            return Ok(Pcm::Float32(channels));
+        }
+        return Err(AudioError::new_err(format!(
+            "PCM is an array of int16 or float32, got {}: convert it with the scale you mean",
+            array.dtype()
+        )));
+    }
+    let mut samples = Vec::new();
+    if let Ok(bytes) = object.cast::<PyBytes>() {
+        pcm::from_bytes(bytes.as_bytes(), &mut samples)
+    } else if let Ok(bytes) = object.cast::<PyByteArray>() {
+        pcm::from_bytes(&bytes.to_vec(), &mut samples)
+    } else if object.is_instance_of::<PyMemoryView>() {
+        let bytes = object.call_method0("tobytes")?;
+        pcm::from_bytes(bytes.cast::<PyBytes>()?.as_bytes(), &mut samples)
+    } else {
+        return Err(AudioError::new_err(format!(
+            "PCM is a numpy array or little-endian 16-bit bytes, got {}",
+            object.get_type().name()?
+        )));
+    }
+    .map_err(audio_error)?;
+    Ok(Pcm::Int16(Channels::Row(Samples::Owned(samples))))
+}
+
+/// A new array with a copy of `samples`.
+pub(crate) fn to_array<'py>(py: Python<'py>, samples: &[i16]) -> Bound<'py, PyArray1<i16>> {
+    PyArray1::from_slice(py, samples)
+}
+
+/// The channels of an array of `T`; None if its elements are something else.
+fn channels<'py, T: Element + Copy>(
+    array: &Bound<'py, PyUntypedArray>,
+) -> PyResult<Option<Channels<'py, T>>> {
+    if !array.dtype().is_equiv_to(&T::get_dtype(array.py())) {
+        return Ok(None);
+    }
+    if let Ok(array) = array.cast::<PyArray1<T>>() {
+        return row(array).map(|samples| Some(Channels::Row(samples)));
+    }
+    if let Ok(array) = array.cast::<PyArray2<T>>() {
+        let planes: PyReadonlyArray2<'py, T> = array.try_readonly()?;
+        let samples = planes.as_array().iter().copied().collect();
+        match array.shape()[0] {
+            1 => return Ok(Some(Channels::Row(Samples::Owned(samples)))),
+            2 => return Ok(Some(Channels::Planes(samples))),
+            _ => {}
+        }
+    }
+    Err(AudioError::new_err(format!(
+        "PCM has the shape (n,), (1, n) or (2, n), got {:?}: pass (n, 2) arrays transposed",
+        array.shape()
+    )))
+}
+
+fn row<'py, T: Element + Copy>(array: &Bound<'py, PyArray1<T>>) -> PyResult<Samples<'py, T>> {
+    let samples = array.try_readonly()?;
+    Ok(match samples.as_slice() {
+        Ok(_) => Samples::Borrowed(samples),
+        Err(_) => Samples::Owned(samples.as_array().iter().copied().collect()),
+    })
+}

@@ -1,0 +1,46 @@
+//! The Python binding of `voice-audio`: the extension module `getstream.plugins.gemini._core`.
+//!
+//! No policy lives here. A method converts its arguments, calls the core, and wraps the result;
+//! `_core.pyi` is its documentation. Every class is frozen with a mutex inside, so all of them may
+//! be used from several threads. Short calls keep the GIL: handing it over for a few microseconds
+//! costs a thread switch of 5 ms as soon as another Python thread computes. Calls on more than a
+//! second of audio release it.
+
+#![forbid(unsafe_code)]
+
+mod convert;
+mod input;
+mod mixer;
+mod playback;
+mod resample;
+mod state;
+mod vad;
+
+use pyo3::prelude::*;
+
+/// The audio core. `_core.pyi` documents it.
+#[pymodule(gil_used = false)]
+mod _core {
+    use pyo3::prelude::*;
+
+    #[pymodule_export]
+    use crate::input::InputStream;
+    #[pymodule_export]
+    use crate::mixer::{Mixer, MixerStats};
+    #[pymodule_export]
+    use crate::playback::{Playback, PlaybackStats, TurnStats};
+    #[pymodule_export]
+    use crate::resample::Resampler;
+    #[pymodule_export]
+    use crate::vad::{SpeechStarted, SpeechStopped, Vad};
+
+    #[pymodule_init]
+    fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        module.add("__version__", env!("CARGO_PKG_VERSION"))?;
+        let profile = match cfg!(debug_assertions) {
+            true => "debug",
+            false => "release",
+        };
+        module.add("build_profile", profile)
+    }
+}

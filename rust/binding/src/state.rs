@@ -1,0 +1,38 @@
+//! The mutex in each class, and the rule about the GIL.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use pyo3::prelude::*;
+use pyo3::sync::MutexExt;
+
+/// A core object that several Python threads may use.
+pub(crate) struct State<T>(Mutex<T>);
+
+impl<T: Send> State<T> {
+    pub(crate) fn new(inner: T) -> Self {
+        Self(Mutex::new(inner))
+    }
+
+    /// Waits for the object without holding the GIL, in case another thread is in a long call.
+    pub(crate) fn lock(&self, py: Python<'_>) -> MutexGuard<'_, T> {
+        // A poisoned lock means that the core panicked, which it has told that caller. Its state is
+        // plain data and stays valid; refusing it for ever would hide the first report.
+        self.0.lock_py_attached(py).unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Runs `work` on the object. A long call gives up the GIL for its duration.
+    pub(crate) fn run<R: Send>(
+        &self,
+        py: Python<'_>,
+        long: bool,
+        work: impl FnOnce(&mut T) -> R + Send,
+    ) -> R {
+        match long {
+            false => work(&mut self.lock(py)),
+            true => py.detach(|| {
+                let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+                work(&mut inner)
+            }),
+        }
+    }
+}

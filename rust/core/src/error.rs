@@ -1,0 +1,107 @@
+//! Every way in which this crate can refuse its input.
+
+use std::fmt;
+
+/// Why an argument was refused.
+///
+/// Errors come from constructors and from input that makes no sense. Conditions of a healthy
+/// stream (a full store, an underrun, late audio) are data, not errors: see
+/// [`PushOutcome`](crate::PushOutcome) and [`PlaybackStats`](crate::PlaybackStats).
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub enum Error {
+    /// The sample rate lies outside [`MIN_RATE`](crate::MIN_RATE)..=[`MAX_RATE`](crate::MAX_RATE).
+    Rate {
+        /// The rate that was given, in Hz.
+        rate: u32,
+    },
+    /// The two rates have no common divisor that keeps the filter bank small.
+    Ratio {
+        /// Input rate in Hz.
+        in_rate: u32,
+        /// Output rate in Hz.
+        out_rate: u32,
+        /// `out_rate / gcd(in_rate, out_rate)`, the number of filter phases this pair needs.
+        phases: u32,
+    },
+    /// A 20 ms frame at this rate is not a whole number of samples.
+    FrameRate {
+        /// The rate that was given, in Hz.
+        rate: u32,
+    },
+    /// Samples come in groups of `channels`, and the number given is not a multiple of it.
+    Channels {
+        /// Samples that were given, over all channels.
+        samples: usize,
+        /// Channels that were stated.
+        channels: usize,
+    },
+    /// Planar stereo with sides of different length.
+    Planes {
+        /// Samples of the left channel.
+        left: usize,
+        /// Samples of the right channel.
+        right: usize,
+    },
+    /// 16-bit PCM with an odd number of bytes.
+    OddBytes {
+        /// Bytes that were given.
+        bytes: usize,
+    },
+    /// An option lies outside its range.
+    Option {
+        /// Name of the option.
+        name: &'static str,
+        /// What was given.
+        value: f64,
+        /// What is accepted, in words.
+        accepted: &'static str,
+    },
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::Rate { rate } => write!(
+                f,
+                "sample rate {rate} Hz is not supported: use {} to {} Hz",
+                crate::MIN_RATE,
+                crate::MAX_RATE
+            ),
+            Self::Ratio {
+                in_rate,
+                out_rate,
+                phases,
+            } => write!(
+                f,
+                "{in_rate} to {out_rate} Hz needs {phases} filter phases, at most {} are \
+                 supported: use rates with a larger common divisor, such as 44100 and 48000",
+                crate::resample::MAX_PHASES
+            ),
+            Self::FrameRate { rate } => write!(
+                f,
+                "20 ms at {rate} Hz is not a whole number of samples: use a multiple of 50 Hz"
+            ),
+            Self::Channels { samples, channels } => write!(
+                f,
+                "{samples} samples cannot be {channels} channels: 1 (mono) and 2 (stereo) \
+                 channels are supported, and stereo needs an even number of samples"
+            ),
+            Self::Planes { left, right } => write!(
+                f,
+                "planar stereo needs sides of equal length, got {left} and {right} samples"
+            ),
+            Self::OddBytes { bytes } => write!(
+                f,
+                "16-bit PCM has an even number of bytes, got {bytes}: a sample was cut in half"
+            ),
+            Self::Option {
+                name,
+                value,
+                accepted,
+            } => write!(f, "{name}={value} is not usable: give {accepted}"),
+        }
+    }
+}
+
+impl std::error::Error for Error {}

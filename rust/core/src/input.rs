@@ -1,0 +1,249 @@
+//! The way in, for one participant: downmix, resample to the wire, voice activity.
+
+use std::f32::consts::PI;
+
+use crate::pcm::{self, Sample};
+use crate::{Error, Resampler, Vad, VadEvent, VadOptions, ms_to_samples};
+
+/// Length of the fade between a stream and its continuation at another rate, in milliseconds.
+const SEAM_MS: u32 = 5;
+
+/// One participant's capture path: any rate and layout in, mono `i16` at the wire rate out, and
+/// the speech events on the way.
+///
+/// Frames come as they are captured; the rate may change in mid-stream (another microphone, another
+/// codec). The old filter then rings out over the beginning of the new sound, which is faded in
+/// over 5 ms: no sample in flight is lost, the frames keep their length, and there is no step.
+///
+/// The [`Vad`] hears what goes to the wire. Offsets of its events count samples at the wire rate
+/// from the start of the stream, silence included, so they survive a change of the input's rate.
+///
+/// Allocates: when the rate changes, and while the longest push so far grows.
+///
+/// ```
+/// use voice_audio::{InputStream, VadOptions};
+/// let mut stream = InputStream::new(16_000, VadOptions::default())?;
+/// let (mut wire, mut events) = (Vec::new(), Vec::new());
+/// stream.push_interleaved(&[0i16; 1920], 48_000, &mut wire, &mut events)?; // 20 ms of stereo
+/// assert_eq!(wire.len(), 320);
+/// # Ok::<(), voice_audio::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct InputStream {
+    wire_rate: u32,
+    vad: Vad,
+    /// None before the first push.
+    resampler: Option<Resampler>,
+    seam: Seam,
+    /// The current push after the downmix, at unit scale and not yet rounded.
+    mono: Vec<f32>,
+    /// Newest sample on the wire.
+    last: i16,
+    /// The current push at the wire rate, while it is being joined to the old stream.
+    resampled: Vec<f32>,
+}
+
+/// What joins the end of an old stream to the beginning of its continuation.
+#[derive(Debug, Default)]
+struct Seam {
+    /// What still sounds of the old stream, at the wire rate.
+    tail: Vec<f32>,
+    /// Wire samples since the change.
+    position: usize,
+    /// Wire samples until the new stream has its full level; 0 when there is no seam.
+    fade: usize,
+}
+
+impl InputStream {
+    /// A capture path to a wire of `wire_rate` Hz.
+    ///
+    /// # Errors
+    /// As [`Vad::new`].
+    pub fn new(wire_rate: u32, options: VadOptions) -> Result<Self, Error> {
+        Ok(Self {
+            wire_rate,
+            vad: Vad::new(wire_rate, options)?,
+            resampler: None,
+            seam: Seam::default(),
+            mono: Vec::new(),
+            last: 0,
+            resampled: Vec::new(),
+        })
+    }
+
+    /// Rate of the output in Hz.
+    pub fn wire_rate(&self) -> u32 {
+        self.wire_rate
+    }
+
+    /// Rate of the newest input in Hz; None before the first push.
+    pub fn input_rate(&self) -> Option<u32> {
+        self.resampler.as_ref().map(Resampler::in_rate)
+    }
+
+    /// Delay from input to output in output samples, at the current input rate.
+    pub fn delay(&self) -> f64 {
+        self.resampler.as_ref().map_or(0.0, Resampler::delay)
+    }
+
+    /// Probability of speech in the newest complete analysis frame, 0 to 1.
+    pub fn probability(&self) -> f32 {
+        self.vad.probability()
+    }
+
+    /// True between [`VadEvent::SpeechStarted`] and [`VadEvent::SpeechStopped`].
+    pub fn speaking(&self) -> bool {
+        self.vad.speaking()
+    }
+
+    /// Takes mono samples at `sample_rate` Hz; appends wire samples to `out` and what the VAD
+    /// noticed to `events`.
+    ///
+    /// # Errors
+    /// [`Error::Rate`], [`Error::Ratio`]: the rate cannot be brought to the wire's. The stream is
+    /// then unchanged, as is `out`.
+    pub fn push<S: Sample>(
+        &mut self,
+        samples: &[S],
+        sample_rate: u32,
+        out: &mut Vec<i16>,
+        events: &mut Vec<VadEvent>,
+    ) -> Result<(), Error> {
+        self.set_rate(sample_rate)?;
+        let start = out.len();
+        let resampler = self.resampler.as_mut().expect("set_rate made it");
+        if self.seam.is_closed() {
+            resampler.push(samples, out);
+        } else {
+            self.resampled.clear();
+            resampler.push(samples, &mut self.resampled);
+            self.seam.join(&mut self.resampled);
+            pcm::convert(&self.resampled, out);
+        }
+        self.last = out.last().copied().unwrap_or(self.last);
+        self.vad.push(&out[start..], events);
+        Ok(())
+    }
+
+    /// Takes interleaved stereo (L, R, L, R, ...); otherwise as [`push`](Self::push).
+    ///
+    /// # Errors
+    /// As [`push`](Self::push), and [`Error::Channels`] for an odd number of samples.
+    pub fn push_interleaved<S: Sample>(
+        &mut self,
+        samples: &[S],
+        sample_rate: u32,
+        out: &mut Vec<i16>,
+        events: &mut Vec<VadEvent>,
+    ) -> Result<(), Error> {
+        let mut mono = std::mem::take(&mut self.mono);
+        mono.clear();
+        let result = pcm::downmix_interleaved(samples, &mut mono)
+            .and_then(|()| self.push(&mono, sample_rate, out, events));
+        self.mono = mono;
+        result
+    }
+
+    /// Takes planar stereo; otherwise as [`push`](Self::push).
+    ///
+    /// # Errors
+    /// As [`push`](Self::push), and [`Error::Planes`] for sides of different length.
+    pub fn push_planar<S: Sample>(
+        &mut self,
+        left: &[S],
+        right: &[S],
+        sample_rate: u32,
+        out: &mut Vec<i16>,
+        events: &mut Vec<VadEvent>,
+    ) -> Result<(), Error> {
+        let mut mono = std::mem::take(&mut self.mono);
+        mono.clear();
+        let result = pcm::downmix_planar(left, right, &mut mono)
+            .and_then(|()| self.push(&mono, sample_rate, out, events));
+        self.mono = mono;
+        result
+    }
+
+    /// Fills a gap in the capture with `ms` milliseconds of silence, which go the way of all
+    /// samples. Before the first push they are silence at the wire rate.
+    pub fn silence(&mut self, ms: u32, out: &mut Vec<i16>, events: &mut Vec<VadEvent>) {
+        const ZEROS: [i16; 4096] = [0; 4096];
+        let rate = self.input_rate().unwrap_or(self.wire_rate);
+        let mut left = ms_to_samples(ms, rate);
+        while left > 0 {
+            let n = left.min(ZEROS.len());
+            self.push(&ZEROS[..n], rate, out, events)
+                .expect("the rate is in use, or is the wire's own");
+            left -= n;
+        }
+    }
+
+    fn set_rate(&mut self, sample_rate: u32) -> Result<(), Error> {
+        match &mut self.resampler {
+            Some(old) if old.in_rate() == sample_rate => {}
+            None => self.resampler = Some(Resampler::new(sample_rate, self.wire_rate)?),
+            Some(old) => {
+                let new = Resampler::new(sample_rate, self.wire_rate)?;
+                let fade = ms_to_samples(SEAM_MS, self.wire_rate);
+                self.seam.open(old, self.last.to_unit(), fade);
+                *old = new;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Seam {
+    fn is_closed(&self) -> bool {
+        self.fade == 0
+    }
+
+    /// Gain of the new stream at wire sample `position` behind the change: a raised cosine.
+    fn gain(&self, position: usize) -> f32 {
+        match position < self.fade {
+            true => {
+                let phase = PI * (position as f32 + 0.5) / self.fade as f32;
+                0.5 - 0.5 * phase.cos()
+            }
+            false => 1.0,
+        }
+    }
+
+    /// Begins a seam: `old` has given its last sample, whose value on the wire was `last`.
+    fn open(&mut self, old: &mut Resampler, last: f32, fade: usize) {
+        let mut tail = Vec::new();
+        if old.memory() > 0 {
+            old.ring_out(&mut tail);
+            // The old stream may itself still be in the seam behind an older one.
+            for (i, y) in tail.iter_mut().enumerate() {
+                *y *= self.gain(self.position + i);
+            }
+            let older = self.tail.iter().skip(self.position);
+            if tail.len() < older.len() {
+                tail.resize(older.len(), 0.0);
+            }
+            tail.iter_mut().zip(older).for_each(|(y, x)| *y += x);
+        }
+        *self = Self {
+            tail,
+            position: 0,
+            fade,
+        };
+        if old.memory() == 0 {
+            // A copied stream ends hard. Its last value decays while the new stream rises.
+            self.tail = (0..fade).map(|i| last * (1.0 - self.gain(i))).collect();
+        }
+    }
+
+    /// Joins the next wire samples of the new stream to what is left of the old one.
+    fn join(&mut self, samples: &mut [f32]) {
+        for y in samples {
+            let tail = self.tail.get(self.position).copied().unwrap_or(0.0);
+            *y = *y * self.gain(self.position) + tail;
+            self.position += 1;
+        }
+        if self.position >= self.fade.max(self.tail.len()) {
+            *self = Self::default();
+        }
+    }
+}

@@ -1,0 +1,53 @@
+#![doc = include_str!("../README.md")]
+#![forbid(unsafe_code)]
+
+mod error;
+pub mod pcm;
+
+mod input;
+mod mixer;
+mod playback;
+mod resample;
+mod vad;
+
+pub use error::Error;
+pub use input::InputStream;
+pub use mixer::{Mixer, MixerOptions, MixerStats};
+pub use playback::{
+    Playback, PlaybackOptions, PlaybackState, PlaybackStats, PushOutcome, TurnStats,
+};
+pub use resample::{MAX_PHASES, Resampler};
+pub use vad::{Vad, VadEvent, VadOptions};
+
+/// Lowest supported sample rate in Hz.
+pub const MIN_RATE: u32 = 8_000;
+/// Highest supported sample rate in Hz.
+pub const MAX_RATE: u32 = 96_000;
+/// Frames per second: a frame is 20 ms everywhere, as in WebRTC.
+pub const FRAMES_PER_SECOND: u32 = 50;
+
+fn check_rate(rate: u32) -> Result<(), Error> {
+    match rate {
+        MIN_RATE..=MAX_RATE => Ok(()),
+        _ => Err(Error::Rate { rate }),
+    }
+}
+
+/// Samples of a 20 ms frame.
+fn frame_len(rate: u32) -> Result<usize, Error> {
+    check_rate(rate)?;
+    match rate % FRAMES_PER_SECOND {
+        0 => Ok((rate / FRAMES_PER_SECOND) as usize),
+        _ => Err(Error::FrameRate { rate }),
+    }
+}
+
+/// Samples that last `ms` milliseconds, rounded down.
+fn ms_to_samples(ms: u32, rate: u32) -> usize {
+    (u64::from(ms) * u64::from(rate) / 1000) as usize
+}
+
+/// Milliseconds that `samples` last.
+fn samples_to_ms(samples: u64, rate: u32) -> f64 {
+    samples as f64 * 1000.0 / f64::from(rate)
+}

@@ -1,0 +1,587 @@
+//! Playback: the store between a burst of speech from a model and a steady 20 ms clock.
+
+mod envelope;
+mod store;
+
+use std::collections::VecDeque;
+
+use crate::pcm::Sample;
+use crate::{Error, Resampler, frame_len, ms_to_samples, samples_to_ms};
+use envelope::{Envelope, Gain};
+use store::{Pool, Queue};
+
+/// Finished turns whose numbers are kept.
+const FINISHED_TURNS: usize = 64;
+/// Turns that may be queued at once; each costs a block of memory at least. Audio of further turns
+/// is refused like audio beyond the capacity.
+const QUEUED_TURNS: usize = 1024;
+/// Length of the gain ramp of [`Playback::duck`] in milliseconds.
+const DUCK_RAMP_MS: u32 = 10;
+
+/// How a [`Playback`] is set up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PlaybackOptions {
+    /// Rate of the audio that is pushed, in Hz. 24 kHz is what Gemini speaks.
+    pub input_rate: u32,
+    /// Rate of the frames that are popped, in Hz.
+    pub output_rate: u32,
+    /// Most audio that is queued, in milliseconds. Memory is taken as it is needed: 30 minutes at
+    /// 24 kHz are 86 MB.
+    pub capacity_ms: u32,
+    /// Audio that is queued before a turn begins to speak, in milliseconds, unless it ends before.
+    pub prefill_ms: u32,
+    /// The prefill doubles with each underrun up to this, and halves again with each clean turn. A
+    /// maximum at or below `prefill_ms` keeps it fixed.
+    pub max_prefill_ms: u32,
+    /// Length of every fade in milliseconds.
+    pub fade_ms: u32,
+}
+
+impl Default for PlaybackOptions {
+    fn default() -> Self {
+        Self {
+            input_rate: 24_000,
+            output_rate: 48_000,
+            capacity_ms: 30 * 60 * 1000,
+            prefill_ms: 60,
+            max_prefill_ms: 240,
+            fade_ms: 5,
+        }
+    }
+}
+
+/// What became of pushed samples: `accepted + dropped` is what was pushed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use = "a full store refuses samples, and a cut turn stays silent"]
+pub struct PushOutcome {
+    /// Samples taken, the first ones of the push.
+    pub accepted: usize,
+    /// Samples refused, the last ones of the push.
+    pub dropped: usize,
+}
+
+/// What a [`Playback`] is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PlaybackState {
+    /// Nothing to say.
+    Idle,
+    /// A turn has begun, or has run dry, and too little of it is queued to speak.
+    Buffering,
+    /// Speaking.
+    Playing,
+    /// Held by [`Playback::pause`], or fading out because of it.
+    Paused,
+}
+
+/// Numbers of one turn, in samples at the input rate.
+///
+/// Always: `pushed == played + dropped + queued`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TurnStats {
+    /// The turn.
+    pub turn: u64,
+    /// Samples that were pushed, refused ones included.
+    pub pushed: u64,
+    /// Samples that the read head has passed, fades included. The listener is behind it by the
+    /// resampler's delay and whatever transports the frames.
+    pub played: u64,
+    /// Samples that were refused or flushed.
+    pub dropped: u64,
+    /// Samples that wait.
+    pub queued: u64,
+    /// Times that the turn ran dry before it had ended.
+    pub underruns: u32,
+    /// No more audio of this turn is accepted.
+    pub ended: bool,
+    /// It was flushed.
+    pub cut: bool,
+    /// It has ended and nothing of it is queued.
+    pub finished: bool,
+}
+
+/// Numbers of a [`Playback`] since it was made, in samples at the input rate.
+///
+/// Always: `pushed == played + dropped + queued`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct PlaybackStats {
+    /// Samples that were pushed, refused ones included.
+    pub pushed: u64,
+    /// Samples that the read head has passed, fades included.
+    pub played: u64,
+    /// Samples that were refused or flushed.
+    pub dropped: u64,
+    /// Of the dropped ones: refused because the store was full.
+    pub overflowed: u64,
+    /// Samples that wait.
+    pub queued: u64,
+    /// Times that a turn ran dry before it had ended.
+    pub underruns: u64,
+    /// Frames that were popped.
+    pub frames: u64,
+    /// The prefill that the next start needs, in milliseconds.
+    pub prefill_ms: u32,
+}
+
+#[derive(Debug)]
+struct Turn {
+    id: u64,
+    queue: Queue,
+    pushed: u64,
+    played: u64,
+    dropped: u64,
+    underruns: u32,
+    ended: bool,
+    cut: bool,
+    /// Ran dry, and nothing has come since.
+    starved: bool,
+}
+
+impl Turn {
+    fn new(id: u64) -> Self {
+        Self {
+            id,
+            queue: Queue::default(),
+            pushed: 0,
+            played: 0,
+            dropped: 0,
+            underruns: 0,
+            ended: false,
+            cut: false,
+            starved: false,
+        }
+    }
+
+    fn finished(&self) -> bool {
+        self.ended && self.queue.is_empty()
+    }
+}
+
+/// A turn-tagged playback store: bursts of speech in, a steady stream of 20 ms frames out.
+///
+/// Minutes deep, and nothing is lost in silence: what does not fit, and what is flushed, is counted
+/// and reported. Every edge is faded (start, end, underrun, pause, resume, flush), including the
+/// edge of a turn that runs dry: the fade is applied while its last samples still exist. Samples of
+/// a turn that is not cut are played exactly once and in order; [`pause`](Self::pause) fades out
+/// over samples that count as played, and [`resume`](Self::resume) fades in at the very next one.
+///
+/// Turns are numbers that grow. Audio for a newer turn ends the older ones; audio for a turn that
+/// has ended or was flushed is refused, so a turn that was cut never speaks again.
+///
+/// Gain and fades work at the input rate, in front of the resampler, so the output is continuous.
+///
+/// Allocates: in [`new`](Self::new) and, block by block, in [`push`](Self::push). Popping does not.
+///
+/// ```
+/// use voice_audio::{Playback, PlaybackOptions, PlaybackState};
+/// let mut playback = Playback::new(PlaybackOptions::default())?;
+/// let outcome = playback.push(&[1000; 2400], 1); // 100 ms at 24 kHz
+/// assert_eq!(outcome.accepted, 2400);
+/// playback.end_turn(1);
+///
+/// let mut frame = [0; 960]; // 20 ms at 48 kHz
+/// while playback.audible() {
+///     playback.pop_frame(&mut frame);
+/// }
+/// assert_eq!(playback.played_ms(1), 100.0);
+/// assert_eq!(playback.state(), PlaybackState::Idle);
+/// # Ok::<(), voice_audio::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct Playback {
+    options: PlaybackOptions,
+    capacity: usize,
+    /// Turns in the order of their numbers: finished ones first, then the one at the read head.
+    turns: VecDeque<Turn>,
+    /// Index in `turns` of the turn at the read head; `turns.len()` when all are finished.
+    head: usize,
+    /// The newest turn that was ever mentioned.
+    newest: Option<u64>,
+    pool: Pool,
+    envelope: Envelope,
+    gain: Gain,
+    resampler: Resampler,
+    /// The turn at the read head has been started and has not run dry.
+    speaking: bool,
+    paused: bool,
+    /// Inputs of silence that the resampler needs before its output is exact silence.
+    tail: usize,
+    /// One frame at the input rate.
+    rendered: Vec<f32>,
+    /// One frame at the output rate.
+    resampled: Vec<i16>,
+    stats: PlaybackStats,
+}
+
+impl Playback {
+    /// An empty store.
+    ///
+    /// # Errors
+    /// [`Error::Rate`], [`Error::Ratio`]: see [`Resampler::new`]. [`Error::FrameRate`] if 20 ms are
+    /// not a whole number of samples at one of the rates. [`Error::Option`] if the capacity is
+    /// below 20 ms or above 24 hours, the prefill exceeds the capacity, or the fade is not within 1
+    /// to 20 ms.
+    pub fn new(options: PlaybackOptions) -> Result<Self, Error> {
+        let input_frame = frame_len(options.input_rate)?;
+        let output_frame = frame_len(options.output_rate)?;
+        let accept = |name, value: u32, range: std::ops::RangeInclusive<u32>, accepted| {
+            match range.contains(&value) {
+                true => Ok(()),
+                false => Err(Error::Option {
+                    name,
+                    value: f64::from(value),
+                    accepted,
+                }),
+            }
+        };
+        let day = 24 * 60 * 60 * 1000;
+        accept("capacity_ms", options.capacity_ms, 20..=day, "20 ms to 24 hours")?;
+        let capacity_ms = options.capacity_ms;
+        accept("prefill_ms", options.prefill_ms, 0..=capacity_ms, "at most capacity_ms")?;
+        accept("fade_ms", options.fade_ms, 1..=20, "1 to 20 ms")?;
+        Ok(Self {
+            options,
+            capacity: ms_to_samples(options.capacity_ms, options.input_rate),
+            turns: VecDeque::new(),
+            head: 0,
+            newest: None,
+            pool: Pool::default(),
+            envelope: Envelope::new(ms_to_samples(options.fade_ms, options.input_rate)),
+            gain: Gain::new(ms_to_samples(DUCK_RAMP_MS, options.input_rate)),
+            resampler: Resampler::new(options.input_rate, options.output_rate)?,
+            speaking: false,
+            paused: false,
+            tail: 0,
+            rendered: Vec::with_capacity(input_frame),
+            resampled: Vec::with_capacity(output_frame),
+            stats: PlaybackStats {
+                prefill_ms: options.prefill_ms,
+                ..PlaybackStats::default()
+            },
+        })
+    }
+
+    /// The options as given.
+    pub fn options(&self) -> PlaybackOptions {
+        self.options
+    }
+
+    /// Samples of one popped frame: 20 ms at the output rate.
+    pub fn frame_len(&self) -> usize {
+        (self.options.output_rate / crate::FRAMES_PER_SECOND) as usize
+    }
+
+    /// Queues audio of a turn. Ends all older turns.
+    ///
+    /// When the store is full the newest samples are refused. All are refused if the turn has
+    /// ended, was flushed, or is older than the newest one. Refused samples count as dropped.
+    pub fn push(&mut self, pcm: &[i16], turn: u64) -> PushOutcome {
+        let open = self.open(turn);
+        let room = self.capacity - self.stats.queued as usize;
+        let accepted = match open {
+            Some(_) => pcm.len().min(room),
+            None => 0,
+        };
+        let dropped = pcm.len() - accepted;
+        self.stats.pushed += pcm.len() as u64;
+        self.stats.dropped += dropped as u64;
+        self.stats.queued += accepted as u64;
+        if open.is_some() {
+            self.stats.overflowed += dropped as u64;
+        }
+        if let Some(index) = open.or_else(|| self.find(turn)) {
+            let turn = &mut self.turns[index];
+            turn.pushed += pcm.len() as u64;
+            turn.dropped += dropped as u64;
+            turn.queue.push(&pcm[..accepted], &mut self.pool);
+            if turn.starved && accepted > 0 {
+                // It was a real gap and not the end of the turn: be more careful.
+                turn.starved = false;
+                let most = self.options.max_prefill_ms.max(self.options.prefill_ms);
+                self.stats.prefill_ms = self.stats.prefill_ms.saturating_mul(2).min(most);
+            }
+        }
+        self.pool.reserve();
+        PushOutcome { accepted, dropped }
+    }
+
+    /// Declares that no more audio of this turn, or of an older one, will come.
+    pub fn end_turn(&mut self, turn: u64) {
+        self.open(turn);
+        for index in self.head..self.turns.len() {
+            if self.turns[index].id <= turn {
+                self.turns[index].ended = true;
+            }
+        }
+        self.advance();
+    }
+
+    /// Holds the read head: fades out over the next samples, then stands still.
+    pub fn pause(&mut self) {
+        self.paused = true;
+    }
+
+    /// Lets the read head go on with the very next sample, faded in.
+    pub fn resume(&mut self) {
+        self.paused = false;
+    }
+
+    /// Sets the gain in dB, reached by a ramp of 10 ms; 0 undoes it. While nothing is audible the
+    /// gain changes at once.
+    ///
+    /// # Errors
+    /// [`Error::Option`] if `db` is NaN or positive. Negative infinity mutes.
+    pub fn duck(&mut self, db: f32) -> Result<(), Error> {
+        if db.is_nan() || db > 0.0 {
+            return Err(Error::Option {
+                name: "db",
+                value: f64::from(db),
+                accepted: "0 or a negative number of decibels",
+            });
+        }
+        self.gain.aim(10f32.powf(db / 20.0));
+        Ok(())
+    }
+
+    /// Drops everything that is queued and cuts every turn mentioned so far. If speech is audible
+    /// the next few milliseconds of it are kept, for the fade. Does not change whether the read
+    /// head is paused. Returns the number of samples dropped.
+    pub fn flush(&mut self) -> usize {
+        let dropped = (self.head..self.turns.len()).map(|index| self.cut(index)).sum();
+        self.advance();
+        dropped
+    }
+
+    /// Drops what is queued of one turn and cuts it, with a fade if it is the audible one; audio
+    /// of other turns stays. Returns the number of samples dropped.
+    pub fn flush_turn(&mut self, turn: u64) -> usize {
+        self.open(turn);
+        let dropped = match self.find(turn) {
+            Some(index) => self.cut(index),
+            None => 0,
+        };
+        self.advance();
+        dropped
+    }
+
+    /// Renders the next 20 ms into `frame`, all of it: speech, fades or silence.
+    ///
+    /// # Panics
+    /// If `frame` is not [`frame_len`](Self::frame_len) samples long.
+    pub fn pop_frame(&mut self, frame: &mut [i16]) {
+        assert_eq!(frame.len(), self.frame_len(), "a frame is 20 ms long");
+        self.stats.frames += 1;
+        if !self.audible() {
+            // The resampler has nothing left to say and 20 ms are a whole number of its periods:
+            // leaving it alone is the same as pushing silence.
+            self.starve();
+            frame.fill(0);
+            return;
+        }
+        let wanted = (self.options.input_rate / crate::FRAMES_PER_SECOND) as usize;
+        self.rendered.clear();
+        while self.rendered.len() < wanted && self.render(wanted) {}
+        if self.rendered.len() < wanted {
+            self.tail = self.tail.saturating_sub(wanted - self.rendered.len());
+            self.rendered.resize(wanted, 0.0);
+        }
+        self.resampled.clear();
+        self.resampler.push(&self.rendered, &mut self.resampled);
+        frame.copy_from_slice(&self.resampled);
+    }
+
+    /// Milliseconds of audio that are queued.
+    pub fn level_ms(&self) -> f64 {
+        samples_to_ms(self.stats.queued, self.options.input_rate)
+    }
+
+    /// Milliseconds of a turn that the read head has passed; 0 for a turn that is not known, or
+    /// was forgotten (the last 64 finished turns are remembered).
+    pub fn played_ms(&self, turn: u64) -> f64 {
+        let played = self.find(turn).map_or(0, |index| self.turns[index].played);
+        samples_to_ms(played, self.options.input_rate)
+    }
+
+    /// The turn at the read head: the oldest one that has not finished.
+    pub fn active_turn(&self) -> Option<u64> {
+        self.turns.get(self.head).map(|turn| turn.id)
+    }
+
+    /// What the store is doing.
+    pub fn state(&self) -> PlaybackState {
+        match self.turns.get(self.head) {
+            _ if self.paused => PlaybackState::Paused,
+            None => PlaybackState::Idle,
+            Some(turn) if self.speaking && !turn.queue.is_empty() => PlaybackState::Playing,
+            Some(_) if self.may_start() => PlaybackState::Playing,
+            Some(_) => PlaybackState::Buffering,
+        }
+    }
+
+    /// True while the next frame would carry sound: speech, a fade or the resampler's tail. False
+    /// means that it would be exact silence and need not be popped.
+    pub fn audible(&self) -> bool {
+        if self.tail > 0 || self.envelope.needs() > 0 {
+            return true;
+        }
+        !self.paused
+            && match self.turns.get(self.head) {
+                Some(turn) => !turn.queue.is_empty() && (self.speaking || self.may_start()),
+                None => false,
+            }
+    }
+
+    /// Numbers since the start.
+    pub fn stats(&self) -> PlaybackStats {
+        self.stats
+    }
+
+    /// Numbers of one turn; None if it is not known or was forgotten.
+    pub fn turn_stats(&self, turn: u64) -> Option<TurnStats> {
+        let turn = &self.turns[self.find(turn)?];
+        Some(TurnStats {
+            turn: turn.id,
+            pushed: turn.pushed,
+            played: turn.played,
+            dropped: turn.dropped,
+            queued: turn.queue.len() as u64,
+            underruns: turn.underruns,
+            ended: turn.ended,
+            cut: turn.cut,
+            finished: turn.finished(),
+        })
+    }
+
+    fn find(&self, turn: u64) -> Option<usize> {
+        self.turns.binary_search_by_key(&turn, |t| t.id).ok()
+    }
+
+    /// Index of a turn that accepts audio; makes it known if it is new. None if it is closed.
+    fn open(&mut self, turn: u64) -> Option<usize> {
+        if self.newest.is_none_or(|newest| turn > newest) {
+            for older in self.turns.range_mut(self.head..) {
+                older.ended = true;
+            }
+            self.advance();
+            self.newest = Some(turn);
+            if self.turns.len() - self.head >= QUEUED_TURNS {
+                return None;
+            }
+            self.turns.push_back(Turn::new(turn));
+        }
+        let index = self.find(turn)?;
+        (!self.turns[index].ended).then_some(index)
+    }
+
+    /// Drops a turn's queue except for what a fade still needs.
+    fn cut(&mut self, index: usize) -> usize {
+        let keep = match index == self.head {
+            true => self.envelope.needs(),
+            false => 0,
+        };
+        let turn = &mut self.turns[index];
+        if turn.finished() {
+            return 0;
+        }
+        let dropped = turn.queue.truncate(keep, &mut self.pool);
+        turn.ended = true;
+        turn.cut = true;
+        turn.dropped += dropped as u64;
+        self.stats.dropped += dropped as u64;
+        self.stats.queued -= dropped as u64;
+        dropped
+    }
+
+    /// Moves the head over finished turns and forgets the oldest of them.
+    fn advance(&mut self) {
+        while self.turns.get(self.head).is_some_and(Turn::finished) {
+            self.pass_turn();
+        }
+        while self.head > FINISHED_TURNS {
+            self.turns.pop_front();
+            self.head -= 1;
+        }
+    }
+
+    /// The turn at the head has finished: the next one starts on its own.
+    fn pass_turn(&mut self) {
+        let turn = &self.turns[self.head];
+        if turn.underruns == 0 && turn.played > 0 {
+            let halved = self.stats.prefill_ms / 2;
+            self.stats.prefill_ms = halved.max(self.options.prefill_ms);
+        }
+        self.head += 1;
+        self.speaking = false;
+        self.envelope.silence();
+    }
+
+    /// Enough of the turn at the head is queued to begin (or go on after an underrun).
+    fn may_start(&self) -> bool {
+        self.turns.get(self.head).is_some_and(|turn| {
+            let prefill = ms_to_samples(self.stats.prefill_ms, self.options.input_rate);
+            // A store smaller than the adapted prefill must still be able to start.
+            turn.ended || turn.queue.len() >= prefill.min(self.capacity).max(1)
+        })
+    }
+
+    /// Notes that the open turn at the head has run dry. A paused one may still be refilled before
+    /// anybody hears the gap.
+    fn starve(&mut self) {
+        if let Some(turn) = self.turns.get_mut(self.head) {
+            if self.speaking && !self.paused && turn.queue.is_empty() && !turn.ended {
+                self.speaking = false;
+                self.envelope.silence();
+                turn.starved = true;
+                turn.underruns += 1;
+                self.stats.underruns += 1;
+            }
+        }
+    }
+
+    /// Renders speech up to the end of the frame or of the turn; false if there is none now.
+    fn render(&mut self, wanted: usize) -> bool {
+        while self.turns.get(self.head).is_some_and(Turn::finished) {
+            self.pass_turn();
+        }
+        self.starve();
+        if !self.speaking && !self.paused && self.may_start() {
+            self.speaking = true;
+        }
+        let Some(turn) = self.turns.get_mut(self.head) else {
+            return false;
+        };
+        if !self.speaking || turn.queue.is_empty() {
+            return false;
+        }
+        if self.envelope.is_silent() {
+            self.gain.settle();
+        }
+        let before = self.rendered.len();
+        while self.rendered.len() < wanted {
+            let available = turn.queue.len();
+            let steady = self.envelope.steady(available, self.paused);
+            if steady > 0 && self.gain.is_settled() {
+                // The usual case: full level, far from any edge.
+                let run = turn.queue.peek();
+                let n = run.len().min(steady).min(wanted - self.rendered.len());
+                let gain = self.gain.value();
+                self.rendered.extend(run[..n].iter().map(|x| x.to_unit() * gain));
+                turn.queue.advance(n, &mut self.pool);
+            } else {
+                let Some(level) = self.envelope.next(available, self.paused) else {
+                    break;
+                };
+                let sample = turn.queue.peek()[0].to_unit();
+                self.rendered.push(sample * level * self.gain.next());
+                turn.queue.advance(1, &mut self.pool);
+            }
+        }
+        let played = self.rendered.len() - before;
+        turn.played += played as u64;
+        self.stats.played += played as u64;
+        self.stats.queued -= played as u64;
+        if played > 0 {
+            self.tail = self.resampler.memory();
+        }
+        played > 0
+    }
+}

@@ -1,0 +1,303 @@
+//! Voice activity detection with onset and hangover.
+
+use std::fmt;
+
+use earshot::Detector;
+
+use crate::pcm::Sample;
+use crate::{Error, Resampler, check_rate};
+
+/// The rate that the detector hears, in Hz.
+const RATE: u32 = 16_000;
+/// Samples of one analysis frame at [`RATE`]: 16 ms.
+const FRAME: usize = 256;
+/// A frame whose loudest sample stays below this is silence whatever the network says: 8 units of
+/// `i16`, -72 dBFS. Far below any microphone's own noise, far above the dither of a codec's
+/// silence.
+const SILENCE_PEAK: f32 = 8.0 / 32768.0;
+
+/// How a [`Vad`] decides.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct VadOptions {
+    /// Probability from which an analysis frame counts as speech, 0 to 1.
+    pub threshold: f32,
+    /// Speech lasts this long, in milliseconds, before it is believed. Rounded up to whole analysis
+    /// frames of 16 ms; 0 means the first frame. The default is two frames: a click fills one.
+    pub onset_ms: u32,
+    /// Speech is over when none was heard for this long, in milliseconds; rounded up to whole
+    /// frames. The default bridges the gaps inside words.
+    pub hangover_ms: u32,
+}
+
+impl Default for VadOptions {
+    fn default() -> Self {
+        Self {
+            threshold: 0.5,
+            onset_ms: 32,
+            hangover_ms: 200,
+        }
+    }
+}
+
+/// What a [`Vad`] noticed. Offsets count samples at the rate of its input, from the first sample
+/// after the start or the last reset.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum VadEvent {
+    /// Speech has lasted for `onset_ms`.
+    SpeechStarted {
+        /// First sample of the run of speech.
+        sample: u64,
+    },
+    /// No speech for `hangover_ms`.
+    SpeechStopped {
+        /// End of the last frame with speech (the first sample behind it).
+        sample: u64,
+    },
+}
+
+/// A streaming voice activity detector: mono, any rate from 8 to 96 kHz, any frame length.
+///
+/// A small neural network (the `earshot` crate) gives a probability for each 16 ms of sound; onset
+/// and hangover turn the probabilities into [`VadEvent`]s. Input at another rate than 16 kHz is
+/// resampled, and the resampler's delay is taken out of the offsets. Digital silence is never
+/// speech.
+///
+/// Allocates: in [`new`](Self::new), then only while the longest push so far grows.
+///
+/// ```
+/// use voice_audio::{Vad, VadOptions};
+/// let mut vad = Vad::new(48_000, VadOptions::default())?;
+/// let mut events = Vec::new();
+/// vad.push(&[0i16; 48_000], &mut events);
+/// assert!(events.is_empty() && !vad.speaking());
+/// # Ok::<(), voice_audio::Error>(())
+/// ```
+pub struct Vad {
+    sample_rate: u32,
+    options: VadOptions,
+    onset_frames: u32,
+    hangover_frames: u32,
+    detector: Box<Detector>,
+    /// None at 16 kHz.
+    resampler: Option<Resampler>,
+    /// Input of the current push at [`RATE`].
+    resampled: Vec<f32>,
+    /// The analysis frame that is being filled.
+    frame: [f32; FRAME],
+    filled: usize,
+    /// Complete analysis frames so far.
+    frames: u64,
+    /// Frames of speech in a row, up to the newest.
+    run: u32,
+    /// Frames without speech in a row, up to the newest.
+    gap: u32,
+    speaking: bool,
+    probability: f32,
+}
+
+impl Vad {
+    /// A detector for input at `sample_rate` Hz.
+    ///
+    /// # Errors
+    /// [`Error::Rate`] or [`Error::Ratio`] for a rate that cannot be brought to 16 kHz,
+    /// [`Error::Option`] for a threshold outside of 0 to 1 or a duration above a minute.
+    pub fn new(sample_rate: u32, options: VadOptions) -> Result<Self, Error> {
+        check_rate(sample_rate)?;
+        if !(0.0..=1.0).contains(&options.threshold) {
+            return Err(Error::Option {
+                name: "threshold",
+                value: f64::from(options.threshold),
+                accepted: "a probability from 0 to 1",
+            });
+        }
+        for (name, ms) in [
+            ("onset_ms", options.onset_ms),
+            ("hangover_ms", options.hangover_ms),
+        ] {
+            if ms > 60_000 {
+                return Err(Error::Option {
+                    name,
+                    value: f64::from(ms),
+                    accepted: "0 to 60000 ms",
+                });
+            }
+        }
+        let frames = |ms: u32| (ms * RATE / 1000).div_ceil(FRAME as u32).max(1);
+        Ok(Self {
+            sample_rate,
+            options,
+            onset_frames: frames(options.onset_ms),
+            hangover_frames: frames(options.hangover_ms),
+            detector: Detector::default_boxed(),
+            resampler: match sample_rate {
+                RATE => None,
+                _ => Some(Resampler::new(sample_rate, RATE)?),
+            },
+            resampled: Vec::new(),
+            frame: [0.0; FRAME],
+            filled: 0,
+            frames: 0,
+            run: 0,
+            gap: 0,
+            speaking: false,
+            probability: 0.0,
+        })
+    }
+
+    /// Rate of the input in Hz.
+    pub fn sample_rate(&self) -> u32 {
+        self.sample_rate
+    }
+
+    /// The options as given.
+    pub fn options(&self) -> VadOptions {
+        self.options
+    }
+
+    /// Probability of speech, 0 to 1, in the newest complete analysis frame; 0 before the first.
+    pub fn probability(&self) -> f32 {
+        self.probability
+    }
+
+    /// True between [`VadEvent::SpeechStarted`] and [`VadEvent::SpeechStopped`].
+    pub fn speaking(&self) -> bool {
+        self.speaking
+    }
+
+    /// Listens to `input` and appends what it noticed to `events`.
+    pub fn push<S: Sample>(&mut self, input: &[S], events: &mut Vec<VadEvent>) {
+        match &mut self.resampler {
+            None => self.listen(input, events),
+            Some(resampler) => {
+                let mut resampled = std::mem::take(&mut self.resampled);
+                resampled.clear();
+                resampler.push(input, &mut resampled);
+                self.listen(&resampled, events);
+                self.resampled = resampled;
+            }
+        }
+    }
+
+    /// Forgets everything heard so far; offsets count from zero again.
+    pub fn reset(&mut self) {
+        self.detector.reset();
+        if let Some(resampler) = &mut self.resampler {
+            resampler.reset();
+        }
+        self.filled = 0;
+        self.frames = 0;
+        self.run = 0;
+        self.gap = 0;
+        self.speaking = false;
+        self.probability = 0.0;
+    }
+
+    fn listen<S: Sample>(&mut self, mut input: &[S], events: &mut Vec<VadEvent>) {
+        while !input.is_empty() {
+            let (now, later) = input.split_at(input.len().min(FRAME - self.filled));
+            for (slot, x) in self.frame[self.filled..].iter_mut().zip(now) {
+                // The network wants ±1; resampled full-scale sound may overshoot a little.
+                *slot = x.to_unit().clamp(-1.0, 1.0);
+            }
+            self.filled += now.len();
+            input = later;
+            if self.filled == FRAME {
+                self.filled = 0;
+                self.analyse(events);
+            }
+        }
+    }
+
+    fn analyse(&mut self, events: &mut Vec<VadEvent>) {
+        // The network hears silence too: it carries state from frame to frame.
+        let probability = self.detector.predict_f32(&self.frame).clamp(0.0, 1.0);
+        let peak = self.frame.iter().fold(0.0f32, |peak, x| peak.max(x.abs()));
+        self.probability = match peak < SILENCE_PEAK {
+            true => 0.0,
+            false => probability,
+        };
+        self.frames += 1;
+        if self.probability >= self.options.threshold && self.probability > 0.0 {
+            self.run += 1;
+            self.gap = 0;
+        } else {
+            self.run = 0;
+            self.gap += 1;
+        }
+        if !self.speaking && self.run >= self.onset_frames {
+            self.speaking = true;
+            let sample = self.offset(self.frames - u64::from(self.run));
+            events.push(VadEvent::SpeechStarted { sample });
+        } else if self.speaking && self.gap >= self.hangover_frames {
+            self.speaking = false;
+            let sample = self.offset(self.frames - u64::from(self.gap));
+            events.push(VadEvent::SpeechStopped { sample });
+        }
+    }
+
+    /// Offset, in samples of the input, of the start of analysis frame number `frame`.
+    fn offset(&self, frame: u64) -> u64 {
+        let delay = self.resampler.as_ref().map_or(0, |r| r.delay() as u64);
+        let heard = (frame * FRAME as u64).saturating_sub(delay);
+        heard * u64::from(self.sample_rate) / u64::from(RATE)
+    }
+}
+
+impl fmt::Debug for Vad {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Vad")
+            .field("sample_rate", &self.sample_rate)
+            .field("options", &self.options)
+            .field("speaking", &self.speaking)
+            .field("probability", &self.probability)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn vad(onset_ms: u32, hangover_ms: u32) -> Vad {
+        Vad::new(
+            RATE,
+            VadOptions {
+                onset_ms,
+                hangover_ms,
+                ..VadOptions::default()
+            },
+        )
+        .unwrap()
+    }
+
+    #[test]
+    fn durations_round_up_to_whole_frames() {
+        for (ms, frames) in [(0, 1), (1, 1), (16, 1), (17, 2), (32, 2), (200, 13)] {
+            assert_eq!(vad(ms, ms).onset_frames, frames, "{ms} ms");
+            assert_eq!(vad(ms, ms).hangover_frames, frames, "{ms} ms");
+        }
+    }
+
+    #[test]
+    fn options_outside_of_their_range_are_refused() {
+        for threshold in [-0.1, 1.1, f32::NAN] {
+            let options = VadOptions {
+                threshold,
+                ..VadOptions::default()
+            };
+            assert!(matches!(
+                Vad::new(RATE, options),
+                Err(Error::Option { name: "threshold", .. })
+            ));
+        }
+        let options = VadOptions {
+            hangover_ms: 60_001,
+            ..VadOptions::default()
+        };
+        assert!(Vad::new(RATE, options).is_err());
+        assert!(matches!(
+            Vad::new(4_000, VadOptions::default()),
+            Err(Error::Rate { rate: 4_000 })
+        ));
+    }
+}
