@@ -124,6 +124,12 @@ class Participant:
         if self.outbox is not None:
             self.outbox.send(events.SfuEvent(**event))
 
+    @property
+    def hung_up(self) -> bool:
+        """True if the client has closed its media connections, as getstream 6 does to leave."""
+        states = {self.publisher.peer.state, self.subscriber.peer.state}
+        return "closed" in states and not states & {"connecting", "connected"}
+
     def close(self) -> None:
         """Close both connections. The call has removed the participant before."""
         if self.expiry is not None:

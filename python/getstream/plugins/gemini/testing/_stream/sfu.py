@@ -144,7 +144,9 @@ class Sfu:
 
     def _expire_later(self, participant: Participant) -> None:
         """Keep a session whose socket is lost for the time that a fast reconnect may take."""
-        if participant.present:
+        if participant.hung_up:
+            self.leave(participant)
+        elif participant.present:
             logger.info(
                 "%s: SFU socket lost; session kept %d s",
                 participant.user_id,

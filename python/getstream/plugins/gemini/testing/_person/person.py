@@ -1,0 +1,553 @@
+"""`Person`: somebody in a call who speaks recorded speech and records what he hears."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import time
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, TypeVar
+
+import numpy as np
+from getstream import AsyncStream
+from getstream.video import rtc
+from getstream.video.rtc.pb.stream.video.sfu.models import models_pb2 as models
+from getstream.video.rtc.tracks import SubscriptionConfig, TrackSubscriptionConfig
+from numpy.typing import NDArray
+
+from ...errors import CallError
+from .._stream.watch import Watch
+from ..signals import read_wav
+from .camera import Camera, read_frame_number
+from .ear import SAMPLE_RATE, Ear, Speech, Timeline
+from .microphone import Microphone, PacedMicrophone, QueuedMicrophone
+
+__all__ = ["Person", "SeenFrame", "Utterance"]
+
+_T = TypeVar("_T")
+_HANGOVER = 0.3
+"""Seconds of silence that end a speech: longer than the pauses between the words of a sentence."""
+_LOST_STREAM = 0.5
+"""Seconds without any packet, on top of the silence asked for, that count as silence."""
+_LOOK_AGAIN = 0.25
+_TIMEOUT = 30.0
+_LEGACY = not hasattr(rtc, "RemoteTrack")
+"""True with getstream 6 and older (aiortc), False with 7 (native core)."""
+
+
+@dataclass(frozen=True)
+class Utterance:
+    """Something that the person said, in seconds on the person's clock.
+
+    Attributes:
+        start: When its first sample left.
+        end: When its last sample left.
+    """
+
+    start: float
+    end: float
+
+
+@dataclass(frozen=True)
+class SeenFrame:
+    """A video frame that the person saw.
+
+    Attributes:
+        time: When it came, in seconds on the person's clock.
+        user_id: Whose it is.
+        width: In pixels.
+        height: In pixels.
+        number: What `read_frame_number` reads from it; meaningless unless a `Camera` drew it.
+    """
+
+    time: float
+    user_id: str
+    width: int
+    height: int
+    number: int
+
+
+class Person:
+    """Somebody in a call, on the real Stream SDK (7, or 6.1)::
+
+        async with Person("my-call") as person:
+            await person.hear_speech()
+            await person.hear_silence(600)
+            await person.say("question.wav")
+            answer = await person.hear_speech()
+
+    All times are seconds on the person's clock, which is `time.monotonic()` minus `started_at`,
+    the moment of the join. `said` and `heard` begin at its zero and have 48000 samples for each of
+    its seconds, so they lie side by side as they are: `recording()`. A sample is heard when it
+    arrives (there is no playout delay), and said when the SDK has it; getstream 7 sends it up to
+    20 ms later.
+
+    The client is `AsyncStream()` of the environment: STREAM_API_KEY, STREAM_API_SECRET and, if
+    set, STREAM_BASE_URL.
+    """
+
+    def __init__(
+        self,
+        call_id: str,
+        user_id: str = "person",
+        *,
+        call_type: str = "default",
+        client: AsyncStream | None = None,
+        receive_video: bool = False,
+        threshold_dbfs: float = -50.0,
+        on_event: Callable[[dict[str, Any]], None] | None = None,
+    ) -> None:
+        """Create a person, who joins with `join` or `async with`.
+
+        Args:
+            call_id: The call; created if there is none.
+            user_id: Who the person is.
+            call_type: The type of the call.
+            client: An own client, which stays open when the person leaves.
+            receive_video: Subscribe to the video of others too.
+            threshold_dbfs: Frames of 20 ms with a level above this are speech.
+            on_event: Called with each entry of `events` as it happens.
+        """
+        self.call_id = call_id
+        self.user_id = user_id
+        self.started_at = time.monotonic()
+        self.events: list[dict[str, Any]] = []
+        self.seen: list[SeenFrame] = []
+        self._call_type = call_type
+        self._client = client
+        self._own_client = client is None
+        self._receive_video = receive_video
+        self._threshold = threshold_dbfs
+        self._on_event = on_event
+        self._watch = Watch()
+        self._connection: Any = None
+        self._microphone: Microphone | None = None
+        self._camera: Camera | None = None
+        self._speaking = asyncio.Lock()
+        self._said: list[tuple[float, NDArray[np.int16]]] = []
+        self._timelines: dict[tuple[str, str], Timeline] = {}
+        self._ears: dict[str | None, Ear] = {None: self._new_ear()}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._over: str | None = None
+        self._left_at: float | None = None
+
+    # -- life ---------------------------------------------------------------
+
+    async def join(self) -> None:
+        """Join the call and publish the microphone.
+
+        Raises:
+            CallError: The call could not be joined; its cause is the SDK's error.
+        """
+        if self._connection is not None:
+            raise CallError(f"{self.user_id} has joined before; make a new Person to join again")
+        self.started_at = time.monotonic()
+        if self._client is None:
+            # base_url=None is what makes the client read STREAM_BASE_URL.
+            self._client = AsyncStream(base_url=None)
+        try:
+            call = self._client.video.call(self._call_type, self.call_id)
+            await call.get_or_create(data={"created_by_id": self.user_id})
+            connection = await rtc.join(
+                call, self.user_id, subscription_config=self._subscriptions()
+            )
+            self._listen(connection)
+            await connection.__aenter__()
+            self._connection = connection
+            self._emit("joined", call_id=self.call_id, started_at=self.started_at)
+            if _LEGACY:
+                # Otherwise the tracks that were there before would never be subscribed.
+                await connection.republish_tracks()
+            self._microphone = PacedMicrophone() if _LEGACY else QueuedMicrophone()
+            await connection.add_tracks(audio=self._microphone.track)
+            self._tasks.add(asyncio.create_task(self._await_end(connection)))
+            await self._microphone.settle()
+            self._emit("ready")
+        except BaseException as error:
+            await self.leave()
+            if isinstance(error, Exception) and not isinstance(error, CallError):
+                raise CallError(
+                    f"{self.user_id} could not join call {self._call_type}:{self.call_id}: "
+                    f"{type(error).__name__}: {error}"
+                ) from error
+            raise
+
+    async def leave(self) -> None:
+        """Leave the call. What was said and heard stays. May be called twice."""
+        tasks, self._tasks = self._tasks, set()
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+        connection, self._connection = self._connection, None
+        try:
+            if connection is not None:
+                await connection.leave()
+                self._finish(f"{self.user_id} has left the call")
+                self._emit("left")
+                self._left_at = time.monotonic()
+        finally:
+            for track in (self._microphone and self._microphone.track, self._camera):
+                if track is not None:
+                    track.stop()
+            if self._own_client and self._client is not None:
+                client, self._client = self._client, None
+                await client.aclose()
+
+    async def wait_ended(self) -> None:
+        """Wait until the call ends, or the person leaves it."""
+        while self._over is None:
+            with contextlib.suppress(TimeoutError):
+                await self._watch.until(lambda: self._over, timeout=_TIMEOUT, what="the end")
+
+    async def __aenter__(self) -> Person:
+        await self.join()
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.leave()
+
+    @property
+    def now(self) -> float:
+        """Seconds on the person's clock."""
+        return time.monotonic() - self.started_at
+
+    # -- speaking -----------------------------------------------------------
+
+    async def say(
+        self, speech: NDArray[np.int16] | str | os.PathLike[str], rate: int = SAMPLE_RATE
+    ) -> Utterance:
+        """Say something, and return when its last sample has left.
+
+        A task that is cancelled in here falls silent at once. Two at a time are said one after
+        the other.
+
+        Args:
+            speech: int16, shape (n,) or (n, channels), or the path of a WAV file.
+            rate: Sample rate of the array; that of a file is read from it.
+
+        Raises:
+            CallError: The person is not in the call.
+            AudioError: The file or the array is no 16-bit PCM.
+        """
+        samples = to_microphone_rate(speech, rate)
+        async with self._speaking:
+            microphone = self._microphone
+            if self._connection is None or microphone is None:
+                raise CallError(f"{self.user_id} is not in the call and cannot speak")
+            start = await microphone.play(samples)
+            self._said.append((start, samples))
+            self._emit("say_started", at=start - self.started_at)
+            end = start + len(samples) / SAMPLE_RATE
+            try:
+                # Nobody tells when the last frame has left the SDK; its pacing is real time.
+                await asyncio.sleep(end + microphone.latency - time.monotonic())
+            except asyncio.CancelledError:
+                await microphone.flush()
+                end = time.monotonic()
+                self._said[-1] = (start, samples[: round((end - start) * SAMPLE_RATE)])
+                raise
+            finally:
+                self._emit("say_stopped", at=end - self.started_at)
+        return Utterance(start - self.started_at, end - self.started_at)
+
+    async def publish_video(self, fps: float = 15.0, size: tuple[int, int] = (320, 240)) -> None:
+        """Publish a `Camera`: VP9 with getstream 7, H264 with 6.
+
+        Raises:
+            CallError: The person is not in the call.
+            ValueError: `Camera` refuses the size or the rate.
+        """
+        if self._connection is None:
+            raise CallError(f"{self.user_id} is not in the call and cannot publish video")
+        self._camera = Camera(fps, size)
+        await self._connection.add_tracks(video=self._camera)
+        self._emit("video_published", fps=fps, width=size[0], height=size[1])
+
+    # -- listening ----------------------------------------------------------
+
+    async def hear_speech(self, timeout: float = _TIMEOUT, *, user_id: str | None = None) -> Speech:
+        """Wait for the first loud sample from now on; speech that goes on counts.
+
+        Args:
+            timeout: Seconds to wait.
+            user_id: Whose speech; anybody's if None.
+
+        Raises:
+            TimeoutError: There was silence all the time.
+            CallError: The call ended meanwhile.
+        """
+        called = time.monotonic()
+
+        def heard() -> Speech | None:
+            speech = self._ear(user_id).speech
+            return speech if speech is not None and speech.end > called else None
+
+        return self._to_clock(
+            await self._until(heard, timeout, f"speech of {user_id or 'anybody'}")
+        )
+
+    async def hear_for(
+        self, ms: float, timeout: float = _TIMEOUT, *, user_id: str | None = None
+    ) -> Speech:
+        """Wait until somebody has been speaking for `ms`, counted from the onset of that speech.
+
+        Raises:
+            TimeoutError: No speech became that long.
+            CallError: The call ended meanwhile.
+        """
+        called = time.monotonic()
+
+        def heard() -> Speech | None:
+            speech = self._ear(user_id).speech
+            if speech is None or speech.end <= called:
+                return None
+            return speech if speech.end - speech.start >= ms / 1000 else None
+
+        what = f"{ms:g} ms of speech of {user_id or 'anybody'}"
+        return self._to_clock(await self._until(heard, timeout, what))
+
+    async def hear_silence(
+        self, ms: float, timeout: float = _TIMEOUT, *, user_id: str | None = None
+    ) -> float:
+        """Wait until nobody has spoken for `ms`, counted from now or from the end of the speech.
+
+        Silence is what was received as silence, so a stall of this process does not look like it;
+        a stream that stops altogether counts as silent half a second later.
+
+        Returns:
+            When the silence began.
+
+        Raises:
+            TimeoutError: Somebody went on.
+            CallError: The call ended meanwhile.
+        """
+        called = time.monotonic()
+
+        def silent_since() -> float | None:
+            ear, now = self._ear(user_id), time.monotonic()
+            since = max(called, ear.speech.end) if ear.speech is not None else called
+            enough = since + ms / 1000
+            lost = now >= max(enough, ear.last_arrival + ms / 1000) + _LOST_STREAM
+            return since if ear.heard_until >= enough or lost else None
+
+        what = f"{ms:g} ms of silence of {user_id or 'everybody'}"
+        return await self._until(silent_since, timeout, what) - self.started_at
+
+    async def see_frame(self, timeout: float = _TIMEOUT) -> SeenFrame:
+        """Wait for the next video frame. Needs `receive_video=True`.
+
+        Raises:
+            TimeoutError: None came.
+            CallError: The call ended meanwhile, or video is not received.
+        """
+        if not self._receive_video:
+            raise CallError("this Person does not receive video: Person(..., receive_video=True)")
+        count = len(self.seen)
+        return await self._until(
+            lambda: self.seen[count] if len(self.seen) > count else None, timeout, "a video frame"
+        )
+
+    @property
+    def speakers(self) -> tuple[str, ...]:
+        """User ids of everybody of whom audio came."""
+        return tuple(dict.fromkeys(user_id for user_id, _ in self._timelines))
+
+    @property
+    def said(self) -> NDArray[np.int16]:
+        """What the person said until now: int16 mono, 48 kHz, shape (n,)."""
+        track = self._blank()
+        for start, samples in self._said:
+            first = round((start - self.started_at) * SAMPLE_RATE)
+            count = min(len(samples), len(track) - first)
+            track[first : first + count] += samples[:count]
+        return _to_int16(track)
+
+    @property
+    def heard(self) -> NDArray[np.int16]:
+        """What the person heard until now, everybody mixed: int16 mono, 48 kHz, shape (n,)."""
+        return self.heard_from(None)
+
+    def heard_from(self, user_id: str | None) -> NDArray[np.int16]:
+        """As `heard`, of one user; of everybody if None."""
+        track = self._blank()
+        for (speaker, _), timeline in self._timelines.items():
+            if user_id in (None, speaker):
+                timeline.render(track, self.started_at)
+        return _to_int16(track)
+
+    def recording(self) -> NDArray[np.int16]:
+        """Both: int16, 48 kHz, shape (n, 2); left is what was said, right what was heard."""
+        said, heard = self.said, self.heard
+        count = min(len(said), len(heard))
+        return np.stack([said[:count], heard[:count]], axis=1)
+
+    # -- inside -------------------------------------------------------------
+
+    def _subscriptions(self) -> SubscriptionConfig | None:
+        if not self._receive_video:
+            return None  # audio comes unasked
+        kinds = [models.TRACK_TYPE_AUDIO, models.TRACK_TYPE_VIDEO]
+        return SubscriptionConfig(default=TrackSubscriptionConfig(track_types=kinds))
+
+    def _listen(self, connection: Any) -> None:
+        connection.on("audio", self._on_audio)
+        if self._receive_video:
+            connection.on("track_added", self._on_legacy_track if _LEGACY else self._on_track)
+
+    def _on_audio(self, pcm: Any, user: Any = None) -> None:
+        arrival = time.monotonic()
+        participant = pcm.participant or user
+        speaker = participant.user_id if participant is not None else ""
+        session = participant.session_id if participant is not None else ""
+        samples = np.asarray(pcm.samples, dtype=np.int16).reshape(-1)
+        timeline = self._timelines.setdefault((speaker, session), Timeline())
+        heard_at = timeline.add(arrival, pcm.pts, samples)
+        for name in (speaker, None):
+            change = self._ear(name).hear(heard_at, arrival, samples)
+            if name is not None and change is not None:
+                self._report_speech(speaker, change)
+        self._watch.notify()
+
+    def _report_speech(self, speaker: str, change: str) -> None:
+        speech = self._ear(speaker).speech
+        assert speech is not None, "an ear reports a change of the speech that it holds"
+        at = (speech.start if change == "started" else speech.end) - self.started_at
+        self._emit(f"speech_{change}", user_id=speaker, at=at, level_dbfs=speech.level_dbfs)
+
+    def _on_track(self, track: Any) -> None:
+        if track.track_type == rtc.TrackType.VIDEO:
+            self._start(self._look(track.participant.user_id, _native_frames(track)))
+
+    def _on_legacy_track(self, track_id: str, kind: str, user: Any) -> None:
+        if kind == "video":
+            track = self._connection_of_track(track_id)
+            if track is not None:
+                self._start(self._look(user.user_id if user else "", _legacy_frames(track)))
+
+    def _connection_of_track(self, track_id: str) -> Any:
+        connection = self._connection
+        return connection.subscriber_pc.add_track_subscriber(track_id) if connection else None
+
+    async def _look(self, user_id: str, frames: AsyncIterator[NDArray[np.uint8]]) -> None:
+        async for luma in frames:
+            height, width = luma.shape
+            frame = SeenFrame(self.now, user_id, width, height, read_frame_number(luma))
+            if not any(seen.user_id == user_id for seen in self.seen):
+                self._emit("video_seen", user_id=user_id, width=width, height=height)
+            self.seen.append(frame)
+            self._watch.notify()
+
+    async def _await_end(self, connection: Any) -> None:
+        await connection.wait()
+        self._finish("the call has ended")
+        self._emit("call_ended")
+
+    def _start(self, coroutine: Any) -> None:
+        task = asyncio.create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _finish(self, reason: str) -> None:
+        self._over = self._over or reason
+        self._watch.notify()
+
+    def _emit(self, event: str, at: float | None = None, **details: Any) -> None:
+        entry: dict[str, Any] = {"t": round(self.now if at is None else at, 4), "event": event}
+        for name, value in details.items():
+            entry[name] = round(value, 4) if isinstance(value, float) else value
+        self.events.append(entry)
+        if self._on_event is not None:
+            self._on_event(entry)
+
+    async def _until(self, condition: Callable[[], _T | None], timeout: float, what: str) -> _T:
+        """Wait for a condition; look now and then even if nothing comes: it may depend on time."""
+        deadline = time.monotonic() + timeout
+
+        def check() -> _T | None:
+            result = condition()
+            if not result and self._over is not None:
+                raise CallError(f"{self.user_id} waited for {what}, and {self._over}")
+            return result
+
+        while (left := deadline - time.monotonic()) > 0:
+            with contextlib.suppress(TimeoutError):
+                return await self._watch.until(check, timeout=min(left, _LOOK_AGAIN), what=what)
+        raise TimeoutError(
+            f"{self.user_id} waited {timeout:g} s for {what} in vain; {self._describe()}"
+        )
+
+    def _describe(self) -> str:
+        if not self._timelines:
+            return "not one audio frame came: is anybody in the call, and publishing?"
+        speech = self._ears[None].speech
+        if speech is None:
+            return f"audio of {', '.join(self.speakers)} came, but nothing above the threshold"
+        heard = self._to_clock(speech)
+        return f"the last speech was heard from {heard.start:.2f} s to {heard.end:.2f} s"
+
+    def _ear(self, user_id: str | None) -> Ear:
+        return self._ears.setdefault(user_id, self._new_ear())
+
+    def _new_ear(self) -> Ear:
+        return Ear(self._threshold, _HANGOVER)
+
+    def _to_clock(self, speech: Speech) -> Speech:
+        start, end = speech.start - self.started_at, speech.end - self.started_at
+        return Speech(start, end, speech.level_dbfs)
+
+    def _blank(self) -> NDArray[np.int32]:
+        until = time.monotonic() if self._left_at is None else self._left_at
+        return np.zeros(round((until - self.started_at) * SAMPLE_RATE), dtype=np.int32)
+
+
+def to_microphone_rate(
+    speech: NDArray[np.int16] | str | os.PathLike[str], rate: int
+) -> NDArray[np.int16]:
+    """Speech as int16 mono 48 kHz, shape (n,); see `Person.say`."""
+    if isinstance(speech, (str, os.PathLike)):
+        samples, rate = read_wav(speech)
+    else:
+        samples = np.asarray(speech)
+    if samples.dtype != np.int16 or samples.ndim not in (1, 2):
+        raise ValueError(
+            f"speech is {samples.dtype} with shape {samples.shape}; "
+            "it must be int16, (n,) or (n, channels)"
+        )
+    if samples.ndim == 2:
+        samples = np.rint(samples.mean(axis=1)).astype(np.int16)
+    if rate == SAMPLE_RATE:
+        return samples
+    from ...audio import Resampler
+
+    resampler = Resampler(rate, SAMPLE_RATE)
+    return np.concatenate([resampler.push(samples), resampler.flush()])
+
+
+async def _native_frames(track: Any) -> AsyncIterator[NDArray[np.uint8]]:
+    async for frame in track.video_frames():
+        luma = frame.data[: frame.width * frame.height]
+        yield luma.reshape(frame.height, frame.width)
+
+
+async def _legacy_frames(track: Any) -> AsyncIterator[NDArray[np.uint8]]:
+    from aiortc.mediastreams import MediaStreamError
+
+    while True:
+        try:
+            frame = await track.recv()
+        except MediaStreamError:
+            return
+        yield frame.to_ndarray(format="gray")
+
+
+def _to_int16(samples: NDArray[np.int32]) -> NDArray[np.int16]:
+    return np.clip(samples, -32768, 32767).astype(np.int16)
