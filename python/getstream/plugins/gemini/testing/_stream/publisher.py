@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from getstream.video.rtc.pb.stream.video.sfu.event import events_pb2 as events
@@ -12,7 +13,7 @@ from getstream.video.rtc.pb.stream.video.sfu.signal_rpc import signal_pb2 as sig
 from .peer import PeerConnection
 from .rtp import AUDIO_LEVEL_URI, RtpHeader, SenderReport, parse_rtcp, sender_report
 from .sdp import Codec, MediaSection, RemoteDescription
-from .tracks import PublishedTrack, kind_of
+from .tracks import AUDIO_TYPES, PublishedTrack, kind_of
 
 if TYPE_CHECKING:
     from .participant import Participant, Services
@@ -56,7 +57,7 @@ class Publisher:
         """Answer the offer of a SetPublisher request; returns the SDP of the answer."""
         offer = RemoteDescription(request.sdp)
         self.peer.take_offer(offer)
-        infos = {info.mid: info for info in request.tracks}
+        infos = _match_sections(offer.media, request.tracks)
         self.peer.begin_description()
         for section in offer.media:
             info = infos.get(section.mid)
@@ -170,6 +171,31 @@ class Publisher:
             for forwarded in track.forwarded if track is not None else ():
                 if forwarded.flowing:
                     forwarded.receiver.subscriber.peer.send(sender_report(report, forwarded.ssrc))
+
+
+def _match_sections(
+    sections: Sequence[MediaSection], infos: Iterable[models.TrackInfo]
+) -> dict[str, models.TrackInfo]:
+    """The track of each m-line, by mid.
+
+    getstream 6 counts mids wrongly if video is added after audio and not together with it: it then
+    names an m-line of the other kind. The newest m-line of the right kind is meant.
+    """
+    by_mid = {section.mid: section for section in sections}
+    matched = {}
+    for info in infos:
+        kind = "audio" if info.track_type in AUDIO_TYPES else "video"
+        named = by_mid.get(info.mid)
+        if named is not None and named.kind == kind:
+            matched[info.mid] = info
+            continue
+        candidates = [section.mid for section in sections if section.kind == kind]
+        if not candidates:
+            raise ValueError(
+                f"the offer has no {kind} m-line for a {kind_of(info.track_type)} track"
+            )
+        matched[candidates[-1]] = info
+    return matched
 
 
 def _choose_codec(section: MediaSection, info: models.TrackInfo | None) -> Codec:

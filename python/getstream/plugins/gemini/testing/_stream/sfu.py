@@ -240,8 +240,12 @@ class Sfu:
                 response.error.code = models.ERROR_CODE_PARTICIPANT_NOT_FOUND
                 response.error.message = "participant not found"
         elif method == "SetPublisher":
-            response.sdp = participant.publisher.set_publisher(message)
-            response.session_id = participant.session_id
+            try:
+                response.sdp = participant.publisher.set_publisher(message)
+                response.session_id = participant.session_id
+            except ValueError as error:  # an offer that makes no sense
+                response.error.code = models.ERROR_CODE_REQUEST_VALIDATION_FAILED
+                response.error.message = str(error)
         elif method == "SendAnswer":
             participant.subscriber.on_answer(message.sdp)
         elif method == "UpdateSubscriptions":

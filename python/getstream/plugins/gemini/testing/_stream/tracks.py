@@ -14,7 +14,7 @@ from .sdp import Codec
 if TYPE_CHECKING:
     from .participant import Participant
 
-__all__ = ["KINDS", "ForwardedTrack", "PublishedTrack", "TrackKey", "kind_of"]
+__all__ = ["AUDIO_TYPES", "KINDS", "ForwardedTrack", "PublishedTrack", "TrackKey", "kind_of"]
 
 TrackKey = tuple[str, int]
 """Session id of the publisher, and the protobuf track type."""
@@ -26,6 +26,8 @@ KINDS: dict[str, int] = {
     "screen_share_audio": models.TRACK_TYPE_SCREEN_SHARE_AUDIO,
 }
 _KIND_NAMES = {number: name for name, number in KINDS.items()}
+
+AUDIO_TYPES = (models.TRACK_TYPE_AUDIO, models.TRACK_TYPE_SCREEN_SHARE_AUDIO)
 
 _KEYFRAME_INTERVAL = 0.2
 """Seconds between two keyframe requests to one publisher; a keyframe is many packets."""
