@@ -20,13 +20,13 @@ __all__ = ["ActivityDetector", "ActivityOptions", "ActivityStart", "ActivityStop
 
 _FRAME_MS = 10
 _FULL_SCALE = 32768.0
-# Noise floor: the minimum of the smoothed level over the last two seconds, which speech reaches in
-# the gaps between its words ("minimum statistics", Martin, IEEE Trans. SAP 9 (5), 2001).
+# Noise floor: the minimum of the smoothed level over three seconds, which speech reaches in the gaps
+# between its words ("minimum statistics", Martin, IEEE Trans. SAP 9 (5), 2001).
 _SMOOTHING = 0.2  # per frame: a time constant of about 50 ms
 _MINIMUM_BLOCK = 25  # frames
-_MINIMUM_BLOCKS = 8
+_MINIMUM_BLOCKS = 12
 # While somebody speaks the floor rises slowly: a vowel that is held is not noise.
-_FLOOR_RISE_DB = 2.0 * _FRAME_MS / 1000.0
+_FLOOR_RISE_DB = 4.0 * _FRAME_MS / 1000.0
 # Below, a threshold would catch the hiss of a microphone; above, it would miss ordinary speech.
 _LOWEST_FLOOR_DB, _HIGHEST_FLOOR_DB = -57.0, -35.0
 _START_MARGIN_DB = {"HIGH": 12.0, "LOW": 18.0}

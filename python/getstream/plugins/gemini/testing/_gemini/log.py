@@ -46,8 +46,8 @@ class Frame:
         index: Its number in the session, from 0 (the setup).
         at: Arrival, `time.monotonic()` in seconds.
         kind: `setup`, `audio`, `video`, `text`, `audioStreamEnd`, `activityStart`, `activityEnd`,
-            `clientContent`, `toolResponse`, `contextUpdate` or `mediaChunks`. A `realtimeInput`
-            with several fields is one frame for each.
+            `clientContent`, `toolResponse` or `contextUpdate`. A `realtimeInput` with several
+            fields is one frame for each; the older `mediaChunks` is `audio` or `video`.
         message: The message, keys in camelCase; media payloads are replaced by their length.
         data: Payload of `audio` (s16le mono PCM) and `video` (an image).
         rate: Rate of `audio` in Hz, else 0.
@@ -186,7 +186,7 @@ class Watch:
                 continue
             try:
                 result = condition()
-            except SessionEndedError as error:
+            except Exception as error:  # it belongs to the one who waits
                 future.set_exception(error)
             else:
                 if result is not None:
@@ -197,7 +197,7 @@ class Watch:
 
         Raises:
             TimeoutError: It did not, within `timeout` seconds.
-            SessionEndedError: Raised by the condition.
+            Exception: Whatever the condition raises.
         """
         result = condition()
         if result is not None:

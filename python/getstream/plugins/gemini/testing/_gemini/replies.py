@@ -23,6 +23,7 @@ __all__ = [
     "Script",
     "Stall",
     "Turn",
+    "Turns",
     "UserTurn",
     "to_output_rate",
 ]
@@ -156,7 +157,8 @@ class ReplyPolicy(Protocol):
     def reply(self, user: UserTurn) -> Turns:
         """Returns the turns of the model that answer a turn of the user; none is silence.
 
-        It may be an async generator. It is consumed turn by turn, while it is not interrupted.
+        It is called once for each turn of the user, in order, when that turn ends. It may be a
+        generator or an async generator; it is consumed turn by turn, until it is interrupted.
         """
         ...
 

@@ -26,6 +26,7 @@ from .wire import Credentials, Endpoint, Message, RefusalError, credentials, end
 
 __all__ = ["LocalGemini"]
 
+_HOST = "127.0.0.1"
 _CLOSE_TIMEOUT_S = 2.0  # for a client that does not answer a close frame
 _MAX_MESSAGE_BYTES = 16 << 20
 _UNREGISTERED = (
@@ -74,7 +75,6 @@ class LocalGemini:
 
     Args:
         reply: What the model says.
-        host: Address to listen on.
         port: TCP port; 0 takes a free one.
         chunk_ms: Audio in one part of a message, in milliseconds.
         speed: How much faster than real time a reply is sent; `math.inf` sends it at once.
@@ -101,7 +101,9 @@ class LocalGemini:
             media instead of the payload.
         log_payloads: True writes media to the log in full, as base64.
         record_bytes: Memory for what the client of one session sent, and again for what the model
-            said; the oldest is dropped beyond it. The default is 64 MiB: ten minutes at 48 kHz.
+            said; the oldest is dropped beyond it. The default, 64 MiB, holds seven minutes of
+            audio at 48 kHz in frames of 20 ms.
+        keep_sessions: Sessions that are kept in `sessions`; the oldest are forgotten beyond it.
         authority: Certificates to share with another server; by default the server makes its own
             and removes them when it is closed.
     """
@@ -110,7 +112,6 @@ class LocalGemini:
         self,
         reply: ReplyPolicy | None = None,
         *,
-        host: str = "127.0.0.1",
         port: int = 0,
         chunk_ms: float = 40.0,
         speed: float = 8.0,
@@ -129,15 +130,16 @@ class LocalGemini:
         log_file: str | os.PathLike[str] | None = None,
         log_payloads: bool = False,
         record_bytes: int = 64 << 20,
+        keep_sessions: int = 64,
         authority: Authority | None = None,
     ) -> None:
-        if chunk_ms <= 0 or speed <= 0 or parts_per_message < 1:
+        if chunk_ms <= 0 or speed <= 0 or parts_per_message < 1 or keep_sessions < 1:
             raise ConfigError(
                 "LocalGemini needs chunk_ms > 0, speed > 0 and parts_per_message >= 1"
             )
         self.api_key = api_key
         self._reply: ReplyPolicy = reply or Parrot()
-        self._address = (host, port)
+        self._port = port
         self._options = SessionOptions(
             chunk_ms=chunk_ms,
             speed=speed,
@@ -161,7 +163,8 @@ class LocalGemini:
         self._given_authority = authority
         self._authority: Authority | None = None
         self._server: Server | None = None
-        self._sessions: list[LiveSession] = []
+        self._sessions: deque[LiveSession] = deque(maxlen=keep_sessions)
+        self._session_count = 0
         self._shared = SharedState()
         self._watch = Watch()
         self._admitted: WeakKeyDictionary[ServerConnection, _Admission] = WeakKeyDictionary()
@@ -179,7 +182,7 @@ class LocalGemini:
     @property
     def url(self) -> str:
         """The base URL for clients, `https://127.0.0.1:PORT`."""
-        return f"https://{self._address[0]}:{self.port}"
+        return f"https://{_HOST}:{self.port}"
 
     @property
     def ca_file(self) -> Path:
@@ -211,7 +214,7 @@ class LocalGemini:
 
     @property
     def sessions(self) -> list[LiveSession]:
-        """Every connection that passed the WebSocket handshake, in the order of arrival."""
+        """Connections that passed the WebSocket handshake, oldest first; the newest are kept."""
         return list(self._sessions)
 
     def fail_next(self, fault: SetupFault, times: int = 1) -> None:
@@ -231,12 +234,16 @@ class LocalGemini:
         Raises:
             TimeoutError: It did not come.
             SessionEndedError: It was closed before its setup was complete.
+            LookupError: It is no longer among the `keep_sessions` newest.
         """
 
         def condition() -> LiveSession | None:
-            if len(self._sessions) <= index:
+            if self._session_count <= index:
                 return None
-            session = self._sessions[index]
+            oldest = self._session_count - len(self._sessions)
+            if index < oldest:
+                raise LookupError(f"session {index} is forgotten; raise keep_sessions")
+            session = self._sessions[index - oldest]
             if ready and session.state == "closed" and not session.setup:
                 raise SessionEndedError(
                     f"{session!r} ended ({session.close_code} {session.close_text}) in its setup"
@@ -256,7 +263,8 @@ class LocalGemini:
                 self._log = WireLog(self._log_file, payloads=self._log_payloads)
             self._server = await serve(
                 self._handle,
-                *self._address,
+                _HOST,
+                self._port,
                 ssl=self._authority.server_context(),
                 process_request=self._admit,
                 compression=None,
@@ -320,7 +328,7 @@ class LocalGemini:
     async def _handle(self, connection: ServerConnection) -> None:
         admission = self._admitted.pop(connection)
         session = LiveSession(
-            len(self._sessions),
+            self._session_count,
             connection,
             admission.endpoint,
             self._options,
@@ -330,6 +338,7 @@ class LocalGemini:
             self._watch.notify,
         )
         self._sessions.append(session)
+        self._session_count += 1
         self._watch.notify()
         await session.run(admission.fault, admission.refusal)
 

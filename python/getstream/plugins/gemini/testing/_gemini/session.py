@@ -29,9 +29,10 @@ from .log import (
     WireLog,
     without_media,
 )
-from .replies import OUTPUT_RATE, FunctionCall, ReplyPolicy, Stall, Turn, UserTurn
+from .replies import OUTPUT_RATE, FunctionCall, ReplyPolicy, Stall, Turn, Turns, UserTurn
 from .wire import (
     INVALID_ARGUMENT,
+    REALTIME_ORDER,
     Endpoint,
     Message,
     RefusalError,
@@ -40,9 +41,9 @@ from .wire import (
     check_setup,
     close_reason,
     decode,
-    decode_bytes,
     duration,
     encode_bytes,
+    image_blob,
     model_generation,
 )
 
@@ -60,6 +61,7 @@ _TOKENS_PER_AUDIO_SECOND = 25
 _CHARACTERS_PER_TOKEN = 4
 _WAIT_S = 10.0
 _SENT_KEPT = 10_000
+_CONTEXT_KEPT = 1_000
 _HANDLES_KEPT = 1_000
 
 
@@ -79,21 +81,41 @@ class SessionOptions:
     record_bytes: int
 
 
+@dataclass
+class Lease:
+    """Whether the connection that issued a handle is still open."""
+
+    open: bool = True
+
+
+@dataclass(frozen=True)
+class ResumePoint:
+    """What a resumption handle stands for.
+
+    Attributes:
+        context: What was said, as in `LiveSession.context`.
+        lease: The connection that issued it.
+    """
+
+    context: tuple[str, ...]
+    lease: Lease
+
+
 class SharedState:
     """What the sessions of one server share.
 
     Attributes:
-        handles: Resumption handles that were issued, and the session that each belongs to.
+        handles: Resumption handles that were issued.
         errors: Exceptions that a reply policy or a hook raised.
     """
 
     def __init__(self) -> None:
-        self.handles: dict[str, LiveSession] = {}
+        self.handles: dict[str, ResumePoint] = {}
         self.errors: list[Exception] = []
 
-    def issue(self, handle: str, session: LiveSession) -> None:
+    def issue(self, handle: str, point: ResumePoint) -> None:
         """Remembers a handle; forgets the oldest one beyond a thousand."""
-        self.handles[handle] = session
+        self.handles[handle] = point
         while len(self.handles) > _HANDLES_KEPT:
             del self.handles[next(iter(self.handles))]
 
@@ -157,7 +179,8 @@ class LiveSession:
         self._resumable = False
         self._client_messages = -1
         self._seeding = False
-        self._context: list[str] = []
+        self._context: deque[str] = deque(maxlen=_CONTEXT_KEPT)
+        self._lease = Lease()
         self._pending_calls: dict[str, FunctionCall] = {}
         self._calls = 0
         self._billed_audio_ms = 0.0
@@ -203,6 +226,11 @@ class LiveSession:
     def sent(self) -> list[Message]:
         """The newest 10,000 messages that were sent; media payloads are replaced by lengths."""
         return list(self._sent)
+
+    @property
+    def context(self) -> list[str]:
+        """What was said by both sides, as texts, with what a resumed session brought along."""
+        return list(self._context)
 
     @property
     def generating(self) -> bool:
@@ -350,12 +378,13 @@ class LiveSession:
             await self.close(error.code, error.reason)
         except ConnectionClosed:
             pass
+        except Exception as error:
+            await self._fail(error)
         finally:
             await self._finish()
 
     async def _serve(self, fault: SetupFault | None, refusal: RefusalError | None) -> None:
-        raw = await self._connection.recv()
-        message = self._receive(raw)
+        frame, *_ = self._receive(await self._connection.recv())
         if refusal is not None:
             raise refusal
         if isinstance(fault, Abort):
@@ -366,12 +395,19 @@ class LiveSession:
             async for raw in self._connection:  # or the client's close frame is never seen
                 self._receive(raw)
             return
-        if "setup" not in message:
+        if frame.kind != "setup":
             raise RefusalError(1007, "setup must be the first message and only the first")
-        await self._set_up(message["setup"])
+        await self._set_up(frame.message["setup"])
         self._spawn(self._converse())
         async for raw in self._connection:
-            await self._dispatch(self._receive(raw))
+            for frame in self._receive(raw):
+                self._dispatch(frame)
+
+    async def _fail(self, error: Exception) -> None:
+        """A reply policy or a hook raised: ends the session as an internal error of the service."""
+        _logger.error("session %d: a reply policy or a hook failed", self.index, exc_info=error)
+        self._shared.errors.append(error)
+        await self.close(1011, "Internal error encountered.")
 
     async def _finish(self) -> None:
         tasks = list(self._tasks)
@@ -380,16 +416,14 @@ class LiveSession:
         await asyncio.gather(*tasks, return_exceptions=True)
         protocol = self._connection.protocol
         if protocol.close_sent is not None and not protocol.close_rcvd_then_sent:
-            first = protocol.close_sent
             self.closed_by = "server"
-        else:
-            first, self.closed_by = (
-                protocol.close_rcvd,
-                "client" if protocol.close_rcvd else "nobody",
-            )
+        elif protocol.close_rcvd is not None:
+            self.closed_by = "client"
+        first = protocol.close_sent if self.closed_by == "server" else protocol.close_rcvd
         self.close_code = first.code if first else 1006
         self.close_text = first.reason if first else ""
         self.state = "closed"
+        self._lease.open = False
         for turn in self._recording.turns:
             if turn.outcome == "speaking":
                 turn.outcome, turn.ended_at = "aborted", time.monotonic()
@@ -398,56 +432,56 @@ class LiveSession:
             self._log.write(self.index, "end", end)
         self._notify()
 
-    def _receive(self, raw: str | bytes) -> Message:
-        """Decodes and records one frame."""
+    def _receive(self, raw: str | bytes) -> list[Frame]:
+        """Decodes and records one message: a frame, or one for each field of a `realtimeInput`."""
         message = decode(raw)
         self._client_messages += 1
         at = time.monotonic()
-        if "realtimeInput" not in message:
-            ((kind, _),) = message.items()
-            self._record(at, kind, message, without_media(message))
-            return message
-        fields = check_fields("realtime_input", message["realtimeInput"], "realtime_input")
-        for kind, value in fields.items():
-            data, rate = b"", 0
-            if kind == "audio":
+        ((kind, content),) = message.items()
+        if kind != "realtimeInput":
+            return [self._record(Frame(self._client_messages, at, kind, message))]
+        fields = check_fields("realtime_input", content, "realtime_input")
+        frames = []
+        for name in sorted(fields, key=REALTIME_ORDER.index):
+            value, data, rate = fields[name], b"", 0
+            if name == "mediaChunks":
+                name, value = self._media_chunk(value)
+            if name == "audio":
                 data, rate = audio_blob(value)
-                value["data"] = data
-            elif kind == "video":
-                if not isinstance(value, dict):
-                    raise RefusalError(1007, INVALID_ARGUMENT)
-                if not str(value.get("mimeType", "")).startswith("image/"):
-                    raise RefusalError(1007, INVALID_ARGUMENT)
-                data = decode_bytes(value.get("data", ""))
-                value["data"] = data
-            light = without_media({"realtimeInput": {kind: value}})
-            self._record(at, kind, {"realtimeInput": {kind: value}}, light, data, rate)
-        return message
+            elif name == "video":
+                data = image_blob(value)
+            if data:
+                value = {"mimeType": value["mimeType"], "data": data}
+            light = {"realtimeInput": {name: value}}
+            frames.append(self._record(Frame(self._client_messages, at, name, light, data, rate)))
+        return frames
 
-    def _record(
-        self,
-        at: float,
-        kind: str,
-        message: Message,
-        light: Message,
-        data: bytes = b"",
-        rate: int = 0,
-    ) -> None:
-        self._recording.add(Frame(self._client_messages, at, kind, light, data, rate))
+    def _media_chunk(self, chunks: object) -> tuple[str, Any]:
+        """The older field for all media; 3.x has `audio` and `video` instead."""
+        newer = model_generation(self.setup.get("model", "")).startswith("3")
+        if newer or not isinstance(chunks, list) or len(chunks) != 1:
+            raise RefusalError(1007, INVALID_ARGUMENT)
+        mime = str(chunks[0].get("mimeType", "")) if isinstance(chunks[0], dict) else ""
+        return ("audio" if mime.startswith("audio/") else "video"), chunks[0]
+
+    def _record(self, frame: Frame) -> Frame:
         if self._log:
-            self._log.write(self.index, "in", message)
+            self._log.write(self.index, "in", frame.message)
+        frame = replace(frame, message=without_media(frame.message))
+        self._recording.add(frame)
         self._notify()
+        return frame
 
     async def _set_up(self, setup: object) -> None:
         fields = check_setup(setup, self.endpoint, self._options.models)
         handle = (fields.get("sessionResumption") or {}).get("handle")
         if handle:
-            previous = self._shared.handles.get(handle)
-            if previous is None:
+            point = self._shared.handles.get(handle)
+            if point is None:
                 raise RefusalError(1008, "BidiGenerateContent session not found")
-            if previous.state != "closed":  # the service insists on closing the old socket first
+            if point.lease.open:  # the service insists that the old socket is closed first
                 raise RefusalError(1011, "Internal error encountered.")
-            self._context = list(previous._context)
+            self._context.extend(point.context)
             self.resumed_from = handle
         self.setup = fields
         detection = self._realtime_config.get("automaticActivityDetection") or {}
@@ -461,52 +495,45 @@ class LiveSession:
 
     # From the client
 
-    async def _dispatch(self, message: Message) -> None:
-        ((kind, content),) = message.items()
-        if kind == "realtimeInput":
-            self._realtime_input(content)
+    def _dispatch(self, frame: Frame) -> None:
+        kind, content = frame.kind, frame.message.get(frame.kind)
+        if kind == "audio":
+            self._hear(frame.data, frame.rate)
+        elif kind == "audioStreamEnd":
+            if self._detector:
+                self._react(self._detector.end_stream())
+        elif kind in ("activityStart", "activityEnd"):
+            self._activity_signal(starts=kind == "activityStart")
+        elif kind == "text":
+            self._interrupt()
+            text = str(frame.message["realtimeInput"]["text"])
+            self._context.append(text)
+            self._user_says(UserTurn("text", text=text, session=self.index))
         elif kind == "clientContent":
             self._client_content(check_fields("client_content", content, "client_content"))
         elif kind == "toolResponse":
             self._tool_response(check_fields("tool_response", content, "tool_response"))
         elif kind == "contextUpdate":
             self.setup.update(check_fields("context_update", content, "context_update"))
-        else:
+        elif kind == "setup":
             raise RefusalError(1007, "setup must be the first message and only the first")
 
-    def _realtime_input(self, fields: Message) -> None:
-        if "mediaChunks" in fields:
-            self._media_chunks(fields["mediaChunks"])
-        signals = "activityStart" in fields or "activityEnd" in fields
-        if signals and not self._activity.disabled:
+    def _activity_signal(self, *, starts: bool) -> None:
+        if not self._activity.disabled:
             raise RefusalError(
                 1007,
                 "Explicit activity control is not supported when automatic activity detection is "
                 "enabled.",
             )
-        if "activityStart" in fields:
+        if starts:
             self._interrupt_on_speech()
             self._onset = self._history.position
-        if "audio" in fields:
-            blob = fields["audio"]
-            _, rate = audio_blob({**blob, "data": ""})
-            self._hear(blob["data"], rate)
-        if "activityEnd" in fields and self._onset is not None:
+        elif self._onset is not None:
             self._end_user_turn(self._onset, self._history.position, padding_ms=0.0)
-        if fields.get("audioStreamEnd") and self._detector:
-            self._react(self._detector.end_stream())
-        if "text" in fields:
-            self._interrupt()
-            self._user_says(UserTurn("text", text=str(fields["text"]), session=self.index))
-
-    def _media_chunks(self, chunks: object) -> None:
-        if model_generation(self.setup["model"]).startswith("3") or not isinstance(chunks, list):
-            raise RefusalError(1007, INVALID_ARGUMENT)  # replaced by audio, video and text
-        for chunk in chunks:
-            if isinstance(chunk, dict) and str(chunk.get("mimeType", "")).startswith("audio/"):
-                self._hear(*audio_blob(chunk))
 
     def _hear(self, data: bytes, rate: int) -> None:
+        if not data:
+            return
         samples = np.frombuffer(data, dtype="<i2")
         if rate != self._rate:
             self._change_rate(rate)
@@ -561,12 +588,12 @@ class LiveSession:
         texts = [_text_of(turn) for turn in turns if isinstance(turn, dict)]
         complete = bool(content.get("turnComplete"))
         if self._seeding:
-            self._context += texts
+            self._context.extend(texts)
             self._seeding = not complete
             return
         if model_generation(self.setup["model"]) == "3.1":
             raise RefusalError(1007, INVALID_ARGUMENT)  # only to seed the history
-        self._context += texts
+        self._context.extend(texts)
         if complete:
             self._interrupt()
             text = texts[-1] if texts else ""
@@ -590,9 +617,11 @@ class LiveSession:
 
     def _user_says(self, turn: UserTurn) -> None:
         self._user_turns += 1
-        if turn.text:
+        if turn.text and turn.kind == "audio":
             self._context.append(turn.text)
-        self._jobs.put_nowait(_Answer(turn))
+        # The policy is asked at once, so that it sees every turn of the user and in order, also
+        # those that are interrupted before they are answered.
+        self._jobs.put_nowait(_Answer(turn, self._policy.reply(turn)))
         self._notify()
 
     # The model
@@ -643,9 +672,7 @@ class LiveSession:
             except ConnectionClosed:
                 return
             except Exception as error:
-                _logger.exception("session %d: the reply policy or a hook failed", self.index)
-                self._shared.errors.append(error)
-                await self.close(1011, "Internal error encountered.")
+                await self._fail(error)
                 return
 
     async def _perform(self, job: _Job) -> None:
@@ -655,7 +682,7 @@ class LiveSession:
         user = job.user
         if user.kind == "audio" and "inputAudioTranscription" in self.setup and user.text:
             await self._transmit({"serverContent": {"inputTranscription": {"text": user.text}}})
-        async for turn in _each(self._policy.reply(user)):
+        async for turn in _each(job.turns):
             await self._speak(turn)
 
     async def _speak(self, turn: Turn) -> None:
@@ -786,7 +813,8 @@ class LiveSession:
         if resumable:
             self._handles += 1
             update["newHandle"] = f"handle-{self.index}-{self._handles}"
-            self._shared.issue(update["newHandle"], self)
+            point = ResumePoint(tuple(self._context), self._lease)
+            self._shared.issue(update["newHandle"], point)
         if self.setup["sessionResumption"].get("transparent"):
             update["lastConsumedClientMessageIndex"] = str(self._client_messages)
         await self._transmit({"sessionResumptionUpdate": update})
@@ -861,6 +889,7 @@ class LiveSession:
 @dataclass(frozen=True)
 class _Answer:
     user: UserTurn
+    turns: Turns
 
 
 @dataclass(frozen=True)
@@ -871,7 +900,7 @@ class _Say:
 _Job = _Answer | _Say
 
 
-async def _each(turns: Iterable[Turn] | AsyncIterable[Turn]) -> AsyncIterator[Turn]:
+async def _each(turns: Turns) -> AsyncIterator[Turn]:
     if isinstance(turns, AsyncIterable):
         async for turn in turns:
             yield turn

@@ -18,6 +18,7 @@ from urllib.parse import parse_qs, urlsplit
 
 __all__ = [
     "INVALID_ARGUMENT",
+    "REALTIME_ORDER",
     "Credentials",
     "Endpoint",
     "Message",
@@ -32,6 +33,7 @@ __all__ = [
     "duration",
     "encode_bytes",
     "endpoint",
+    "image_blob",
     "model_generation",
 ]
 
@@ -63,6 +65,17 @@ _FREEFORM = frozenset(
 )
 _TOP_LEVEL = frozenset({"setup", "clientContent", "realtimeInput", "toolResponse", "contextUpdate"})
 
+REALTIME_ORDER = (
+    "activityStart",
+    "mediaChunks",
+    "audio",
+    "video",
+    "text",
+    "activityEnd",
+    "audioStreamEnd",
+)
+"""The fields of a `realtimeInput`, in the order in which they take effect."""
+
 
 def _names(text: str) -> frozenset[str]:
     return frozenset(text.split())
@@ -87,9 +100,7 @@ _FIELDS: Mapping[str, frozenset[str]] = {
     "automatic_activity_detection": _names(
         "disabled startOfSpeechSensitivity endOfSpeechSensitivity prefixPaddingMs silenceDurationMs"
     ),
-    "realtime_input": _names(
-        "mediaChunks audio video text audioStreamEnd activityStart activityEnd"
-    ),
+    "realtime_input": frozenset(REALTIME_ORDER),
     "client_content": frozenset({"turns", "turnComplete"}),
     "tool_response": frozenset({"functionResponses"}),
     "context_update": frozenset({"systemInstruction", "tools"}),
@@ -296,6 +307,18 @@ def audio_blob(blob: object) -> tuple[bytes, int]:
     if not mime.startswith("audio/pcm") or rate not in _RATES or len(pcm) % 2:
         raise RefusalError(1007, INVALID_ARGUMENT)
     return pcm, rate
+
+
+def image_blob(blob: object) -> bytes:
+    """Reads the image of a `realtimeInput`.
+
+    Raises:
+        RefusalError: 1007: not an image, or broken base64.
+    """
+    mime = blob.get("mimeType") if isinstance(blob, dict) else None
+    if not isinstance(blob, dict) or not str(mime).startswith("image/"):
+        raise RefusalError(1007, INVALID_ARGUMENT)
+    return decode_bytes(blob.get("data", ""))
 
 
 def decode_bytes(text: object) -> bytes:
