@@ -64,7 +64,7 @@ class AudioInput:
         hangover_ms: silence after which the detector reports the end of speech.
     """
 
-    def __init__(self, *, hangover_ms: float) -> None:
+    def __init__(self, *, hangover_ms: int) -> None:
         self.rate: int | None = None
         self.frames_in = 0
         self.frames_out = 0
@@ -125,8 +125,9 @@ class AudioInput:
         events: list[SpeechEvent] = []
         for participant in self._participants.values():
             if participant.speaking:
+                # The detector hears silence; nobody else has to, there is no stream to continue.
+                participant.stream.silence(2 * self._hangover_ms)
                 participant.speaking = False
-                participant.stream.reset()
                 events.append(SpeechEvent(participant.key, participant.user_id, False))
         return events
 
@@ -185,7 +186,7 @@ class AudioInput:
             gap = start - participant.next_pts
             # Rounding is not a gap; nor is a jump back, which is a new clock.
             if FRAME_MS / 2000 < gap < MAX_GAP_S:
-                mixer.push(participant.number, participant.stream.silence(gap * 1000.0)[0])
+                mixer.push(participant.number, participant.stream.silence(round(gap * 1000))[0])
         participant.next_pts = start + np.size(samples) / (rate * channels)
 
     def _collect(self, mixer: Mixer) -> None:

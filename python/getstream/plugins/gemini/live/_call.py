@@ -72,7 +72,7 @@ def on_video(connection: Any, handler: Callable[[Any], Awaitable[None]]) -> None
 
 
 async def announce_present_tracks(connection: Any) -> None:
-    """On `getstream` 6, ask for the tracks of those who were in the call first; 7 does by itself."""
+    """Ask for the tracks of those who were in the call first: `getstream` 6 does not by itself."""
     republish = getattr(connection, "republish_tracks", None)
     if republish is not None:
         await republish()
@@ -81,10 +81,9 @@ async def announce_present_tracks(connection: Any) -> None:
 def _may_receive_video(connection: Any) -> bool:
     """Whether the connection subscribes to video. An SDK that hides it is believed to."""
     manager = getattr(connection, "_subscription_manager", connection)
-    unknown = object()
-    config = getattr(manager, "_subscription_config", unknown)
-    if config is unknown:
+    if not hasattr(manager, "_subscription_config"):
         return True
+    config = manager._subscription_config
     if config is None:
         return False
     rules = [config.default, *config.role_filters.values()]

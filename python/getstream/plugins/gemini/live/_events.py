@@ -125,7 +125,7 @@ class Emitter:
             for listener in listeners
             if listener.task is not None and not listener.task.done()
         }
-        tasks.discard(asyncio.current_task())  # type: ignore[arg-type]
+        tasks.discard(asyncio.current_task())
         if tasks:
             _, late = await asyncio.wait(tasks, timeout=timeout)
             for task in late:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 from ..errors import AudioError, ClosedError, ConfigError, ConnectError, GeminiError, VideoError
 from . import _call
 from ._audio_in import AudioInput, SpeechEvent
-from ._audio_out import AudioOutput, OutputTrack
+from ._audio_out import MODEL_RATE, AudioOutput, OutputTrack
 from ._conversation import Action, Conversation, Drop, EndTurn, Pause, Play, Resume
 from ._events import Emitter, Interrupted, Speech, TurnComplete
 from ._models import resolve_model
@@ -30,7 +30,8 @@ logger = logging.getLogger("getstream.plugins.gemini")
 
 _H = TypeVar("_H", bound=Callable[..., Any])
 
-VAD_HANGOVER_MS = 200.0
+VAD_HANGOVER_MS = 200
+SAMPLES_PER_MS = MODEL_RATE // 1000
 
 AUDIO_STREAM_END_S = 1.0
 """Seconds without audio from the call (everybody muted, or gone) before the service is told: its
@@ -361,10 +362,10 @@ class GeminiLive:
             unreadable_messages=self._session.unreadable + self._bad_audio,
             turns=self._conversation.turn,
             interruptions=self._interruptions,
-            queued_ms=playback.queued_ms,
-            played_ms=playback.played_ms,
-            dropped_ms=playback.dropped_ms,
-            overflow_ms=playback.overflow_ms,
+            queued_ms=playback.queued / SAMPLES_PER_MS,
+            played_ms=playback.played / SAMPLES_PER_MS,
+            dropped_ms=playback.dropped / SAMPLES_PER_MS,
+            overflow_ms=playback.overflowed / SAMPLES_PER_MS,
             underruns=playback.underruns,
             late_frames=self.output_track.late_frames,
             output_underruns=self.output_track.underruns,

@@ -34,7 +34,7 @@ API_VERSION = "v1beta"
 """google-genai 3 dials v1 by default; every report of a working Live session is on v1beta."""
 
 CONNECT_TIMEOUT = 15.0
-"""Seconds for the socket and the setup answer together. The SDK waits for the latter without end."""
+"""Seconds for the socket and the setup answer; the SDK would wait for the latter without end."""
 
 # Arguments of websockets.connect, which HttpOptions.async_client_args hands through.
 WEBSOCKET_OPTIONS: dict[str, Any] = {
@@ -329,11 +329,10 @@ def _refusal(code: int | None, reason: str, model: str) -> SessionError | None:
 
 
 def _connect_error(error: Exception, model: str) -> GeminiError:
+    code, reason = _close_of(error)
     if isinstance(error, websockets.exceptions.InvalidStatus):
-        status = error.response.status_code
-        code, reason = status, f"HTTP {status}"
-    else:
-        code, reason = _close_of(error)
+        code = error.response.status_code
+        reason = f"HTTP {code}"
     refusal = _refusal(code, reason, model)
     if refusal is not None:
         return refusal

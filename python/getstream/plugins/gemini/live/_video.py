@@ -7,7 +7,7 @@ import fractions
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import Executor
-from typing import Any
+from typing import Any, cast
 
 import av
 import numpy as np
@@ -116,7 +116,7 @@ def encode_jpeg(frame: Any) -> bytes:
     )
     try:
         scaled = picture.reformat(width=width, height=height, format="yuvj420p")
-        encoder = av.CodecContext.create("mjpeg", "w")
+        encoder = cast(av.VideoCodecContext, av.CodecContext.create("mjpeg", "w"))
         encoder.width, encoder.height, encoder.pix_fmt = width, height, "yuvj420p"
         encoder.time_base = fractions.Fraction(1, 1)
         encoder.qmin = encoder.qmax = JPEG_QUANTIZER

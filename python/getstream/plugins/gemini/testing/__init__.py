@@ -1,0 +1,76 @@
+"""Run an assistant without keys and without a network: local servers, true to the wire.
+
+    import asyncio, sys
+    from getstream.plugins.gemini.testing import LocalServers
+
+    async def main():
+        async with LocalServers() as servers:
+            bot = await asyncio.create_subprocess_exec(
+                sys.executable, "my_bot.py", env=servers.environment()
+            )
+            ...
+
+- `LocalGemini`: a Gemini Live server (TLS WebSocket). What it says is decided by a reply policy:
+  `Parrot` answers with the user's own words, `Script` with turns that you write, or your own.
+- `LocalStream`: a Stream backend (coordinator, SFU signalling, ICE, DTLS-SRTP forwarding).
+- `LocalServers`: both, and the environment in which an unchanged program runs against them.
+- `Person`: somebody in the call who plays recorded speech and records what is heard.
+- `signals`: test signals, and measures of them.
+
+From a shell, `python -m getstream.plugins.gemini.testing -- python my_bot.py` runs a program
+against fresh local servers.
+"""
+
+from __future__ import annotations
+
+from . import signals
+from ._gemini import (
+    QUOTA_EXCEEDED,
+    Abort,
+    ActivityOptions,
+    Close,
+    Frame,
+    FunctionCall,
+    LiveSession,
+    LocalGemini,
+    NeverAnswer,
+    Parrot,
+    Reject,
+    ReplyPolicy,
+    Script,
+    SessionEndedError,
+    SetupFault,
+    SpokenTurn,
+    Stall,
+    Turn,
+    UserAudio,
+    UserTurn,
+)
+from ._stack import LocalServers
+from ._stream import LocalStream
+
+__all__ = [
+    "QUOTA_EXCEEDED",
+    "Abort",
+    "ActivityOptions",
+    "Close",
+    "Frame",
+    "FunctionCall",
+    "LiveSession",
+    "LocalGemini",
+    "LocalServers",
+    "LocalStream",
+    "NeverAnswer",
+    "Parrot",
+    "Reject",
+    "ReplyPolicy",
+    "Script",
+    "SessionEndedError",
+    "SetupFault",
+    "SpokenTurn",
+    "Stall",
+    "Turn",
+    "UserAudio",
+    "UserTurn",
+    "signals",
+]

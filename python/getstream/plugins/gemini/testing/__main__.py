@@ -1,0 +1,53 @@
+"""`python -m getstream.plugins.gemini.testing [-- PROGRAM ...]`: both local servers.
+
+With a program, runs it against fresh servers and ends with its exit code. Without one, prints the
+variables to export and serves until it is interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import shlex
+import signal
+import sys
+
+from ._stack import LocalServers
+
+
+async def _run(program: list[str]) -> int:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    async with LocalServers() as servers:
+        if not program:
+            for name, value in servers.env.items():
+                print(f"export {name}={shlex.quote(value)}")
+            print("# serving; Ctrl-C ends", flush=True)
+            await stop.wait()
+            return 0
+        process = await asyncio.create_subprocess_exec(
+            *program, env=servers.environment(), start_new_session=True
+        )
+        ended = asyncio.ensure_future(process.wait())
+        stopped = asyncio.ensure_future(stop.wait())
+        await asyncio.wait({ended, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        stopped.cancel()
+        if not ended.done():
+            process.send_signal(signal.SIGINT)  # the servers outlive the program
+        code = await ended
+        return code if code >= 0 else 128 - code
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m getstream.plugins.gemini.testing",
+        description="A local Gemini Live server and a local Stream backend.",
+    )
+    parser.add_argument("program", nargs="*", help="a program to run against them, after `--`")
+    return asyncio.run(_run(parser.parse_args().program))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

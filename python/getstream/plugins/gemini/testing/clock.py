@@ -1,0 +1,83 @@
+"""An event loop whose clock turns by itself: minutes of asyncio in milliseconds, the same each run.
+
+    def test_ten_minutes():
+        run_virtual(ten_minutes_of_talk())
+
+`asyncio.sleep`, timeouts and timers take no real time: whenever nothing is ready to run, the clock
+jumps to the next timer. For code that waits for real sockets or threads it is the wrong tool: they
+have no timer to jump to.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import selectors
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+__all__ = ["VirtualTimeLoop", "run_virtual"]
+
+_T = TypeVar("_T")
+
+
+class VirtualTimeLoop(asyncio.SelectorEventLoop):
+    """An event loop that starts at time 0 and never waits for a timer.
+
+    Call `advance` to let time pass while a callback runs: that is what a loop that was held up
+    looks like to everybody else.
+    """
+
+    def __init__(self) -> None:
+        self._virtual_now = 0.0
+        super().__init__(_JumpingSelector(self))
+
+    def time(self) -> float:
+        """The virtual time, in seconds."""
+        return self._virtual_now
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass without running anything."""
+        if seconds < 0:
+            raise ValueError(f"time does not run backwards ({seconds} s)")
+        self._virtual_now += seconds
+
+
+class _JumpingSelector(selectors.DefaultSelector):
+    def __init__(self, loop: VirtualTimeLoop) -> None:
+        super().__init__()
+        self._loop = loop
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        ready = super().select(0)
+        if ready or timeout is None:
+            # Nothing to jump to: only a thread or a socket can go on from here.
+            return ready or super().select(None)
+        if timeout > 0:
+            self._loop.advance(timeout)
+        return ready
+
+
+def run_virtual(main: Coroutine[Any, Any, _T]) -> _T:
+    """Run a coroutine to its end on a `VirtualTimeLoop`, as `asyncio.run` does on a real one.
+
+    Raises:
+        RuntimeError: the coroutine left tasks behind that had not ended. They are cancelled.
+    """
+    loop = VirtualTimeLoop()
+    asyncio.set_event_loop(loop)
+    try:
+        result = loop.run_until_complete(main)
+        left = [task for task in asyncio.all_tasks(loop) if not task.done()]
+        if left:
+            names = ", ".join(sorted(repr(task.get_coro()) for task in left))
+            raise RuntimeError(f"tasks were left behind: {names}")
+        return result
+    finally:
+        left = [task for task in asyncio.all_tasks(loop) if not task.done()]
+        for task in left:
+            task.cancel()
+        if left:
+            loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
+        loop.run_until_complete(loop.shutdown_asyncgens())
+        asyncio.set_event_loop(None)
+        loop.close()

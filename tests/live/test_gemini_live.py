@@ -1,0 +1,647 @@
+"""`GeminiLive` from the constructor to `close()`, against the local server over real sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import soxr
+from getstream.plugins.gemini.errors import (
+    AudioError,
+    AuthError,
+    ClosedError,
+    ConfigError,
+    ConnectError,
+    ConnectionLostError,
+    GeminiError,
+    ModelNotFoundError,
+    QuotaError,
+    RequestError,
+    SessionError,
+)
+from getstream.plugins.gemini.live import GeminiLive, Interrupted, TurnComplete, _session
+from getstream.plugins.gemini.testing import (
+    QUOTA_EXCEEDED,
+    Abort,
+    Close,
+    LocalGemini,
+    NeverAnswer,
+    Parrot,
+    Reject,
+    Script,
+    Stall,
+    Turn,
+    signals,
+)
+from getstream.video.rtc import PcmData
+
+Local = Callable[..., Any]
+
+FADE_MS = 5  # what a cut still plays, so that it is no click
+
+
+def pcm(samples: Any, rate: int = 48000, **more: Any) -> PcmData:
+    samples = np.asarray(samples)
+    kind = "f32" if samples.dtype == np.float32 else "s16"
+    return PcmData(sample_rate=rate, format=kind, samples=samples, **more)
+
+
+async def speak(gemini: GeminiLive, samples: Any, rate: int = 48000, wire: int = 16000) -> None:
+    """Send speech as 20 ms frames, and silence after it so that its end is heard."""
+    step = rate // 50
+    quiet = np.zeros(rate, np.int16)
+    everything = np.concatenate([samples, quiet])
+    for start in range(0, len(everything) - step + 1, step):
+        await gemini.send_audio_pcm(pcm(everything[start : start + step], rate), wire)
+
+
+async def heard(gemini: GeminiLive, frames: int) -> Any:
+    """Take frames from the track as the SDK does, at most until nothing is queued."""
+    sound = []
+    while len(sound) < frames and (not sound or gemini.stats().queued_ms > 0):
+        sound.append((await gemini.output_track.recv()).to_ndarray().reshape(-1))
+    return np.concatenate(sound)
+
+
+async def happens(gemini: GeminiLive, event: str) -> tuple[Any, ...]:
+    """Wait for the next `event` and return its arguments."""
+    future: asyncio.Future[tuple[Any, ...]] = asyncio.get_running_loop().create_future()
+    gemini.once(event, lambda *args: future.done() or future.set_result(args))
+    return await asyncio.wait_for(future, 10)
+
+
+# -- the ordinary life ---------------------------------------------------------------------------
+
+
+async def test_a_text_is_answered_aloud(local: Local, collect: Any) -> None:
+    voice = signals.speech_like(600, 24000, seed=1)
+    async with local(Script([Turn(audio=voice, text="Good morning all")])) as server:
+        async with GeminiLive() as gemini:
+            seen = collect(gemini, "audio", "text", "turn_complete", "error", "closed")
+            complete = asyncio.ensure_future(happens(gemini, "turn_complete"))
+            await gemini.send_text("Say hello.")
+            (turn,) = await complete
+            assert turn == TurnComplete(1, "Good morning all")
+            sound = b"".join(item[1] for item in seen if item[0] == "audio")
+            assert sound == voice.tobytes(), "the event carries the audio as it came"
+            assert "".join(item[1] for item in seen if item[0] == "text") == turn.text
+            played = await heard(gemini, 40)
+            match = signals.align(voice, played[::2], 24000)
+            assert match.correlation > 0.98
+            assert abs(match.gain_db) < 0.2
+        session = server.sessions[0]
+        assert seen[-1] == ("closed", None)
+        assert session.setup["model"] == "models/gemini-3.8-live"
+        await session.wait_closed()
+        assert session.closed_by == "client"
+        assert "sessionResumption" not in session.setup
+    assert gemini.stats().played_ms == pytest.approx(600, abs=1)
+
+
+async def test_speech_reaches_the_service_and_comes_back(local: Local) -> None:
+    words = signals.speech_like(1500, 48000, seed=3)
+    async with local(Parrot()) as server, GeminiLive() as gemini:
+        complete = asyncio.ensure_future(happens(gemini, "turn_complete"))
+        await speak(gemini, words)
+        await complete
+        session = server.sessions[0]
+        (wire,) = session.audio
+        assert wire.rate == 16000
+        assert len(wire.samples) == 16000 * 2.5, "every frame is 320 samples, and all have arrived"
+        match = signals.align(words[::3], wire.samples, 16000)
+        assert match.correlation > 0.95
+        frames = await session.wait_frames("audio", 125)
+        assert {len(frame.data) for frame in frames} == {640}
+        assert {frame.message["realtimeInput"]["audio"]["mimeType"] for frame in frames} == {
+            "audio/pcm;rate=16000"
+        }
+
+
+async def test_the_documented_target_rate_is_on_the_wire(local: Local) -> None:
+    async with local(Script([])) as server, GeminiLive() as gemini:
+        for _ in range(10):
+            await gemini.send_audio_pcm(pcm(np.ones(960, np.int16)))
+        session = await server.wait_session()
+        await session.wait_audio(200)
+        assert session.audio[0].rate == 48000
+        assert len(session.audio[0].samples) == 9600
+        with pytest.raises(AudioError, match="one rate"):
+            await gemini.send_audio_pcm(pcm(np.ones(960, np.int16)), 16000)
+
+
+async def test_made_outside_a_loop_it_connects_when_first_used(local: Local) -> None:
+    async with local(Parrot()) as server:
+        gemini = await asyncio.to_thread(GeminiLive)
+        assert "new" in repr(gemini)
+        assert not server.sessions
+        assert await gemini.wait_until_ready()
+        assert "ready" in repr(gemini)
+        await gemini.close()
+
+
+async def test_made_inside_a_loop_it_connects_at_once(local: Local) -> None:
+    async with local(Parrot()) as server:
+        gemini = GeminiLive()
+        await server.wait_session()
+        assert await gemini.wait_until_ready()
+        await gemini.close()
+
+
+async def test_audio_from_before_the_session_is_ready_is_kept(local: Local) -> None:
+    async with local(Script([])) as server:
+        gemini = GeminiLive()
+        ramp = np.arange(320 * 20, dtype=np.int16)
+        for start in range(0, len(ramp), 320):
+            await gemini.send_audio_pcm(pcm(ramp[start : start + 320], 16000), 16000)
+        assert not server.sessions, "nothing was awaited, so nothing can be connected"
+        session = await server.wait_session()
+        await session.wait_audio(400)
+        assert np.array_equal(session.audio[0].samples, ramp)
+        await gemini.close()
+
+
+async def test_what_waits_too_long_is_dropped_and_counted(local: Local) -> None:
+    async with local(Script([]), setup_fault=NeverAnswer()):
+        gemini = GeminiLive()
+        for index in range(600):  # 12 s of a stamp that names its second
+            stamp = np.full(320, index, np.int16)
+            await gemini.send_audio_pcm(pcm(stamp, 16000), 16000)
+        assert gemini.stats().input_dropped_ms == 2000
+        await gemini.close()
+
+
+async def test_the_audio_event_fires_while_paused_and_nothing_is_lost(
+    local: Local, collect: Any
+) -> None:
+    voice = signals.speech_like(1000, 24000, seed=5)
+    async with local(Script([Turn(audio=voice)])), GeminiLive() as gemini:
+        seen = collect(gemini, "audio")
+        await gemini.interrupt_playback()
+        complete = asyncio.ensure_future(happens(gemini, "turn_complete"))
+        await gemini.send_text("Go on.")
+        await complete
+        assert b"".join(item[1] for item in seen) == voice.tobytes()
+        assert gemini.stats().queued_ms == pytest.approx(1000, abs=1)
+        gemini.resume_playback()
+        played = await heard(gemini, 60)
+        assert signals.align(voice, played[::2], 24000).correlation > 0.98
+        await gemini.resume_playback()  # may be awaited, too
+
+
+async def test_server_interruption_drops_the_turn_and_the_next_one_speaks(local: Local) -> None:
+    first, second = (signals.speech_like(3000, 24000, seed=s) for s in (7, 8))
+    async with local(
+        Script([Turn(audio=first), Turn(audio=second)]), turn_complete_after="playback"
+    ) as server:
+        async with GeminiLive(barge_in=False) as gemini:
+            await gemini.send_text("One.")
+            session = await server.wait_session()
+            await session.wait_spoken(2900)
+            await heard(gemini, 10)
+            interrupted = asyncio.ensure_future(happens(gemini, "interrupted"))
+            await gemini.send_text("Two.")
+            (cut,) = await interrupted
+            assert isinstance(cut, Interrupted)
+            assert (cut.turn, cut.by) == (1, "server")
+            assert 150 < cut.heard_ms < 250
+            rest = await heard(gemini, 100)
+            assert signals.align(second, rest[::2], 24000).correlation > 0.95
+            assert gemini.stats().dropped_ms == pytest.approx(3000 - cut.heard_ms, abs=FADE_MS)
+
+
+async def test_an_application_cut_is_not_heard_again(local: Local) -> None:
+    first, second = (signals.speech_like(2000, 24000, seed=s) for s in (9, 10))
+    stall = Stall(at_ms=1000)
+    async with local(Script([Turn(audio=first, stall=stall), Turn(audio=second)])) as server:
+        async with GeminiLive() as gemini:
+            await gemini.send_text("One.")
+            session = await server.wait_session()
+            await session.wait_stalled()
+            await heard(gemini, 5)
+            await gemini.interrupt_playback(drop=True)
+            complete = asyncio.ensure_future(happens(gemini, "turn_complete"))
+            session.release()
+            await complete
+            assert gemini.stats().queued_ms <= FADE_MS, "the rest of a cut turn is not queued"
+            complete = asyncio.ensure_future(happens(gemini, "turn_complete"))
+            await gemini.send_text("Two.")
+            await complete
+            rest = await heard(gemini, 60)
+            assert signals.align(second[:24000], rest[::2], 24000).correlation > 0.95
+
+
+async def test_local_speech_pauses_and_a_cough_costs_nothing(local: Local, collect: Any) -> None:
+    voice = signals.speech_like(4000, 24000, seed=11)
+    async with local(Script([Turn(audio=voice)]), turn_complete_after="generation"):
+        async with GeminiLive() as gemini:
+            seen = collect(gemini, "interrupted", "speech_started", "speech_stopped")
+            complete = asyncio.ensure_future(happens(gemini, "turn_complete"))
+            await gemini.send_text("Tell me a story.")
+            await complete
+            before = await heard(gemini, 25)
+            cough = signals.speech_like(300, 48000, seed=12)
+            await speak(gemini, cough)
+            assert [item[0] for item in seen] == ["speech_started", "speech_stopped"]
+            after = await heard(gemini, 230)
+            assert not [item for item in seen if item[0] == "interrupted"]
+            assert gemini.stats().played_ms == pytest.approx(4000, abs=2)
+            assert gemini.stats().dropped_ms == 0
+            played = np.concatenate([before, after])
+            natural = signals.largest_step(soxr.resample(voice, 24000, 48000))
+            assert signals.largest_step(played) <= natural, "a pause makes no click"
+
+
+async def test_a_message_with_many_parts_and_fields_is_read_whole(
+    local: Local, collect: Any
+) -> None:
+    voice = signals.speech_like(900, 24000, seed=13)
+    async with local(
+        Script([Turn(audio=voice, text="All of it")]), parts_per_message=3, bundle_fields=True
+    ):
+        async with GeminiLive() as gemini:
+            seen = collect(gemini, "audio")
+            complete = asyncio.ensure_future(happens(gemini, "turn_complete"))
+            await gemini.send_text("Go.")
+            (turn,) = await complete
+            assert turn.text == "All of it"
+            assert b"".join(item[1] for item in seen) == voice.tobytes()
+
+
+async def test_messages_that_the_sdk_cannot_read_are_passed_over(
+    local: Local, caplog: pytest.LogCaptureFixture
+) -> None:
+    voice = signals.speech_like(200, 24000, seed=14)
+    async with local(Script([Turn(audio=voice)])) as server, GeminiLive() as gemini:
+        session = await server.wait_session()
+        await session.send({"somethingNew": {"x": 1}})
+        await session.send({"serverContent": {"alsoNew": True}})
+        complete = asyncio.ensure_future(happens(gemini, "turn_complete"))
+        await gemini.send_text("Still there?")
+        await complete
+        assert gemini.stats().unreadable_messages == 1
+        assert caplog.text.count("cannot read") == 1
+
+
+async def test_the_config_of_the_user_reaches_the_service(local: Local) -> None:
+    async with local(Parrot()) as server:
+        async with GeminiLive(
+            instructions="Be kind.",
+            voice="Kore",
+            language="de-DE",
+            config={"realtime_input_config": {"automatic_activity_detection": {"disabled": True}}},
+        ):
+            setup = server.sessions[0].setup
+        assert setup["systemInstruction"]["parts"][0]["text"] == "Be kind."
+        speech = setup["generationConfig"]["speechConfig"]
+        assert speech["voiceConfig"]["prebuiltVoiceConfig"]["voiceName"] == "Kore"
+        assert speech["languageCode"] == "de-DE"
+        assert setup["realtimeInputConfig"]["automaticActivityDetection"]["disabled"] is True
+        assert setup["outputAudioTranscription"] == {}
+        assert setup["generationConfig"]["responseModalities"] == ["AUDIO"]
+
+
+async def test_an_own_client_is_used(local: Local, monkeypatch: pytest.MonkeyPatch) -> None:
+    from google import genai
+    from google.genai import types
+
+    async with local(Parrot()) as server:
+        client = genai.Client(
+            api_key="another-key",
+            http_options=types.HttpOptions(
+                base_url=server.url,
+                api_version="v1beta",
+                async_client_args={"ssl": server.client_context()},
+            ),
+        )
+        monkeypatch.delenv("GOOGLE_API_KEY")
+        async with GeminiLive(client=client):
+            assert len(server.sessions) == 1
+
+
+async def test_video_goes_to_the_service(local: Local) -> None:
+    async def camera() -> Any:
+        for _ in range(2):
+            yield SimpleNamespace(
+                data=np.full(640 * 480 * 3 // 2, 128, np.uint8), width=640, height=480
+            )
+
+    async with local(Parrot()) as server, GeminiLive() as gemini:
+        await gemini.start_video_sender(camera(), fps=30)
+        session = await server.wait_session()
+        (frame, *_) = await session.wait_frames("video", 1)
+        assert frame.data[:2] == b"\xff\xd8", "a JPEG"
+        await gemini.stop_video_sender()
+        await gemini.stop_video_sender()
+
+
+async def test_a_video_track_that_fails_is_reported(local: Local, collect: Any) -> None:
+    async def broken() -> Any:
+        yield None
+        raise OSError("camera unplugged")
+
+    async with local(Parrot()), GeminiLive() as gemini:
+        failed = asyncio.ensure_future(happens(gemini, "error"))
+        await gemini.start_video_sender(broken(), fps=30)
+        (error,) = await failed
+        assert "camera unplugged" in str(error)
+        assert gemini.stats().bad_pictures == 1
+
+
+# -- what goes wrong while connecting ------------------------------------------------------------
+
+REFUSALS = {
+    "refused key": ({"refused_keys": ["bad"]}, {"api_key": "bad"}, AuthError, False),
+    "quota": ({"setup_fault": QUOTA_EXCEEDED}, {}, QuotaError, True),
+    "unknown model": ({}, {"model": "gemini-0-live"}, ModelNotFoundError, False),
+    "bad config": (
+        {},
+        {"config": {"proactivity": {"proactive_audio": False}}},
+        RequestError,
+        False,
+    ),
+    "aborted before setup": ({"setup_fault": Abort()}, {}, ConnectError, True),
+    "HTTP 503": ({"setup_fault": Reject(503)}, {}, ConnectError, True),
+    "HTTP 403": ({"setup_fault": Reject(403)}, {}, AuthError, False),
+    "internal error": (
+        {"setup_fault": Close(1011, "Internal error encountered.")},
+        {},
+        ConnectError,
+        True,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", REFUSALS)
+async def test_refusals_are_typed(
+    local: Local, collect: Any, caplog: pytest.LogCaptureFixture, name: str
+) -> None:
+    server_options, options, expected, retryable = REFUSALS[name]
+    options.setdefault("api_key", "AIza-marked-secret")
+    async with local(Parrot(), **server_options):
+        gemini = GeminiLive(**options)
+        seen = collect(gemini, "error", "closed", "connected")
+        with pytest.raises(expected) as caught:
+            await gemini.wait_until_ready()
+        error = caught.value
+        assert isinstance(error, SessionError)
+        assert error.retryable is retryable
+        assert error.remedy
+        assert error.remedy in str(error)
+        assert [item[0] for item in seen] == ["error", "closed"]
+        assert seen[0][1] is seen[1][1]
+        # Every later call says the same, at once.
+        for call in (
+            gemini.send_text("hi"),
+            gemini.send_audio_pcm(pcm(np.zeros(960, np.int16))),
+            gemini.start_video_sender(SimpleNamespace(recv=None)),
+        ):
+            with pytest.raises(expected):
+                await call
+        records = [r for r in caplog.records if r.levelno >= logging.ERROR]
+        assert len(records) == 1, "a terminal failure is logged once"
+        chain: BaseException | None = error
+        while chain is not None:
+            assert options["api_key"] not in f"{chain!r} {chain}" or options["api_key"] == "bad"
+            chain = chain.__cause__ or chain.__context__
+        assert "AIza-marked-secret" not in caplog.text
+        await gemini.close()
+
+
+async def test_a_server_that_never_answers(local: Local, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_session, "CONNECT_TIMEOUT", 0.2)
+    async with local(Parrot(), setup_fault=NeverAnswer()):
+        gemini = GeminiLive()
+        assert not await gemini.wait_until_ready(timeout=0.01), "False when the time is up"
+        with pytest.raises(ConnectError, match="did not answer") as caught:
+            await gemini.wait_until_ready()
+        assert caught.value.retryable
+        await gemini.close()
+
+
+async def test_nobody_listens_at_the_address(
+    local: Local, unused_tcp_port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with local(Parrot()):
+        monkeypatch.setenv("GOOGLE_GEMINI_BASE_URL", f"https://127.0.0.1:{unused_tcp_port}")
+        with pytest.raises(ConnectError, match="Could not reach") as caught:
+            async with GeminiLive():
+                pytest.fail("entered without a connection")
+        assert isinstance(caught.value.__cause__, OSError)
+
+
+async def test_a_config_that_the_sdk_refuses_names_the_option(local: Local) -> None:
+    async with local(Parrot()):
+        gemini = GeminiLive(config={"temprature": 1.0})
+        with pytest.raises(ConfigError, match="temprature"):
+            await gemini.wait_until_ready()
+        await gemini.close()
+
+
+# -- what goes wrong later -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [
+        (1000, ""),
+        (1008, "The operation was aborted."),
+        (1011, "Internal error encountered."),
+        (None, ""),
+    ],
+)
+async def test_a_lost_connection_is_an_error_and_closed(
+    local: Local, collect: Any, code: int | None, reason: str
+) -> None:
+    voice = signals.speech_like(800, 24000, seed=15)
+    async with local(Script([Turn(audio=voice)])) as server:
+        gemini = GeminiLive()
+        seen = collect(gemini, "error", "closed")
+        complete = asyncio.ensure_future(happens(gemini, "turn_complete"))
+        await gemini.send_text("One.")
+        await complete
+        closed = asyncio.ensure_future(happens(gemini, "closed"))
+        session = await server.wait_session()
+        if code is None:
+            session.abort()
+        else:
+            await session.close(code, reason)
+        (error,) = await closed
+        assert isinstance(error, ConnectionLostError)
+        assert error.code == (code or 1006)
+        assert error.retryable
+        assert reason in error.reason
+        assert [item[0] for item in seen] == ["error", "closed"]
+        with pytest.raises(ConnectionLostError):
+            await gemini.send_text("Two.")
+        played = await heard(gemini, 45)
+        match = signals.align(voice, played[::2], 24000)
+        assert match.correlation > 0.98, "what was said already is still heard"
+        await gemini.close()
+
+
+async def test_close_is_idempotent_and_ends_everything(local: Local, collect: Any) -> None:
+    async with local(Parrot()):
+        gemini = GeminiLive()
+        seen = collect(gemini, "closed")
+        await gemini.wait_until_ready()
+        await asyncio.gather(gemini.close(), gemini.close())
+        await gemini.close()
+        assert seen == [("closed", None)]
+        assert gemini.output_track.readyState == "ended"
+        for call in (
+            gemini.send_text("hi"),
+            gemini.send_audio_pcm(pcm(np.zeros(960, np.int16))),
+            gemini.wait_until_ready(),
+            gemini.start_video_sender(SimpleNamespace(recv=None)),
+            gemini.attach(None),
+        ):
+            with pytest.raises(ClosedError):
+                await call
+        await gemini.stop_video_sender()
+        await gemini.interrupt_playback()
+        gemini.resume_playback()
+
+
+async def test_close_before_ready_and_before_any_use(local: Local) -> None:
+    async with local(Parrot(), setup_fault=NeverAnswer()):
+        gemini = GeminiLive()
+        waiting = asyncio.ensure_future(gemini.send_text("hi"))
+        await asyncio.sleep(0)
+        await gemini.close()
+        with pytest.raises(ClosedError):
+            await waiting
+        unused = await asyncio.to_thread(GeminiLive)
+        await unused.close()
+
+
+async def test_a_handler_may_close(local: Local) -> None:
+    async with local(Script([Turn(audio=signals.speech_like(100, 24000))])):
+        gemini = GeminiLive()
+
+        @gemini.on("turn_complete")
+        async def enough() -> None:
+            await gemini.close()
+
+        closed = asyncio.ensure_future(happens(gemini, "closed"))
+        await gemini.send_text("One word.")
+        assert await closed == (None,)
+        await gemini.close()
+
+
+async def test_an_error_without_a_listener_is_logged_not_raised(
+    local: Local, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with local(Parrot()) as server:
+        async with GeminiLive() as gemini:
+            closed = asyncio.ensure_future(happens(gemini, "closed"))
+            await (await server.wait_session()).close(1011, "Internal error encountered.")
+            await closed
+        assert [r.levelname for r in caplog.records if "was lost" in r.message] == ["ERROR"]
+
+
+# -- bad audio -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        pcm(np.zeros(960, np.int16), 7000),
+        pcm(np.zeros(960, np.int16), 192000),
+        SimpleNamespace(samples=np.zeros(960, np.int32), sample_rate=48000, channels=1),
+        SimpleNamespace(samples=np.zeros((3, 960), np.int16), sample_rate=48000, channels=3),
+        SimpleNamespace(samples=b"odd", sample_rate=48000, channels=1),
+        SimpleNamespace(samples=np.zeros(960, np.int16), sample_rate=48000.5, channels=1),
+        SimpleNamespace(samples="text", sample_rate=48000, channels=1),
+        b"\0\0",
+        None,
+    ],
+)
+async def test_bad_audio_is_refused_and_the_next_frame_is_taken(local: Local, bad: Any) -> None:
+    async with local(Script([])) as server, GeminiLive() as gemini:
+        with pytest.raises(AudioError):
+            await gemini.send_audio_pcm(bad, 16000)
+        for _ in range(5):
+            await gemini.send_audio_pcm(pcm(np.ones(320, np.int16), 16000), 16000)
+        session = await server.wait_session()
+        await session.wait_audio(100)
+
+
+@pytest.mark.parametrize("rate", [0, 7999, 96001, 16000.0, "16000", 11025, None])
+async def test_bad_target_rates(local: Local, rate: Any) -> None:
+    async with local(Script([])), GeminiLive() as gemini:
+        with pytest.raises(AudioError, match="target_rate"):
+            await gemini.send_audio_pcm(pcm(np.zeros(960, np.int16)), rate)
+
+
+@pytest.mark.parametrize(
+    "samples",
+    [
+        np.full(960, 1000, np.int16),
+        np.full((1, 960), 1000, np.int16),
+        np.full((2, 960), 1000, np.int16),
+        np.full(1920, 1000, np.int16),
+        np.full(960, 1000 / 32768, np.float32),
+        np.full((2, 960), 1000 / 32768, np.float32),
+        np.full(960, 1000, np.int16).tobytes(),
+    ],
+    ids=["mono", "(1,n)", "(2,n)", "interleaved", "float", "float stereo", "bytes"],
+)
+async def test_every_shape_of_pcm(local: Local, samples: Any) -> None:
+    stereo = getattr(samples, "size", 960) == 1920
+    frame = SimpleNamespace(samples=samples, sample_rate=48000, channels=2 if stereo else 1)
+    async with local(Script([])) as server, GeminiLive() as gemini:
+        for _ in range(10):
+            await gemini.send_audio_pcm(frame, 16000)
+        session = await server.wait_session()
+        await session.wait_audio(200)
+        settled = session.audio[0].samples[320:]
+        assert len(settled) == 320 * 9
+        assert np.abs(settled.astype(int) - 1000).max() <= 2
+
+
+@pytest.mark.parametrize("text", ["", "  ", None, 3])
+async def test_bad_text(local: Local, text: Any) -> None:
+    async with local(Parrot()), GeminiLive() as gemini:
+        with pytest.raises(ConfigError, match="send_text"):
+            await gemini.send_text(text)
+
+
+def test_every_error_of_the_package_is_a_gemini_error() -> None:
+    from getstream.plugins.gemini import errors
+
+    for name in errors.__all__:
+        assert issubclass(getattr(errors, name), GeminiError)
+
+
+async def test_two_people_are_mixed_on_one_timeline(local: Local) -> None:
+    anna = SimpleNamespace(user_id="anna", session_id="1")
+    ben = SimpleNamespace(user_id="ben", session_id="2")
+    async with local(Script([])) as server, GeminiLive() as gemini:
+        for _ in range(50):
+            for who, level in ((anna, 1000), (ben, 300)):
+                await gemini.send_audio_pcm(
+                    pcm(np.full(320, level, np.int16), 16000, participant=who), 16000
+                )
+        session = await server.wait_session()
+        await session.wait_audio(960)
+        samples = session.audio[0].samples
+        assert len(samples) <= 320 * 52, "two people do not make the clock run twice as fast"
+        assert set(samples[3200:12800]) == {1300}
+
+
+def test_it_belongs_to_one_loop() -> None:
+    gemini = GeminiLive("key")
+    gemini._loop = asyncio.new_event_loop()
+
+    async def use() -> None:
+        with pytest.raises(ConfigError, match="another event loop"):
+            await gemini.wait_until_ready()
+
+    asyncio.run(use())
+    gemini._loop.close()
+    assert isinstance(LocalGemini, type)

@@ -1,0 +1,152 @@
+"""Keys, models and configuration: what is checked before a socket opens."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import pytest
+from getstream.plugins.gemini.errors import ConfigError
+from getstream.plugins.gemini.live import DEFAULT_MODEL, BargeIn, GeminiLive, RetiredModelWarning
+from getstream.plugins.gemini.live._models import resolve_model
+from getstream.plugins.gemini.live._options import (
+    build_config,
+    resolve_api_key,
+    resolve_barge_in,
+)
+
+
+@pytest.fixture(autouse=True)
+def _no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("GOOGLE_API_KEY", "GEMINI_API_KEY", "GEMINI_LIVE_MODEL"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def test_key_argument_comes_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GOOGLE_API_KEY", "google")
+    monkeypatch.setenv("GEMINI_API_KEY", "gemini")
+    assert resolve_api_key("mine") == "mine"
+    assert resolve_api_key(None) == "google"
+    monkeypatch.setenv("GOOGLE_API_KEY", " ")
+    assert resolve_api_key(None) == "gemini"
+
+
+def test_no_key_names_all_three_places() -> None:
+    with pytest.raises(ConfigError) as caught:
+        GeminiLive()
+    for place in ("api_key=", "GOOGLE_API_KEY", "GEMINI_API_KEY"):
+        assert place in str(caught.value)
+
+
+def test_a_key_of_another_type_is_refused_without_being_shown() -> None:
+    with pytest.raises(ConfigError, match="not bytes") as caught:
+        resolve_api_key(b"secret-key")  # type: ignore[arg-type]
+    assert "secret-key" not in str(caught.value)
+
+
+def test_model_argument_then_variable_then_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert resolve_model(None) == DEFAULT_MODEL
+    monkeypatch.setenv("GEMINI_LIVE_MODEL", "gemini-3.8-live-extended-thinking")
+    assert resolve_model(None) == "gemini-3.8-live-extended-thinking"
+    assert resolve_model("my-tuned-model") == "my-tuned-model"
+
+
+@pytest.mark.parametrize("prefix", ["", "models/"])
+def test_a_retired_model_is_replaced_with_one_warning(prefix: str) -> None:
+    with pytest.warns(RetiredModelWarning) as caught:
+        live = GeminiLive("key", prefix + "gemini-live-2.5-flash-preview")
+    assert len(caught) == 1
+    text = str(caught[0].message)
+    assert "gemini-live-2.5-flash-preview" in text
+    assert DEFAULT_MODEL in text
+    assert "2025-12-09" in text
+    assert caught[0].filename == __file__, "the warning names the user's line"
+    assert prefix + DEFAULT_MODEL in repr(live)
+
+
+def test_an_unknown_model_passes_in_silence() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert resolve_model("gemini-9-live") == "gemini-9-live"
+
+
+@pytest.mark.parametrize("model", ["", "  ", 7])
+def test_a_model_that_is_no_name(model: Any) -> None:
+    with pytest.raises(ConfigError, match="model must be"):
+        resolve_model(model)
+
+
+def test_config_is_merged_key_by_key() -> None:
+    config = build_config(
+        {
+            "temperature": 0.5,
+            "speech_config": {"language_code": "de-DE"},
+            "context_window_compression": {"trigger_tokens": 9000},
+        },
+        instructions="Be brief.",
+        voice="Kore",
+    )
+    assert config["response_modalities"] == ["AUDIO"]
+    assert config["output_audio_transcription"] == {}
+    assert config["temperature"] == 0.5
+    assert config["context_window_compression"] == {
+        "trigger_tokens": 9000,
+        "sliding_window": {},
+    }
+    assert config["system_instruction"] == "Be brief."
+    assert config["speech_config"] == {
+        "language_code": "de-DE",
+        "voice_config": {"prebuilt_voice_config": {"voice_name": "Kore"}},
+    }
+
+
+def test_none_removes_a_default_and_camel_case_names_the_same_option() -> None:
+    config = build_config(
+        {
+            "outputAudioTranscription": None,
+            "responseModalities": ["TEXT"],
+            "labels": {"teamName": "a"},
+        }
+    )
+    assert "output_audio_transcription" not in config
+    assert config["response_modalities"] == ["TEXT"]
+    assert config["labels"] == {"teamName": "a"}, "the user's own names are left alone"
+    assert not [key for key in config if key != key.lower()]
+
+
+def test_the_defaults_are_not_shared_between_assistants() -> None:
+    build_config({"context_window_compression": {"trigger_tokens": 1}})
+    assert build_config(None)["context_window_compression"] == {"sliding_window": {}}
+
+
+def test_a_config_object_of_the_sdk_is_taken() -> None:
+    from google.genai import types
+
+    config = build_config(types.LiveConnectConfig(temperature=0.25))
+    assert config["temperature"] == 0.25
+    assert config["response_modalities"] == ["AUDIO"]
+
+
+@pytest.mark.parametrize("config", [[], "x", 3, {1: 2}])
+def test_a_config_that_is_none(config: Any) -> None:
+    with pytest.raises(ConfigError):
+        build_config(config)
+
+
+@pytest.mark.parametrize("keyword", ["instructions", "voice", "language"])
+@pytest.mark.parametrize("value", ["", 3])
+def test_keywords_are_text(keyword: str, value: Any) -> None:
+    with pytest.raises(ConfigError, match=keyword):
+        build_config(None, **{keyword: value})
+
+
+def test_barge_in() -> None:
+    assert resolve_barge_in(True) == BargeIn()
+    assert resolve_barge_in(False) is None
+    own = BargeIn(resume_after_ms=100)
+    assert resolve_barge_in(own) is own
+    with pytest.raises(ConfigError):
+        resolve_barge_in("yes")  # type: ignore[arg-type]
+    for bad in (-1, float("nan"), float("inf"), "1"):
+        with pytest.raises(ConfigError, match="resume_after_ms"):
+            BargeIn(resume_after_ms=bad)  # type: ignore[arg-type]
