@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,36 +15,68 @@ SAMPLE_RATE = 48_000
 
 _PTS_WRAP = 1 << 32
 _RESYNC = 1.0
-"""Seconds by which RTP time and arrival may disagree before a new stretch is begun."""
+"""Seconds by which a frame may be late; if it is more, the sender's timestamps jumped."""
+_SHIFT = 0.03
+"""Seconds: a change of the delay by more than a frame and a half is not jitter."""
+_SHIFT_FRAMES = 20
+"""Frames (0.4 s) that must all be late for it."""
 _FULL_SCALE = 32768.0
 
 
-@dataclass
+@dataclass(frozen=True)
+class _Frame:
+    offset: int
+    delay: float
+    samples: NDArray[np.int16]
+
+
 class _Stretch:
-    """Frames whose RTP timestamps are on one clock.
+    """Frames that lie where their RTP timestamps say, relative to one origin.
 
     Attributes:
-        origin: When its first sample would have arrived had no frame been delayed: the earliest
-            (arrival - offset) of all its frames, in seconds on the monotonic clock.
+        origin: When the sample at offset 0 was heard, in seconds on the monotonic clock.
+        end: Offset after the newest sample.
     """
 
-    first_pts: int
-    origin: float
-    end: int = 0
-    frames: list[tuple[int, NDArray[np.int16]]] = field(default_factory=list)
+    def __init__(self, first_pts: int, origin: float) -> None:
+        self.first_pts = first_pts
+        self.origin = origin
+        self.end = 0
+        self.frames: list[_Frame] = []
 
-    def start_time(self, offset: int) -> float:
-        """When the sample at `offset` was heard."""
-        return self.origin + offset / SAMPLE_RATE
+    def delay(self, arrival: float, offset: int) -> float:
+        """By how much later a frame came than the frame that was delayed least."""
+        return arrival - self.origin - offset / SAMPLE_RATE
+
+    def append(self, arrival: float, offset: int, samples: NDArray[np.int16]) -> None:
+        """Add a frame; one that came earlier than the others moves the origin."""
+        delay = self.delay(arrival, offset)
+        if delay < 0:
+            self.origin += delay
+            self.frames = [_Frame(f.offset, f.delay - delay, f.samples) for f in self.frames]
+        self.frames.append(_Frame(offset, max(0.0, delay), samples))
+        self.end = max(self.end, offset + len(samples))
+
+    def split_off_late(self) -> _Stretch | None:
+        """If the newest frames are all late they are a stretch of their own; cut it off."""
+        newest = self.frames[-_SHIFT_FRAMES:]
+        late = min(frame.delay for frame in newest)
+        if len(self.frames) <= _SHIFT_FRAMES or late <= _SHIFT:
+            return None
+        del self.frames[-_SHIFT_FRAMES:]
+        other = _Stretch(self.first_pts, self.origin + late)
+        other.frames = [_Frame(f.offset, f.delay - late, f.samples) for f in newest]
+        other.end = self.end
+        return other
 
 
 class Timeline:
     """The sound of one remote session, placed by its RTP timestamps.
 
     Arrival times jitter by the length of a frame and more, RTP timestamps do not. So a frame lies
-    where its timestamp says, relative to the frame of the same stretch that was delayed least. What
-    was lost or not sent is silence. Two clocks of one machine agree; those of two machines drift
-    apart by some 50 ppm, 3 ms a minute, which this does not correct.
+    where its timestamp says, relative to the frame of its stretch that was delayed least. What was
+    lost or not sent is silence. When everything comes later than that for 0.4 s, or something
+    comes much earlier, the delay itself has changed, and a new stretch begins.
     """
 
     def __init__(self) -> None:
@@ -61,30 +93,39 @@ class Timeline:
         Returns:
             When its first sample was heard, in seconds on the monotonic clock.
         """
-        stretch = self._stretches[-1] if self._stretches else None
-        offset = 0
-        if stretch is not None:
-            offset = stretch.end if pts is None else _distance(stretch.first_pts, pts)
-            if abs(arrival - stretch.start_time(offset)) > _RESYNC or offset < 0:
-                stretch = None
-        if stretch is None:
-            offset = 0
-            stretch = _Stretch(first_pts=pts or 0, origin=arrival)
-            self._stretches.append(stretch)
-        stretch.origin = min(stretch.origin, arrival - offset / SAMPLE_RATE)
-        stretch.end = max(stretch.end, offset + len(samples))
-        stretch.frames.append((offset, samples))
-        return stretch.start_time(offset)
+        stretch, offset = self._place(arrival, pts)
+        stretch.append(arrival, offset, samples)
+        late = stretch.split_off_late()
+        if late is not None:
+            self._stretches.append(late)
+            stretch = late
+        return stretch.origin + offset / SAMPLE_RATE
 
-    def render(self, into: NDArray[np.int32], start: float) -> None:
-        """Add the sound to `into`, whose first sample was heard at the monotonic time `start`."""
+    def render(self, count: int, start: float) -> NDArray[np.int16]:
+        """The sound from the monotonic time `start` on: int16, shape (count,)."""
+        track = np.zeros(count, dtype=np.int16)
         for stretch in self._stretches:
             base = round((stretch.origin - start) * SAMPLE_RATE)
-            for offset, samples in stretch.frames:
-                first = base + offset
-                head, tail = max(0, -first), min(len(samples), len(into) - first)
+            for frame in stretch.frames:
+                first = base + frame.offset
+                head, tail = max(0, -first), min(len(frame.samples), count - first)
                 if head < tail:
-                    into[first + head : first + tail] += samples[head:tail]
+                    track[first + head : first + tail] = frame.samples[head:tail]
+        return track
+
+    def _place(self, arrival: float, pts: int | None) -> tuple[_Stretch, int]:
+        """The stretch that a frame belongs to, and its offset in it."""
+        if self._stretches:
+            stretch = self._stretches[-1]
+            offset = stretch.end if pts is None else _distance(stretch.first_pts, pts)
+            delay = stretch.delay(arrival, offset)
+            # Until there are enough frames the origin is a guess, and may move as far as it must.
+            earliest = -_SHIFT if len(stretch.frames) >= _SHIFT_FRAMES else -_RESYNC
+            if offset >= 0 and earliest < delay < _RESYNC:
+                return stretch, offset
+        stretch = _Stretch(first_pts=pts or 0, origin=arrival)
+        self._stretches.append(stretch)
+        return stretch, 0
 
 
 def _distance(first: int, pts: int) -> int:

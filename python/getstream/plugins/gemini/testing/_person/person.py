@@ -381,7 +381,7 @@ class Person:
         track = self._blank()
         for (speaker, _), timeline in self._timelines.items():
             if user_id in (None, speaker):
-                timeline.render(track, self.started_at)
+                track += timeline.render(len(track), self.started_at)
         return _to_int16(track)
 
     def recording(self) -> NDArray[np.int16]:

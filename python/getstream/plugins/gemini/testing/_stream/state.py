@@ -52,7 +52,8 @@ class ParticipantState:
 
     Attributes:
         user_id: The user.
-        session_id: The session; a rejoin makes a new one.
+        session_id: The session. A rejoin makes a new one, a fast reconnect and a migration do not.
+        joined_at: Unix time in seconds; a fast reconnect keeps it.
         sdk: What the client says it is.
         connected: True while the signalling socket is open.
         publisher: DTLS state of the publisher connection: "new", "connecting", "connected",
@@ -64,6 +65,7 @@ class ParticipantState:
 
     user_id: str
     session_id: str
+    joined_at: float
     sdk: str
     connected: bool
     publisher: str
@@ -77,6 +79,7 @@ class ParticipantState:
         return cls(
             user_id=participant.user_id,
             session_id=participant.session_id,
+            joined_at=participant.joined_at,
             sdk=participant.sdk,
             connected=participant.outbox is not None,
             publisher=participant.publisher.peer.state,
