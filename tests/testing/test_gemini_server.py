@@ -603,7 +603,7 @@ async def test_new_input_cancels_blocking_calls_only(behavior: str, cancelled: b
     script = Script([Turn(function_calls=(FunctionCall("f", id="call-1"),)), Turn(text="Yes?")])
     async with (
         LocalGemini(script) as server,
-        live(server, drain=True, tools=[{"function_declarations": [declaration]}]) as (
+        live(server, drain=True, tools=tools) as (
             client,
             session,
         ),
@@ -909,17 +909,33 @@ async def test_raw_messages_and_the_hook() -> None:
         assert json.loads(await socket.recv()) == json.loads(await socket.recv())
 
 
-async def test_a_failing_policy_is_not_swallowed() -> None:
-    class Broken:
-        def reply(self, user: UserTurn) -> Iterable[Turn]:
-            raise ZeroDivisionError("in the policy")
+class Broken:
+    def reply(self, user: UserTurn) -> Iterable[Turn]:
+        raise ZeroDivisionError("in the policy")
 
+
+class BrokenLater:
+    async def reply(self, user: UserTurn) -> AsyncIterator[Turn]:
+        yield Turn(audio=tone(440, 100, 24000))
+        raise ZeroDivisionError("in the policy")
+
+
+def broken_hook(session: LiveSession, message: dict[str, Any]) -> Iterable[dict[str, Any]]:
+    if "serverContent" in message:
+        raise ZeroDivisionError("in the hook")
+    return [message]
+
+
+@pytest.mark.parametrize(
+    "options", [{"reply": Broken()}, {"reply": BrokenLater()}, {"on_send": broken_hook}]
+)
+async def test_a_failure_of_the_users_code_is_not_swallowed(options: dict[str, Any]) -> None:
     async def run() -> None:
-        async with LocalGemini(Broken()) as server, live(server) as (client, session):
+        async with LocalGemini(**options) as server, live(server) as (client, session):
             await client.send_realtime_input(text="go")
             assert await session.wait_closed() == (1011, "Internal error encountered.")
 
-    with pytest.raises(ZeroDivisionError, match="in the policy"):
+    with pytest.raises(ZeroDivisionError, match="in the (policy|hook)"):
         await run()
 
 

@@ -20,7 +20,7 @@ __all__ = ["ActivityDetector", "ActivityOptions", "ActivityStart", "ActivityStop
 
 _FRAME_MS = 10
 _FULL_SCALE = 32768.0
-# Noise floor: the minimum of the smoothed level over three seconds, which speech reaches in the gaps
+# Noise floor: the minimum of the smoothed level over three seconds; speech reaches it in the gaps
 # between its words ("minimum statistics", Martin, IEEE Trans. SAP 9 (5), 2001).
 _SMOOTHING = 0.2  # per frame: a time constant of about 50 ms
 _MINIMUM_BLOCK = 25  # frames

@@ -61,7 +61,12 @@ class LocalGemini:
             )
             async with client.aio.live.connect(model="gemini-3.8-live", config=config) as session:
                 await session.send_realtime_input(text="Hello")
-                await server.sessions[0].wait_turns(1)
+                async for message in session.receive():
+                    ...
+            print(server.sessions[0].spoken)
+
+    A client has to read: one that does not (websockets queues 16 messages) sees no close frame, and
+    leaves only after its own timeout of 10 s.
 
     A program in another process gets `server.env` instead. The server lives on the event loop that
     enters it and is driven from that loop's thread. It shares the loop with the client well enough

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import logging
 import time
@@ -842,8 +841,12 @@ class LiveSession:
         self._spawn(self._transmit_unless_closed(message))
 
     async def _transmit_unless_closed(self, message: Message) -> None:
-        with contextlib.suppress(ConnectionClosed):
+        try:
             await self._transmit(message)
+        except ConnectionClosed:
+            pass
+        except Exception as error:
+            await self._fail(error)
 
     async def _close_after(self, seconds: float) -> None:
         await asyncio.sleep(seconds)

@@ -105,6 +105,7 @@ _FIELDS: Mapping[str, frozenset[str]] = {
     "tool_response": frozenset({"functionResponses"}),
     "context_update": frozenset({"systemInstruction", "tools"}),
 }
+_SNAKE = re.compile(r"_([a-z0-9])")
 _RATE = re.compile(r";\s*rate=(\d+)")
 _DEFAULT_RATE = 16000
 _RATES = range(8000, 96001)
@@ -374,7 +375,7 @@ def _unknown_name(name: str, at: str = "") -> str:
 
 
 def _camel(name: str) -> str:
-    return re.sub(r"_([a-z0-9])", lambda match: match[1].upper(), name)
+    return _SNAKE.sub(lambda match: match[1].upper(), name) if "_" in name else name
 
 
 def _camel_keys(value: Any) -> Any:
