@@ -935,7 +935,7 @@ async def test_a_failure_of_the_users_code_is_not_swallowed(options: dict[str, A
             await client.send_realtime_input(text="go")
             assert await session.wait_closed() == (1011, "Internal error encountered.")
 
-    with pytest.raises(ZeroDivisionError, match="in the (policy|hook)"):
+    with pytest.raises(ZeroDivisionError, match="in the "):
         await run()
 
 
