@@ -44,7 +44,9 @@ pub(crate) enum Samples<'py, T: Element> {
 impl<T: Element + Copy> Samples<'_, T> {
     pub(crate) fn as_slice(&self) -> &[T] {
         match self {
-            Self::Borrowed(array) => array.as_slice().expect("only contiguous arrays are borrowed"),
+            Self::Borrowed(array) => array
+                .as_slice()
+                .expect("only contiguous arrays are borrowed"),
             Self::Owned(samples) => samples,
         }
     }
@@ -54,7 +56,10 @@ impl<T: Element + Copy> Samples<'_, T> {
     pub(crate) fn lend<R>(self, work: impl FnOnce(&[T], bool) -> R) -> R {
         match self.as_slice() {
             short if short.len() <= LONG => work(short, false),
-            long => work(&long.to_vec(), true),
+            long => {
+                let copy: Vec<T> = long.to_vec();
+                work(&copy, true)
+            }
         }
     }
 }

@@ -30,7 +30,7 @@ pub(crate) struct InputStream {
 #[pymethods]
 impl InputStream {
     #[new]
-    #[pyo3(signature = (wire_rate=16000, *, threshold=0.5, onset_ms=32, hangover_ms=200))]
+    #[pyo3(signature = (wire_rate=16000, *, threshold=0.6, onset_ms=32, hangover_ms=200))]
     fn new(wire_rate: i64, threshold: f32, onset_ms: i64, hangover_ms: i64) -> PyResult<Self> {
         let wire_rate = rate(wire_rate)?;
         let options = options(threshold, onset_ms, hangover_ms)?;
@@ -143,7 +143,9 @@ impl InputStream {
     ) -> PyResult<Output<'py>> {
         if long {
             let mut out = Buffers::default();
-            let result = self.state.run(py, true, |(stream, _)| work(stream, &mut out));
+            let result = self
+                .state
+                .run(py, true, |(stream, _)| work(stream, &mut out));
             result.map_err(audio_error)?;
             return Ok((to_array(py, &out.wire), to_list(py, &out.events)?));
         }

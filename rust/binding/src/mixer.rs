@@ -52,7 +52,9 @@ impl Mixer {
 
     fn push(&self, py: Python<'_>, stream: u64, pcm: &Bound<'_, PyAny>) -> PyResult<usize> {
         mono(pcm)?.lend(|pcm, long| {
-            Ok(self.state.run(py, long, |(mixer, _)| mixer.push(stream, pcm)))
+            Ok(self
+                .state
+                .run(py, long, |(mixer, _)| mixer.push(stream, pcm)))
         })
     }
 
@@ -92,6 +94,10 @@ impl Mixer {
     }
 
     fn __repr__(&self, py: Python<'_>) -> String {
-        format!("<Mixer {} Hz, {} streams>", self.sample_rate, self.streams(py))
+        format!(
+            "<Mixer {} Hz, {} streams>",
+            self.sample_rate,
+            self.streams(py)
+        )
     }
 }

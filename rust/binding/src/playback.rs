@@ -114,7 +114,9 @@ impl Playback {
 
     fn push(&self, py: Python<'_>, pcm: &Bound<'_, PyAny>, turn: u64) -> PyResult<usize> {
         mono(pcm)?.lend(|pcm, long| {
-            let outcome = self.state.run(py, long, |(playback, _)| playback.push(pcm, turn));
+            let outcome = self
+                .state
+                .run(py, long, |(playback, _)| playback.push(pcm, turn));
             Ok(outcome.accepted)
         })
     }

@@ -36,7 +36,8 @@ impl Resampler {
         mono(pcm)?.lend(|pcm, long| {
             if long {
                 let mut out = Vec::new();
-                self.state.run(py, true, |(resampler, _)| resampler.push(pcm, &mut out));
+                self.state
+                    .run(py, true, |(resampler, _)| resampler.push(pcm, &mut out));
                 return Ok(to_array(py, &out));
             }
             let (resampler, out) = &mut *self.state.lock(py);

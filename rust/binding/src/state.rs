@@ -17,7 +17,9 @@ impl<T: Send> State<T> {
     pub(crate) fn lock(&self, py: Python<'_>) -> MutexGuard<'_, T> {
         // A poisoned lock means that the core panicked, which it has told that caller. Its state is
         // plain data and stays valid; refusing it for ever would hide the first report.
-        self.0.lock_py_attached(py).unwrap_or_else(PoisonError::into_inner)
+        self.0
+            .lock_py_attached(py)
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Runs `work` on the object. A long call gives up the GIL for its duration.

@@ -74,7 +74,7 @@ pub(crate) struct Vad {
 #[pymethods]
 impl Vad {
     #[new]
-    #[pyo3(signature = (sample_rate=16000, *, threshold=0.5, onset_ms=32, hangover_ms=200))]
+    #[pyo3(signature = (sample_rate=16000, *, threshold=0.6, onset_ms=32, hangover_ms=200))]
     fn new(sample_rate: i64, threshold: f32, onset_ms: i64, hangover_ms: i64) -> PyResult<Self> {
         let sample_rate = rate(sample_rate)?;
         let options = options(threshold, onset_ms, hangover_ms)?;
@@ -86,11 +86,7 @@ impl Vad {
         })
     }
 
-    fn push<'py>(
-        &self,
-        py: Python<'py>,
-        pcm: &Bound<'py, PyAny>,
-    ) -> PyResult<Bound<'py, PyList>> {
+    fn push<'py>(&self, py: Python<'py>, pcm: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyList>> {
         let mut events = Vec::new();
         mono(pcm)?.lend(|pcm, long| {
             self.state.run(py, long, |vad| vad.push(pcm, &mut events));

@@ -64,7 +64,9 @@ fn gain_db(taps: &[f64], up: f64, f: f64) -> f64 {
 
 fn cost_us(in_rate: u32, out_rate: u32) -> Result<f64, Error> {
     let mut resampler = Resampler::new(in_rate, out_rate)?;
-    let frame: Vec<i16> = (0..in_rate / 50).map(|i| (i * 7919 % 65_521) as i16).collect();
+    let frame: Vec<i16> = (0..in_rate / 50)
+        .map(|i| (i * 7919 % 65_521) as i16)
+        .collect();
     let mut output: Vec<i16> = Vec::new();
     let mut best = f64::INFINITY;
     for _ in 0..200 {
@@ -84,7 +86,10 @@ fn gcd(a: u32, b: u32) -> u32 {
 }
 
 fn main() -> Result<(), Error> {
-    println!("{:>13} {:>9} {:>8} {:>9} {:>8}", "rates", "pass dB", "stop dB", "delay ms", "us/20 ms");
+    println!(
+        "{:>13} {:>9} {:>8} {:>9} {:>8}",
+        "rates", "pass dB", "stop dB", "delay ms", "us/20 ms"
+    );
     for (in_rate, out_rate) in PAIRS {
         let (taps, up) = prototype(in_rate, out_rate)?;
         // Nyquist of the lower rate, in cycles per sample of the prototype.

@@ -12,8 +12,9 @@ const SEAM_MS: u32 = 5;
 /// the speech events on the way.
 ///
 /// Frames come as they are captured; the rate may change in mid-stream (another microphone, another
-/// codec). The old filter then rings out over the beginning of the new sound, which is faded in
-/// over 5 ms: no sample in flight is lost, the frames keep their length, and there is no step.
+/// codec). What the old filter still holds then fades out over the beginning of the new sound, which
+/// fades in over 5 ms: no sample in flight is skipped, the frames keep their length, and there is
+/// no step.
 ///
 /// The [`Vad`] hears what goes to the wire. Offsets of its events count samples at the wire rate
 /// from the start of the stream, silence included, so they survive a change of the input's rate.
@@ -50,7 +51,9 @@ struct Seam {
     tail: Vec<f32>,
     /// Wire samples since the change.
     position: usize,
-    /// Wire samples until the new stream has its full level; 0 when there is no seam.
+    /// Wire samples until the new filter speaks: its delay.
+    lead: usize,
+    /// Wire samples from there until the new stream has its full level; 0 when there is no seam.
     fade: usize,
 }
 
@@ -171,10 +174,15 @@ impl InputStream {
         let rate = self.input_rate().unwrap_or(self.wire_rate);
         let mut left = ms_to_samples(ms, rate);
         while left > 0 {
-            let n = left.min(ZEROS.len());
-            self.push(&ZEROS[..n], rate, out, events)
-                .expect("the rate is in use, or is the wire's own");
-            left -= n;
+            let zeros = &ZEROS[..left.min(ZEROS.len())];
+            if self.resampler.is_some() {
+                self.push(zeros, rate, out, events)
+                    .expect("the rate is in use");
+            } else {
+                out.extend(zeros);
+                self.vad.push(zeros, events);
+            }
+            left -= zeros.len();
         }
     }
 
@@ -185,7 +193,8 @@ impl InputStream {
             Some(old) => {
                 let new = Resampler::new(sample_rate, self.wire_rate)?;
                 let fade = ms_to_samples(SEAM_MS, self.wire_rate);
-                self.seam.open(old, self.last.to_unit(), fade);
+                self.seam
+                    .open(old, self.last.to_unit(), new.delay() as usize, fade);
                 *old = new;
             }
         }
@@ -198,52 +207,48 @@ impl Seam {
         self.fade == 0
     }
 
-    /// Gain of the new stream at wire sample `position` behind the change: a raised cosine.
-    fn gain(&self, position: usize) -> f32 {
-        match position < self.fade {
-            true => {
-                let phase = PI * (position as f32 + 0.5) / self.fade as f32;
-                0.5 - 0.5 * phase.cos()
-            }
-            false => 1.0,
+    /// Begins a seam: `old` has given its last sample, whose value on the wire was `last`; the new
+    /// stream is silent for `lead` samples and rises for `fade`.
+    fn open(&mut self, old: &mut Resampler, last: f32, lead: usize, fade: usize) {
+        let mut tail: Vec<f32> = Vec::new();
+        old.flush(&mut tail);
+        // The old stream may itself still be in the seam behind an older one.
+        if !tail.is_empty() {
+            self.join(&mut tail);
+        } else {
+            // A copied stream ends hard: its last value stands in for the sound that follows.
+            tail.resize(fade, last);
         }
-    }
-
-    /// Begins a seam: `old` has given its last sample, whose value on the wire was `last`.
-    fn open(&mut self, old: &mut Resampler, last: f32, fade: usize) {
-        let mut tail = Vec::new();
-        if old.memory() > 0 {
-            old.ring_out(&mut tail);
-            // The old stream may itself still be in the seam behind an older one.
-            for (i, y) in tail.iter_mut().enumerate() {
-                *y *= self.gain(self.position + i);
-            }
-            let older = self.tail.iter().skip(self.position);
-            if tail.len() < older.len() {
-                tail.resize(older.len(), 0.0);
-            }
-            tail.iter_mut().zip(older).for_each(|(y, x)| *y += x);
-        }
+        // The filter's end is an edge like any other: the fade reaches zero in front of it.
+        let length = tail.len();
+        let fading = tail.iter_mut().enumerate();
+        fading.for_each(|(i, y)| *y *= 1.0 - raised_cosine(i, length));
         *self = Self {
             tail,
             position: 0,
+            lead,
             fade,
         };
-        if old.memory() == 0 {
-            // A copied stream ends hard. Its last value decays while the new stream rises.
-            self.tail = (0..fade).map(|i| last * (1.0 - self.gain(i))).collect();
-        }
     }
 
     /// Joins the next wire samples of the new stream to what is left of the old one.
     fn join(&mut self, samples: &mut [f32]) {
         for y in samples {
             let tail = self.tail.get(self.position).copied().unwrap_or(0.0);
-            *y = *y * self.gain(self.position) + tail;
+            let gain = raised_cosine(self.position.saturating_sub(self.lead), self.fade);
+            *y = *y * gain + tail;
             self.position += 1;
         }
-        if self.position >= self.fade.max(self.tail.len()) {
+        if self.position >= (self.lead + self.fade).max(self.tail.len()) {
             *self = Self::default();
         }
+    }
+}
+
+/// A rise from 0 to 1 over `length` samples; 1 behind them.
+fn raised_cosine(position: usize, length: usize) -> f32 {
+    match position < length {
+        true => 0.5 - 0.5 * (PI * (position as f32 + 0.5) / length as f32).cos(),
+        false => 1.0,
     }
 }

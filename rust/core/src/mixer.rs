@@ -185,8 +185,14 @@ impl Mixer {
             }
         }
         match voices {
-            1 => frame.iter_mut().zip(&self.sums).for_each(|(y, &sum)| *y = sum as i16),
-            _ => frame.iter_mut().zip(&self.sums).for_each(|(y, &sum)| *y = soften(sum)),
+            1 => frame
+                .iter_mut()
+                .zip(&self.sums)
+                .for_each(|(y, &sum)| *y = sum as i16),
+            _ => frame
+                .iter_mut()
+                .zip(&self.sums)
+                .for_each(|(y, &sum)| *y = soften(sum)),
         }
         true
     }

@@ -122,6 +122,16 @@ pub struct PlaybackStats {
     pub prefill_ms: u32,
 }
 
+/// Whether a turn may have audio.
+#[derive(Debug, PartialEq, Eq)]
+enum Admission {
+    Open,
+    /// It has ended, was cut, or is older than one of which nothing is known any more.
+    Closed,
+    /// Too many turns are queued to know one more.
+    Full,
+}
+
 #[derive(Debug)]
 struct Turn {
     id: u64,
@@ -223,20 +233,30 @@ impl Playback {
     pub fn new(options: PlaybackOptions) -> Result<Self, Error> {
         let input_frame = frame_len(options.input_rate)?;
         let output_frame = frame_len(options.output_rate)?;
-        let accept = |name, value: u32, range: std::ops::RangeInclusive<u32>, accepted| {
-            match range.contains(&value) {
-                true => Ok(()),
-                false => Err(Error::Option {
-                    name,
-                    value: f64::from(value),
-                    accepted,
-                }),
-            }
+        let accept = |name, value: u32, range: std::ops::RangeInclusive<u32>, accepted| match range
+            .contains(&value)
+        {
+            true => Ok(()),
+            false => Err(Error::Option {
+                name,
+                value: f64::from(value),
+                accepted,
+            }),
         };
         let day = 24 * 60 * 60 * 1000;
-        accept("capacity_ms", options.capacity_ms, 20..=day, "20 ms to 24 hours")?;
+        accept(
+            "capacity_ms",
+            options.capacity_ms,
+            20..=day,
+            "20 ms to 24 hours",
+        )?;
         let capacity_ms = options.capacity_ms;
-        accept("prefill_ms", options.prefill_ms, 0..=capacity_ms, "at most capacity_ms")?;
+        accept(
+            "prefill_ms",
+            options.prefill_ms,
+            0..=capacity_ms,
+            "at most capacity_ms",
+        )?;
         accept("fade_ms", options.fade_ms, 1..=20, "1 to 20 ms")?;
         Ok(Self {
             options,
@@ -275,20 +295,20 @@ impl Playback {
     /// When the store is full the newest samples are refused. All are refused if the turn has
     /// ended, was flushed, or is older than the newest one. Refused samples count as dropped.
     pub fn push(&mut self, pcm: &[i16], turn: u64) -> PushOutcome {
-        let open = self.open(turn);
+        let admission = self.admit(turn);
         let room = self.capacity - self.stats.queued as usize;
-        let accepted = match open {
-            Some(_) => pcm.len().min(room),
-            None => 0,
+        let accepted = match admission {
+            Admission::Open => pcm.len().min(room),
+            Admission::Closed | Admission::Full => 0,
         };
         let dropped = pcm.len() - accepted;
         self.stats.pushed += pcm.len() as u64;
         self.stats.dropped += dropped as u64;
         self.stats.queued += accepted as u64;
-        if open.is_some() {
+        if admission != Admission::Closed {
             self.stats.overflowed += dropped as u64;
         }
-        if let Some(index) = open.or_else(|| self.find(turn)) {
+        if let Some(index) = self.find(turn) {
             let turn = &mut self.turns[index];
             turn.pushed += pcm.len() as u64;
             turn.dropped += dropped as u64;
@@ -306,7 +326,7 @@ impl Playback {
 
     /// Declares that no more audio of this turn, or of an older one, will come.
     pub fn end_turn(&mut self, turn: u64) {
-        self.open(turn);
+        self.admit(turn);
         for index in self.head..self.turns.len() {
             if self.turns[index].id <= turn {
                 self.turns[index].ended = true;
@@ -346,7 +366,9 @@ impl Playback {
     /// the next few milliseconds of it are kept, for the fade. Does not change whether the read
     /// head is paused. Returns the number of samples dropped.
     pub fn flush(&mut self) -> usize {
-        let dropped = (self.head..self.turns.len()).map(|index| self.cut(index)).sum();
+        let dropped = (self.head..self.turns.len())
+            .map(|index| self.cut(index))
+            .sum();
         self.advance();
         dropped
     }
@@ -354,7 +376,7 @@ impl Playback {
     /// Drops what is queued of one turn and cuts it, with a fade if it is the audible one; audio
     /// of other turns stays. Returns the number of samples dropped.
     pub fn flush_turn(&mut self, turn: u64) -> usize {
-        self.open(turn);
+        self.admit(turn);
         let dropped = match self.find(turn) {
             Some(index) => self.cut(index),
             None => 0,
@@ -455,21 +477,23 @@ impl Playback {
         self.turns.binary_search_by_key(&turn, |t| t.id).ok()
     }
 
-    /// Index of a turn that accepts audio; makes it known if it is new. None if it is closed.
-    fn open(&mut self, turn: u64) -> Option<usize> {
+    /// Makes a turn known if it is newer than all others, which it ends.
+    fn admit(&mut self, turn: u64) -> Admission {
         if self.newest.is_none_or(|newest| turn > newest) {
+            self.newest = Some(turn);
             for older in self.turns.range_mut(self.head..) {
                 older.ended = true;
             }
             self.advance();
-            self.newest = Some(turn);
-            if self.turns.len() - self.head >= QUEUED_TURNS {
-                return None;
+            if self.turns.len() - self.head < QUEUED_TURNS {
+                self.turns.push_back(Turn::new(turn));
             }
-            self.turns.push_back(Turn::new(turn));
         }
-        let index = self.find(turn)?;
-        (!self.turns[index].ended).then_some(index)
+        match self.find(turn) {
+            Some(index) if !self.turns[index].ended => Admission::Open,
+            None if self.newest == Some(turn) => Admission::Full,
+            _ => Admission::Closed,
+        }
     }
 
     /// Drops a turn's queue except for what a fade still needs.
@@ -493,25 +517,24 @@ impl Playback {
 
     /// Moves the head over finished turns and forgets the oldest of them.
     fn advance(&mut self) {
-        while self.turns.get(self.head).is_some_and(Turn::finished) {
-            self.pass_turn();
-        }
+        self.pass_turns();
         while self.head > FINISHED_TURNS {
             self.turns.pop_front();
             self.head -= 1;
         }
     }
 
-    /// The turn at the head has finished: the next one starts on its own.
-    fn pass_turn(&mut self) {
-        let turn = &self.turns[self.head];
-        if turn.underruns == 0 && turn.played > 0 {
-            let halved = self.stats.prefill_ms / 2;
-            self.stats.prefill_ms = halved.max(self.options.prefill_ms);
+    /// Moves the head over finished turns; the next one starts on its own.
+    fn pass_turns(&mut self) {
+        while let Some(turn) = self.turns.get(self.head).filter(|turn| turn.finished()) {
+            if turn.underruns == 0 && turn.played > 0 {
+                let halved = self.stats.prefill_ms / 2;
+                self.stats.prefill_ms = halved.max(self.options.prefill_ms);
+            }
+            self.head += 1;
+            self.speaking = false;
+            self.envelope.silence();
         }
-        self.head += 1;
-        self.speaking = false;
-        self.envelope.silence();
     }
 
     /// Enough of the turn at the head is queued to begin (or go on after an underrun).
@@ -526,22 +549,22 @@ impl Playback {
     /// Notes that the open turn at the head has run dry. A paused one may still be refilled before
     /// anybody hears the gap.
     fn starve(&mut self) {
-        if let Some(turn) = self.turns.get_mut(self.head) {
-            if self.speaking && !self.paused && turn.queue.is_empty() && !turn.ended {
-                self.speaking = false;
-                self.envelope.silence();
-                turn.starved = true;
-                turn.underruns += 1;
-                self.stats.underruns += 1;
-            }
+        if let Some(turn) = self.turns.get_mut(self.head)
+            && self.speaking
+            && !self.paused
+            && turn.queue.is_empty()
+            && !turn.ended
+        {
+            self.speaking = false;
+            self.envelope.silence();
+            turn.starved = true;
+            turn.underruns += 1;
+            self.stats.underruns += 1;
         }
     }
 
     /// Renders speech up to the end of the frame or of the turn; false if there is none now.
     fn render(&mut self, wanted: usize) -> bool {
-        while self.turns.get(self.head).is_some_and(Turn::finished) {
-            self.pass_turn();
-        }
         self.starve();
         if !self.speaking && !self.paused && self.may_start() {
             self.speaking = true;
@@ -564,7 +587,8 @@ impl Playback {
                 let run = turn.queue.peek();
                 let n = run.len().min(steady).min(wanted - self.rendered.len());
                 let gain = self.gain.value();
-                self.rendered.extend(run[..n].iter().map(|x| x.to_unit() * gain));
+                self.rendered
+                    .extend(run[..n].iter().map(|x| x.to_unit() * gain));
                 turn.queue.advance(n, &mut self.pool);
             } else {
                 let Some(level) = self.envelope.next(available, self.paused) else {
@@ -582,6 +606,7 @@ impl Playback {
         if played > 0 {
             self.tail = self.resampler.memory();
         }
+        self.pass_turns();
         played > 0
     }
 }

@@ -52,7 +52,7 @@ build_profile: Literal["debug", "release"]
 class Resampler:
     """A streaming resampler between two sample rates.
 
-    A polyphase windowed sinc: flat to 0.90 of the lower Nyquist frequency (within 0.002 dB), at
+    A polyphase windowed sinc: flat to 0.90 of the lower Nyquist frequency (within 0.001 dB), at
     least 100 dB down from 1.10 of it. State carries over from push to push: a stream may be cut
     anywhere, the output is the same bit for bit. 32-bit float arithmetic, rounded once, saturating,
     without dither; silence stays exactly zero. Equal rates copy.
@@ -99,7 +99,7 @@ class Resampler:
     def delay(self) -> float:
         """Constant delay in output samples, a whole number; 0 for equal rates.
 
-        2.0 ms from 48 to 16 kHz, 1.33 ms from 24 to 48 kHz.
+        2.06 ms from 48 to 16 kHz, 1.375 ms from 24 to 48 kHz.
         """
 
 @final
@@ -137,7 +137,7 @@ class Vad:
         cls,
         sample_rate: int = 16000,
         *,
-        threshold: float = 0.5,
+        threshold: float = 0.6,
         onset_ms: int = 32,
         hangover_ms: int = 200,
     ) -> Vad:
@@ -358,7 +358,7 @@ class Playback:
     def played_ms(self, turn: int) -> float:
         """Milliseconds of a turn that the read head has passed.
 
-        Exact at the read head; a popped frame is behind it by the resampler's 1.33 ms. 0.0 for an
+        Exact at the read head; a popped frame is behind it by the resampler's 1.375 ms. 0.0 for an
         unknown turn; the last 64 finished turns are remembered.
         """
 
@@ -487,7 +487,7 @@ class InputStream:
         cls,
         wire_rate: int = 16000,
         *,
-        threshold: float = 0.5,
+        threshold: float = 0.6,
         onset_ms: int = 32,
         hangover_ms: int = 200,
     ) -> InputStream:

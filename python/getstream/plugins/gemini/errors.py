@@ -4,16 +4,16 @@ Everything that the package raises on its own account is a `GeminiError`::
 
     GeminiError(Exception)
     ├── ConfigError(GeminiError, ValueError)    an argument, a variable or a combination of options
-    ├── AudioError(GeminiError, ValueError)     PCM that cannot be used: dtype, shape, rate, odd bytes
+    ├── AudioError(GeminiError, ValueError)     PCM of unusable dtype, shape, rate or length
     ├── VideoError(GeminiError, ValueError)     frames or a track that cannot be sent as pictures
     ├── SessionError(GeminiError)               the Gemini Live session; has code, reason, ...
-    │   ├── ConnectError                        the service was not reached, or did not answer in time
+    │   ├── ConnectError                        not reached, or no answer in time
     │   ├── AuthError                           the key was refused
     │   ├── QuotaError                          the quota is used up, or the rate limit was hit
-    │   ├── ModelNotFoundError                  the service does not offer this model for live sessions
+    │   ├── ModelNotFoundError                  not offered for live sessions
     │   ├── RequestError                        the service refused a field of the request (1007)
-    │   └── ConnectionLostError                 the connection ended after the session had been set up
-    ├── CallError(GeminiError)                  the Stream side; `__cause__` is getstream's own error
+    │   └── ConnectionLostError                 it ended after having been set up
+    ├── CallError(GeminiError)                  the Stream side; see `__cause__`
     └── ClosedError(GeminiError)                a method was called after `close()`
 
 A message says what happened and what to do about it.

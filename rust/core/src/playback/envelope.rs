@@ -44,7 +44,10 @@ impl Envelope {
 
     /// Jumps to silence: the sound has ended on its own, at the foot of a fade.
     pub(super) fn silence(&mut self) {
-        debug_assert!(self.position <= 1, "sound may only end at the foot of a fade");
+        debug_assert!(
+            self.position <= 1,
+            "sound may only end at the foot of a fade"
+        );
         self.position = 0;
     }
 
@@ -156,7 +159,10 @@ mod tests {
         let mut envelope = Envelope::new(5);
         let out = gains(&mut envelope, 20, 100);
         assert_eq!(out.len(), 20);
-        assert_eq!(out[..5], out.iter().rev().take(5).copied().collect::<Vec<_>>()[..]);
+        assert_eq!(
+            out[..5],
+            out.iter().rev().take(5).copied().collect::<Vec<_>>()[..]
+        );
         assert_eq!(out[5..15], [1.0; 10]);
         assert!(out.iter().all(|&g| g > 0.0));
     }

@@ -88,7 +88,9 @@ impl Queue {
         self.len -= n;
         if self.start == BLOCK || self.len == 0 {
             self.start = 0;
-            self.blocks.drain(..1.min(self.blocks.len())).for_each(|b| pool.give(b));
+            self.blocks
+                .drain(..1.min(self.blocks.len()))
+                .for_each(|b| pool.give(b));
         }
     }
 

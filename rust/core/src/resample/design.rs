@@ -20,10 +20,10 @@ pub(super) const LANES: usize = 16;
 const ATTENUATION_DB: f64 = 102.0;
 /// Where the stop-band begins, in units of the Nyquist frequency of the lower rate.
 const STOP_EDGE: f64 = 1.10;
-/// The -6 dB point in the same units. It sits below the middle between 0.90 and 1.10: a stop-band
-/// of 100 dB and a pass-band that only has to be flat to the ear (0.001 dB at 0.90) need not share
-/// the transition equally, and the shorter filter saves delay and work.
-const CUTOFF: f64 = 0.997;
+/// The -6 dB point in the same units, midway between the edges of the pass-band (0.90) and the
+/// stop-band. At exactly 1 the sinc's zeros fall on the input's instants: interpolation by a whole
+/// factor returns the input's own samples among the new ones, which saves their rounding.
+const CUTOFF: f64 = 1.0;
 
 /// Coefficients for one pair of rates, shared by every resampler of that pair.
 ///
@@ -96,19 +96,17 @@ impl FilterBank {
         let window = taps + ((LANES as u64 - 1) * down / up) as usize + 1;
         let blocks = up / u64::from(gcd(up as u32, LANES as u32));
         let mut rows = vec![[0.0; LANES]; blocks as usize * window];
-        for block in 0..blocks {
-            let first = block * LANES as u64;
+        for (block, rows) in rows.chunks_exact_mut(window).enumerate() {
+            let first = (block * LANES) as u64;
             let start = first * down / up;
-            for lane in 0..LANES {
-                let position = (first + lane as u64) * down;
+            for (lane, output) in (first..).take(LANES).enumerate() {
+                let position = output * down;
                 let (newest, phase) = (position / up, (position % up) as usize);
-                for age in 0..taps {
-                    let Some(&coefficient) = prototype.get(phase + age * up as usize) else {
-                        break;
-                    };
-                    // The block's window starts `taps - 1` inputs before its first newest input.
-                    let row = (newest - start) as usize + taps - 1 - age;
-                    rows[block as usize * window + row][lane] = coefficient as f32;
+                // The taps of this phase, from the newest input back. The block's window starts
+                // `taps - 1` inputs before the newest input of its first lane.
+                let newest_row = (newest - start) as usize + taps - 1;
+                for (age, &tap) in prototype[phase..].iter().step_by(up as usize).enumerate() {
+                    rows[newest_row - age][lane] = tap as f32;
                 }
             }
         }

@@ -136,23 +136,11 @@ impl Resampler {
     /// input: `ceil(n * out_rate / in_rate)` samples for `n` inputs. If nothing was pushed there is
     /// no tail. The resampler can be used again at once, as after [`reset`](Self::reset).
     pub fn flush<O: Sample>(&mut self, out: &mut Vec<O>) {
-        let delay = self.bank.as_ref().map_or(0, |bank| bank.delay);
-        self.finish(delay, out);
-    }
-
-    /// Appends all that the filter would still say if silence followed, and starts anew: twice the
-    /// delay, the second half being the ringing behind the last input.
-    pub(crate) fn ring_out<O: Sample>(&mut self, out: &mut Vec<O>) {
-        let delay = self.bank.as_ref().map_or(0, |bank| bank.delay);
-        self.finish(2 * delay, out);
-    }
-
-    fn finish<O: Sample>(&mut self, outputs: usize, out: &mut Vec<O>) {
-        if let Some(bank) = self.bank.clone() {
-            if self.consumed > 0 {
-                // `run` reads silence behind the end of the history.
-                self.run(&bank, self.produced + outputs as u64, out);
-            }
+        if let Some(bank) = self.bank.clone()
+            && self.consumed > 0
+        {
+            // `run` reads silence behind the end of the history.
+            self.run(&bank, self.produced + bank.delay as u64, out);
         }
         self.reset();
     }

@@ -1,0 +1,499 @@
+//! The playback store: scenarios, and invariants that hold in any order of calls.
+
+use proptest::prelude::*;
+use voice_audio::{Error, Playback, PlaybackOptions, PlaybackState, PushOutcome};
+
+/// Samples in a frame at 24 kHz.
+const FRAME: usize = 480;
+
+/// 24 kHz on both sides, where the resampler copies: every sample can be followed.
+fn copying() -> PlaybackOptions {
+    PlaybackOptions {
+        output_rate: 24_000,
+        ..PlaybackOptions::default()
+    }
+}
+
+fn pop(playback: &mut Playback) -> Vec<i16> {
+    let mut frame = vec![0; playback.frame_len()];
+    playback.pop_frame(&mut frame);
+    frame
+}
+
+fn drain(playback: &mut Playback) -> Vec<i16> {
+    let mut out = Vec::new();
+    while playback.audible() {
+        out.extend(pop(playback));
+        assert!(out.len() < 10_000_000, "never falls silent");
+    }
+    out
+}
+
+fn largest_step(signal: &[i16]) -> i32 {
+    let signal: Vec<i16> = [&[0], signal, &[0]].concat();
+    signal
+        .windows(2)
+        .map(|w| (i32::from(w[1]) - i32::from(w[0])).abs())
+        .max()
+        .unwrap_or(0)
+}
+
+/// Largest step of a raised cosine of 5 ms on a constant of this level, and some rounding.
+fn fade_step(level: i16, rate: u32) -> i32 {
+    let steps = f64::from(rate) * 0.005;
+    (f64::from(level) * std::f64::consts::FRAC_PI_2 / steps).ceil() as i32 + 2
+}
+
+/// Accepts all of it.
+fn push(playback: &mut Playback, pcm: &[i16], turn: u64) {
+    let all = PushOutcome {
+        accepted: pcm.len(),
+        dropped: 0,
+    };
+    assert_eq!(playback.push(pcm, turn), all);
+}
+
+#[test]
+fn a_turn_waits_for_its_prefill_or_its_end() {
+    let mut playback = Playback::new(copying()).unwrap();
+    assert_eq!(playback.state(), PlaybackState::Idle);
+    push(&mut playback, &[1000; 1439], 1); // one sample short of 60 ms
+    assert_eq!(playback.state(), PlaybackState::Buffering);
+    assert!(!playback.audible());
+    assert!(pop(&mut playback).iter().all(|&y| y == 0));
+    push(&mut playback, &[1000; 1], 1);
+    assert_eq!(playback.state(), PlaybackState::Playing);
+    assert!(playback.audible());
+
+    let mut playback = Playback::new(copying()).unwrap();
+    push(&mut playback, &[30_000; 10], 1);
+    assert!(!playback.audible());
+    playback.end_turn(1);
+    assert_eq!(drain(&mut playback).iter().filter(|&&y| y != 0).count(), 10);
+    assert_eq!(playback.state(), PlaybackState::Idle);
+}
+
+#[test]
+fn both_edges_of_a_turn_are_faded_and_its_middle_is_exact() {
+    let mut playback = Playback::new(copying()).unwrap();
+    push(&mut playback, &[20_000; 5 * FRAME], 1);
+    playback.end_turn(1);
+    let out = drain(&mut playback);
+    assert_eq!(out.len(), 5 * FRAME);
+    assert!(largest_step(&out) <= fade_step(20_000, 24_000));
+    assert!(out[120..5 * FRAME - 120].iter().all(|&y| y == 20_000));
+    assert_eq!(playback.played_ms(1), 100.0);
+}
+
+#[test]
+fn an_open_turn_that_runs_dry_is_faded_while_it_lasts_and_buffers_longer_each_time() {
+    let mut playback = Playback::new(copying()).unwrap();
+    let mut out = Vec::new();
+    for (underruns, prefill) in [60, 120, 240, 240].into_iter().enumerate() {
+        push(&mut playback, &vec![20_000; 24 * prefill - 1], 1);
+        assert_eq!(playback.stats().prefill_ms as usize, prefill);
+        assert_eq!(playback.stats().underruns as usize, underruns);
+        assert_eq!(playback.state(), PlaybackState::Buffering);
+        push(&mut playback, &[20_000; 1], 1);
+        assert_eq!(playback.state(), PlaybackState::Playing);
+        out.extend(drain(&mut playback));
+        out.extend(pop(&mut playback));
+        assert_eq!(playback.state(), PlaybackState::Buffering);
+        assert_eq!(playback.active_turn(), Some(1));
+    }
+    assert!(largest_step(&out) <= fade_step(20_000, 24_000));
+    assert_eq!(playback.turn_stats(1).unwrap().underruns, 4);
+
+    // Clean turns bring it back, step by step.
+    for (turn, prefill) in [(2, 240), (3, 120), (4, 60), (5, 60)] {
+        push(&mut playback, &[1; 480], turn);
+        playback.end_turn(turn);
+        assert_eq!(playback.stats().prefill_ms, prefill, "turn {turn}");
+        drain(&mut playback);
+    }
+}
+
+#[test]
+fn pause_and_resume_lose_no_sample() {
+    let mut playback = Playback::new(copying()).unwrap();
+    // Signs that carry the identity of each sample through any gain.
+    let pcm = signs(1, 20 * FRAME);
+    push(&mut playback, &pcm, 1);
+    playback.end_turn(1);
+    let mut out = Vec::new();
+    for round in 0..40 {
+        match round % 5 {
+            1 => playback.pause(),
+            3 => playback.resume(),
+            _ => {}
+        }
+        out.extend(pop(&mut playback));
+    }
+    playback.resume();
+    out.extend(drain(&mut playback));
+    let heard: Vec<bool> = out.iter().filter(|&&y| y != 0).map(|&y| y > 0).collect();
+    let pushed: Vec<bool> = pcm.iter().map(|&x| x > 0).collect();
+    assert!(heard == pushed);
+}
+
+#[test]
+fn pause_falls_silent_within_its_fade_and_holds() {
+    let mut playback = Playback::new(copying()).unwrap();
+    push(&mut playback, &[20_000; 20 * FRAME], 1);
+    pop(&mut playback);
+    playback.pause();
+    assert_eq!(playback.state(), PlaybackState::Paused);
+    let frame = pop(&mut playback);
+    assert!(frame[..120].iter().all(|&y| y > 0) && frame[120..].iter().all(|&y| y == 0));
+    assert!(!playback.audible());
+    assert_eq!(playback.stats().played as usize, FRAME + 120);
+    playback.resume();
+    assert_eq!(playback.state(), PlaybackState::Playing);
+    let frame = pop(&mut playback);
+    assert!(frame[0] > 0 && frame[0] < 10 && frame[121] == 20_000);
+}
+
+#[test]
+fn a_paused_turn_that_is_dry_is_no_underrun() {
+    let mut playback = Playback::new(copying()).unwrap();
+    push(&mut playback, &[20_000; 3 * FRAME], 1);
+    for _ in 0..3 {
+        pop(&mut playback);
+    }
+    playback.pause();
+    for _ in 0..10 {
+        pop(&mut playback);
+    }
+    push(&mut playback, &[20_000; FRAME], 1);
+    playback.resume();
+    playback.end_turn(1);
+    drain(&mut playback);
+    assert_eq!(playback.stats().underruns, 0);
+}
+
+#[test]
+fn flush_keeps_the_fade_and_drops_the_rest() {
+    let mut playback = Playback::new(PlaybackOptions::default()).unwrap();
+    push(&mut playback, &[20_000; 100 * FRAME], 7);
+    push(&mut playback, &[20_000; 10 * FRAME], 8);
+    let mut out = Vec::new();
+    for _ in 0..3 {
+        out.extend(pop(&mut playback));
+    }
+    assert_eq!(playback.flush(), 107 * FRAME - 120);
+    let tail = drain(&mut playback);
+    assert_eq!(tail.len(), 960, "silent within one frame");
+    out.extend(tail);
+    assert!(largest_step(&out) <= fade_step(20_000, 48_000));
+    assert_eq!(playback.state(), PlaybackState::Idle);
+    assert_eq!(playback.active_turn(), None);
+    // A cut turn never speaks again; a new one does.
+    for turn in [6, 7, 8] {
+        let refused = PushOutcome {
+            accepted: 0,
+            dropped: 100,
+        };
+        assert_eq!(playback.push(&[1; 100], turn), refused);
+    }
+    push(&mut playback, &[20_000; 10 * FRAME], 9);
+    assert_eq!(playback.active_turn(), Some(9));
+    assert!(playback.turn_stats(7).unwrap().cut);
+    assert!(!playback.turn_stats(9).unwrap().cut);
+}
+
+#[test]
+fn flush_turn_leaves_the_other_turns() {
+    let mut playback = Playback::new(copying()).unwrap();
+    for turn in 1..=3 {
+        push(&mut playback, &signs(turn, 5 * FRAME), turn);
+    }
+    playback.end_turn(3);
+    assert_eq!(playback.flush_turn(2), 5 * FRAME);
+    assert_eq!(playback.flush_turn(2), 0);
+    let out = drain(&mut playback);
+    let heard: Vec<bool> = out.iter().filter(|&&y| y != 0).map(|&y| y > 0).collect();
+    let want = [signs(1, 5 * FRAME), signs(3, 5 * FRAME)].concat();
+    assert!(heard == want.iter().map(|&x| x > 0).collect::<Vec<_>>());
+
+    // A turn may be cut before its first sample has come.
+    playback.flush_turn(10);
+    assert_eq!(playback.push(&[1; 5], 10).dropped, 5);
+    push(&mut playback, &[1; 5], 11);
+}
+
+#[test]
+fn a_full_store_refuses_the_newest_and_counts_them() {
+    let options = PlaybackOptions {
+        capacity_ms: 100,
+        ..copying()
+    };
+    let mut playback = Playback::new(options).unwrap();
+    let outcome = playback.push(&[1; 3000], 1);
+    assert_eq!((outcome.accepted, outcome.dropped), (2400, 600));
+    assert_eq!(playback.level_ms(), 100.0);
+    let stats = playback.stats();
+    assert_eq!(
+        (stats.pushed, stats.dropped, stats.overflowed),
+        (3000, 600, 600)
+    );
+    pop(&mut playback);
+    assert_eq!(playback.push(&[1; 3000], 1).accepted, FRAME);
+}
+
+#[test]
+fn duck_ramps_and_is_undone() {
+    let mut playback = Playback::new(copying()).unwrap();
+    push(&mut playback, &[20_000; 20 * FRAME], 1);
+    let mut out = pop(&mut playback);
+    playback.duck(-20.0).unwrap();
+    out.extend(pop(&mut playback));
+    out.extend(pop(&mut playback));
+    assert_eq!(out[3 * FRAME - 1], 2_000);
+    playback.duck(0.0).unwrap();
+    out.extend(pop(&mut playback));
+    assert_eq!(out[4 * FRAME - 1], 20_000);
+    assert!(
+        largest_step(&out[..4 * FRAME - 1]) <= 20_000,
+        "ends in mid-speech"
+    );
+    let inner = out
+        .windows(2)
+        .map(|w| (i32::from(w[1]) - i32::from(w[0])).abs())
+        .max();
+    assert!(inner.unwrap() <= fade_step(20_000, 24_000));
+    for db in [0.1, f32::NAN, f32::INFINITY] {
+        assert!(matches!(
+            playback.duck(db),
+            Err(Error::Option { name: "db", .. })
+        ));
+    }
+    playback.duck(f32::NEG_INFINITY).unwrap();
+    pop(&mut playback);
+    assert!(pop(&mut playback).iter().all(|&y| y == 0));
+}
+
+#[test]
+fn finished_turns_are_remembered_up_to_a_bound() {
+    let mut playback = Playback::new(copying()).unwrap();
+    for turn in 1..=1000 {
+        push(&mut playback, &[5; 100], turn);
+        playback.end_turn(turn);
+        drain(&mut playback);
+    }
+    assert!(playback.turn_stats(900).is_none());
+    assert_eq!(playback.played_ms(900), 0.0);
+    assert_eq!(playback.turn_stats(950).unwrap().played, 100);
+    assert_eq!(playback.stats().played, 100_000);
+}
+
+#[test]
+fn any_number_of_queued_turns_is_a_bounded_number() {
+    let mut playback = Playback::new(copying()).unwrap();
+    let accepted = (0..5000)
+        .map(|turn| playback.push(&[1], turn).accepted)
+        .sum::<usize>();
+    let stats = playback.stats();
+    assert!(accepted < 5000 && stats.queued as usize == accepted);
+    assert_eq!(stats.dropped as usize, 5000 - accepted);
+    assert_eq!(stats.overflowed as usize, 5000 - accepted);
+}
+
+#[test]
+fn options_out_of_range_are_refused() {
+    let usual = PlaybackOptions::default();
+    for (options, name) in [
+        (
+            PlaybackOptions {
+                capacity_ms: 10,
+                ..usual
+            },
+            "capacity_ms",
+        ),
+        (
+            PlaybackOptions {
+                fade_ms: 0,
+                ..usual
+            },
+            "fade_ms",
+        ),
+        (
+            PlaybackOptions {
+                prefill_ms: 2_000_000,
+                ..usual
+            },
+            "prefill_ms",
+        ),
+    ] {
+        let error = Playback::new(options).unwrap_err();
+        assert!(error.to_string().contains(name), "{error}");
+    }
+    let options = PlaybackOptions {
+        input_rate: 11_025,
+        ..usual
+    };
+    assert_eq!(
+        Playback::new(options).unwrap_err(),
+        Error::FrameRate { rate: 11_025 }
+    );
+}
+
+/// Samples of equal magnitude whose signs are a sequence that is peculiar to the turn. A gain
+/// changes no sign, and no fade is deep enough to round one away.
+fn signs(turn: u64, n: usize) -> Vec<i16> {
+    signs_from(turn, 0, n)
+}
+
+fn signs_from(turn: u64, start: usize, n: usize) -> Vec<i16> {
+    (start..start + n)
+        .map(|i| {
+            // SplitMix64 (Steele, Lea, Flood 2014) of the sample's place.
+            let mut z = (turn << 32 | i as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+            z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+            z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+            if (z ^ (z >> 31)) & 1 == 1 {
+                30_000
+            } else {
+                -30_000
+            }
+        })
+        .collect()
+}
+
+#[derive(Debug, Clone)]
+enum Op {
+    /// Samples for the newest turn plus `ahead`, or one before it.
+    Push {
+        n: usize,
+        ahead: i64,
+    },
+    EndTurn,
+    Pop,
+    Pause,
+    Resume,
+    Duck(f32),
+    Flush,
+    FlushTurn {
+        back: u64,
+    },
+}
+
+fn ops() -> impl Strategy<Value = Vec<Op>> {
+    let op = prop_oneof![
+        6 => (0usize..3000, -1i64..=1).prop_map(|(n, ahead)| Op::Push { n, ahead }),
+        4 => (0usize..3000).prop_map(|n| Op::Push { n, ahead: 0 }),
+        1 => Just(Op::EndTurn),
+        12 => Just(Op::Pop),
+        2 => Just(Op::Pause),
+        3 => Just(Op::Resume),
+        1 => (-20.0f32..=0.0).prop_map(Op::Duck),
+        1 => Just(Op::Duck(0.0)),
+        1 => Just(Op::Flush),
+        1 => (0u64..3).prop_map(|back| Op::FlushTurn { back }),
+    ];
+    prop::collection::vec(op, 1..120)
+}
+
+/// Runs the calls, with `sample(turn, start, n)` as the audio; checks the books after each.
+/// Returns all frames, and the samples accepted for each turn with whether it was cut.
+fn run(
+    playback: &mut Playback,
+    ops: &[Op],
+    sample: fn(u64, usize, usize) -> Vec<i16>,
+) -> (Vec<i16>, Vec<(u64, usize, bool)>) {
+    let mut newest = 1u64;
+    let mut out = Vec::new();
+    let mut accepted: Vec<(u64, usize)> = Vec::new();
+    for op in ops {
+        match *op {
+            Op::Push { n, ahead } => {
+                let turn = newest.saturating_add_signed(ahead);
+                newest = newest.max(turn);
+                let entry = match accepted.iter().position(|&(t, _)| t == turn) {
+                    Some(at) => at,
+                    None => {
+                        accepted.push((turn, 0));
+                        accepted.len() - 1
+                    }
+                };
+                let start = accepted[entry].1;
+                let outcome = playback.push(&sample(turn, start, n), turn);
+                assert_eq!(outcome.accepted + outcome.dropped, n);
+                accepted[entry].1 += outcome.accepted;
+            }
+            Op::EndTurn => playback.end_turn(newest),
+            Op::Pop => {
+                let audible = playback.audible();
+                let frame = pop(playback);
+                assert!(
+                    audible || frame.iter().all(|&y| y == 0),
+                    "sound out of silence"
+                );
+                out.extend(frame);
+            }
+            Op::Pause => playback.pause(),
+            Op::Resume => playback.resume(),
+            Op::Duck(db) => playback.duck(db).unwrap(),
+            Op::Flush => {
+                let queued = playback.stats().queued as usize;
+                let dropped = playback.flush();
+                assert!(dropped <= queued && queued - dropped <= 120);
+            }
+            Op::FlushTurn { back } => {
+                playback.flush_turn(newest.saturating_sub(back));
+            }
+        }
+        let stats = playback.stats();
+        assert_eq!(stats.pushed, stats.played + stats.dropped + stats.queued);
+        for &(turn, _) in &accepted {
+            let turn = playback.turn_stats(turn);
+            if let Some(t) = turn {
+                assert_eq!(t.pushed, t.played + t.dropped + t.queued);
+            }
+        }
+    }
+    playback.resume();
+    playback.end_turn(newest);
+    out.extend(drain(playback));
+    let stats = playback.stats();
+    assert_eq!((stats.queued, playback.state()), (0, PlaybackState::Idle));
+    assert_eq!(stats.pushed, stats.played + stats.dropped);
+    let turns = accepted
+        .into_iter()
+        .filter_map(|(turn, n)| Some((turn, n, playback.turn_stats(turn)?.cut)))
+        .collect();
+    (out, turns)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn every_sample_of_an_uncut_turn_is_heard_once_and_in_order(ops in ops()) {
+        let mut playback = Playback::new(copying()).unwrap();
+        let (out, mut turns) = run(&mut playback, &ops, signs_from);
+        let heard: Vec<i16> = out.into_iter().filter(|&y| y != 0).collect();
+        turns.sort();
+        let mut at = 0;
+        for (turn, accepted, cut) in turns {
+            let played = playback.turn_stats(turn).unwrap().played as usize;
+            prop_assert!(cut || played == accepted, "turn {turn} lost samples");
+            for (i, x) in signs(turn, played).into_iter().enumerate() {
+                let same = heard.get(at + i).is_some_and(|y| y.signum() == x.signum());
+                prop_assert!(same, "turn {turn}, sample {i}");
+            }
+            at += played;
+        }
+        prop_assert_eq!(at, heard.len());
+    }
+
+    #[test]
+    fn no_order_of_calls_makes_a_step(ops in ops(), output_rate in prop::sample::select(vec![24_000, 48_000, 16_000])) {
+        let options = PlaybackOptions { output_rate, ..PlaybackOptions::default() };
+        let mut playback = Playback::new(options).unwrap();
+        let (out, _) = run(&mut playback, &ops, |_, _, n| vec![20_000; n]);
+        // A fade and the ramp of the duck (10 ms, linear) may coincide.
+        let bound = fade_step(20_000, output_rate) + (20_000 / (output_rate as i32 / 100)) + 2;
+        let step = largest_step(&out);
+        prop_assert!(step <= bound, "a step of {step}, {bound} allowed");
+    }
+}

@@ -1,0 +1,128 @@
+//! Voice activity detection on sounds whose nature is known.
+
+mod signals;
+
+use signals::{silence, tone, voice};
+use voice_audio::{Vad, VadEvent, VadOptions};
+
+fn listen(vad: &mut Vad, pcm: &[i16], chunk: usize) -> Vec<VadEvent> {
+    let mut events = Vec::new();
+    pcm.chunks(chunk).for_each(|c| vad.push(c, &mut events));
+    events
+}
+
+#[test]
+fn silence_and_faint_noise_never_trigger() {
+    let mut vad = Vad::new(16_000, VadOptions::default()).unwrap();
+    assert!(listen(&mut vad, &silence(16_000, 10.0), 320).is_empty());
+    assert_eq!(vad.probability(), 0.0);
+    let dither: Vec<i16> = (0..160_000).map(|i| ((i * 7919) % 3) as i16 - 1).collect();
+    assert!(listen(&mut vad, &dither, 320).is_empty());
+    // Whatever the threshold is.
+    let options = VadOptions {
+        threshold: 0.0,
+        ..VadOptions::default()
+    };
+    let mut vad = Vad::new(16_000, options).unwrap();
+    assert!(listen(&mut vad, &silence(16_000, 5.0), 320).is_empty());
+}
+
+#[test]
+fn a_click_does_not_trigger() {
+    let mut vad = Vad::new(16_000, VadOptions::default()).unwrap();
+    let mut pcm = silence(16_000, 3.0);
+    pcm[16_000..16_010].fill(20_000);
+    pcm[32_000..32_160].copy_from_slice(&tone(16_000, 3_000.0, 0.01));
+    assert!(listen(&mut vad, &pcm, 320).is_empty());
+}
+
+#[test]
+fn speech_is_found_where_it_is_at_any_rate() {
+    for rate in [8_000, 16_000, 44_100, 48_000] {
+        let mut vad = Vad::new(rate, VadOptions::default()).unwrap();
+        let (pause, length) = (rate as usize, 2 * rate as usize);
+        let pcm = [silence(rate, 1.0), voice(rate, 2.0), silence(rate, 1.0)].concat();
+        let events = listen(&mut vad, &pcm, rate as usize / 50);
+        let [
+            VadEvent::SpeechStarted { sample: start },
+            VadEvent::SpeechStopped { sample: stop },
+        ] = events[..]
+        else {
+            panic!("{rate} Hz: {events:?}");
+        };
+        let ms = |sample: u64, at: usize| (sample as f64 - at as f64) * 1e3 / f64::from(rate);
+        // A synthetic voice convinces the network later than a real one does.
+        assert!(
+            ms(start, pause).abs() < 250.0,
+            "{rate} Hz: {} ms",
+            ms(start, pause)
+        );
+        let late = ms(stop, pause + length);
+        assert!(late.abs() < 200.0, "{rate} Hz: {late} ms");
+        assert!(!vad.speaking());
+    }
+}
+
+#[test]
+fn frame_length_changes_nothing() {
+    let pcm = [
+        silence(16_000, 0.5),
+        voice(16_000, 1.0),
+        silence(16_000, 0.5),
+    ]
+    .concat();
+    let whole = listen(
+        &mut Vad::new(16_000, VadOptions::default()).unwrap(),
+        &pcm,
+        pcm.len(),
+    );
+    assert!(!whole.is_empty());
+    for chunk in [1, 7, 160, 256, 320, 1_009] {
+        let mut vad = Vad::new(16_000, VadOptions::default()).unwrap();
+        assert_eq!(listen(&mut vad, &pcm, chunk), whole, "chunks of {chunk}");
+    }
+}
+
+#[test]
+fn hangover_bridges_short_pauses_and_onset_delays() {
+    let gap = [
+        silence(16_000, 0.5),
+        voice(16_000, 1.0),
+        silence(16_000, 0.3),
+        voice(16_000, 1.0),
+        silence(16_000, 1.5),
+    ]
+    .concat();
+    let count = |hangover_ms| {
+        let options = VadOptions {
+            hangover_ms,
+            ..VadOptions::default()
+        };
+        listen(&mut Vad::new(16_000, options).unwrap(), &gap, 320).len()
+    };
+    assert_eq!((count(1_000), count(100)), (2, 4));
+
+    // The offset names the start of the run, not the moment of the decision.
+    let start = |onset_ms| {
+        let options = VadOptions {
+            onset_ms,
+            ..VadOptions::default()
+        };
+        match listen(&mut Vad::new(16_000, options).unwrap(), &gap, 320)[0] {
+            VadEvent::SpeechStarted { sample } => sample,
+            VadEvent::SpeechStopped { .. } => panic!("stopped before it started"),
+        }
+    };
+    assert_eq!(start(16), start(64));
+}
+
+#[test]
+fn reset_begins_anew() {
+    let pcm = [silence(16_000, 0.5), voice(16_000, 1.0)].concat();
+    let mut vad = Vad::new(16_000, VadOptions::default()).unwrap();
+    let first = listen(&mut vad, &pcm, 320);
+    assert!(vad.speaking());
+    vad.reset();
+    assert!(!vad.speaking() && vad.probability() == 0.0);
+    assert_eq!(listen(&mut vad, &pcm, 320), first);
+}

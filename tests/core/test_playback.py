@@ -1,0 +1,219 @@
+"""`Playback` through Python: the life of a turn, and its books under any order of calls."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from getstream.plugins.gemini.audio import AudioError, Playback, Resampler
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+Int16 = NDArray[np.int16]
+
+
+def drain(playback: Playback) -> Int16:
+    frames = []
+    while playback.audible:
+        frames.append(playback.pop_frame())
+    return np.concatenate(frames) if frames else np.zeros(0, np.int16)
+
+
+def test_the_life_of_a_turn(tone: Callable[..., Int16]) -> None:
+    playback = Playback()
+    assert (playback.state, playback.audible, playback.active_turn) == ("idle", False, None)
+    pcm = tone(24000, 443.0, 1.0)
+    assert playback.push(pcm[:1000], 1) == 1000
+    assert (playback.state, playback.active_turn) == ("buffering", 1)
+    assert not playback.pop_frame().any()
+    assert playback.push(pcm[1000:], turn=1) == 23000
+    assert playback.level_ms == 1000.0
+    assert (playback.state, playback.audible) == ("playing", True)
+    playback.end_turn(1)
+    frame = playback.pop_frame()
+    assert (frame.dtype, frame.shape) == (np.int16, (960,))
+    assert playback.played_ms(1) == 20.0
+
+    heard = np.concatenate([frame, drain(playback)])
+    # What is heard is the resampled turn, except for its two faded edges.
+    resampler = Resampler(24000, 48000)
+    want = np.concatenate([resampler.push(pcm), resampler.flush()])
+    inner = slice(480, 48000 - 480)
+    np.testing.assert_array_equal(heard[inner], want[inner])
+    assert (playback.state, playback.played_ms(1)) == ("idle", 1000.0)
+    stats, turn = playback.stats(), playback.turn_stats(1)
+    assert (stats.pushed, stats.played, stats.dropped, stats.queued) == (24000, 24000, 0, 0)
+    assert turn is not None
+    assert (turn.ended, turn.cut, turn.finished, turn.underruns) == (True, False, True, 0)
+    assert playback.turn_stats(2) is None
+    assert playback.played_ms(2) == 0.0
+
+
+def test_pause_and_resume_continue_at_the_exact_sample(tone: Callable[..., Int16]) -> None:
+    playback = Playback()
+    playback.push(tone(24000, 443.0, 1.0), 1)
+    playback.end_turn(1)
+    heard = [playback.pop_frame() for _ in range(5)]
+    playback.pause()
+    assert playback.state == "paused"
+    heard.append(drain(playback))
+    assert not playback.audible
+    held = playback.played_ms(1)
+    assert held == 105.0
+    assert not playback.pop_frame().any()
+    assert playback.played_ms(1) == held
+    playback.resume()
+    heard.append(drain(playback))
+    assert playback.played_ms(1) == 1000.0
+    # Half scale at 443 Hz moves by 950 a sample; a hard edge would be up to 16384.
+    assert np.abs(np.diff(np.concatenate(heard).astype(int))).max() < 1200
+
+
+def test_flush_falls_silent_within_a_frame_and_the_cut_turn_stays_silent(
+    tone: Callable[..., Int16],
+) -> None:
+    playback = Playback()
+    playback.push(tone(24000, 443.0, 2.0), 1)
+    heard = [playback.pop_frame() for _ in range(5)]
+    assert playback.flush() == 48000 - 5 * 480 - 120
+    tail = drain(playback)
+    assert len(tail) == 960
+    assert not tail[480:].any()
+    assert np.abs(np.diff(np.concatenate([*heard, tail]).astype(int))).max() < 1200
+    assert playback.push(tone(24000, 443.0, 1.0), 1) == 0
+    assert not playback.audible
+    assert playback.push(tone(24000, 443.0, 1.0), 2) == 24000
+    assert playback.audible
+    assert playback.flush_turn(2) == 24000
+    assert playback.active_turn is None
+
+
+def test_an_underrun_is_counted_and_faded() -> None:
+    playback = Playback(24000, 24000)
+    playback.push(np.full(24 * 70, 16000, np.int16), 1)
+    heard = drain(playback)
+    assert playback.stats().underruns == 1
+    assert playback.state == "buffering"
+    assert heard[24 * 70 - 1] < 20
+    playback.push(np.full(24 * 100, 16000, np.int16), 1)
+    assert playback.stats().prefill_ms == 120
+    assert not playback.audible
+    playback.push(np.full(24 * 20, 16000, np.int16), 1)
+    assert playback.audible
+
+
+def test_duck() -> None:
+    playback = Playback(24000, 24000)
+    playback.push(np.full(24000, 16000, np.int16), 1)
+    playback.pop_frame()
+    playback.duck(-20.0)
+    playback.pop_frame()
+    assert playback.pop_frame()[0] == 1600
+    playback.duck(0.0)
+    playback.pop_frame()
+    assert playback.pop_frame()[0] == 16000
+    playback.duck(-math.inf)
+    playback.pop_frame()
+    assert not playback.pop_frame().any()
+    for db in (1.0, math.nan):
+        with pytest.raises(AudioError, match="db"):
+            playback.duck(db)
+
+
+def test_a_full_store_refuses_the_rest() -> None:
+    playback = Playback(capacity_ms=1000)
+    assert playback.push(np.ones(30000, np.int16), 1) == 24000
+    assert playback.push(np.ones(5, np.int16), 1) == 0
+    stats = playback.stats()
+    assert (stats.pushed, stats.dropped, stats.overflowed) == (30005, 6005, 6005)
+    assert "PlaybackStats(pushed=30005" in repr(stats)
+
+
+def test_minutes_fit() -> None:
+    playback = Playback()
+    minute = np.ones(24000 * 60, np.int16)
+    for _ in range(30):
+        assert playback.push(minute, 1) == len(minute)
+    assert playback.level_ms == 30 * 60 * 1000
+    assert playback.push(minute[:1], 1) == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"input_rate": 1}, "sample rate 1 Hz"),
+        ({"output_rate": 22055}, "multiple of 50"),
+        ({"capacity_ms": 0}, "capacity_ms"),
+        ({"prefill_ms": -5}, "prefill_ms"),
+        ({"prefill_ms": 10**9}, "prefill_ms"),
+        ({"fade_ms": 0}, "fade_ms"),
+    ],
+)
+def test_unusable_options(options: dict[str, int], text: str) -> None:
+    with pytest.raises(AudioError, match=text):
+        Playback(**options)
+
+
+def test_turns_are_numbers_from_zero() -> None:
+    playback = Playback()
+    with pytest.raises(OverflowError):
+        playback.push(b"\0\0", -1)
+    with pytest.raises(TypeError):
+        playback.push(b"\0\0", "one")  # type: ignore[arg-type]
+    with pytest.raises(AudioError, match="got 1"):
+        playback.push(b"\0", 0)
+    assert playback.stats().pushed == 0
+
+
+CALLS = st.lists(
+    st.one_of(
+        st.tuples(st.just("push"), st.integers(0, 3000), st.integers(-1, 1)),
+        st.tuples(st.just("pop"), st.integers(1, 4), st.none()),
+        st.sampled_from(
+            [(name, None, None) for name in ("pause", "resume", "end_turn", "flush", "flush_turn")]
+        ),
+        st.tuples(st.just("duck"), st.floats(-30, 0), st.none()),
+    ),
+    max_size=60,
+)
+
+
+@settings(max_examples=150, deadline=None, derandomize=True)
+@given(CALLS)
+def test_the_books_balance_and_nothing_clicks_in_any_order_of_calls(
+    calls: list[tuple[str, float | None, int | None]],
+) -> None:
+    playback, turn, heard = Playback(), 1, []
+    for name, number, ahead in calls:
+        if name == "push":
+            assert number is not None
+            assert ahead is not None
+            pushed_to = max(0, turn + ahead)
+            turn = max(turn, pushed_to)
+            playback.push(np.full(int(number), 16000, np.int16), pushed_to)
+        elif name == "pop":
+            assert number is not None
+            for _ in range(int(number)):
+                audible, frame = playback.audible, playback.pop_frame()
+                assert audible or not frame.any()
+                heard.append(frame)
+        elif name in ("end_turn", "flush_turn"):
+            getattr(playback, name)(turn)
+        elif name == "duck":
+            assert number is not None
+            playback.duck(number)
+        else:
+            getattr(playback, name)()
+        stats = playback.stats()
+        assert stats.pushed == stats.played + stats.dropped + stats.queued
+    playback.resume()
+    playback.end_turn(turn)
+    heard.append(drain(playback))
+    assert (playback.state, playback.level_ms) == ("idle", 0.0)
+    # A raised cosine of 5 ms at 48 kHz and the duck's ramp of 10 ms, on a level of 16000.
+    bound = 16000 * (math.pi / 2 / 240 + 1 / 480) + 4
+    steps = np.diff(np.concatenate(heard).astype(int), prepend=0, append=0)
+    assert np.abs(steps).max() <= bound

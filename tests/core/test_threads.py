@@ -1,0 +1,80 @@
+"""Every class may be used from several threads."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+from getstream.plugins.gemini.audio import Mixer, Playback, Resampler
+
+
+def together(*works: Callable[[], None]) -> None:
+    """Runs them at the same time and raises what any of them raised."""
+    start = threading.Barrier(len(works))
+
+    def begin(work: Callable[[], None]) -> None:
+        start.wait()
+        work()
+
+    with ThreadPoolExecutor(len(works)) as pool:
+        for done in [pool.submit(begin, work) for work in works]:
+            done.result()
+
+
+def test_a_store_that_is_filled_and_emptied_at_once_keeps_its_books() -> None:
+    playback = Playback(24000, 24000, prefill_ms=0)
+    chunk = np.full(24000 * 2, 9000, np.int16)  # long: pushed without the GIL
+    ready = threading.Event()
+
+    def fill() -> None:
+        for _ in range(20):
+            playback.push(chunk, 1)
+        playback.end_turn(1)
+        ready.set()
+
+    def empty() -> None:
+        while not ready.is_set() or playback.audible:
+            playback.pop_frame()
+
+    def read() -> None:
+        while not ready.is_set():
+            stats = playback.stats()
+            assert stats.pushed == stats.played + stats.dropped + stats.queued
+
+    together(fill, empty, read)
+    stats = playback.stats()
+    assert stats.played == stats.pushed == 20 * len(chunk)
+
+
+def test_calls_on_one_resampler_are_done_one_after_the_other() -> None:
+    resampler = Resampler(48000, 16000)
+    counts: list[int] = []
+    short, long = np.zeros(960, np.int16), np.zeros(96000, np.int16)
+
+    def push(pcm: np.typing.NDArray[np.int16]) -> Callable[[], None]:
+        return lambda: counts.extend(len(resampler.push(pcm)) for _ in range(50))
+
+    together(push(short), push(long), push(short))
+    assert sum(counts) == (2 * 960 + 96000) * 50 // 3
+
+
+def test_mixer_from_many_threads() -> None:
+    mixer = Mixer()
+
+    def speak(stream: int) -> Callable[[], None]:
+        def work() -> None:
+            for _ in range(200):
+                mixer.push(stream, np.ones(320, np.int16))
+                mixer.pop()
+
+        return work
+
+    together(*(speak(stream) for stream in range(4)))
+    while mixer.pop() is not None:
+        pass
+    for stream in range(4):
+        mixer.remove(stream)
+    stats = mixer.stats()
+    assert stats.pushed == 4 * 200 * 320 == stats.mixed + stats.dropped
