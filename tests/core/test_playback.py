@@ -34,7 +34,8 @@ def test_the_life_of_a_turn(tone: Callable[..., Int16]) -> None:
     assert (playback.state, playback.audible) == ("playing", True)
     playback.end_turn(1)
     frame = playback.pop_frame()
-    assert (frame.dtype, frame.shape) == (np.int16, (960,))
+    assert frame.dtype == np.int16
+    assert frame.shape == (960,)
     assert playback.played_ms(1) == 20.0
 
     heard = np.concatenate([frame, drain(playback)])

@@ -76,4 +76,4 @@ def test_options() -> None:
         ({"sample_rate": 7000}, "7000"),
     ):
         with pytest.raises(AudioError, match=text):
-            Vad(**options)  # type: ignore[arg-type]
+            Vad(**options)
