@@ -28,7 +28,8 @@ def resample(in_rate: int, out_rate: int, pcm: Int16) -> Int16:
     """The whole signal, aligned with its input."""
     resampler = Resampler(in_rate, out_rate)
     out: Int16 = np.concatenate([resampler.push(pcm), resampler.flush()])
-    return out[int(resampler.delay) :]
+    aligned: Int16 = out[int(resampler.delay) :]
+    return aligned
 
 
 def band_noise(rng: np.random.Generator, rate: int, top_hz: float, n: int) -> Int16:
