@@ -1,0 +1,235 @@
+"""One call between whole programs, each in a process of its own, and what is measured of it.
+
+This process runs the local servers. The assistant and the person are subprocesses with the real
+SDKs; a sentinel notices stalls of the machine.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field, replace
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soxr
+from getstream.plugins.gemini.testing import LiveSession, LocalServers
+from getstream.plugins.gemini.testing.signals import align, read_wav
+from numpy.typing import NDArray
+from scipy.signal import butter, sosfiltfilt
+
+HERE = Path(__file__).parent
+DATA = Path(str(files("getstream.plugins.gemini") / "data"))
+CALL_RATE = 48000
+Samples = NDArray[np.int16]
+
+
+# Where the energy of voiced speech is and Opus keeps its shape. Below, its encoder has a high-pass
+# that turns the phase by 20 to 80 degrees a pass (and 0.81 is all the correlation that is left of
+# a male voice); above, it codes noise as noise. In this band two passes between two persons, with
+# nothing of ours between them, leave 0.967.
+_BAND = butter(4, (400, 2000), "bandpass", fs=CALL_RATE, output="sos")
+
+
+def band(samples: Any) -> NDArray[np.float64]:
+    """The part of a signal at the rate of the call that Opus keeps in shape; no phase shift."""
+    return sosfiltfilt(_BAND, np.asarray(samples, np.float64))
+
+
+def rms_db(samples: NDArray[np.float64]) -> float:
+    """Level in decibels, of whatever unit the samples have."""
+    return float(10 * np.log10(np.mean(samples**2) + 1e-12))
+
+
+@dataclass(frozen=True)
+class Match:
+    """Where a clip lies in a recording, and how well it has kept its shape and level."""
+
+    start: int
+    correlation: float
+    level_db: float
+
+
+def match(clip: Samples, recording: Samples) -> Match:
+    """Find a clip in a recording, both at the rate of the call."""
+    reference, found = band(clip), band(recording)
+    where = align(reference, found, CALL_RATE)
+    start = max(0, round(where.offset_samples))
+    level = rms_db(found[start : start + len(clip)]) - rms_db(reference)
+    return Match(start, where.correlation, level)
+
+
+def recorded(name: str) -> Samples:
+    """A clip of the package at the rate of the call, by a resampler that is not ours."""
+    samples, rate = read_wav(DATA / name)
+    return soxr.resample(samples, rate, CALL_RATE, quality="VHQ")
+
+
+@dataclass
+class Trial:
+    """What happened in one call."""
+
+    session: LiveSession
+    assistant_code: int
+    assistant_out: str
+    assistant_err: str
+    person_code: int
+    person_err: str
+    events: list[dict[str, Any]]
+    said: Samples
+    heard: Samples
+    stalls: list[tuple[float, float]]
+    holds: list[dict[str, Any]]
+    log: list[dict[str, Any]] = field(default_factory=list)
+
+    def said_at(self, index: int = 0) -> tuple[float, float]:
+        """When the person's speech number `index` began and ended, on the person's clock."""
+        began = [event["t"] for event in self.events if event["event"] == "say_started"]
+        ended = [event["t"] for event in self.events if event["event"] == "say_stopped"]
+        return began[index], ended[index]
+
+    def find(self, clip: Samples, after: float = 0.0) -> Match:
+        """Find a clip in what the person heard later than `after` seconds on their clock."""
+        skip = round(after * CALL_RATE)
+        found = match(clip, self.heard[skip:])
+        return replace(found, start=found.start + skip)
+
+    def assert_clean_end(self) -> None:
+        """SIGINT ended the assistant by KeyboardInterrupt, and nobody complained."""
+        assert self.assistant_code == -signal.SIGINT, self.assistant_err
+        assert self.assistant_err.rstrip().endswith("KeyboardInterrupt"), self.assistant_err
+        assert_no_complaint(self.assistant_err)
+
+
+COMPLAINTS = (
+    "was never awaited",
+    "was never retrieved",
+    "was destroyed but it is pending",
+    "Exception ignored",
+    "Unclosed",
+    "ResourceWarning",
+    "Event loop is closed",
+)
+
+
+def assert_no_complaint(stderr: str) -> None:
+    for complaint in COMPLAINTS:
+        assert complaint not in stderr, stderr
+
+
+def holds_of_ours(trial: Trial, since: float, program: Path) -> list[dict[str, Any]]:
+    """The callbacks of this package and of the program that held the assistant's loop."""
+    ours = (os.path.join("getstream", "plugins", "gemini"), str(program))
+    return [
+        hold
+        for hold in trial.holds
+        if hold["t"] > since and any(part in hold["what"] for part in ours)
+    ]
+
+
+async def hold_call(
+    servers: LocalServers,
+    folder: Path,
+    *,
+    program: Path,
+    script: str,
+    speech: list[Path],
+    arguments: tuple[str, ...] = (),
+    call_id: str = "your-call-id",
+    assistant: str = "assistant-bot",
+    python: str = sys.executable,
+    person_python: str = sys.executable,
+    person_options: tuple[str, ...] = (),
+) -> Trial:
+    """Run one call: the person joins first, then the assistant; the person leaves, SIGINT ends.
+
+    A greeting is not replayed to those who come late, hence the order.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    holds_file = folder / "holds.jsonl"
+    python_path = os.pathsep.join(
+        part for part in (str(HERE / "instrument"), os.environ.get("PYTHONPATH", "")) if part
+    )
+    old_path = os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = python_path
+    try:
+        env = servers.environment(LOOP_HOLDS=holds_file, PYTHONUNBUFFERED=1)
+    finally:
+        if old_path is None:
+            del os.environ["PYTHONPATH"]
+        else:
+            os.environ["PYTHONPATH"] = old_path
+    person_env = {name: value for name, value in env.items() if name != "LOOP_HOLDS"}
+
+    said = [option for path in speech for option in ("--speech", str(path))]
+    sentinel = subprocess.Popen(
+        [sys.executable, str(HERE / "sentinel.py")], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    person = await asyncio.create_subprocess_exec(
+        *(person_python, "-m", "getstream.plugins.gemini.testing.person", "--call", call_id),
+        *("--script", script, "--out", str(folder), *said, *person_options),
+        env=person_env,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+    )
+    bot: asyncio.subprocess.Process | None = None
+    try:
+        await servers.stream.wait_track("person", "audio", timeout=30)
+        bot = await asyncio.create_subprocess_exec(
+            *(python, str(program), *arguments),
+            env=env,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        bot_output = asyncio.ensure_future(bot.communicate())
+        await servers.stream.wait_track(assistant, "audio", timeout=30)
+        published = time.monotonic()
+        _, person_err = await asyncio.wait_for(person.communicate(), 90)
+        bot.send_signal(signal.SIGINT)
+        out, err = await asyncio.wait_for(bot_output, 20)
+    finally:
+        for process in (person, bot):
+            if process is not None and process.returncode is None:
+                process.kill()
+                await process.wait()
+        stalls = json.loads(sentinel.communicate()[0] or b"[]")
+    assert person.returncode == 0, person_err.decode()
+    assert bot.returncode is not None
+    session = await servers.gemini.wait_session(-1 + len(servers.gemini.sessions))
+    said_wav, _ = read_wav(folder / "said.wav")
+    heard_wav, _ = read_wav(folder / "heard.wav")
+    trial = Trial(
+        session=session,
+        assistant_code=bot.returncode,
+        assistant_out=out.decode(),
+        assistant_err=err.decode(),
+        person_code=person.returncode,
+        person_err=person_err.decode(),
+        events=[json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()],
+        said=said_wav,
+        heard=heard_wav,
+        stalls=stalls,
+        holds=_lines(holds_file),
+    )
+    worst = max(
+        (hold for hold in holds_of_ours(trial, published, program)),
+        key=lambda hold: hold["cpu_ms"],
+        default=None,
+    )
+    print(f"stalls of the machine above 20 ms: {[round(ms) for _, ms in stalls]}")
+    print(f"longest hold of the loop by this package: {worst or 'below 1 ms'}")
+    trial.log.append({"published": published, "worst": worst})
+    return trial
+
+
+def _lines(path: Path) -> list[dict[str, Any]]:
+    if not path.exists():
+        return []
+    return [json.loads(line) for line in path.read_text().splitlines()]
