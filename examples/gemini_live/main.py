@@ -74,15 +74,16 @@ async def main() -> None:
         asyncio.get_running_loop().add_signal_handler(name, stop.set)
 
     call = Stream.from_env().as_async().video.call(arguments.call_type, arguments.call_id)
-    async with GeminiLive(
+    gemini = GeminiLive(
         model=arguments.model,
         instructions=arguments.instructions,
         voice=arguments.voice,
         language=arguments.language,
-    ) as gemini:
-        show_events(gemini)
-        gemini.on("closed", lambda: stop.set())
+    )
+    show_events(gemini)
+    gemini.on("closed", stop.set)
 
+    async with gemini:
         # What a connection receives is decided when it is made: without this it is audio only.
         connection = await rtc.join(
             call,

@@ -139,6 +139,10 @@ impl Playback {
         self.state.lock(py).0.resume();
     }
 
+    fn fade_in(&self, py: Python<'_>) {
+        self.state.lock(py).0.fade_in();
+    }
+
     fn duck(&self, py: Python<'_>, db: f32) -> PyResult<()> {
         self.state.lock(py).0.duck(db).map_err(audio_error)
     }

@@ -213,6 +213,8 @@ pub struct Playback {
     /// The turn at the read head has been started and has not run dry.
     speaking: bool,
     paused: bool,
+    /// The next audible frame follows a hole that the listener has heard.
+    after_hole: bool,
     /// Inputs of silence that the resampler needs before its output is exact silence.
     tail: usize,
     /// One frame at the input rate.
@@ -270,6 +272,7 @@ impl Playback {
             resampler: Resampler::new(options.input_rate, options.output_rate)?,
             speaking: false,
             paused: false,
+            after_hole: false,
             tail: 0,
             rendered: Vec::with_capacity(input_frame),
             resampled: Vec::with_capacity(output_frame),
@@ -362,6 +365,15 @@ impl Playback {
         Ok(())
     }
 
+    /// Declares that the listener has heard silence since the last frame, because it was popped too
+    /// late: the next audible frame is faded in. Nothing is skipped.
+    ///
+    /// This fade works at the output rate, behind the resampler, whose memory is older than the
+    /// hole.
+    pub fn fade_in(&mut self) {
+        self.after_hole = true;
+    }
+
     /// Drops everything that is queued and cuts every turn mentioned so far. If speech is audible
     /// the next few milliseconds of it are kept, for the fade. Does not change whether the read
     /// head is paused. Returns the number of samples dropped.
@@ -409,6 +421,13 @@ impl Playback {
         self.resampled.clear();
         self.resampler.push(&self.rendered, &mut self.resampled);
         frame.copy_from_slice(&self.resampled);
+        if std::mem::take(&mut self.after_hole) {
+            let fade = ms_to_samples(self.options.fade_ms, self.options.output_rate);
+            for (i, sample) in frame.iter_mut().take(fade).enumerate() {
+                let phase = std::f64::consts::PI * (i + 1) as f64 / (fade + 1) as f64;
+                *sample = (f64::from(*sample) * (0.5 - 0.5 * phase.cos())).round() as i16;
+            }
+        }
     }
 
     /// Milliseconds of audio that are queued.

@@ -172,6 +172,25 @@ fn a_paused_turn_that_is_dry_is_no_underrun() {
 }
 
 #[test]
+fn after_a_hole_the_next_frame_is_faded_in_and_nothing_is_skipped() {
+    let mut playback = Playback::new(PlaybackOptions::default()).unwrap();
+    let mut smooth = Playback::new(PlaybackOptions::default()).unwrap();
+    for store in [&mut playback, &mut smooth] {
+        push(store, &[10_000; 4800], 1);
+        pop(store);
+        pop(store);
+    }
+    playback.fade_in();
+    let (faded, plain) = (pop(&mut playback), pop(&mut smooth));
+    assert!(faded[0].abs() < 20);
+    let steps = faded.windows(2).map(|w| i32::from(w[1]) - i32::from(w[0]));
+    assert!(steps.map(i32::abs).max().unwrap() <= fade_step(10_000, 48_000));
+    assert_eq!(faded[240..], plain[240..]);
+    assert_eq!(pop(&mut playback), pop(&mut smooth), "one frame only");
+    assert_eq!(playback.stats(), smooth.stats());
+}
+
+#[test]
 fn flush_keeps_the_fade_and_drops_the_rest() {
     let mut playback = Playback::new(PlaybackOptions::default()).unwrap();
     push(&mut playback, &[20_000; 100 * FRAME], 7);

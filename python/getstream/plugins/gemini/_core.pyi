@@ -328,6 +328,12 @@ class Playback:
     def resume(self) -> None:
         """Go on with the very next sample, faded in."""
 
+    def fade_in(self) -> None:
+        """Declare that the listener has heard silence since the last frame, popped too late.
+
+        The next audible frame is faded in; nothing is skipped.
+        """
+
     def duck(self, db: float) -> None:
         """Set the gain, reached by a ramp of 10 ms; `duck(0.0)` undoes it.
 
