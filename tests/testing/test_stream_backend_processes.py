@@ -6,7 +6,6 @@ import asyncio
 import os
 import subprocess
 import sys
-import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -171,8 +170,3 @@ async def test_getstream_6_with_itself_and_with_7(tmp_path: Path) -> None:
         assert heard(name, speech).gain_db == pytest.approx(-3, abs=0.5)
     assert heard("talker", answer).correlation > 0.95
     assert heard("talker", answer).gain_db == pytest.approx(0, abs=1)
-
-
-def test_the_programs_of_this_file_are_programs() -> None:
-    for program in (WHERE, CLEAN):
-        compile(textwrap.dedent(program), "<program>", "exec")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import secrets
@@ -44,7 +45,8 @@ _ACCESS_KEY_ERROR = 2
 _INPUT_ERROR = 4
 _DOES_NOT_EXIST = 16
 _NOT_ALLOWED = 17
-_USER_ID: web.RequestKey[str] = web.RequestKey("user_id", str)
+# aiohttp 3.14 warns about plain strings as keys, 3.13 has nothing else.
+_USER_ID: Any = web.RequestKey("user_id", str) if hasattr(web, "RequestKey") else "user_id"
 
 
 class Coordinator:
@@ -139,8 +141,8 @@ class Coordinator:
 
     async def close(self) -> None:
         """Close all sockets."""
-        for _, socket in list(self._connections.values()):
-            await socket.close(code=WSCloseCode.GOING_AWAY)
+        sockets = [socket for _, socket in self._connections.values()]
+        await asyncio.gather(*(socket.close(code=WSCloseCode.GOING_AWAY) for socket in sockets))
 
     # -- WebSocket ----------------------------------------------------------
 

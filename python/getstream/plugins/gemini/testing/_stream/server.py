@@ -94,6 +94,7 @@ class LocalStream:
             self._services, self._credentials, self._coordinator.call, self._on_join, video_codec
         )
         self._runner: web.AppRunner | None = None
+        self._site: web.SockSite | None = None
         self._levels: asyncio.Task[None] | None = None
         # By user id: faults that also apply to the sessions that are still to come.
         self._blackholed: set[str] = set()
@@ -116,7 +117,8 @@ class LocalStream:
             app, access_log=None, shutdown_timeout=_SHUTDOWN_TIMEOUT, handle_signals=False
         )
         await self._runner.setup()
-        await web.SockSite(self._runner, listener).start()
+        self._site = web.SockSite(self._runner, listener)
+        await self._site.start()
         self._levels = asyncio.create_task(
             self._sfu.report_levels(lambda: list(self._coordinator.calls.values())),
             name="stream-audio-levels",
@@ -128,6 +130,9 @@ class LocalStream:
             self._levels.cancel()
             await asyncio.wait([self._levels])
             self._levels = None
+        if self._site is not None:
+            await self._site.stop()  # first: a client that loses its socket connects again
+            self._site = None
         await self._sfu.close()
         await self._coordinator.close()
         if self._runner is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 __all__ = ["Subscriber"]
 
 logger = logging.getLogger(__name__)
+
+_ANSWER_TIMEOUT = 0.5
+"""Seconds; the SDKs answer within 0.05."""
 
 
 class Subscriber:
@@ -37,7 +41,7 @@ class Subscriber:
         self._by_ssrc: dict[int, ForwardedTrack] = {}
         self._sections: list[ForwardedTrack] = []
         self._offered: list[ForwardedTrack] = []
-        self._awaiting_answer = False
+        self._awaiting_answer: asyncio.TimerHandle | None = None
         self._offer_again = False
         self.peer = PeerConnection(
             services.ice,
@@ -50,6 +54,7 @@ class Subscriber:
 
     def close(self) -> None:
         """Close the connection."""
+        self._stop_awaiting()
         for forwarded in self.forwarded.values():
             forwarded.detach()
         self.forwarded.clear()
@@ -88,7 +93,7 @@ class Subscriber:
 
     def offer(self, *, ice_restart: bool = False) -> None:
         """Send an offer for all m-lines; one at a time, unless ICE is to be restarted."""
-        if self._awaiting_answer and not ice_restart:
+        if self._awaiting_answer is not None and not ice_restart:
             self._offer_again = True
             return
         if not self._sections:
@@ -117,7 +122,11 @@ class Subscriber:
                 attributes=attributes,
             )
         self._offered = list(self._sections)
-        self._awaiting_answer, self._offer_again = True, False
+        self._stop_awaiting()
+        self._awaiting_answer = asyncio.get_running_loop().call_later(
+            _ANSWER_TIMEOUT, self._on_no_answer
+        )
+        self._offer_again = False
         self._owner.send(
             subscriber_offer=events.SubscriberOffer(
                 sdp=self.peer.finish_description(), ice_restart=ice_restart
@@ -128,7 +137,7 @@ class Subscriber:
         """Take the answer to the newest offer: what it accepts is forwarded from now on."""
         answer = RemoteDescription(sdp)
         self.peer.take_answer(answer)
-        self._awaiting_answer = False
+        self._stop_awaiting()
         for section, answered in zip(self._offered, answer.media, strict=False):
             if answered.rejected and section.track is not None:
                 logger.warning(
@@ -143,6 +152,22 @@ class Subscriber:
         if self._offer_again:
             self.offer()
         self._services.changed()
+
+    def _on_no_answer(self) -> None:
+        """Offer again.
+
+        getstream 6 loses an offer that follows the join response so closely that its handler is
+        not there yet. A client that has lost its socket gets a new offer when it is back.
+        """
+        self._awaiting_answer = None
+        if self._owner.outbox is not None:
+            logger.debug("%s did not answer an offer; it gets another", self._owner.user_id)
+            self.offer()
+
+    def _stop_awaiting(self) -> None:
+        if self._awaiting_answer is not None:
+            self._awaiting_answer.cancel()
+            self._awaiting_answer = None
 
     def _target(self) -> dict[TrackKey, PublishedTrack]:
         """The tracks that this participant should get: audio unasked, video as it subscribed."""
