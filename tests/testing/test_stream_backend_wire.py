@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
+from typing import Any
 
 import pytest
 from aioice import stun as aioice_stun
@@ -11,6 +13,7 @@ from getstream.plugins.gemini.testing._stream import rtp
 from getstream.plugins.gemini.testing._stream.ice import Impairment
 from getstream.plugins.gemini.testing._stream.sdp import Codec, RemoteDescription, SessionWriter
 from getstream.plugins.gemini.testing._stream.stun import BindingRequest, binding_response
+from getstream.plugins.gemini.testing._stream.tracks import KINDS, PublishedTrack
 
 # -- STUN ---------------------------------------------------------------------
 
@@ -172,6 +175,46 @@ def test_a_rejected_line_is_seen() -> None:
     read = RemoteDescription("v=0\r\nm=video 0 UDP/TLS/RTP/SAVPF 0\r\na=inactive\r\n")
     assert read.media[0].rejected
     assert read.media[0].codecs == []
+
+
+# -- keyframes ----------------------------------------------------------------
+
+
+class Publisher:
+    """Stands for the owner of a track: collects what is sent to it."""
+
+    def __init__(self) -> None:
+        self.publisher = self
+        self.requests = 0
+        self.more = asyncio.Event()
+
+    def send(self, packet: bytes) -> None:
+        assert list(rtp.parse_rtcp(packet)) == [rtp.RtcpFeedback(77, keyframe=True)]
+        self.requests += 1
+        self.more.set()
+
+
+async def test_no_keyframe_request_is_swallowed() -> None:
+    owner: Any = Publisher()
+    track = PublishedTrack(owner, KINDS["video"], "0", "video", Codec(98, "VP9/90000"))
+    track.ssrcs.append(77)
+    track.request_keyframe(urgent=True)
+    track.request_keyframe()  # of the same receiver, which was not quite ready
+    assert owner.requests == 2
+    owner.more.clear()
+    track.request_keyframe()
+    track.request_keyframe()
+    assert owner.requests == 2  # too early: one for both, at the end of the interval
+    track.request_keyframe(urgent=True)
+    assert owner.requests == 3
+    owner.more.clear()
+    await asyncio.wait_for(owner.more.wait(), 5)
+    assert owner.requests == 4
+    track.request_keyframe()
+    track.close()
+    audio = PublishedTrack(owner, KINDS["audio"], "1", "audio", Codec(111, "opus/48000/2"))
+    audio.request_keyframe(urgent=True)
+    assert owner.requests == 4
 
 
 # -- impairment ---------------------------------------------------------------

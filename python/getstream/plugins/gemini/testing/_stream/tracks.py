@@ -83,25 +83,31 @@ class PublishedTrack:
         """Ask the publisher for a keyframe; does nothing for audio.
 
         Requests of receivers are limited to one per 0.2 s, but none is lost: one that comes too
-        early is sent at the end of the interval. An urgent one is sent at once. It is for a
-        receiver that could not see the keyframe that was asked for a moment ago.
+        early is sent at the end of the interval. An urgent one, for a receiver that has just been
+        connected and saw no earlier keyframe, is sent at once and does not count: if that receiver
+        was not quite ready, its own request a moment later must not wait.
         """
         if self.is_audio:
             return
         loop = asyncio.get_running_loop()
         wait = self._next_keyframe - loop.time()
-        if urgent or wait <= 0:
+        if urgent:
             self._send_keyframe_request()
+        elif wait <= 0:
+            self._send_limited_request()
         elif self._keyframe_timer is None:
-            self._keyframe_timer = loop.call_later(wait, self._send_keyframe_request)
+            self._keyframe_timer = loop.call_later(wait, self._send_limited_request)
 
     def close(self) -> None:
         """The track is gone: ask for nothing any more."""
         self._cancel_timer()
 
-    def _send_keyframe_request(self) -> None:
+    def _send_limited_request(self) -> None:
         self._cancel_timer()
         self._next_keyframe = asyncio.get_running_loop().time() + _KEYFRAME_INTERVAL
+        self._send_keyframe_request()
+
+    def _send_keyframe_request(self) -> None:
         for ssrc in self.ssrcs:
             self.owner.publisher.send(picture_loss_indication(ssrc))
 
