@@ -511,7 +511,9 @@ proptest! {
         let mut playback = Playback::new(options).unwrap();
         let (out, _) = run(&mut playback, &ops, |_, _, n| vec![20_000; n]);
         // A fade and the ramp of the duck (10 ms, linear) may coincide.
-        let bound = fade_step(20_000, output_rate) + (20_000 / (output_rate as i32 / 100)) + 2;
+        let steepest = fade_step(20_000, output_rate) + (20_000 / (output_rate as i32 / 100)) + 2;
+        // Behind the resampler a slope may be steeper by the overshoot of its filter.
+        let bound = steepest + steepest / 50;
         let step = largest_step(&out);
         prop_assert!(step <= bound, "a step of {step}, {bound} allowed");
     }
