@@ -50,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     steps = "\n".join(
-        f"  {name}{'' if name in ('hear', 'leave') else ':N':4}  {what}"
+        f"  {name if name in ('hear', 'leave') else name + ':N':12}  {what}"
         for name, what in STEPS.items()
     )
     parser = argparse.ArgumentParser(

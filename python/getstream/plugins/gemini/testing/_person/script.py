@@ -15,10 +15,10 @@ __all__ = ["STEPS", "ScriptError", "Step", "parse_script", "run_script"]
 
 STEPS: dict[str, str] = {
     "hear": "wait until somebody speaks",
-    "silence": "wait until nobody has spoken for MS milliseconds",
-    "wait_heard": "wait until somebody has been speaking for MS milliseconds (for a barge-in)",
-    "say": "say the INDEX-th --speech file (from 0) and wait for its end",
-    "pause": "do nothing for MS milliseconds",
+    "silence": "wait until nobody has spoken for N milliseconds",
+    "wait_heard": "wait until somebody has been speaking for N milliseconds (for a barge-in)",
+    "say": "say the --speech file number N, counted from 0, to its end",
+    "pause": "do nothing for N milliseconds",
     "leave": "leave the call",
 }
 _WITHOUT_ARGUMENT = ("hear", "leave")
