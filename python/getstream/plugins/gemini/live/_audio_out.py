@@ -130,15 +130,16 @@ class OutputTrack(AudioStreamTrack):
                 self._wake.clear()
                 await self._wake.wait()
                 continue
-            played_at = self._played_at()
-            if played_at is not None and loop.time() <= played_at:
-                # In time, or late within the lead: the SDK's queue has not run dry.
-                if loop.time() > played_at - LEAD_S + FRAME_S / 4:
-                    self.late_frames += 1
+            now, played_at = loop.time(), self._played_at()
+            if played_at is not None and now < played_at - LEAD_S:
                 await _sleep_until(played_at - LEAD_S)
-                if self._playback.audible:
-                    break
-            elif self._rested:
+                continue  # look again: the wake-up may be late
+            if played_at is not None and now <= played_at:
+                # In time, or late within the lead: the SDK's queue has not run dry.
+                if now > played_at - LEAD_S + FRAME_S / 4:
+                    self.late_frames += 1
+                break
+            if self._rested:
                 await self._begin_run(played_at)
                 if self._playback.audible:
                     break

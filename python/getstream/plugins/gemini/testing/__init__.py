@@ -46,13 +46,25 @@ from ._gemini import (
     UserAudio,
     UserTurn,
 )
+from ._person import Camera, Person, SeenFrame, Speech, Utterance, read_frame_number
 from ._stack import LocalServers
-from ._stream import LocalStream
+from ._stream import (
+    CallState,
+    LocalStream,
+    ParticipantState,
+    PublishedState,
+    StreamState,
+    SubscribedState,
+)
+from ._tls import Authority
 
 __all__ = [
     "QUOTA_EXCEEDED",
     "Abort",
     "ActivityOptions",
+    "Authority",
+    "CallState",
+    "Camera",
     "Close",
     "Frame",
     "FunctionCall",
@@ -62,15 +74,24 @@ __all__ = [
     "LocalStream",
     "NeverAnswer",
     "Parrot",
+    "ParticipantState",
+    "Person",
+    "PublishedState",
     "Reject",
     "ReplyPolicy",
     "Script",
+    "SeenFrame",
     "SessionEndedError",
     "SetupFault",
+    "Speech",
     "SpokenTurn",
     "Stall",
+    "StreamState",
+    "SubscribedState",
     "Turn",
     "UserAudio",
     "UserTurn",
+    "Utterance",
+    "read_frame_number",
     "signals",
 ]

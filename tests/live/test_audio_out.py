@@ -1,0 +1,458 @@
+"""The output track's two clocks, on a virtual clock, against a model of what the SDKs do with it.
+
+`getstream` 7: a forwarder reads `recv()` as fast as it returns into a queue; every 20 ms the SDK
+sends the oldest frame of the queue, or silence when there is none; `flush()` empties the queue one
+turn of the loop later. `getstream` 6: aiortc sends each frame when `recv()` returns.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from aiortc.mediastreams import MediaStreamError
+from getstream.plugins.gemini.errors import AudioError
+from getstream.plugins.gemini.live import _audio_out
+from getstream.plugins.gemini.live._audio_out import LEAD_S, SETTLE_S, AudioOutput
+from getstream.plugins.gemini.testing import signals
+from getstream.plugins.gemini.testing.clock import VirtualTimeLoop, run_virtual
+from getstream.video.rtc.audio_track import AudioStreamTrack
+
+FRAME_S = 0.020
+LEVEL = 8000
+
+
+class Sdk:
+    """What `getstream` 7 does with a published track."""
+
+    def __init__(self, track: Any, phase: float = 0.001) -> None:
+        self.track = track
+        self.phase = phase
+        self.queue: deque[Any] = deque()
+        self.sent: list[Any] = []
+        self.flushes: list[tuple[float, int]] = []
+        self.deepest = 0
+        self.tasks = [
+            asyncio.ensure_future(work()) for work in (self.forward, self.flush, self.pace)
+        ]
+
+    async def forward(self) -> None:
+        while True:
+            try:
+                frame = await self.track.recv()
+            except MediaStreamError:
+                return
+            self.queue.append(frame.to_ndarray().reshape(-1).copy())
+            self.deepest = max(self.deepest, len(self.queue))
+
+    async def flush(self) -> None:
+        while True:
+            await self.track.wait_for_flush()
+            self.flushes.append((asyncio.get_running_loop().time(), len(self.queue)))
+            self.queue.clear()
+
+    async def pace(self) -> None:
+        await asyncio.sleep(self.phase)
+        loop = asyncio.get_running_loop()
+        start = loop.time()
+        while True:
+            frame = self.queue.popleft() if self.queue else np.zeros(960, np.int16)
+            self.sent.append(frame)
+            await asyncio.sleep(start + len(self.sent) * FRAME_S - loop.time())
+
+    @property
+    def sound(self) -> Any:
+        return np.concatenate(self.sent)
+
+    async def close(self) -> None:
+        self.track.stop()
+        for task in self.tasks:
+            task.cancel()
+        await asyncio.wait(self.tasks)
+
+
+def call(
+    scenario: Callable[[AudioOutput, Sdk], Awaitable[None]], phase: float = 0.001
+) -> tuple[Any, AudioOutput, Sdk]:
+    """Run a scenario on `getstream` 7; returns what was sent."""
+
+    async def main() -> tuple[Any, AudioOutput, Sdk]:
+        output = AudioOutput()
+        sdk = Sdk(output.track, phase)
+        await scenario(output, sdk)
+        await sdk.close()
+        return sdk.sound, output, sdk
+
+    return run_virtual(main())
+
+
+def speech(ms: float, seed: int = 0) -> Any:
+    return signals.speech_like(ms, 24000, seed=seed)
+
+
+def loop() -> VirtualTimeLoop:
+    running = asyncio.get_running_loop()
+    assert isinstance(running, VirtualTimeLoop)
+    return running
+
+
+def runs_of_sound(sound: Any, floor: int = 3) -> list[tuple[float, float]]:
+    """Stretches of sound in seconds; silence below 15 ms does not part them."""
+    places = np.flatnonzero(np.abs(sound.astype(int)) > floor)
+    if not len(places):
+        return []
+    cuts = np.flatnonzero(np.diff(places) > 0.015 * 48000)
+    starts = places[np.concatenate([[0], cuts + 1])]
+    ends = places[np.concatenate([cuts, [len(places) - 1]])]
+    return [(a / 48000, b / 48000) for a, b in zip(starts, ends, strict=True)]
+
+
+# -- getstream 7 ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("phase", [0.001, 0.003, 0.011, 0.0199])
+def test_a_turn_arrives_whole_and_soon_whatever_the_phase(phase: float) -> None:
+    voice = speech(1000)
+
+    async def scenario(output: AudioOutput, sdk: Sdk) -> None:
+        await asyncio.sleep(2.0)
+        output.push(voice.tobytes(), 24000, 1)
+        output.end_turn(1)
+        await asyncio.sleep(2.0)
+
+    sound, output, sdk = call(scenario, phase)
+    found = signals.align(voice, sound[::2], 24000)
+    assert found.correlation > 0.995, "the sampled output is the input"
+    start = found.offset_ms / 1000 + phase
+    # The SDK's tick, and 1.4 ms of the resampler: nothing else is in the way.
+    assert 2.0 <= start <= 2.0 + FRAME_S + 0.002
+    assert sdk.deepest <= 2, "the lead is all that waits in the SDK's queue"
+    assert output.heard_ms(1) == 1000
+    assert (output.track.late_frames, output.track.underruns) == (0, 0)
+
+
+def test_an_idle_track_hands_over_nothing() -> None:
+    async def scenario(output: AudioOutput, sdk: Sdk) -> None:
+        await asyncio.sleep(60)
+        assert not sdk.queue
+
+    sound, output, sdk = call(scenario)
+    assert not sound.any()
+    assert sdk.deepest == 0
+    assert output.stats().frames == 0
+
+
+def test_the_first_speech_waits_until_the_media_connection_can_be_up() -> None:
+    async def scenario(output: AudioOutput, sdk: Sdk) -> None:
+        await asyncio.sleep(0)  # the SDK has begun to read
+        output.push(speech(200).tobytes(), 24000, 1)
+        output.end_turn(1)
+        await asyncio.sleep(2.0)
+
+    sound, _, sdk = call(scenario)
+    ((start, _),) = runs_of_sound(sound)
+    assert SETTLE_S <= start <= SETTLE_S + 0.05
+    assert sdk.deepest <= 2, "nothing has piled up meanwhile"
+
+
+def test_speech_starts_with_a_flush_that_has_arrived_and_is_never_flushed() -> None:
+    async def scenario(output: AudioOutput, sdk: Sdk) -> None:
+        await asyncio.sleep(1.0)
+        stale = np.full(960, LEVEL, np.int16)
+        sdk.queue.append(stale)  # whatever a moment of trouble left there
+        for turn in (1, 2, 3):
+            output.push(speech(500, turn).tobytes(), 24000, turn)
+            await asyncio.sleep(0.2)
+            output.pause()
+            await asyncio.sleep(0.1)
+            output.resume()
+            output.end_turn(turn)
+            await asyncio.sleep(1.0)
+
+    _, output, sdk = call(scenario)
+    assert output.stats().played == 3 * 12000
+    for _, dropped in sdk.flushes[1:]:
+        assert dropped == 0, "a flush dropped speech"
+
+
+@pytest.mark.parametrize("gap_ms", [0, 5, 10, 20, 30, 45, 60, 100, 400])
+def test_a_turn_soon_after_another_loses_nothing(gap_ms: int) -> None:
+    first, second = speech(300, 1), speech(300, 2)
+
+    async def scenario(output: AudioOutput, sdk: Sdk) -> None:
+        await asyncio.sleep(1.0)
+        output.push(first.tobytes(), 24000, 1)
+        output.end_turn(1)
+        while output.playing:
+            await asyncio.sleep(0.001)
+        await asyncio.sleep(gap_ms / 1000)
+        output.push(second.tobytes(), 24000, 2)
+        output.end_turn(2)
+        await asyncio.sleep(1.0)
+
+    sound, output, _ = call(scenario)
+    for voice in (first, second):
+        assert signals.align(voice, sound[::2], 24000).correlation > 0.98
+    assert output.track.underruns == 0
+    natural = max(signals.largest_step(np.repeat(voice, 2)) for voice in (first, second))
+    assert signals.largest_step(sound) <= natural
+
+
+def test_a_loop_that_is_late_within_the_lead_is_not_heard() -> None:
+    voice = speech(1000)
+
+    async def scenario(output: AudioOutput, sdk: Sdk) -> None:
+        await asyncio.sleep(1.0)
+        output.push(voice.tobytes(), 24000, 1)
+        output.end_turn(1)
+        for _ in range(20):
+            await asyncio.sleep(0.04)
+            loop().advance(LEAD_S * 0.9)  # something holds the loop for 18 ms
+        await asyncio.sleep(1.0)
+
+    # The SDK paces in Rust, on a clock that no Python code holds up: its own loop in this model.
+    async def main() -> tuple[AudioOutput, list[tuple[float, Any]]]:
+        output = AudioOutput()
+        handed: list[tuple[float, Any]] = []
+
+        async def forward() -> None:
+            while True:
+                frame = await output.track.recv()
+                handed.append((loop().time(), frame.to_ndarray().reshape(-1)))
+
+        task = asyncio.ensure_future(forward())
+        await scenario(output, None)  # type: ignore[arg-type]
+        task.cancel()
+        await asyncio.wait([task])
+        return output, handed
+
+    output, handed = run_virtual(main())
+    sound = paced_from(handed, phase=0.001)
+    assert signals.align(voice, sound[::2], 24000).correlation > 0.995
+    assert output.track.underruns == 0
+    assert output.track.late_frames > 0
+
+
+def paced_from(handed: list[tuple[float, Any]], phase: float) -> Any:
+    """What an SDK that ticks every 20 ms, from `phase` on, sends of frames handed over at times."""
+    queue = deque(handed)
+    sent = []
+    for tick in range(int((handed[-1][0] + 1) / FRAME_S)):
+        now = tick * FRAME_S + phase
+        if queue and queue[0][0] <= now:
+            sent.append(queue.popleft()[1])
+        else:
+            sent.append(np.zeros(960, np.int16))
+    return np.concatenate(sent)
+
+
+@pytest.mark.parametrize("stall", [0.06, 0.12, 0.5])
+def test_after_a_long_stall_speech_goes_on_softly_and_without_delay(stall: float) -> None:
+    voice = np.full(24000 * 2, LEVEL, np.int16)
+
+    async def main() -> tuple[AudioOutput, list[tuple[float, Any]]]:
+        output = AudioOutput()
+        handed: list[tuple[float, Any]] = []
+
+        async def forward() -> None:
+            while True:
+                frame = await output.track.recv()
+                handed.append((loop().time(), frame.to_ndarray().reshape(-1)))
+
+        task = asyncio.ensure_future(forward())
+        await asyncio.sleep(1.0)
+        output.push(voice.tobytes(), 24000, 1)
+        output.end_turn(1)
+        await asyncio.sleep(0.5)
+        loop().advance(stall)
+        await asyncio.sleep(3.0)
+        task.cancel()
+        await asyncio.wait([task])
+        return output, handed
+
+    output, handed = run_virtual(main())
+    assert output.track.underruns == 1
+    assert output.heard_ms(1) == 2000, "nothing is skipped"
+    sound = paced_from(handed, phase=0.001)
+    first, second = runs_of_sound(sound)
+    # The hole is as long as the stall, less the lead that had been handed over.
+    assert second[0] - first[1] == pytest.approx(stall - LEAD_S, abs=0.02)
+    # Faded in, although the SDK's own silence had a hard edge before it.
+    begin = round(second[0] * 48000)
+    assert np.abs(np.diff(sound[begin - 5 : begin + 480].astype(int))).max() < LEVEL / 20
+    # And the delay afterwards is what it was before: one frame of lead, not the stall.
+    lead = [handed_at for handed_at, _ in handed[-20:]]
+    assert np.allclose(np.diff(lead), FRAME_S, atol=1e-6)
+    assert len(handed) == pytest.approx(2.0 / FRAME_S + 1, abs=2)
+
+
+def test_a_stall_of_the_model_in_mid_sentence_is_two_soft_runs() -> None:
+    voice = np.full(24000, LEVEL, np.int16)
+
+    async def scenario(output: AudioOutput, sdk: Sdk) -> None:
+        await asyncio.sleep(1.0)
+        output.push(voice[:12000].tobytes(), 24000, 1)
+        await asyncio.sleep(2.0)
+        output.push(voice[12000:].tobytes(), 24000, 1)
+        output.end_turn(1)
+        await asyncio.sleep(1.0)
+
+    sound, output, _ = call(scenario)
+    assert len(runs_of_sound(sound)) == 2
+    assert output.stats().underruns == 1
+    assert output.track.underruns == 0, "the loop was not late"
+    assert output.heard_ms(1) == 1000
+    assert signals.largest_step(sound) < LEVEL / 20
+
+
+def test_pause_drop_and_stop_never_step() -> None:
+    voice = np.full(24000 * 3, LEVEL, np.int16)
+
+    async def scenario(output: AudioOutput, sdk: Sdk) -> None:
+        await asyncio.sleep(1.0)
+        output.push(voice.tobytes(), 24000, 1)
+        await asyncio.sleep(0.313)
+        output.pause()
+        await asyncio.sleep(0.2)
+        output.resume()
+        await asyncio.sleep(0.207)
+        output.drop()
+        await asyncio.sleep(0.5)
+
+    sound, output, _ = call(scenario)
+    assert len(runs_of_sound(sound)) == 2
+    assert signals.largest_step(sound) < LEVEL / 20
+    stats = output.stats()
+    assert stats.pushed == stats.played + stats.dropped
+
+
+def test_a_pause_is_heard_within_the_lead_and_two_frames() -> None:
+    async def scenario(output: AudioOutput, sdk: Sdk) -> None:
+        await asyncio.sleep(1.0)
+        output.push(np.full(72000, LEVEL, np.int16).tobytes(), 24000, 1)
+        await asyncio.sleep(1.0)
+        output.pause()
+        await asyncio.sleep(1.0)
+
+    sound, _, _ = call(scenario)
+    ((_, end),) = runs_of_sound(sound)
+    assert end <= 2.0 + LEAD_S + 2 * FRAME_S
+
+
+def test_a_rate_that_is_not_24_khz() -> None:
+    voice = signals.speech_like(600, 16000, seed=4)
+
+    async def scenario(output: AudioOutput, sdk: Sdk) -> None:
+        await asyncio.sleep(1.0)
+        for start in range(0, len(voice), 640):
+            output.push(voice[start : start + 640].tobytes(), 16000, 1)
+        output.end_turn(1)
+        await asyncio.sleep(1.0)
+
+    sound, _, _ = call(scenario)
+    assert signals.align(voice, sound[::3], 16000).correlation > 0.98
+
+
+def test_odd_bytes_and_absurd_rates_are_audio_errors() -> None:
+    async def main() -> None:
+        output = AudioOutput()
+        for pcm, rate in ((b"odd", 24000), (b"\0\0", 1), (b"odd", 16000)):
+            with pytest.raises(AudioError):
+                output.push(pcm, rate, 1)
+        with pytest.raises(AudioError, match="model's voice"):
+            await output.track.write(None)
+
+    run_virtual(main())
+
+
+def test_a_track_without_a_forwarder_of_flushes_does_not_hang() -> None:
+    async def main() -> None:
+        output = AudioOutput()
+        output.push(speech(100).tobytes(), 24000, 1)
+        output.end_turn(1)
+        assert (await output.track.recv()).samples == 960
+
+    run_virtual(main())
+
+
+def test_stop_ends_a_waiting_reader() -> None:
+    async def main() -> None:
+        output = AudioOutput()
+        reader = asyncio.ensure_future(output.track.recv())
+        await asyncio.sleep(1)
+        output.track.stop()
+        with pytest.raises(MediaStreamError):
+            await reader
+        with pytest.raises(MediaStreamError):
+            await output.track.recv()
+
+    run_virtual(main())
+
+
+# -- getstream 6 ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def older(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The base class of `getstream` 6, which nobody waits for flushes of."""
+    monkeypatch.delattr(AudioStreamTrack, "wait_for_flush", raising=False)
+
+
+@pytest.mark.usefixtures("older")
+def test_the_older_clock_gives_a_frame_each_20_ms_and_silence_too() -> None:
+    voice = speech(400)
+
+    async def main() -> tuple[list[float], Any, list[int]]:
+        output = AudioOutput()
+        times, sound, pts = [], [], []
+        for index in range(100):
+            if index == 30:
+                output.push(voice.tobytes(), 24000, 1)
+                output.end_turn(1)
+            frame = await output.track.recv()
+            times.append(loop().time())
+            sound.append(frame.to_ndarray().reshape(-1))
+            pts.append(frame.pts)
+        return times, np.concatenate(sound), pts
+
+    times, sound, pts = run_virtual(main())
+    assert np.allclose(np.diff(times), FRAME_S)
+    assert np.diff(pts).tolist() == [960] * 99
+    found = signals.align(voice, sound[::2], 24000)
+    assert found.correlation > 0.995
+    assert found.offset_ms == pytest.approx(600, abs=25)
+
+
+@pytest.mark.usefixtures("older")
+def test_the_older_clock_skips_the_time_of_a_stall_on_the_rtp_clock_too() -> None:
+    async def main() -> tuple[list[float], list[int]]:
+        output = AudioOutput()
+        output.push(np.full(48000, LEVEL, np.int16).tobytes(), 24000, 1)
+        times, pts = [], []
+        for index in range(60):
+            if index == 20:
+                loop().advance(0.205)
+            if index == 40:
+                loop().advance(0.045)  # short: caught up
+            frame = await output.track.recv()
+            times.append(loop().time())
+            pts.append(frame.pts)
+        assert output.track.underruns == 1
+        assert output.track.late_frames >= 1
+        return times, pts
+
+    times, pts = run_virtual(main())
+    # Wherever the clock has caught up, RTP time and real time agree.
+    drift = np.array(times) - times[0] - (np.array(pts) - pts[0]) / 48000
+    assert np.abs(drift[:20]).max() < 1e-6
+    assert np.abs(drift[21:40]).max() < FRAME_S
+    assert np.abs(drift[45:]).max() < FRAME_S
+
+
+def test_the_numbers_of_the_design() -> None:
+    assert _audio_out.LEAD_S <= 0.040
+    assert _audio_out.SETTLE_S == 0.500
