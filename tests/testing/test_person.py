@@ -173,8 +173,6 @@ def test_a_bad_script_names_the_step(script: str, message: str) -> None:
 
 
 def test_speech_is_brought_to_48_khz_mono(tmp_path: Path) -> None:
-    audio = pytest.importorskip("getstream.plugins.gemini.audio")
-    assert audio is not None
     tone = signals.tone(440, 500, 16_000, -12)
     signals.write_wav(tmp_path / "tone.wav", np.stack([tone, tone], axis=1), 16_000)
     samples = to_microphone_rate(tmp_path / "tone.wav", 0)

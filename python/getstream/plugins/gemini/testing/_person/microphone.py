@@ -89,7 +89,7 @@ class PacedMicrophone(aiortc.MediaStreamTrack):
     def __init__(self) -> None:
         super().__init__()
         self.track: aiortc.MediaStreamTrack = self
-        self._samples = np.zeros(0, dtype=np.int16)
+        self._samples: NDArray[np.int16] = np.zeros(0, dtype=np.int16)
         self._started: asyncio.Future[float] | None = None
         self._origin = 0.0
         self._pts = 0

@@ -160,7 +160,7 @@ class Person:
             self._emit("joined", call_id=self.call_id, started_at=self.started_at)
             if _LEGACY:
                 # Otherwise the tracks that were there before would never be subscribed.
-                await connection.republish_tracks()
+                await connection.republish_tracks()  # type: ignore[attr-defined]  # getstream 6
             self._microphone = PacedMicrophone() if _LEGACY else QueuedMicrophone()
             await connection.add_tracks(audio=self._microphone.track)
             self._tasks.add(asyncio.create_task(self._await_end(connection)))
@@ -190,9 +190,10 @@ class Person:
                 self._emit("left")
                 self._left_at = time.monotonic()
         finally:
-            for track in (self._microphone and self._microphone.track, self._camera):
-                if track is not None:
-                    track.stop()
+            if self._microphone is not None:
+                self._microphone.track.stop()
+            if self._camera is not None:
+                self._camera.stop()
             if self._own_client and self._client is not None:
                 client, self._client = self._client, None
                 await client.aclose()
@@ -395,7 +396,7 @@ class Person:
     def _subscriptions(self) -> SubscriptionConfig | None:
         if not self._receive_video:
             return None  # audio comes unasked
-        kinds = [models.TRACK_TYPE_AUDIO, models.TRACK_TYPE_VIDEO]
+        kinds: list[int] = [models.TRACK_TYPE_AUDIO, models.TRACK_TYPE_VIDEO]
         return SubscriptionConfig(default=TrackSubscriptionConfig(track_types=kinds))
 
     def _listen(self, connection: Any) -> None:
