@@ -5,11 +5,14 @@ PYTHON ?= python3
 VENV   := .venv
 VENV6  := .venv-6
 BIN    := $(VENV)/bin
-RUST   := Cargo.toml Cargo.lock $(shell find rust -name '*.rs' -o -name 'Cargo.toml')
-SOURCE := pyproject.toml README.md $(RUST) \
-          $(shell find python -type f -not -name '*.so' -not -path '*/__pycache__/*')
 
-.PHONY: help demo test test-rust test-python lint format bench develop clean
+# What the wheel is made of. Folders too: their times change when a file is removed.
+VISIBLE := -not -path '*/.*' -not -path '*/__pycache__*'
+SOURCE  := pyproject.toml README.md LICENSE Cargo.toml Cargo.lock \
+           $(shell find rust -type f $(VISIBLE)) \
+           $(shell find python $(VISIBLE) -not -name '*.so')
+
+.PHONY: help demo test test-rust test-python lint format develop clean
 .DELETE_ON_ERROR:
 
 help:  ## show this list
@@ -21,56 +24,66 @@ demo: $(VENV)/.installed  ## build, and run a call on the local servers; results
 test: test-rust test-python  ## build, and run all tests
 
 test-rust:  ## the tests of the audio core
-	cargo test --workspace --quiet
+	cargo test --workspace --locked --quiet
 
-test-python: $(VENV)/.test $(VENV6)/.installed  ## all Python tests, against the installed wheel
+# `pytest`, not `python -m pytest`: nothing of the checkout is on the path, the wheel is tested.
+test-python: $(VENV)/.installed $(VENV)/.test $(VENV6)/.installed  ## all Python tests, against the installed wheel
 	GETSTREAM6_PYTHON=$(CURDIR)/$(VENV6)/bin/python $(BIN)/pytest
 
 lint: $(VENV)/.lint  ## formatting, lints and types
 	cargo fmt --all --check
-	cargo clippy --workspace --all-targets --quiet -- -D warnings
-	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --quiet
+	PYO3_PYTHON=$(CURDIR)/$(BIN)/python \
+	cargo clippy --workspace --all-targets --locked --quiet -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked --quiet
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
 format: $(VENV)/.lint  ## format everything
 	cargo fmt --all
-	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
 
 develop: $(VENV)/.installed  ## build and install the wheel into .venv (editable installs cannot work, see README)
 
 clean:  ## remove everything that was built
 	rm -rf $(VENV) $(VENV6) dist target demo-out
 
-$(BIN)/python:
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
+# Below, an empty file stands for each step that is done.
 
-dist/.built: $(SOURCE) | $(BIN)/python
-	rm -rf dist && mkdir -p dist
-	$(BIN)/python -m pip install --quiet "maturin>=1.9,<2"
-	$(BIN)/maturin build --release --quiet --out dist
+$(VENV)/.pip $(VENV6)/.pip:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and \
+	  "CPython 3.10 or later is needed; name one: make PYTHON=python3.12")'
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip install --quiet --upgrade "pip>=25.1"
 	touch $@
 
+$(VENV)/.build: pyproject.toml | $(VENV)/.pip
+	$(BIN)/python -m pip install --quiet --group build
+	touch $@
+
+dist/.built: $(SOURCE) | $(VENV)/.build
+	rm -rf dist && mkdir dist
+	$(BIN)/maturin build --release --locked --quiet --interpreter $(BIN)/python --out dist
+	touch $@
+
+# First with what it depends on; then again, because pip leaves a wheel of the same version alone.
 $(VENV)/.installed: dist/.built
 	$(BIN)/python -m pip install --quiet dist/*.whl
 	$(BIN)/python -m pip install --quiet --force-reinstall --no-deps dist/*.whl
 	touch $@
 
-$(VENV)/.test: $(VENV)/.installed
+$(VENV)/.test: pyproject.toml | $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --group test
 	touch $@
 
-$(VENV)/.lint: $(VENV)/.installed
+# mypy reads the sources, and the types of what they depend on.
+$(VENV)/.lint: pyproject.toml | $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --group lint
 	touch $@
 
 # The same wheel beside the older Stream SDK, whose connections have another shape.
-$(VENV6)/.installed: dist/.built
-	test -x $(VENV6)/bin/python || $(PYTHON) -m venv $(VENV6)
-	$(VENV6)/bin/python -m pip install --quiet --upgrade "pip>=25.1"
+$(VENV6)/.installed: dist/.built | $(VENV6)/.pip
 	$(VENV6)/bin/python -m pip install --quiet "getstream[webrtc]==6.1.1" dist/*.whl
 	$(VENV6)/bin/python -m pip install --quiet --force-reinstall --no-deps dist/*.whl
 	touch $@

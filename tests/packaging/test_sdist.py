@@ -1,0 +1,80 @@
+"""The sdist: complete, and it builds the same wheel."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import tarfile
+import time
+import zipfile
+from collections.abc import Callable
+from pathlib import Path, PurePosixPath
+
+import pytest
+
+pytestmark = [pytest.mark.packaging, pytest.mark.timeout(600)]
+
+Run = Callable[..., str]
+
+
+@pytest.fixture(scope="module")
+def sdist(
+    run: Run,
+    repository: Path,
+    build_environment: dict[str, str],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Path:
+    out = tmp_path_factory.mktemp("sdist")
+    manifest = repository / "rust" / "binding" / "Cargo.toml"
+    options = ("sdist", "--manifest-path", manifest, "--out", out)
+    run(sys.executable, "-m", "maturin", *options, **build_environment)
+    (archive,) = out.glob("*.tar.gz")
+    return archive
+
+
+def test_it_holds_all_that_a_build_needs(sdist: Path, version: str) -> None:
+    with tarfile.open(sdist) as archive:
+        names = archive.getnames()
+    root = f"getstream_plugins_gemini-{version}"
+    assert sdist.name == f"{root}.tar.gz"
+    assert {PurePosixPath(name).parts[0] for name in names} == {root}
+    assert {f"{root}/{name}" for name in (
+        "Cargo.lock", "Cargo.toml", "LICENSE", "PKG-INFO", "README.md", "pyproject.toml",
+        "python/getstream/plugins/gemini/__init__.py", "rust/binding/Cargo.toml",
+        "rust/binding/src/lib.rs", "rust/core/Cargo.toml", "rust/core/src/lib.rs",
+    )} <= set(names)  # fmt: skip
+    assert f"{root}/python/getstream/__init__.py" not in names
+    assert f"{root}/python/getstream/plugins/__init__.py" not in names
+    left_behind = (".so", ".pyc", "/target/", "/.venv", "__pycache__", "_cache/")
+    assert [name for name in names if any(each in name for each in left_behind)] == []
+
+
+def test_it_builds_the_wheel_that_the_checkout_builds(
+    sdist: Path,
+    members: dict[str, bytes],
+    run: Run,
+    repository: Path,
+    build_environment: dict[str, str],
+    tmp_path: Path,
+) -> None:
+    # Always in the same folder: Cargo keeps what it compiles by the path of its source, and would
+    # keep all of it. The sdist's files have one fixed time, which would hide changes from Cargo.
+    unpacked = repository / "target" / "sdist"
+    shutil.rmtree(unpacked, ignore_errors=True)
+    with tarfile.open(sdist) as archive:
+        for member in archive:
+            member.mtime = time.time()
+        archive.extractall(unpacked, filter="data")
+    (source,) = unpacked.iterdir()
+
+    pip = (sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation")
+    run(*pip, "--wheel-dir", tmp_path, source, **build_environment)
+    (wheel,) = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archived:
+        built = {name: archived.read(name) for name in archived.namelist()}
+    assert built.keys() == members.keys()
+    # Compiled code, and what lists it, holds the folder of the build, and pip's wheel the plain
+    # platform tag; everything else is the same.
+    of_the_build = ("_core.abi3.so", ".cyclonedx.json", "/RECORD", "/WHEEL")
+    compared = [name for name in built if not name.endswith(of_the_build)]
+    assert [name for name in compared if built[name] != members[name]] == []

@@ -1,0 +1,127 @@
+"""What is in the wheel, and what is not: it shares its folder with other distributions."""
+
+from __future__ import annotations
+
+from email import message_from_bytes
+from email.message import Message
+from pathlib import Path, PurePosixPath
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import parse_wheel_filename
+
+pytestmark = pytest.mark.packaging
+
+PACKAGE = "getstream/plugins/gemini/"
+
+
+@pytest.fixture(scope="module")
+def metadata(dist_info: dict[str, bytes]) -> Message:
+    return message_from_bytes(dist_info["METADATA"])
+
+
+def test_every_file_is_in_our_own_folder(members: dict[str, bytes]) -> None:
+    """A file in `getstream/` or `getstream/plugins/` would overwrite somebody else's, in silence,
+    and take it along when it is uninstalled."""
+    for name in members:
+        top = name.partition("/")[0]
+        assert name.startswith(PACKAGE) or top.endswith(".dist-info"), name
+
+
+def test_it_holds_the_sources_and_the_extension_and_nothing_else(
+    members: dict[str, bytes], repository: Path
+) -> None:
+    """No caches, no tests, nothing that a build left behind, nothing stale."""
+    root = repository / "python"
+    sources = {}
+    for path in root.rglob("*"):
+        name = path.relative_to(root)
+        hidden = any(part.startswith(".") or part == "__pycache__" for part in name.parts)
+        if path.is_file() and not hidden and path.suffix != ".so":
+            sources[name.as_posix()] = path.read_bytes()
+    packed = {name: data for name, data in members.items() if name.startswith(PACKAGE)}
+    assert packed.pop(f"{PACKAGE}_core.abi3.so")
+    assert packed.keys() == sources.keys()
+    assert [name for name in packed if packed[name] != sources[name]] == [], "run `make develop`"
+
+
+def test_it_holds_only_known_kinds_of_files(members: dict[str, bytes]) -> None:
+    kinds = {PurePosixPath(name).suffix for name in members if name.startswith(PACKAGE)}
+    assert kinds <= {".md", ".py", ".pyi", ".so", ".typed", ".wav"}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "__init__.py",
+        "_core.abi3.so",
+        "_core.pyi",
+        "py.typed",
+        "live/__init__.py",
+        "testing/__init__.py",
+        "testing/_redirect/sitecustomize.py",
+        "data/LICENSES.md",
+    ],
+)
+def test_it_holds(members: dict[str, bytes], name: str) -> None:
+    assert PACKAGE + name in members
+
+
+def test_every_clip_has_its_licence(members: dict[str, bytes]) -> None:
+    data = f"{PACKAGE}data/"
+    clips = [PurePosixPath(name).name for name in members if name.startswith(data)]
+    clips.remove("LICENSES.md")
+    licences = members[f"{data}LICENSES.md"].decode()
+    assert clips
+    for clip in clips:
+        assert clip.endswith(".wav")
+        assert clip in licences
+
+
+def test_it_is_tagged_for_the_stable_abi_of_cpython_3_10(
+    wheel: Path, dist_info: dict[str, bytes]
+) -> None:
+    name, _, _, tags = parse_wheel_filename(wheel.name)
+    assert name == "getstream-plugins-gemini"
+    assert {(tag.interpreter, tag.abi) for tag in tags} == {("cp310", "abi3")}
+    assert b"Root-Is-Purelib: false" in dist_info["WHEEL"]
+
+
+def test_name_version_and_python(metadata: Message, version: str) -> None:
+    assert metadata["Name"] == "getstream-plugins-gemini"
+    assert metadata["Version"] == version
+    assert metadata["Requires-Python"] == ">=3.10"
+    assert metadata["License-Expression"] == "MIT"
+
+
+def test_dependencies_are_three_with_bounds(metadata: Message) -> None:
+    dependencies = [Requirement(line) for line in metadata.get_all("Requires-Dist", [])]
+    assert {each.name: each.extras for each in dependencies} == {
+        "getstream": {"webrtc"},
+        "google-genai": set(),
+        "numpy": set(),
+    }
+    for each in dependencies:
+        assert each.url is None
+        assert each.marker is None
+        assert {bound.operator for bound in each.specifier} == {">=", "<"}
+
+
+def test_licences_are_packed(metadata: Message, dist_info: dict[str, bytes]) -> None:
+    files = metadata.get_all("License-File", [])
+    assert "LICENSE" in files
+    assert any(name.endswith("data/LICENSES.md") for name in files)
+    for name in files:
+        assert dist_info[f"licenses/{name}"]
+
+
+def test_the_description_is_the_readme(metadata: Message, repository: Path) -> None:
+    readme = (repository / "README.md").read_text(encoding="utf-8")
+    description = metadata.get_payload(decode=True)
+    assert isinstance(description, bytes)
+    assert description.decode().strip() == readme.strip()
+
+
+def test_the_console_script(dist_info: dict[str, bytes]) -> None:
+    lines = dist_info["entry_points.txt"].decode().split()
+    assert lines == ["[console_scripts]", "getstream-gemini=getstream.plugins.gemini.cli:main"]

@@ -1,0 +1,388 @@
+"""Who may import whom, and who may start tasks: the table of the design, held by AST.
+
+The table speaks of what happens at run time: imports under `if TYPE_CHECKING:` are free, imports
+inside functions count. Checked is the installed package, which is what people get.
+"""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+PACKAGE = "getstream.plugins.gemini"
+REPOSITORY = Path(__file__).parents[1]
+COMPUTED = "<a computed name>"
+
+# Modules are named from the package on: "live._session"; the package itself is "".
+Source = Mapping[str, ast.Module]
+Within = Callable[[str], bool]
+
+
+def under(*roots: str) -> Within:
+    """A predicate on modules: it is one of `roots`, or inside one of them."""
+    return lambda module: any(module == root or module.startswith(f"{root}.") for root in roots)
+
+
+IN_LIVE = under("live")
+IN_TESTING = under("testing")
+PROGRAMS = under("cli", "_cli", "__main__")
+
+# Modules of the standard library that know the time, wait, or talk to somebody.
+IMPURE = frozenset({"asyncio", "concurrent", "datetime", "logging", "random", "select", "selectors",
+                    "signal", "socket", "sched", "subprocess", "threading", "time"})  # fmt: skip
+
+# What makes a task or a thread that somebody has to end.
+STARTS_TASKS = frozenset({"create_task", "ensure_future", "gather", "run_coroutine_threadsafe",
+                          "start_soon", "ProcessPoolExecutor", "Runner", "TaskGroup", "Thread",
+                          "ThreadPoolExecutor", "Timer"})  # fmt: skip
+
+# What hands work to a thread that is there, and awaits it.
+BORROWS_THREADS = frozenset({"run_in_executor", "submit", "to_thread"})
+MAY_BORROW_THREADS = {
+    "live._session": 1,  # building the SDK's client
+    "live._video": 1,  # encoding a picture
+}
+
+
+@dataclass(frozen=True)
+class Import:
+    """A run-time import.
+
+    Attributes:
+        by: the importing module.
+        target: what is imported: "live._call" of this package's own, else an absolute name
+            with an "=" before it, such as "=google.genai.types".
+        line: where.
+    """
+
+    by: str
+    target: str
+    line: int
+
+    @property
+    def foreign(self) -> str | None:
+        """The absolute name of somebody else's module, None for our own."""
+        return self.target[1:] if self.target.startswith("=") else None
+
+    def is_of(self, *roots: str) -> bool:
+        """Whether it is one of these foreign packages, or inside one of them."""
+        return self.foreign is not None and under(*roots)(self.foreign)
+
+    def __str__(self) -> str:
+        name = self.foreign if self.foreign is not None else f"{PACKAGE}.{self.target}".rstrip(".")
+        return f"{self.by or '__init__'}:{self.line} imports {name}"
+
+
+def read_package(folder: Path) -> dict[str, ast.Module]:
+    """Parse every module below `folder`."""
+    modules = {}
+    for path in sorted(folder.rglob("*.py")):
+        parts = path.relative_to(folder).with_suffix("").parts
+        name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+        modules[name] = ast.parse(path.read_text(encoding="utf-8"), str(path))
+    return modules
+
+
+def imports(modules: Source) -> list[Import]:
+    """Every run-time import of every module."""
+    packages = {name.rpartition(".")[0] for name in modules} | {""}
+    known = {*modules, "_core"}
+    found: list[Import] = []
+    for by, tree in modules.items():
+        home = [part for part in by.split(".") if part]
+        if by not in packages:
+            home.pop()
+        for node in _at_run_time(tree):
+            line = getattr(node, "lineno", 0)
+            found.extend(Import(by, target, line) for target in _targets(node, home, known))
+    return found
+
+
+def _at_run_time(node: ast.AST) -> Iterator[ast.AST]:
+    """All nodes but those that only a type checker sees."""
+    yield node
+    children = list(ast.iter_child_nodes(node))
+    if isinstance(node, ast.If) and _is_type_checking(node.test):
+        children = list(node.orelse)
+    for child in children:
+        yield from _at_run_time(child)
+
+
+def _is_type_checking(test: ast.expr) -> bool:
+    return ast.unparse(test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING")
+
+
+def _targets(node: ast.AST, home: list[str], known: set[str]) -> Iterator[str]:
+    if isinstance(node, ast.Import):
+        for alias in node.names:
+            yield _own_or_foreign(alias.name)
+    elif isinstance(node, ast.ImportFrom):
+        if node.level:
+            start = home[: len(home) - (node.level - 1)]
+            base = ".".join([*start, *(node.module or "").split(".")]).strip(".")
+        else:
+            base = _own_or_foreign(node.module or "")
+        for alias in node.names:
+            name = f"{base}.{alias.name}".lstrip(".")
+            # `from . import _call` names a module, `from .x import Y` something inside of one;
+            # of a foreign package both are kept, for either may be a module.
+            yield name if name in known or base.startswith("=") else base
+    elif isinstance(node, ast.Call) and _name_of(node.func) in ("import_module", "__import__"):
+        argument = node.args[0] if node.args else None
+        if isinstance(argument, ast.Constant) and not str(argument.value).startswith("."):
+            yield _own_or_foreign(str(argument.value))
+        else:
+            yield f"={COMPUTED}"
+
+
+def _own_or_foreign(name: str) -> str:
+    if name == PACKAGE:
+        return ""
+    return name[len(PACKAGE) + 1 :] if name.startswith(f"{PACKAGE}.") else f"={name}"
+
+
+def _name_of(node: ast.expr) -> str | None:
+    if isinstance(node, ast.Attribute):
+        return node.attr
+    return node.id if isinstance(node, ast.Name) else None
+
+
+def mentions(tree: ast.AST, names: frozenset[str]) -> list[tuple[str, int]]:
+    """Where a module speaks of one of `names` at run time; passing a function on counts too."""
+    found = []
+    for node in _at_run_time(tree):
+        if isinstance(node, (ast.Attribute, ast.Name)) and _name_of(node) in names:
+            found.append((str(_name_of(node)), node.lineno))
+        elif isinstance(node, ast.alias) and node.name.rpartition(".")[2] in names:
+            found.append((node.name, node.lineno))
+    return found
+
+
+# -- the table ---------------------------------------------------------------------------------
+
+
+def violations(modules: Source) -> list[str]:
+    """What breaks the table, in words. Empty for a house in order."""
+    return [
+        *(str(each) + f": {reason}" for each, reason in _forbidden_imports(imports(modules))),
+        *_forbidden_tasks(modules),
+    ]
+
+
+def _forbidden_imports(found: list[Import]) -> Iterator[tuple[Import, str]]:
+    for each in found:
+        for holds, reason in (
+            (_named_in_the_source, "this table cannot see what it is"),
+            (_genai_is_wrapped, "only live._session talks to google.genai"),
+            (_getstream_is_wrapped, "only live._call and the track's class know getstream"),
+            (_core_is_private, "_core is reached through audio"),
+            (_samples_stay_in_audio, "only live._audio_in and live._audio_out touch samples"),
+            (_live_stands_alone, "live knows no program and no test kit"),
+            (_parts_do_not_meet, "only live._gemini_live wires the parts together"),
+            (_conversation_is_pure, "the conversation has neither clock nor loop nor log"),
+            (_leaves_import_nothing_heavy, "audio and errors import no SDK and nothing of live"),
+        ):
+            if not holds(each):
+                yield each, reason
+
+
+def _named_in_the_source(each: Import) -> bool:
+    # The hook that redirects the SDK to a local server wraps whatever is being imported.
+    return each.foreign != COMPUTED or under("testing._redirect")(each.by)
+
+
+def _genai_is_wrapped(each: Import) -> bool:
+    return not each.is_of("google.genai") or each.by == "live._session"
+
+
+def _getstream_is_wrapped(each: Import) -> bool:
+    if not each.is_of("getstream", "getstream_rtc"):
+        return True
+    if each.by == "live._audio_out":
+        return each.is_of("getstream.video.rtc.audio_track")
+    return each.by == "live._call" or IN_TESTING(each.by) or PROGRAMS(each.by)
+
+
+def _core_is_private(each: Import) -> bool:
+    return each.target != "_core" or each.by == "audio"
+
+
+def _samples_stay_in_audio(each: Import) -> bool:
+    if each.target != "audio" or not IN_LIVE(each.by):
+        return True
+    return each.by in ("live._audio_in", "live._audio_out")
+
+
+def _live_stands_alone(each: Import) -> bool:
+    if not IN_LIVE(each.by) or each.foreign is not None:
+        return True
+    return IN_LIVE(each.target) or each.target in ("audio", "errors")
+
+
+def _parts_do_not_meet(each: Import) -> bool:
+    wiring = ("live", "live._gemini_live")
+    return not IN_LIVE(each.by) or not IN_LIVE(each.target) or each.by in wiring
+
+
+def _conversation_is_pure(each: Import) -> bool:
+    if each.by != "live._conversation":
+        return True
+    if each.foreign is None:
+        return False
+    root = each.foreign.partition(".")[0]
+    return root in sys.stdlib_module_names and root not in IMPURE
+
+
+def _leaves_import_nothing_heavy(each: Import) -> bool:
+    if each.by == "errors":
+        return each.foreign is not None and _is_standard(each.foreign)
+    if each.by != "audio":
+        return True
+    if each.foreign is None:
+        return each.target in ("_core", "errors")
+    return _is_standard(each.foreign) or each.is_of("numpy")
+
+
+def _is_standard(module: str) -> bool:
+    return module.partition(".")[0] in sys.stdlib_module_names
+
+
+def _forbidden_tasks(modules: Source) -> Iterator[str]:
+    for module, tree in modules.items():
+        if not IN_LIVE(module) or module == "live._gemini_live":
+            continue
+        for name, line in mentions(tree, STARTS_TASKS):
+            yield f"{module}:{line} uses {name}: only live._gemini_live starts tasks"
+        borrowed = mentions(tree, BORROWS_THREADS)
+        if len(borrowed) > MAY_BORROW_THREADS.get(module, 0):
+            where = ", ".join(f"{name} in line {line}" for name, line in borrowed)
+            yield f"{module} uses {where}: work on other threads is listed in this test"
+
+
+# -- the package -------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def modules() -> dict[str, ast.Module]:
+    spec = find_spec(PACKAGE)
+    assert spec is not None
+    assert spec.origin is not None
+    return read_package(Path(spec.origin).parent)
+
+
+def test_everybody_imports_only_what_the_table_allows(modules: dict[str, ast.Module]) -> None:
+    assert violations(modules) == []
+
+
+def test_the_table_sees_the_whole_package(modules: dict[str, ast.Module]) -> None:
+    """The edges that the design names are there: the reader of imports is not blind."""
+    edges = {(each.by, each.target) for each in imports(modules)}
+    assert edges >= {
+        ("", "live"),
+        ("audio", "_core"),
+        ("audio", "errors"),
+        ("live", "live._gemini_live"),
+        ("live._audio_in", "audio"),
+        ("live._audio_out", "=getstream.video.rtc.audio_track.AudioStreamTrack"),
+        ("live._call", "=getstream.video.rtc.tracks.SubscriptionConfig"),
+        ("live._gemini_live", "live._call"),
+        ("live._gemini_live", "live._conversation"),
+        ("live._session", "=google.genai"),
+        ("live._session", "errors"),
+    }
+    # ... and those for the type checker only are not.
+    assert ("live._gemini_live", "=google.genai") not in edges
+    assert Counter(name for name, _ in mentions(modules["live._video"], BORROWS_THREADS))
+
+
+def test_the_core_knows_no_python() -> None:
+    manifest = (REPOSITORY / "rust" / "core" / "Cargo.toml").read_text(encoding="utf-8")
+    assert "pyo3" not in manifest
+    assert "numpy" not in manifest
+
+
+# -- the checker itself, on houses out of order --------------------------------------------------
+
+
+def broken(module: str, source: str) -> list[str]:
+    """What the table says of a house with this one module (and its neighbours, empty)."""
+    neighbours = ("", "audio", "cli", "errors", "live", "live._call", "live._gemini_live",
+                  "live._session", "testing", "testing._stream")  # fmt: skip
+    house = dict.fromkeys((*neighbours, module), "") | {module: source}
+    return violations({name: ast.parse(text) for name, text in house.items()})
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("live._gemini_live", "from google import genai"),
+        ("live._options", "from google.genai.types import LiveConnectConfig"),
+        ("live._options", "import google.genai as g"),
+        ("live._options", "def late():\n    from google.genai import types"),
+        ("live._options", "import importlib\nimportlib.import_module('google.genai')"),
+        ("live._options", "__import__(NAME)"),
+        ("testing._stream", "from google import genai"),
+        ("live._gemini_live", "from getstream.video import rtc"),
+        ("live._audio_out", "from getstream.video import rtc"),
+        ("live._video", "import getstream"),
+        ("audio", "from getstream.video.rtc import PcmData"),
+        ("live._audio_in", "from .. import _core"),
+        ("live._audio_in", "from .._core import Vad"),
+        ("testing._stream", "from getstream.plugins.gemini._core import Vad"),
+        ("live._gemini_live", "from ..audio import Vad"),
+        ("live._video", "from .. import audio"),
+        ("live._gemini_live", "from ..testing import LocalGemini"),
+        ("live._gemini_live", "from ..cli import main"),
+        ("live._session", "from getstream.plugins.gemini import testing"),
+        ("live._audio_out", "from ._session import Session"),
+        ("live._audio_out", "from . import _call"),
+        ("live._video", "from . import GeminiLive"),
+        ("live._conversation", "import asyncio"),
+        ("live._conversation", "from time import monotonic"),
+        ("live._conversation", "import logging"),
+        ("live._conversation", "import numpy"),
+        ("live._conversation", "from ..errors import GeminiError"),
+        ("live._conversation", "if not TYPE_CHECKING:\n    import asyncio"),
+        ("errors", "from .live import GeminiLive"),
+        ("audio", "from .live import GeminiLive"),
+        ("live._events", "asyncio.create_task(work())"),
+        ("live._events", "start = asyncio.ensure_future"),
+        ("live._events", "from asyncio import create_task"),
+        ("live._session", "async with asyncio.TaskGroup() as group: pass"),
+        ("live._video", "worker = ThreadPoolExecutor(1)"),
+        ("live._video", "loop.run_in_executor(a, b)\nloop.run_in_executor(c, d)"),
+        ("live._call", "await asyncio.to_thread(work)"),
+    ],
+)
+def test_a_house_out_of_order_is_noticed(module: str, source: str) -> None:
+    assert len(broken(module, source)) >= 1
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("live._session", "from google import genai\nfrom google.genai import types"),
+        ("live._gemini_live", "if TYPE_CHECKING:\n    from google import genai"),
+        ("live._gemini_live", "if typing.TYPE_CHECKING:\n    from getstream import Stream"),
+        ("live._gemini_live", "from . import _call\nfrom ._session import Session"),
+        ("live._gemini_live", "asyncio.create_task(work())"),
+        ("live._call", "from getstream.video import rtc\nfrom ..errors import CallError"),
+        ("live._audio_out", "from getstream.video.rtc.audio_track import AudioStreamTrack"),
+        ("live._audio_in", "from ..audio import Vad\nimport numpy as np"),
+        ("live._video", "loop.run_in_executor(a, b)"),
+        ("live._conversation", "from dataclasses import dataclass\nimport enum"),
+        ("testing._stream", "from google.protobuf.message import DecodeError"),
+        ("testing", "from ..audio import Vad\nfrom getstream import Stream"),
+        ("cli", "from getstream import Stream\nfrom .live import GeminiLive"),
+        ("", "def __getattr__(name):\n    from . import live"),
+    ],
+)
+def test_a_house_in_order_is_left_alone(module: str, source: str) -> None:
+    assert broken(module, source) == []

@@ -1,0 +1,141 @@
+"""A program that uses `getstream` and this package together. Type-checked, never run.
+
+`assert_type` fails where a name is untyped (`Any`), so this also shows that the types of both
+packages arrive at their user, with the override for mypy that the README gives.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from typing import Any
+
+import numpy as np
+from getstream import Stream
+from getstream.plugins.gemini import BargeIn, GeminiLive, audio, errors, live
+from getstream.plugins.gemini.live import (
+    Interrupted,
+    OutputTrack,
+    RetiredModelWarning,
+    Speech,
+    Stats,
+    TurnComplete,
+)
+from getstream.plugins.gemini.testing import LocalGemini, LocalServers, Parrot, Script, Turn
+from getstream.video import rtc
+from getstream.video.rtc.audio_track import AudioStreamTrack
+from getstream.video.rtc.track_util import PcmData
+from getstream.video.rtc.tracks import SubscriptionConfig
+from google import genai
+from numpy.typing import NDArray
+from typing_extensions import assert_type
+
+
+async def the_quick_start() -> None:
+    warnings.simplefilter("ignore", RetiredModelWarning)
+    gemini = GeminiLive(api_key=None, model="gemini-3.8-live", config={"temperature": 0.5})
+    client = Stream.from_env()
+    assert_type(client, Stream)
+    # The synchronous client works with `getstream` 7 as well, and is not typed to.
+    call = client.as_async().video.call("default", "call-id")
+    async with await rtc.join(call, user_id="assistant") as connection:
+        await connection.add_tracks(audio=gemini.output_track)
+
+        @connection.on("audio")  # type: ignore[untyped-decorator]
+        async def on_audio(pcm: PcmData) -> None:
+            assert_type(await gemini.send_audio_pcm(pcm, target_rate=48000), None)
+
+        assert_type(await gemini.send_text("Hello"), None)
+
+
+async def the_methods(track: Any) -> None:
+    async with GeminiLive(
+        instructions="Be brief.",
+        voice="Kore",
+        language="en-US",
+        barge_in=BargeIn(resume_after_ms=250, commit_after_ms=600.0),
+        client=genai.Client(api_key="key"),
+    ) as gemini:
+        assert_type(gemini, GeminiLive)
+        assert_type(gemini.output_track, OutputTrack)
+        as_the_sdk_takes_it: AudioStreamTrack = gemini.output_track
+        await as_the_sdk_takes_it.flush()
+        assert_type(await gemini.wait_until_ready(timeout=10.0), bool)
+        assert_type(await gemini.wait_until_ready(None), bool)
+        assert_type(await gemini.start_video_sender(track, fps=1), None)
+        assert_type(await gemini.stop_video_sender(), None)
+        assert_type(await gemini.interrupt_playback(drop=True), None)
+        gemini.resume_playback()
+        await gemini.resume_playback()
+        assert_type(GeminiLive.subscription_config(), SubscriptionConfig)
+        assert_type(gemini.stats(), Stats)
+        assert_type(gemini.stats().played_ms, float)
+        await gemini.close()
+
+
+def the_events(gemini: GeminiLive) -> None:
+    @gemini.on("audio")
+    def on_audio(pcm: bytes) -> None: ...
+
+    @gemini.on("text")
+    async def on_text(text: str) -> None: ...
+
+    @gemini.on("interrupted")
+    def on_interrupted(cut: Interrupted) -> None:
+        assert_type(cut.heard_ms, float)
+
+    def on_turn_complete(turn: TurnComplete) -> None: ...
+
+    def on_speech(speech: Speech) -> None: ...
+
+    # A handler keeps its type.
+    on_audio(b"")
+    gemini.on("turn_complete", on_turn_complete)(TurnComplete(1, "text"))
+    gemini.on("speech_started", on_speech)
+    gemini.remove_listener("speech_started", on_speech)
+
+
+def the_errors(error: errors.SessionError) -> None:
+    assert_type(error.code, int | None)
+    assert_type(error.retryable, bool)
+    as_base: errors.GeminiError = error
+    as_value: ValueError = errors.AudioError("message")
+    raise as_base from as_value
+
+
+def the_audio_core(pcm: NDArray[np.int16]) -> None:
+    resampler = audio.Resampler(48000, 16000)
+    assert_type(resampler.push(pcm), NDArray[np.int16])
+    assert_type(resampler.push(b"\0\0"), NDArray[np.int16])
+    assert_type(resampler.delay, float)
+    for event in audio.Vad(sample_rate=16000).push(pcm):
+        assert_type(event, audio.SpeechStarted | audio.SpeechStopped)
+        assert_type(event.sample, int)
+    playback = audio.Playback(input_rate=24000, output_rate=48000)
+    assert_type(playback.push(pcm, turn=1), int)
+    assert_type(playback.pop_frame(), NDArray[np.int16])
+    playback.duck(-math.inf)
+    assert_type(playback.turn_stats(1), audio.TurnStats | None)
+    assert_type(audio.Mixer().pop(), NDArray[np.int16] | None)
+
+
+async def the_test_kit() -> None:
+    async with LocalServers() as servers:
+        assert_type(servers.environment(), dict[str, str])
+        assert_type(servers.gemini, LocalGemini)
+    async with LocalGemini(Script([Turn(text="Hello")])):
+        pass
+    async with LocalGemini(Parrot()):
+        pass
+
+
+def what_a_checker_must_refuse(gemini: GeminiLive, pcm: NDArray[np.float64]) -> None:
+    # With `warn_unused_ignores`, each line fails the check if it is *not* an error.
+    GeminiLive(model=3)  # type: ignore[arg-type]
+    GeminiLive(None, None, None, "instructions")  # type: ignore[call-arg]
+    gemini.send_txt("Hello")  # type: ignore[attr-defined]
+    gemini.output_track = None  # type: ignore[assignment, misc]
+    BargeIn(400.0)  # type: ignore[call-arg]
+    audio.Resampler(48000)  # type: ignore[call-arg]
+    audio.Resampler(48000, 16000).push(pcm)  # type: ignore[arg-type]
+    live.DEFAULT_MODEL.decode()  # type: ignore[attr-defined]
