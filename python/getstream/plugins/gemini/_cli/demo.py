@@ -1,0 +1,293 @@
+"""`demo`: a whole call on this machine."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import tempfile
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import AudioError, GeminiError
+from ..testing import LocalGemini, LocalServers, LocalStream, Parrot, Turn, UserTurn
+from ..testing.signals import read_wav
+from . import clips, report
+from .clips import Clip
+from .display import Display
+from .environment import gemini_key, local_environment, real_gemini_environment
+from .measure import Call, Measures, Utterance, measure
+from .programs import Program
+from .story import ASSISTANT_ID, PERSON_ID, Story
+
+__all__ = ["DemoFailedError", "DemoOptions", "run_demo"]
+
+CALL_ID = "demo"
+CALL_RATE = 48_000
+
+BARGE_IN_S = 2.0
+"""How long the person listens to the first answer before interrupting it."""
+
+GREETED_MS = 800
+"""Silence after which the person takes the greeting for finished."""
+
+GOODBYE_MS = 1000
+"""Silence after the last answer before the person leaves."""
+
+STEP_S = 30.0
+"""How long the person waits for the assistant, at each step."""
+
+START_S = 60.0
+"""How long a program may take to start and to be in the call, on a slow machine."""
+
+LEAVE_S = 10.0
+"""How long the assistant may take to leave the call."""
+
+
+class DemoFailedError(GeminiError):
+    """The call did not work."""
+
+
+@dataclass(frozen=True)
+class DemoOptions:
+    """The command line of `demo`."""
+
+    input: Path | None = None
+    out: Path = Path("demo-out")
+    real_gemini: bool = False
+    verbose: bool = False
+
+
+def run_demo(options: DemoOptions) -> int:
+    """Hold the call, write the results and print the summary.
+
+    Returns:
+        0, or 130 or 143 when it was stopped by SIGINT or SIGTERM.
+
+    Raises:
+        ConfigError: no key for `--real-gemini`, no such file, or a folder that cannot be written.
+        AudioError: the input cannot be said.
+        DemoFailedError: the greeting or every answer was missing; says why.
+    """
+    first = clips.speech() if options.input is None else clips.open_clip(options.input)
+    if options.real_gemini:
+        gemini_key(os.environ)
+    report.prepare_folder(options.out)
+    return asyncio.run(_stoppable(options, [first, clips.question()]))
+
+
+async def _stoppable(options: DemoOptions, said: list[Clip]) -> int:
+    demo = asyncio.ensure_future(_run(options, said))
+    stopped_by: list[int] = []
+
+    def stop(signum: int) -> None:
+        stopped_by.append(signum)
+        demo.cancel()
+
+    loop = asyncio.get_running_loop()
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+        signum = getattr(signal, name, None)
+        if signum is not None:
+            with contextlib.suppress(NotImplementedError):  # Windows: KeyboardInterrupt
+                loop.add_signal_handler(signum, stop, signum)
+    try:
+        await demo
+    except asyncio.CancelledError:
+        if not stopped_by:
+            raise
+        print("\nstopped", flush=True)
+        return 128 + stopped_by[0]
+    return 0
+
+
+async def _run(options: DemoOptions, said: list[Clip]) -> None:
+    display = Display()
+    story = Story(said, display.tell)
+    where = "the real Gemini Live service" if options.real_gemini else "a local Gemini Live server"
+    print(f"A call on this machine: a local Stream backend and {where}.\n", flush=True)
+    with tempfile.TemporaryDirectory(prefix="gemini-demo-") as folder:
+        with display.following(story):
+            call = await _hold_call(options, said, story, Path(folder))
+    # After the call: nothing is late any more when this takes its time.
+    measures = measure(call)
+    numbers = report.summary(call, measures, gemini="real" if options.real_gemini else "local")
+    report.write_report(options.out, call, measures, numbers)
+    failure = _what_failed(measures)
+    headline = "The call did not work." if failure else "The call worked."
+    print(f"\n{headline}\n\n{report.printed_summary(numbers, options.out)}", flush=True)
+    if failure:
+        raise DemoFailedError(failure)
+
+
+def _what_failed(measures: Measures) -> str:
+    """Why the call counts as failed; empty if it does not."""
+    if measures.greeting is None:
+        return "the person never heard the assistant's greeting"
+    if not measures.answers:
+        return "the person heard the greeting, but no answer"
+    return ""
+
+
+def script(first: Clip) -> str:
+    """The steps of the person's program: listen, say, interrupt, listen, leave.
+
+    The interruption comes after `BARGE_IN_S` of the answer, or in its middle if the answer, which
+    lasts as long as what was said, is shorter than twice that.
+    """
+    barge_in = min(BARGE_IN_S, first.speech_seconds / 2)
+    return (
+        f"hear;silence:{GREETED_MS};say:0;hear;pause:{barge_in * 1000:.0f};say:1;"
+        f"hear;silence:{GOODBYE_MS};leave"
+    )
+
+
+async def _hold_call(options: DemoOptions, said: list[Clip], story: Story, folder: Path) -> Call:
+    """Servers in this process, the person and the assistant in processes of their own."""
+    async with AsyncExitStack() as stack:
+        gemini: LocalGemini | None = None
+        if options.real_gemini:
+            stream = await stack.enter_async_context(LocalStream())
+            assistant_env = real_gemini_environment(os.environ, stream.env)
+        else:
+            gemini = _parrot(said)
+            servers = await stack.enter_async_context(LocalServers(gemini))
+            stream = servers.stream
+            assistant_env = local_environment(os.environ, servers.env)
+        person = Program(
+            PERSON_ID,
+            "getstream.plugins.gemini.testing.person",
+            [
+                *("--call", CALL_ID, "--user", PERSON_ID, "--out", str(folder)),
+                *("--script", script(said[0]), "--timeout", str(STEP_S)),
+                *(option for clip in said for option in ("--speech", str(clip.path))),
+            ],
+            local_environment(os.environ, stream.env),
+            story.on_person,
+            echo=options.verbose,
+        )
+        assistant = Program(
+            "assistant",
+            "getstream.plugins.gemini",
+            [
+                *("join", CALL_ID, "--user-id", ASSISTANT_ID, "--events-json"),
+                *(("--verbose",) if options.verbose else ()),
+            ],
+            assistant_env,
+            story.on_assistant,
+            echo=options.verbose,
+        )
+        story.setup("the servers run; the person joins, then the assistant")
+        await _converse(stack, person, assistant)
+        sent_at: list[float] = []
+        if gemini is not None:
+            sent_at = [turn.started_at for session in gemini.sessions for turn in session.spoken]
+        return _read_call(folder, said, person, assistant, sent_at, parrot=gemini is not None)
+
+
+async def _converse(stack: AsyncExitStack, person: Program, assistant: Program) -> None:
+    """The call itself. The person is there first: a greeting is not repeated for latecomers."""
+    await stack.enter_async_context(person)
+    await _in_call(person, "ready")
+    await stack.enter_async_context(assistant)
+    await _in_call(assistant, "joined")
+    ends = {asyncio.ensure_future(program.wait()): program for program in (person, assistant)}
+    try:
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        ended = [program for future, program in ends.items() if future.done()]
+    finally:
+        for future in ends:
+            future.cancel()
+    if person not in ended:
+        raise _failed(assistant, "ended in mid-call")
+    code = await person.wait()
+    if code:
+        reason = next((e["message"] for e in person.events if e.get("event") == "error"), "")
+        await assistant.interrupt(LEAVE_S)
+        raise _failed(assistant, f"left the person waiting: {reason or person.tail()}")
+    code = await assistant.interrupt(LEAVE_S)
+    if code:
+        raise _failed(assistant, f"did not leave the call cleanly (exit code {code})")
+
+
+async def _in_call(program: Program, sign: str) -> None:
+    """Wait until a program says that it is in the call."""
+    try:
+        event = await asyncio.wait_for(program.wait_event(sign), START_S)
+    except asyncio.TimeoutError:
+        raise _failed(program, f"was not in the call within {START_S:.0f} s") from None
+    if event is None:
+        code = await program.wait()
+        raise _failed(program, f"ended before it was in the call (exit code {code})")
+
+
+def _failed(program: Program, what: str) -> DemoFailedError:
+    tail = program.tail()
+    said = f"\n  its last words on stderr:\n{tail}" if tail else ""
+    return DemoFailedError(f"the program of the {program.name} {what}{said}")
+
+
+def _parrot(said: Sequence[Clip]) -> LocalGemini:
+    """A local Gemini Live server that greets with a voice, and then repeats what it hears.
+
+    It recognizes no speech: the transcript of a clip is known, and its length tells which it is.
+    """
+
+    def transcribe(turn: UserTurn) -> str:
+        seconds = turn.audio.size / turn.rate
+        likely = min(said, key=lambda clip: abs(clip.seconds - seconds))
+        if abs(likely.seconds - seconds) < 0.5:
+            return likely.text
+        return f"[{seconds:.1f} seconds of speech]"
+
+    greeting = Turn.from_wav(clips.data_file("greeting.wav"), clips.GREETING_TEXT)
+    return LocalGemini(Parrot(greeting), transcribe=transcribe)
+
+
+def _read_call(
+    folder: Path,
+    said: Sequence[Clip],
+    person: Program,
+    assistant: Program,
+    sent_at: Sequence[float],
+    *,
+    parrot: bool,
+) -> Call:
+    """Put together what the two programs have left.
+
+    The recording begins when the assistant is in the call: what the person waited for before is
+    the start of a program.
+    """
+    try:
+        said_wav, _ = read_wav(folder / "said.wav")
+        heard_wav, _ = read_wav(folder / "heard.wav")
+    except (OSError, AudioError) as error:
+        raise _failed(person, f"left no recording ({error})") from error
+    person_zero = _time_of(person.events, "joined", "started_at")
+    zero = _time_of(assistant.events, "joined", "t")
+    skip = min(round((zero - person_zero) * CALL_RATE), len(said_wav))
+    shift = skip / CALL_RATE
+    starts = [float(e["t"]) - shift for e in person.events if e["event"] == "say_started"]
+    ends = [float(e["t"]) - shift for e in person.events if e["event"] == "say_stopped"]
+    return Call(
+        said=np.ascontiguousarray(said_wav[skip:]),
+        heard=np.ascontiguousarray(heard_wav[skip:]),
+        rate=CALL_RATE,
+        started_at=person_zero + shift,
+        utterances=[
+            Utterance(start, end, clip.text)
+            for start, end, clip in zip(starts, ends, said, strict=False)
+        ],
+        events=assistant.events,
+        service_sent_at=sent_at,
+        parrot=parrot,
+    )
+
+
+def _time_of(events: Sequence[dict[str, Any]], name: str, key: str) -> float:
+    return float(next(event[key] for event in events if event["event"] == name))

@@ -1,0 +1,184 @@
+"""The story of a call on a terminal: lines that scroll, and below them meters that move.
+
+Where there is no terminal (a pipe, a log, `TERM=dumb`, or the user's `NO_COLOR`) only the lines
+are written, without colours.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shutil
+import sys
+import time
+import unicodedata
+from collections.abc import Callable, Iterator, Mapping
+from typing import TextIO
+
+from .story import ASSISTANT_ID, LOWEST_DB, PERSON_ID, Line, Story
+
+__all__ = ["Display", "is_live"]
+
+REFRESH_S = 0.1
+METER_CELLS = 24
+
+_FADE_DB_PER_S = 45.0
+"""How fast a meter falls: Stream says several times a second how loud somebody is, and nothing
+about those who are silent."""
+
+_COLOURS = {"person": "36", "assistant": "35", "": "2", "bold": "1"}
+_NAMES = {"person": "person", "assistant": "assistant", "": ""}
+
+
+def is_live(stream: TextIO, environment: Mapping[str, str]) -> bool:
+    """Whether a stream is a terminal on which a picture can be redrawn."""
+    return (
+        stream.isatty()
+        and not environment.get("NO_COLOR")
+        and environment.get("TERM", "dumb") != "dumb"
+    )
+
+
+class Display:
+    """Shows a story while it happens.
+
+    Args:
+        stream: Where to; by default stdout.
+        live: Whether to draw meters; by default if the stream is a terminal.
+        clock: The monotonic time in seconds.
+    """
+
+    def __init__(
+        self,
+        stream: TextIO | None = None,
+        *,
+        live: bool | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._stream = stream if stream is not None else sys.stdout
+        self._live = is_live(self._stream, os.environ) if live is None else live
+        self._clock = clock
+        self._drawn = 0  # lines of the picture that are on the screen
+        self._meters = {"person": _Meter(PERSON_ID), "assistant": _Meter(ASSISTANT_ID)}
+        # A terminal that cannot show the signs gets others; nothing may raise in mid-call.
+        encoding = getattr(self._stream, "encoding", None) or "ascii"
+        try:
+            "█▏·“”…".encode(encoding)
+            self._plain_signs = False
+        except (UnicodeEncodeError, LookupError):
+            self._plain_signs = True
+
+    def tell(self, line: Line) -> None:
+        """Add a line."""
+        when = "        " if line.time is None else f"{line.time:6.1f} s"
+        name = f"{_NAMES[line.who]:<9}"
+        text = f"{when}  {self._paint(line.who, name)} {line.text}"
+        self._write(self._erase() + self._signs(text) + "\n")
+
+    @contextlib.contextmanager
+    def following(self, story: Story) -> Iterator[None]:
+        """Draw the meters of a story as long as the block runs, in the running event loop."""
+        if not self._live:
+            yield
+            return
+        task = asyncio.get_running_loop().create_task(self._follow(story))
+        try:
+            yield
+        finally:
+            task.cancel()
+            self._write(self._erase())
+
+    async def _follow(self, story: Story) -> None:
+        while True:
+            self.draw(story)
+            await asyncio.sleep(REFRESH_S)
+
+    def draw(self, story: Story) -> None:
+        """Draw the picture of this moment over that of the last one."""
+        now = self._clock()
+        columns = max(40, shutil.get_terminal_size().columns) - 1
+        person = f"says {story.saying}" if story.saying else "listens"
+        assistant = "listens"
+        if story.answering:
+            assistant = f"says {' '.join(story.said.split())}"
+        rows = [
+            "",
+            self._row("person", person, story, now, columns),
+            self._row("assistant", assistant, story, now, columns),
+            self._paint("", _cut(self._status(story, now), columns)),
+        ]
+        picture = "".join(f"{row}\n" for row in rows)
+        self._write(self._erase() + self._signs(picture))
+        self._drawn = len(rows)
+
+    def _row(self, who: str, doing: str, story: Story, now: float, columns: int) -> str:
+        level = self._meters[who].level(story, now)
+        filled = round((level - LOWEST_DB) / -LOWEST_DB * METER_CELLS)
+        bar = "█" * filled + "·" * (METER_CELLS - filled)
+        reading = f"{level:4.0f} dB" if level > LOWEST_DB else "       "
+        room = columns - (2 + 9 + 2 + METER_CELLS + 2 + 7 + 2)
+        head = self._paint(who, f"{who:<9}  {bar}")
+        return f"  {head}  {reading}  {_cut(doing, room)}"
+
+    def _status(self, story: Story, now: float) -> str:
+        if story.zero is None:
+            return "  the call is being set up"
+        facts = [f"{max(0.0, now - story.zero):.1f} s", f"turn {story.turns}"]
+        if story.latency is not None:
+            facts.append(f"answer after {story.latency * 1000:.0f} ms")
+        if story.silenced is not None:
+            facts.append(
+                f"{story.interruptions} interruption{'s' * (story.interruptions != 1)}, "
+                f"silent after {story.silenced * 1000:.0f} ms"
+            )
+        return "  " + " · ".join(facts)
+
+    def _paint(self, role: str, text: str) -> str:
+        return f"\x1b[{_COLOURS[role]}m{text}\x1b[0m" if self._live else text
+
+    def _erase(self) -> str:
+        """What removes the picture from the screen: up, and clear to the end."""
+        drawn, self._drawn = self._drawn, 0
+        return f"\x1b[{drawn}F\x1b[J" if drawn else ""
+
+    def _signs(self, text: str) -> str:
+        if not self._plain_signs:
+            return text
+        plain = text.translate(str.maketrans({"█": "#", "·": ".", "“": '"', "”": '"', "…": "~"}))
+        return plain.encode("ascii", "replace").decode("ascii")
+
+    def _write(self, text: str) -> None:
+        if text:
+            self._stream.write(text)
+            self._stream.flush()
+
+
+class _Meter:
+    """A level that rises at once and falls slowly, as the needle of an instrument does."""
+
+    def __init__(self, user_id: str) -> None:
+        self._user_id = user_id
+        self._level = LOWEST_DB
+        self._drawn_at = 0.0
+        self._seen_at = 0.0
+
+    def level(self, story: Story, now: float) -> float:
+        fallen = self._level - _FADE_DB_PER_S * (now - self._drawn_at)
+        reported_at, reported = story.levels.get(self._user_id, (0.0, LOWEST_DB))
+        if reported_at != self._seen_at:
+            self._seen_at = reported_at
+            fallen = max(fallen, reported)
+        self._drawn_at = now
+        self._level = min(0.0, max(LOWEST_DB, fallen))
+        return self._level
+
+
+def _cut(text: str, width: int) -> str:
+    """The text, or as much of it as fits into so many cells."""
+    used = 0
+    for position, char in enumerate(text):
+        used += 2 if unicodedata.east_asian_width(char) in "WF" else 1
+        if used > width:
+            return text[: max(0, position - 1)].rstrip() + "…" if width > 1 else ""
+    return text

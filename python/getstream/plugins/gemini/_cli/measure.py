@@ -1,0 +1,329 @@
+"""The numbers of a call, measured in its recording and its events, all on one clock.
+
+What is measured is what the person hears: a time is that of a sample which has come out of the
+Stream SDK on the person's side, or has gone into it. Nothing is taken from a setting.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..testing.signals import align
+from .clips import loud_span
+
+__all__ = [
+    "AssistantTurn",
+    "Call",
+    "Match",
+    "Measures",
+    "PersonTurn",
+    "Utterance",
+    "compare",
+    "measure",
+]
+
+Event = dict[str, Any]
+
+# Where the energy of voiced speech is and Opus keeps its shape. Below, its encoder has a high-pass
+# that turns the phase by 20 to 80 degrees a pass (and 0.81 is all the correlation that is left of
+# a male voice); above, it codes noise as noise. In this band two passes leave about 0.97.
+BAND_HZ = (400.0, 2000.0)
+_BAND_EDGE_HZ = 100.0
+
+_MATCH_SECONDS = 0.5
+"""An answer that was heard for less is not compared with what was said."""
+
+
+@dataclass(frozen=True)
+class Utterance:
+    """Something that the person said, as reported by the person's program.
+
+    Attributes:
+        start: When it began, silence at its start included; seconds on the recording's clock.
+        end: When it ended.
+        text: What it says.
+    """
+
+    start: float
+    end: float
+    text: str
+
+
+@dataclass(frozen=True, eq=False)
+class Call:
+    """A call: its recording, and what was reported of it.
+
+    Attributes:
+        said: What the person said: int16 mono, shape `(n,)`.
+        heard: What the person heard, on the same clock.
+        rate: Their sample rate.
+        started_at: The monotonic time of sample 0 of both.
+        utterances: What the person said, in order.
+        events: The assistant's reports; `t` is monotonic.
+        service_sent_at: When the service began to send each of its turns, monotonic; empty if
+            that cannot be known.
+        parrot: Whether the model answers with the person's own words.
+    """
+
+    said: NDArray[np.int16]
+    heard: NDArray[np.int16]
+    rate: int
+    started_at: float
+    utterances: Sequence[Utterance]
+    events: Sequence[Event]
+    service_sent_at: Sequence[float] = ()
+    parrot: bool = True
+
+
+@dataclass(frozen=True)
+class Match:
+    """How an answer compares with what was said, in the band from 400 to 2000 Hz.
+
+    Attributes:
+        correlation: Normalized, at the best alignment; 1 is the same shape.
+        level_db: Level of the answer less the level of what was said.
+        seconds: How much was compared.
+    """
+
+    correlation: float
+    level_db: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class PersonTurn:
+    """Speech of the person.
+
+    Attributes:
+        start: Its first loud sample, in seconds on the recording's clock.
+        end: Its last one.
+        text: What it says.
+        interrupts: Number of the assistant's turn that it cut, None if none.
+    """
+
+    start: float
+    end: float
+    text: str
+    interrupts: int | None = None
+
+
+@dataclass(frozen=True)
+class AssistantTurn:
+    """A turn of the assistant that was heard.
+
+    Attributes:
+        number: Its number, from 1.
+        start: Its first loud sample, in seconds on the recording's clock.
+        end: Its last one.
+        text: Its transcript.
+        arrived: When its first audio reached the assistant.
+        sent: When the service began to send it; None if that is not known.
+        answers_at: The end of the person's speech that it answers; None if it answers nothing.
+        cut_at: The beginning of the person's speech that cut it; None if nothing did.
+        match: Its comparison with what was said; None where there is none.
+    """
+
+    number: int
+    start: float
+    end: float
+    text: str
+    arrived: float
+    sent: float | None = None
+    answers_at: float | None = None
+    cut_at: float | None = None
+    match: Match | None = None
+
+    @property
+    def latency(self) -> float | None:
+        """Seconds from the end of the person's speech to the first sound of the answer."""
+        return None if self.answers_at is None else self.start - self.answers_at
+
+    @property
+    def silenced_after(self) -> float | None:
+        """Seconds from the beginning of the interrupting speech to the last sound of this turn.
+
+        Zero if this turn was in a pause between two words just then, and stayed in it.
+        """
+        return None if self.cut_at is None else max(0.0, self.end - self.cut_at)
+
+
+@dataclass(frozen=True)
+class Measures:
+    """The numbers of a call.
+
+    Attributes:
+        person: The person's turns, in order.
+        assistant: The turns of the assistant that were heard, in order.
+        turns_unheard: Turns of the assistant of which no sound reached the person.
+        stats: What the assistant's program reported at its end; empty if it did not.
+    """
+
+    person: tuple[PersonTurn, ...]
+    assistant: tuple[AssistantTurn, ...]
+    turns_unheard: int
+    stats: Event
+
+    @property
+    def greeting(self) -> AssistantTurn | None:
+        """The first turn, if it was heard before the person had said anything."""
+        first = self.assistant[0] if self.assistant else None
+        return first if first is not None and first.answers_at is None else None
+
+    @property
+    def answers(self) -> tuple[AssistantTurn, ...]:
+        """The turns that answer the person."""
+        return tuple(turn for turn in self.assistant if turn.answers_at is not None)
+
+    @property
+    def cuts(self) -> tuple[AssistantTurn, ...]:
+        """The turns that the person has cut."""
+        return tuple(turn for turn in self.assistant if turn.cut_at is not None)
+
+
+def measure(call: Call) -> Measures:
+    """Measure a call."""
+    person = _person_turns(call)
+    numbers, texts, arrivals, cuts = _reported_turns(call)
+    assistant: list[AssistantTurn] = []
+    unheard = 0
+    previous = 0.0
+    for position, number in enumerate(numbers):
+        arrived = arrivals[number]
+        following = numbers[position + 1 : position + 2]
+        until = arrivals[following[0]] if following else len(call.heard) / call.rate
+        span = _loud(call.heard, call.rate, arrived, until)
+        answers_at = _last_said(call, previous, arrived)
+        previous = arrived
+        if span is None:
+            unheard += 1
+            continue
+        start, end = span
+        cut_at = None
+        if number in cuts:
+            # The speech that had begun when the turn was cut; speech that was over is not it.
+            causes = [turn.start for turn in person if start < turn.start <= cuts[number]]
+            cut_at = causes[-1] if causes else None
+        match = None
+        if call.parrot and answers_at is not None:
+            match = _match_with_said(call, person, answers_at, span)
+        sent = _sent(call, arrived)
+        assistant.append(
+            AssistantTurn(
+                number, start, end, texts.get(number, ""), arrived, sent, answers_at, cut_at, match
+            )
+        )
+    by_start = {turn.cut_at: turn.number for turn in assistant if turn.cut_at is not None}
+    return Measures(
+        person=tuple(
+            PersonTurn(turn.start, turn.end, turn.text, by_start.get(turn.start)) for turn in person
+        ),
+        assistant=tuple(assistant),
+        turns_unheard=unheard,
+        stats=next((e for e in reversed(call.events) if e.get("event") == "stats"), {}),
+    )
+
+
+def compare(reference: NDArray[np.int16], recording: NDArray[np.int16], rate: int) -> Match | None:
+    """Compare a recording with its reference where the two agree best; None if one is silent."""
+    a, b = _band(reference, rate), _band(recording, rate)
+    if not a.any() or not b.any():
+        return None
+    where = align(a, b, rate)
+    offset = round(where.offset_samples)
+    start, stop = max(0, offset), min(len(b), offset + len(a))
+    x, y = a[start - offset : stop - offset], b[start:stop]
+    power_x, power_y = float(np.mean(x**2)), float(np.mean(y**2))
+    if not power_x or not power_y:
+        return None
+    level = 10 * math.log10(power_y / power_x)
+    return Match(float(where.correlation), level, (stop - start) / rate)
+
+
+def median(values: Sequence[float]) -> float | None:
+    """The median, None of nothing."""
+    return statistics.median(values) if values else None
+
+
+def _person_turns(call: Call) -> list[PersonTurn]:
+    turns = []
+    for utterance in call.utterances:
+        span = _loud(call.said, call.rate, utterance.start, utterance.end)
+        if span is not None:
+            turns.append(PersonTurn(*span, utterance.text))
+    return turns
+
+
+def _reported_turns(
+    call: Call,
+) -> tuple[list[int], dict[int, str], dict[int, float], dict[int, float]]:
+    """The assistant's turns: their numbers in order, texts, arrivals, and when they were cut."""
+    texts: dict[int, str] = {}
+    arrivals: dict[int, float] = {}
+    cuts: dict[int, float] = {}
+    newest = 0
+    for event in call.events:
+        name, at = event.get("event"), float(event.get("t", 0.0)) - call.started_at
+        if name == "audio_started":
+            newest = int(event["turn"])
+            arrivals.setdefault(newest, at)
+        elif name == "text" and newest:
+            texts[newest] = texts.get(newest, "") + event["text"]
+        elif name == "turn_complete" and event["text"].strip():
+            texts[int(event["turn"])] = event["text"]
+        elif name == "interrupted":
+            cuts.setdefault(int(event["turn"]), at)
+    numbers = sorted(arrivals, key=lambda number: arrivals[number])
+    return numbers, {number: text.strip() for number, text in texts.items()}, arrivals, cuts
+
+
+def _loud(
+    samples: NDArray[np.int16], rate: int, start: float, end: float
+) -> tuple[float, float] | None:
+    """The first and the last loud sample between two times."""
+    first = max(0, round(start * rate))
+    span = loud_span(samples[first : max(first, round(end * rate))], rate)
+    return None if span is None else ((first + span[0]) / rate, (first + span[1]) / rate)
+
+
+def _last_said(call: Call, after: float, before: float) -> float | None:
+    """When the person's speech between two times ended."""
+    span = _loud(call.said, call.rate, after, before)
+    return None if span is None else span[1]
+
+
+def _sent(call: Call, arrived: float) -> float | None:
+    """When the service began to send the turn that arrived then."""
+    times = [at - call.started_at for at in call.service_sent_at]
+    return max((at for at in times if at <= arrived), default=None)
+
+
+def _match_with_said(
+    call: Call, person: Sequence[PersonTurn], answers_at: float, span: tuple[float, float]
+) -> Match | None:
+    """Compare an answer, as far as it was heard, with the speech before it."""
+    said = [turn for turn in person if turn.start < answers_at]
+    if not said or span[1] - span[0] < _MATCH_SECONDS:
+        return None
+    rate = call.rate
+    reference = call.said[round(said[-1].start * rate) : round(answers_at * rate)]
+    return compare(reference, call.heard[round(span[0] * rate) : round(span[1] * rate)], rate)
+
+
+def _band(samples: NDArray[np.int16], rate: int) -> NDArray[np.float64]:
+    """The part of a signal within `BAND_HZ`; no shift in phase, edges 100 Hz wide."""
+    low, high = BAND_HZ
+    # Silence behind it keeps the circular filter from wrapping the end onto the start.
+    size = len(samples) + rate // 10
+    spectrum = np.fft.rfft(samples.astype(np.float64), size)
+    frequency = np.fft.rfftfreq(size, 1 / rate)
+    above = np.clip((frequency - low) / _BAND_EDGE_HZ + 0.5, 0, 1)
+    below = np.clip((high - frequency) / _BAND_EDGE_HZ + 0.5, 0, 1)
+    passed = spectrum * (0.5 - 0.5 * np.cos(np.pi * np.minimum(above, below)))
+    return np.asarray(np.fft.irfft(passed, size)[: len(samples)])

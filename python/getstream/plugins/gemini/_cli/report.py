@@ -1,0 +1,302 @@
+"""What a demo leaves: the recording, the picture, the numbers."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import tempfile
+from collections.abc import Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .._timeline import Latency, Mark, Span, Timeline, Track, render_svg
+from ..errors import ConfigError
+from ..testing.signals import write_wav
+from .measure import Call, Measures, median
+
+__all__ = ["prepare_folder", "printed_summary", "summary", "timeline", "write_report"]
+
+RECORDING, PICTURE, NUMBERS = "conversation.wav", "timeline.svg", "summary.json"
+
+ANSWER_LABEL = "answer"
+SILENCE_LABEL = "barge-in to silence"
+
+
+def prepare_folder(folder: Path) -> None:
+    """Make the folder, and see whether files can be written there: before the call, not after.
+
+    Raises:
+        ConfigError: they cannot.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+        for name in (RECORDING, PICTURE, NUMBERS):
+            path = folder / name
+            if path.exists() and not os.access(path, os.W_OK):
+                raise PermissionError(13, f"{name} is write-protected")
+    except OSError as error:
+        raise ConfigError(
+            f"The results cannot be written to {folder} ({error.strerror or error}); "
+            "choose another folder with --out"
+        ) from error
+
+
+def write_report(folder: Path, call: Call, measures: Measures, numbers: Mapping[str, Any]) -> None:
+    """Write conversation.wav, timeline.svg and summary.json.
+
+    Raises:
+        ConfigError: the folder cannot be written to (any more).
+    """
+    try:
+        write_wav(folder / RECORDING, np.stack([call.said, call.heard], axis=1), call.rate)
+        (folder / PICTURE).write_text(render_svg(timeline(call, measures)), encoding="utf-8")
+        text = json.dumps(numbers, indent=2, ensure_ascii=False, allow_nan=False)
+        (folder / NUMBERS).write_text(text + "\n", encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(
+            f"The results could not be written to {folder}: {error.strerror or error}"
+        ) from error
+
+
+def timeline(call: Call, measures: Measures) -> Timeline:
+    """The call as a picture shows it."""
+    spans = [Span("person", turn.start, turn.end, turn.text) for turn in measures.person]
+    spans += [
+        Span(
+            "assistant",
+            turn.start,
+            turn.end,
+            turn.text,
+            "interrupted" if turn.cut_at is not None else "",
+        )
+        for turn in measures.assistant
+    ]
+    marks = [Mark(turn.cut_at, "barge-in", who="person") for turn in measures.cuts if turn.cut_at]
+    marks += [Mark(turn.end, "interrupted") for turn in measures.cuts]
+    latencies = [
+        Latency(turn.answers_at, turn.start, ANSWER_LABEL)
+        for turn in measures.answers
+        if turn.answers_at is not None and turn.start >= turn.answers_at
+    ]
+    latencies += [
+        Latency(turn.cut_at, max(turn.end, turn.cut_at), SILENCE_LABEL)
+        for turn in measures.cuts
+        if turn.cut_at is not None
+    ]
+    return Timeline(
+        person=Track(call.said, call.rate, "Person"),
+        assistant=Track(call.heard, call.rate, "Assistant"),
+        spans=spans,
+        marks=marks,
+        latencies=latencies,
+        title="A call with Gemini Live, as the person heard it",
+    )
+
+
+def summary(call: Call, measures: Measures, *, gemini: str) -> dict[str, Any]:
+    """The numbers, as summary.json holds them. Times are on the clock of the recording.
+
+    Args:
+        call: The call.
+        measures: What was measured of it.
+        gemini: Which service answered: "local" or "real".
+    """
+    stats = measures.stats
+    latencies = [_ms(turn.latency) for turn in measures.answers if turn.latency is not None]
+    silences = [_ms(t.silenced_after) for t in measures.cuts if t.silenced_after is not None]
+    return {
+        "gemini": gemini,
+        "versions": {
+            **{name: _version(name) for name in _DISTRIBUTIONS},
+            "python": platform.python_version(),
+        },
+        "seconds": round(len(call.heard) / call.rate, 3),
+        "turns": {
+            "person": len(measures.person),
+            "assistant": len(measures.assistant),
+            "assistant_unheard": measures.turns_unheard,
+            "interrupted": len(measures.cuts),
+        },
+        "answer_latency_ms": _spread(latencies),
+        "barge_in_to_silence_ms": _spread(silences),
+        "conversation": _conversation(measures),
+        "assistant": {name: stats[name] for name in _STATS if name in stats},
+    }
+
+
+_DISTRIBUTIONS = ("getstream-plugins-gemini", "getstream", "google-genai")
+
+_STATS = (
+    "frames_in",
+    "frames_sent",
+    "input_dropped_ms",
+    "turns",
+    "interruptions",
+    "played_ms",
+    "dropped_ms",
+    "underruns",
+    "output_underruns",
+    "late_frames",
+    "messages",
+    "tokens",
+    "call_seconds",
+    "cpu_seconds",
+    "cpu_percent",
+)
+
+
+def _conversation(measures: Measures) -> list[dict[str, Any]]:
+    """Every turn, in order of time."""
+    turns: list[dict[str, Any]] = []
+    for said in measures.person:
+        turns.append(
+            {
+                "who": "person",
+                "start_s": round(said.start, 4),
+                "end_s": round(said.end, 4),
+                "text": said.text,
+                "interrupts_turn": said.interrupts,
+            }
+        )
+    for turn in measures.assistant:
+        entry: dict[str, Any] = {
+            "who": "assistant",
+            "turn": turn.number,
+            "start_s": round(turn.start, 4),
+            "end_s": round(turn.end, 4),
+            "text": turn.text,
+            "interrupted": turn.cut_at is not None,
+            "latency_ms": None if turn.latency is None else _ms(turn.latency),
+        }
+        if turn.latency is not None and turn.answers_at is not None:
+            # Where the time went: the service's silence detection and thinking; then this
+            # package, the call and the quiet beginning of the answer.
+            entry["until_service_sent_ms"] = (
+                None if turn.sent is None else _ms(turn.sent - turn.answers_at)
+            )
+            entry["until_audio_arrived_ms"] = _ms(turn.arrived - turn.answers_at)
+            entry["from_arrival_to_heard_ms"] = _ms(turn.start - turn.arrived)
+        if turn.silenced_after is not None:
+            entry["barge_in_to_silence_ms"] = _ms(turn.silenced_after)
+        if turn.match is not None:
+            entry["correlation_with_said"] = round(turn.match.correlation, 4)
+            entry["level_against_said_db"] = round(turn.match.level_db, 2)
+            entry["compared_s"] = round(turn.match.seconds, 3)
+        turns.append(entry)
+    return sorted(turns, key=lambda each: float(each["start_s"]))
+
+
+def printed_summary(numbers: Mapping[str, Any], folder: Path) -> str:
+    """The numbers in words."""
+    turns, stats = numbers["turns"], numbers["assistant"]
+    rows = [
+        (
+            "turns",
+            f"{turns['person']} of the person, {turns['assistant']} of the assistant, "
+            f"{turns['interrupted']} interrupted",
+            "",
+        ),
+        (
+            "answer latency",
+            _spread_text(numbers["answer_latency_ms"]),
+            "end of the person's speech to the first sound heard",
+        ),
+    ]
+    parts = [
+        each for each in numbers["conversation"] if each.get("until_audio_arrived_ms") is not None
+    ]
+    if parts:
+        waiting = median([each["until_audio_arrived_ms"] for each in parts])
+        ours = median([each["from_arrival_to_heard_ms"] for each in parts])
+        rows.append(
+            (
+                "  of it",
+                f"{waiting:.0f} ms until the service's answer arrived, {ours:.0f} ms from there "
+                "to the person's ear",
+                "",
+            )
+        )
+    if numbers["barge_in_to_silence_ms"]["count"]:
+        rows.append(
+            (
+                "barge-in",
+                _spread_text(numbers["barge_in_to_silence_ms"]),
+                "first sound of the person to the assistant's silence",
+            )
+        )
+    for each in numbers["conversation"]:
+        if "correlation_with_said" in each:
+            rows.append(
+                (
+                    f"answer, turn {each['turn']}",
+                    f"correlation {each['correlation_with_said']:.3f}, level "
+                    f"{each['level_against_said_db']:+.1f} dB",
+                    f"against what was said, {each['compared_s']:.1f} s, 400–2000 Hz",
+                )
+            )
+    if stats:
+        rows += [
+            (
+                "assistant's input",
+                f"{stats['frames_in']} frames in, {stats['frames_sent']} sent, "
+                f"{stats['input_dropped_ms']:.0f} ms dropped",
+                "",
+            ),
+            (
+                "assistant's output",
+                f"{stats['played_ms'] / 1000:.1f} s played, {stats['dropped_ms'] / 1000:.1f} s "
+                f"dropped by interruptions, "
+                f"{stats['underruns'] + stats['output_underruns']} underruns, "
+                f"{stats['late_frames']} late frames",
+                "",
+            ),
+            (
+                "assistant's CPU",
+                f"{stats['cpu_percent']:.1f} % of a core",
+                f"over {stats['call_seconds']:.0f} s",
+            ),
+        ]
+    lines = [f"  {name:<19} {value}{f'  ({note})' if note else ''}" for name, value, note in rows]
+    lines += [
+        "",
+        f"  {folder / RECORDING}  left the person, right the assistant as heard",
+        f"  {folder / PICTURE}",
+        f"  {folder / NUMBERS}",
+    ]
+    return "\n".join(lines)
+
+
+def _spread(values: Sequence[float]) -> dict[str, Any]:
+    middle = median(values)
+    return {
+        "count": len(values),
+        "p50": None if middle is None else round(middle, 1),
+        "max": max(values, default=None),
+        "all": list(values),
+    }
+
+
+def _spread_text(spread: Mapping[str, Any]) -> str:
+    if not spread["count"]:
+        return "nothing to measure"
+    if spread["count"] == 1:
+        return f"{spread['p50']:.0f} ms"
+    return f"p50 {spread['p50']:.0f} ms, max {spread['max']:.0f} ms"
+
+
+def _ms(seconds: float | None) -> float:
+    assert seconds is not None
+    return round(seconds * 1000, 1)
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "not installed"

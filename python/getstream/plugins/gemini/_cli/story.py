@@ -1,0 +1,208 @@
+"""What happens in the demo's call, told from what its two programs report."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from .clips import Clip
+
+__all__ = ["ASSISTANT_ID", "PERSON_ID", "Line", "Story"]
+
+PERSON_ID = "person"
+ASSISTANT_ID = "assistant-bot"
+
+Who = Literal["person", "assistant", ""]
+Event = dict[str, Any]
+
+LOWEST_DB = -60.0
+"""Stream reports the levels of those who are louder than this."""
+
+_DBOV_RANGE = 127.0
+"""A level of 1 is 0 dBov, 0 is -127 dBov (RFC 6464, as Stream scales it)."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """Something that is worth a line.
+
+    Attributes:
+        time: Seconds since the assistant was in the call; None before.
+        who: The side that it is about, if any.
+        text: What happened.
+    """
+
+    time: float | None
+    who: Who
+    text: str
+
+
+class Story:
+    """The call as it looks at this moment, and a line for everything that happens.
+
+    What it tells is as the person hears it. The times are preliminary in one respect: they come
+    from the programs' reports; the summary's come from the recording.
+
+    Attributes:
+        saying: What the person is saying now, else "".
+        answering: True while the assistant is heard.
+        turns: How many turns of the assistant have been heard.
+        interruptions: How many of them the person has cut.
+        latency: Seconds from the person's last word to the newest answer.
+        silenced: Seconds from the person's first word to the assistant's silence.
+        levels: The newest level of each side in dB, with the time at which it came.
+    """
+
+    def __init__(self, clips: list[Clip], tell: Callable[[Line], None]) -> None:
+        """Create a story.
+
+        Args:
+            clips: What the person says, in order.
+            tell: Called with each line.
+        """
+        self.saying = ""
+        self.answering = False
+        self.turns = 0
+        self.interruptions = 0
+        self.latency: float | None = None
+        self.silenced: float | None = None
+        self.levels: dict[str, tuple[float, float]] = {}
+        self._clips = clips
+        self._tell = tell
+        self._person_zero = 0.0
+        self._zero: float | None = None
+        self._said = 0
+        self._speech_began = 0.0
+        self._speech_ended: float | None = None
+        self._turn = 0  # the newest turn of which audio has arrived
+        self._heard_turn = 0
+        self._heard_until = 0.0
+        self._cut_turn = 0
+        self._texts: dict[int, str] = {}
+        self._silent_since: float | None = None  # of a turn whose end is not certain yet
+
+    @property
+    def zero(self) -> float | None:
+        """The monotonic time at which the assistant was in the call, None before."""
+        return self._zero
+
+    @property
+    def said(self) -> str:
+        """The transcript of the turn that is heard, or was heard last, as far as it has come."""
+        return self._texts.get(self._heard_turn, "")
+
+    def setup(self, text: str) -> None:
+        """Tell something about the preparations."""
+        self._tell(Line(None, "", text))
+
+    # -- the person's program ---------------------------------------------------------------------
+
+    def on_person(self, event: Event) -> None:
+        """Take a report of the person's program; its times are on the person's clock."""
+        name = event.get("event")
+        if name == "joined":
+            self._person_zero = float(event["started_at"])
+            self._line(None, "person", "joins the call")
+        at = self._person_zero + float(event.get("t", 0.0))
+        if name == "say_started":
+            self._on_say_started(at)
+        elif name == "say_stopped":
+            self.saying = ""
+        elif name == "speech_started":
+            self._on_heard(at)
+        elif name == "speech_stopped":
+            self._on_silent(at)
+        elif name == "left":
+            self._tell_end()
+            self._line(at, "person", "leaves the call")
+
+    def _on_say_started(self, at: float) -> None:
+        clip = self._clips[min(self._said, len(self._clips) - 1)]
+        self._said += 1
+        self._speech_began, self._speech_ended = at + clip.onset, at + clip.end
+        self.saying = clip.text
+        self._tell_end()
+        verb = "interrupts" if self.answering else "says"
+        self._line(self._speech_began, "person", f"{verb}: {_quoted(clip.text)}")
+
+    def _on_heard(self, at: float) -> None:
+        self.answering = True
+        if self._turn == self._heard_turn:
+            self._silent_since = None  # it goes on after a pause between two sentences
+            return
+        self._tell_end()
+        self._heard_turn = self._turn
+        self.turns += 1
+        if self._speech_ended is None:
+            self._line(at, "assistant", "greets")
+            return
+        latency = at - self._speech_ended
+        self._speech_ended = None
+        if latency <= 0:
+            self._line(at, "assistant", "speaks")
+            return
+        self.latency = latency
+        self._line(at, "assistant", f"answers, {_ms(latency)} after the person's last word")
+
+    def _on_silent(self, at: float) -> None:
+        self.answering = False
+        self._heard_until = self._silent_since = at
+        if self._cut_turn == self._heard_turn:
+            self._tell_cut()
+
+    # -- the assistant's program ------------------------------------------------------------------
+
+    def on_assistant(self, event: Event) -> None:
+        """Take a report of the assistant's program; its times are monotonic."""
+        name, at = event.get("event"), float(event.get("t", 0.0))
+        if name == "connected":
+            self._line(None, "assistant", "is connected to Gemini Live")
+        elif name == "joined":
+            self._zero = at
+            self._line(at, "assistant", "joins the call")
+        elif name == "levels":
+            for who, level in event["levels"].items():
+                self.levels[who] = (at, (float(level) - 1.0) * _DBOV_RANGE)
+        elif name == "audio_started":
+            self._turn = int(event["turn"])
+            self._texts[self._turn] = ""
+        elif name == "text":
+            self._texts[self._turn] = self._texts.get(self._turn, "") + event["text"]
+        elif name == "interrupted":
+            self._cut_turn = int(event["turn"])
+            if self._cut_turn == self._heard_turn and not self.answering:
+                self._tell_cut()
+        elif name == "error":
+            self._line(at, "assistant", f"error: {event['message']}")
+
+    def _tell_end(self) -> None:
+        """Something new happens: the turn before it is over."""
+        if self._silent_since is not None and self.said:
+            self._line(self._silent_since, "assistant", f"has said: {_quoted(self.said)}")
+        self._silent_since = None
+
+    def _tell_cut(self) -> None:
+        """The assistant has been cut, and the person has noticed its silence."""
+        self._cut_turn = 0
+        self._silent_since = None
+        self.interruptions += 1
+        self.silenced = max(0.0, self._heard_until - self._speech_began)
+        self._line(
+            self._heard_until,
+            "assistant",
+            f"gives way, silent {_ms(self.silenced)} after the person's first word",
+        )
+
+    def _line(self, at: float | None, who: Who, text: str) -> None:
+        time = None if at is None or self._zero is None else max(0.0, at - self._zero)
+        self._tell(Line(time, who, text))
+
+
+def _ms(seconds: float) -> str:
+    return f"{seconds * 1000:.0f} ms"
+
+
+def _quoted(text: str) -> str:
+    text = " ".join(text.split())
+    return text if text.startswith("[") else f"“{text}”"

@@ -1,0 +1,182 @@
+"""The command line: `getstream-gemini`, or `python -m getstream.plugins.gemini`.
+
+    getstream-gemini demo                  a whole call on this machine, without any key
+    getstream-gemini join my-call          the assistant in a real call
+
+Exit codes: 0 done; 1 it failed, and the last line on stderr says why; 2 the command line is
+wrong; 130 and 143 `demo` was stopped by Ctrl-C or SIGTERM. (`join` is meant to be stopped: it
+leaves the call and ends with 0.)
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import sys
+import traceback
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from .errors import GeminiError
+
+__all__ = ["main"]
+
+PROGRAM = "getstream-gemini"
+
+INSTRUCTIONS = "You are a friendly assistant in a call. Answer in one or two sentences."
+GREETING = "Give a short greeting to the participants."
+
+DEMO = """\
+Hold a call on this machine, without any key: a local Stream backend and a local Gemini Live
+server, the assistant (`join`, as for a real call) and a person who speaks recorded speech. The
+person hears the greeting, says something, interrupts the answer, hears the next answer and leaves.
+The local model answers with the person's own words, so that what comes back can be measured.
+
+DIR gets conversation.wav (left the person, right the assistant as the person heard it),
+timeline.svg (a picture of the call) and summary.json (what was measured)."""
+
+DEMO_EPILOG = """\
+environment:
+  GOOGLE_API_KEY, GEMINI_API_KEY    for --real-gemini only
+  NO_COLOR                          plain lines instead of the live display
+
+The exit code is 0 if the greeting and an answer were heard, else 1; 130 after Ctrl-C."""
+
+JOIN = """\
+Put the assistant into a Stream call, and print a link to join that call in a browser.
+Ctrl-C (or SIGTERM) leaves the call."""
+
+JOIN_EPILOG = """\
+environment:
+  STREAM_API_KEY, STREAM_API_SECRET    from https://dashboard.getstream.io
+  GOOGLE_API_KEY or GEMINI_API_KEY     from https://aistudio.google.com/apikey
+  GEMINI_LIVE_MODEL                    the model, unless --model names one
+
+The exit code is 0 when the call has ended or was left, else 1.
+
+With --events-json, every line on stdout is one JSON object: "t" is time.monotonic() in seconds,
+"event" is connected, joined, levels, speech_started, speech_stopped, audio_started, text,
+turn_complete, interrupted, error, left, closed, or, last of all, stats. No link is made then."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code (see the module's text)."""
+    options = _parser().parse_args(arguments)
+    try:
+        return _run(options)
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        # The reader of a pipe (`| head`) has gone. Nothing may be written any more, not even by
+        # the interpreter's last flush.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except Exception as error:
+        if options.verbose:
+            traceback.print_exc()
+        expected = isinstance(error, GeminiError)
+        what = str(error) if expected else f"{type(error).__name__}: {error}"
+        advice = "" if expected or options.verbose else " (--verbose shows where)"
+        print(f"{PROGRAM}: error: {what}{advice}", file=sys.stderr)
+        return 1
+
+
+def _run(options: argparse.Namespace) -> int:
+    # The SDKs take a second to import: --help and a wrong command line do not wait for them.
+    if options.command == "demo":
+        from ._cli.demo import DemoOptions, run_demo
+
+        return run_demo(
+            DemoOptions(options.input, options.out, options.real_gemini, options.verbose)
+        )
+    from ._cli.join import JoinOptions, run_join
+
+    return run_join(
+        JoinOptions(
+            call_id=options.call_id,
+            call_type=options.call_type,
+            user_id=options.user_id,
+            model=options.model,
+            voice=options.voice,
+            language=options.language,
+            instructions=options.instructions,
+            greeting=options.greeting,
+            video=options.video,
+            events_json=options.events_json,
+            verbose=options.verbose,
+        )
+    )
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog=PROGRAM,
+        description="Gemini Live, speech to speech, in Stream video calls.",
+        epilog=f"`{PROGRAM} COMMAND --help` says more. Begin with `{PROGRAM} demo`: it needs no key.",
+    )
+    parser.add_argument("--version", action="version", version=_version())
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    demo = _command(commands, "demo", "a whole call on this machine, without any key", DEMO)
+    demo.epilog = DEMO_EPILOG
+    add = demo.add_argument
+    add("--input", type=Path, metavar="WAV", help="what the person says first: 16-bit PCM, up to "
+        "60 s (default: a sentence that comes with the package)")  # fmt: skip
+    add("--out", type=Path, default=Path("demo-out"), metavar="DIR",
+        help="where the results go (default: %(default)s)")  # fmt: skip
+    add("--real-gemini", action="store_true",
+        help="the real Gemini Live service instead of the local one; needs a key")  # fmt: skip
+    add("--verbose", action="store_true", help="show what the programs log, and tracebacks")
+
+    join = _command(commands, "join", "the assistant in a real call", JOIN)
+    join.epilog = JOIN_EPILOG
+    add = join.add_argument
+    add("call_id", type=_text, metavar="CALL_ID", help="the call; it is created if there is none")
+    add("--call-type", type=_text, default="default", metavar="TYPE", help="default: %(default)s")
+    add("--user-id", type=_text, default="assistant-bot", metavar="ID",
+        help="who the assistant is in the call (default: %(default)s)")  # fmt: skip
+    add("--model", type=_text, help="default: $GEMINI_LIVE_MODEL, else the current model")
+    add("--voice", type=_text, help="a prebuilt voice, such as Kore")
+    add("--language", type=_text, metavar="CODE", help="a BCP-47 code, such as en-US")
+    add("--instructions", type=_text, default=INSTRUCTIONS, metavar="TEXT",
+        help="the system instruction (default: %(default)s)")  # fmt: skip
+    add("--greeting", default=GREETING, metavar="TEXT",
+        help='what to ask the model first; "" for nothing (default: %(default)s)')  # fmt: skip
+    add("--video", action="store_true", help="let the assistant see, too")
+    add("--events-json", action="store_true", help="print events as JSON lines, and nothing else")
+    add("--verbose", action="store_true", help="log more, and show tracebacks")
+    return parser
+
+
+def _command(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser],
+    name: str,
+    summary: str,
+    description: str,
+) -> argparse.ArgumentParser:
+    return commands.add_parser(
+        name,
+        help=summary,
+        description=description,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+
+
+def _text(value: str) -> str:
+    if not value.strip():
+        raise argparse.ArgumentTypeError("must not be empty")
+    return value
+
+
+def _version() -> str:
+    names = ("getstream-plugins-gemini", "getstream", "google-genai")
+    return ", ".join([*map(_installed, names), f"CPython {platform.python_version()}"])
+
+
+def _installed(name: str) -> str:
+    try:
+        return f"{name} {version(name)}"
+    except PackageNotFoundError:
+        return f"{name} (not installed)"
