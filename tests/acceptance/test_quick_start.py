@@ -6,7 +6,9 @@ What is asserted is the content of what a person in the call hears, and of what 
 from __future__ import annotations
 
 import shutil
+import sys
 from pathlib import Path
+from statistics import median
 
 import pytest
 from call_trial import (
@@ -52,6 +54,32 @@ async def test_quick_start(tmp_path: Path) -> None:
         check_loop(trial, program)
 
     await repeated_if_the_machine_stalls(trial, check)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+async def test_a_call_of_a_minute_does_not_grow(tmp_path: Path) -> None:
+    """Three rounds of eight seconds of speech and as much of answer, after the greeting."""
+    program = tmp_path / "main.py"
+    shutil.copy(QUICK_START, program)
+    a_round = "say:0;hear;silence:1000;"
+    async with parrot() as servers:
+        trial = await hold_call(
+            servers,
+            tmp_path,
+            program=program,
+            script="hear;silence:800;" + 3 * a_round + "leave",
+            speech=[DATA / "speech.wav"],
+        )
+    trial.assert_clean_end()
+    assert trial.session.interruptions == 0
+    began = trial.resident[0][0]
+    seconds = trial.resident[-1][0] - began
+    print(f"{seconds:.0f} s, resident MB {[round(b / 1e6, 1) for _, b in trial.resident]}")
+    assert seconds > 55
+    # The first round fills every buffer and cache once; after it nothing is added.
+    early = [size for at, size in trial.resident if 20 < at - began < 30]
+    late = [size for _, size in trial.resident[-10:]]
+    assert median(late) - median(early) < 3_000_000
 
 
 def test_the_quick_start_is_the_documented_one() -> None:

@@ -99,6 +99,7 @@ class Trial:
     said: Samples
     heard: Samples
     stalls: list[tuple[float, float]]
+    resident: list[tuple[float, int]]
     holds: list[dict[str, Any]]
     log: list[dict[str, Any]] = field(default_factory=list)
 
@@ -147,6 +148,15 @@ def holds_of_ours(trial: Trial, since: float, program: Path) -> list[dict[str, A
     ]
 
 
+async def sample_memory(pid: int, samples: list[tuple[float, int]]) -> None:
+    """Note each second how many bytes a process has resident (Linux only)."""
+    statm = Path(f"/proc/{pid}/statm")
+    while statm.exists():
+        pages = int(statm.read_text().split()[1])
+        samples.append((time.monotonic(), pages * os.sysconf("SC_PAGE_SIZE")))
+        await asyncio.sleep(1)
+
+
 async def hold_call(
     servers: LocalServers,
     folder: Path,
@@ -193,6 +203,8 @@ async def hold_call(
         stderr=subprocess.PIPE,
     )
     bot: asyncio.subprocess.Process | None = None
+    sampler: asyncio.Future[None] | None = None
+    resident: list[tuple[float, int]] = []
     try:
         await servers.stream.wait_track("person", "audio", timeout=30)
         bot = await asyncio.create_subprocess_exec(
@@ -202,12 +214,15 @@ async def hold_call(
             stderr=subprocess.PIPE,
         )
         bot_output = asyncio.ensure_future(bot.communicate())
+        sampler = asyncio.ensure_future(sample_memory(bot.pid, resident))
         await servers.stream.wait_track(assistant, "audio", timeout=30)
         published = time.monotonic()
-        _, person_err = await asyncio.wait_for(person.communicate(), 90)
+        _, person_err = await asyncio.wait_for(person.communicate(), 150)
         bot.send_signal(signal.SIGINT)
         out, err = await asyncio.wait_for(bot_output, 20)
     finally:
+        if sampler is not None:
+            sampler.cancel()
         for process in (person, bot):
             if process is not None and process.returncode is None:
                 process.kill()
@@ -229,6 +244,7 @@ async def hold_call(
         said=said_wav,
         heard=heard_wav,
         stalls=stalls,
+        resident=resident,
         holds=_lines(holds_file),
     )
     worst = max(

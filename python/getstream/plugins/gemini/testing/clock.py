@@ -4,8 +4,8 @@
         run_virtual(ten_minutes_of_talk())
 
 `asyncio.sleep`, timeouts and timers take no real time: whenever nothing is ready to run, the clock
-jumps to the next timer. For code that waits for real sockets or threads it is the wrong tool: they
-have no timer to jump to.
+jumps to the next timer. Sockets and threads have no timer to jump to: where both ends of a socket
+live on this loop, `grace` gives the kernel a moment before each jump.
 """
 
 from __future__ import annotations
@@ -25,9 +25,13 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
 
     Call `advance` to let time pass while a callback runs: that is what a loop that was held up
     looks like to everybody else.
+
+    Args:
+        grace: real seconds to wait for sockets and threads before the clock jumps.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, grace: float = 0.0) -> None:
+        self.grace = grace
         self._virtual_now = 0.0
         super().__init__(_JumpingSelector(self))
 
@@ -48,7 +52,7 @@ class _JumpingSelector(selectors.DefaultSelector):
         self._loop = loop
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        ready = super().select(0)
+        ready = super().select(min(self._loop.grace, timeout or 0))
         if ready or timeout is None:
             # Nothing to jump to: only a thread or a socket can go on from here.
             return ready or super().select(None)
@@ -57,13 +61,17 @@ class _JumpingSelector(selectors.DefaultSelector):
         return ready
 
 
-def run_virtual(main: Coroutine[Any, Any, _T]) -> _T:
+def run_virtual(main: Coroutine[Any, Any, _T], *, grace: float = 0.0) -> _T:
     """Run a coroutine to its end on a `VirtualTimeLoop`, as `asyncio.run` does on a real one.
+
+    Args:
+        main: what to run.
+        grace: see `VirtualTimeLoop`.
 
     Raises:
         RuntimeError: the coroutine left tasks behind that had not ended. They are cancelled.
     """
-    loop = VirtualTimeLoop()
+    loop = VirtualTimeLoop(grace)
     asyncio.set_event_loop(loop)
     try:
         result = loop.run_until_complete(main)
@@ -79,5 +87,6 @@ def run_virtual(main: Coroutine[Any, Any, _T]) -> _T:
         if left:
             loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
         loop.run_until_complete(loop.shutdown_asyncgens())
+        loop.run_until_complete(loop.shutdown_default_executor())
         asyncio.set_event_loop(None)
         loop.close()

@@ -59,7 +59,7 @@ _MAX_USER_TURN_S = 300.0
 _TOKENS_PER_AUDIO_SECOND = 25
 _CHARACTERS_PER_TOKEN = 4
 _WAIT_S = 10.0
-_SENT_KEPT = 10_000
+_SENT_KEPT = 2_000
 _CONTEXT_KEPT = 1_000
 _HANDLES_KEPT = 1_000
 
@@ -223,7 +223,7 @@ class LiveSession:
 
     @property
     def sent(self) -> list[Message]:
-        """The newest 10,000 messages that were sent; media payloads are replaced by lengths."""
+        """The newest 2,000 messages that were sent; media payloads are replaced by lengths."""
         return list(self._sent)
 
     @property
