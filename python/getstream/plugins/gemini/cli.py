@@ -11,6 +11,7 @@ leaves the call and ends with 0.)
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import platform
 import sys
@@ -64,6 +65,9 @@ turn_complete, interrupted, error, left, closed, or, last of all, stats. No link
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code (see the module's text)."""
     options = _parser().parse_args(arguments)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # What a model says may hold signs that the terminal's encoding lacks.
+        sys.stdout.reconfigure(errors="replace")
     try:
         return _run(options)
     except KeyboardInterrupt:
@@ -114,7 +118,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=PROGRAM,
         description="Gemini Live, speech to speech, in Stream video calls.",
-        epilog=f"`{PROGRAM} COMMAND --help` says more. Begin with `{PROGRAM} demo`: it needs no key.",
+        epilog=f"`{PROGRAM} COMMAND --help` says more. Begin with `demo`: it needs no key.",
     )
     parser.add_argument("--version", action="version", version=_version())
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")

@@ -22,7 +22,7 @@ from . import clips, report
 from .clips import Clip
 from .display import Display
 from .environment import gemini_key, local_environment, real_gemini_environment
-from .measure import Call, Measures, Utterance, measure
+from .measure import Call, Measures, ServiceTurn, Utterance, measure
 from .programs import Program
 from .story import ASSISTANT_ID, PERSON_ID, Story
 
@@ -30,6 +30,7 @@ __all__ = ["DemoFailedError", "DemoOptions", "run_demo"]
 
 CALL_ID = "demo"
 CALL_RATE = 48_000
+OUTPUT_RATE = 24_000  # what Gemini Live speaks
 
 BARGE_IN_S = 2.0
 """How long the person listens to the first answer before interrupting it."""
@@ -93,7 +94,7 @@ async def _stoppable(options: DemoOptions, said: list[Clip]) -> int:
     loop = asyncio.get_running_loop()
     for name in ("SIGINT", "SIGTERM", "SIGHUP"):
         signum = getattr(signal, name, None)
-        if signum is not None:
+        if signum is not None and signal.getsignal(signum) is not signal.SIG_IGN:  # nohup
             with contextlib.suppress(NotImplementedError):  # Windows: KeyboardInterrupt
                 loop.add_signal_handler(signum, stop, signum)
     try:
@@ -110,19 +111,23 @@ async def _run(options: DemoOptions, said: list[Clip]) -> None:
     display = Display()
     story = Story(said, display.tell)
     where = "the real Gemini Live service" if options.real_gemini else "a local Gemini Live server"
-    print(f"A call on this machine: a local Stream backend and {where}.\n", flush=True)
+    model = "answers" if options.real_gemini else "repeats what it hears"
+    display.write(
+        f"A call on this machine: a local Stream backend and {where}.\n"
+        f"A person speaks recorded words; the model {model}, and the person interrupts it.\n"
+    )
     with tempfile.TemporaryDirectory(prefix="gemini-demo-") as folder:
         with display.following(story):
-            call = await _hold_call(options, said, story, Path(folder))
+            call, complaints = await _hold_call(options, said, story, Path(folder))
     # After the call: nothing is late any more when this takes its time.
     measures = measure(call)
     numbers = report.summary(call, measures, gemini="real" if options.real_gemini else "local")
     report.write_report(options.out, call, measures, numbers)
     failure = _what_failed(measures)
     headline = "The call did not work." if failure else "The call worked."
-    print(f"\n{headline}\n\n{report.printed_summary(numbers, options.out)}", flush=True)
+    display.write(f"\n{headline}\n\n{report.printed_summary(numbers, options.out)}")
     if failure:
-        raise DemoFailedError(failure)
+        raise DemoFailedError(failure + complaints)
 
 
 def _what_failed(measures: Measures) -> str:
@@ -147,8 +152,14 @@ def script(first: Clip) -> str:
     )
 
 
-async def _hold_call(options: DemoOptions, said: list[Clip], story: Story, folder: Path) -> Call:
-    """Servers in this process, the person and the assistant in processes of their own."""
+async def _hold_call(
+    options: DemoOptions, said: list[Clip], story: Story, folder: Path
+) -> tuple[Call, str]:
+    """Servers in this process, the person and the assistant in processes of their own.
+
+    Returns:
+        The call, and what the assistant's program has complained of, for an error message.
+    """
     async with AsyncExitStack() as stack:
         gemini: LocalGemini | None = None
         if options.real_gemini:
@@ -183,14 +194,15 @@ async def _hold_call(options: DemoOptions, said: list[Clip], story: Story, folde
             echo=options.verbose,
         )
         story.setup("the servers run; the person joins, then the assistant")
-        await _converse(stack, person, assistant)
-        sent_at: list[float] = []
-        if gemini is not None:
-            sent_at = [turn.started_at for session in gemini.sessions for turn in session.spoken]
-        return _read_call(folder, said, person, assistant, sent_at, parrot=gemini is not None)
+        # Each step of the person is bounded; so is, then, the whole.
+        longest = sum(clip.seconds for clip in said) + 5 * STEP_S
+        await _converse(stack, person, assistant, longest)
+        return _read_call(folder, said, person, assistant, gemini), _last_words(assistant)
 
 
-async def _converse(stack: AsyncExitStack, person: Program, assistant: Program) -> None:
+async def _converse(
+    stack: AsyncExitStack, person: Program, assistant: Program, longest: float
+) -> None:
     """The call itself. The person is there first: a greeting is not repeated for latecomers."""
     await stack.enter_async_context(person)
     await _in_call(person, "ready")
@@ -198,11 +210,13 @@ async def _converse(stack: AsyncExitStack, person: Program, assistant: Program) 
     await _in_call(assistant, "joined")
     ends = {asyncio.ensure_future(program.wait()): program for program in (person, assistant)}
     try:
-        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait(ends, timeout=longest, return_when=asyncio.FIRST_COMPLETED)
         ended = [program for future, program in ends.items() if future.done()]
     finally:
         for future in ends:
             future.cancel()
+    if not ended:
+        raise _failed(person, f"was not done within {longest:.0f} s")
     if person not in ended:
         raise _failed(assistant, "ended in mid-call")
     code = await person.wait()
@@ -227,9 +241,12 @@ async def _in_call(program: Program, sign: str) -> None:
 
 
 def _failed(program: Program, what: str) -> DemoFailedError:
+    return DemoFailedError(f"the program of the {program.name} {what}{_last_words(program)}")
+
+
+def _last_words(program: Program) -> str:
     tail = program.tail()
-    said = f"\n  its last words on stderr:\n{tail}" if tail else ""
-    return DemoFailedError(f"the program of the {program.name} {what}{said}")
+    return f"\n  the last lines on stderr of the {program.name}:\n{tail}" if tail else ""
 
 
 def _parrot(said: Sequence[Clip]) -> LocalGemini:
@@ -254,9 +271,7 @@ def _read_call(
     said: Sequence[Clip],
     person: Program,
     assistant: Program,
-    sent_at: Sequence[float],
-    *,
-    parrot: bool,
+    gemini: LocalGemini | None,
 ) -> Call:
     """Put together what the two programs have left.
 
@@ -284,9 +299,21 @@ def _read_call(
             for start, end, clip in zip(starts, ends, said, strict=False)
         ],
         events=assistant.events,
-        service_sent_at=sent_at,
-        parrot=parrot,
+        service=_service_turns(gemini),
+        parrot=gemini is not None,
     )
+
+
+def _service_turns(gemini: LocalGemini | None) -> list[ServiceTurn]:
+    """What the local service sent; of the real one only its messages are known."""
+    if gemini is None:
+        return []
+    turns = []
+    for spoken in (turn for session in gemini.sessions for turn in session.spoken):
+        span = clips.loud_span(spoken.pcm, OUTPUT_RATE)
+        if span is not None:
+            turns.append(ServiceTurn(spoken.started_at, span[0] / OUTPUT_RATE))
+    return turns
 
 
 def _time_of(events: Sequence[dict[str, Any]], name: str, key: str) -> float:

@@ -11,6 +11,7 @@ import contextlib
 import os
 import shutil
 import sys
+import textwrap
 import time
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping
@@ -27,8 +28,10 @@ _FADE_DB_PER_S = 45.0
 """How fast a meter falls: Stream says several times a second how loud somebody is, and nothing
 about those who are silent."""
 
+_IN_ASCII = str.maketrans("█·“”…–−", '#.""~--')
+
 _COLOURS = {"person": "36", "assistant": "35", "": "2", "bold": "1"}
-_NAMES = {"person": "person", "assistant": "assistant", "": ""}
+_INDENT = 20  # where the text of a line begins
 
 
 def is_live(stream: TextIO, environment: Mapping[str, str]) -> bool:
@@ -64,17 +67,23 @@ class Display:
         # A terminal that cannot show the signs gets others; nothing may raise in mid-call.
         encoding = getattr(self._stream, "encoding", None) or "ascii"
         try:
-            "█▏·“”…".encode(encoding)
+            "█·“”…–−".encode(encoding)
             self._plain_signs = False
         except (UnicodeEncodeError, LookupError):
             self._plain_signs = True
 
-    def tell(self, line: Line) -> None:
-        """Add a line."""
-        when = "        " if line.time is None else f"{line.time:6.1f} s"
-        name = f"{_NAMES[line.who]:<9}"
-        text = f"{when}  {self._paint(line.who, name)} {line.text}"
+    def write(self, text: str) -> None:
+        """Add text as it is, with a line end."""
         self._write(self._erase() + self._signs(text) + "\n")
+
+    def tell(self, line: Line) -> None:
+        """Add a line of the story."""
+        when = "        " if line.time is None else f"{line.time:6.1f} s"
+        head = f"{when}  {self._paint(line.who, f'{line.who:<9}')} "
+        text = [line.text]
+        if self._live:
+            text = textwrap.wrap(line.text, max(20, self._columns() - _INDENT)) or text
+        self.write(head + f"\n{' ' * _INDENT}".join(text))
 
     @contextlib.contextmanager
     def following(self, story: Story) -> Iterator[None]:
@@ -97,11 +106,11 @@ class Display:
     def draw(self, story: Story) -> None:
         """Draw the picture of this moment over that of the last one."""
         now = self._clock()
-        columns = max(40, shutil.get_terminal_size().columns) - 1
+        columns = self._columns()
         person = f"says {story.saying}" if story.saying else "listens"
         assistant = "listens"
         if story.answering:
-            assistant = f"says {' '.join(story.said.split())}"
+            assistant = f"says {story.said}"
         rows = [
             "",
             self._row("person", person, story, now, columns),
@@ -111,6 +120,9 @@ class Display:
         picture = "".join(f"{row}\n" for row in rows)
         self._write(self._erase() + self._signs(picture))
         self._drawn = len(rows)
+
+    def _columns(self) -> int:
+        return max(40, shutil.get_terminal_size().columns) - 1
 
     def _row(self, who: str, doing: str, story: Story, now: float, columns: int) -> str:
         level = self._meters[who].level(story, now)
@@ -145,8 +157,7 @@ class Display:
     def _signs(self, text: str) -> str:
         if not self._plain_signs:
             return text
-        plain = text.translate(str.maketrans({"█": "#", "·": ".", "“": '"', "”": '"', "…": "~"}))
-        return plain.encode("ascii", "replace").decode("ascii")
+        return text.translate(_IN_ASCII).encode("ascii", "replace").decode("ascii")
 
     def _write(self, text: str) -> None:
         if text:

@@ -1,4 +1,4 @@
-"""The environments of the demo's programs. Nothing here looks at the environment of this process."""
+"""The environments of the demo's programs, as pure functions of the user's."""
 
 from __future__ import annotations
 

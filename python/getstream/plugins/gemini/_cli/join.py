@@ -20,6 +20,7 @@ from getstream.video import rtc
 
 from ..errors import CallError, ConfigError
 from ..live import GeminiLive, Interrupted, Speech, TurnComplete
+from .story import one_line
 
 __all__ = ["JoinOptions", "browser_link", "require_stream_keys", "run_join"]
 
@@ -63,7 +64,7 @@ def report_json(event: str, *, t: float | None = None, **details: Any) -> None:
     """
     at = time.monotonic() if t is None else t
     line = {"t": round(at, 4), "event": event, **details}
-    print(json.dumps(line, ensure_ascii=False), flush=True)
+    print(json.dumps(line), flush=True)
 
 
 class TextReporter:
@@ -90,7 +91,7 @@ def _describe(event: str, details: Mapping[str, Any]) -> str:
     if event == "speech_started":
         return f"{details['user_id'] or 'somebody'} speaks"
     if event == "turn_complete":
-        return f"assistant: {details['text'].strip() or '(no transcript)'}"
+        return f"assistant: {one_line(details['text']) or '(no transcript)'}"
     if event == "interrupted":
         return f"interrupted after {details['heard_ms'] / 1000:.1f} s"
     if event == "left":

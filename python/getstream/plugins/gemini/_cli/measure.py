@@ -24,9 +24,11 @@ __all__ = [
     "Match",
     "Measures",
     "PersonTurn",
+    "ServiceTurn",
     "Utterance",
     "compare",
     "measure",
+    "median",
 ]
 
 Event = dict[str, Any]
@@ -56,6 +58,19 @@ class Utterance:
     text: str
 
 
+@dataclass(frozen=True)
+class ServiceTurn:
+    """A turn as the service sent it.
+
+    Attributes:
+        sent_at: When its first message left, monotonic.
+        quiet: Seconds from its first sample to its first loud one.
+    """
+
+    sent_at: float
+    quiet: float
+
+
 @dataclass(frozen=True, eq=False)
 class Call:
     """A call: its recording, and what was reported of it.
@@ -67,8 +82,7 @@ class Call:
         started_at: The monotonic time of sample 0 of both.
         utterances: What the person said, in order.
         events: The assistant's reports; `t` is monotonic.
-        service_sent_at: When the service began to send each of its turns, monotonic; empty if
-            that cannot be known.
+        service: The turns as the service sent them; empty if that cannot be known.
         parrot: Whether the model answers with the person's own words.
     """
 
@@ -78,7 +92,7 @@ class Call:
     started_at: float
     utterances: Sequence[Utterance]
     events: Sequence[Event]
-    service_sent_at: Sequence[float] = ()
+    service: Sequence[ServiceTurn] = ()
     parrot: bool = True
 
 
@@ -125,6 +139,7 @@ class AssistantTurn:
         text: Its transcript.
         arrived: When its first audio reached the assistant.
         sent: When the service began to send it; None if that is not known.
+        quiet: Seconds from its first sample to its first loud one; None if that is not known.
         answers_at: The end of the person's speech that it answers; None if it answers nothing.
         cut_at: The beginning of the person's speech that cut it; None if nothing did.
         match: Its comparison with what was said; None where there is none.
@@ -136,6 +151,7 @@ class AssistantTurn:
     text: str
     arrived: float
     sent: float | None = None
+    quiet: float | None = None
     answers_at: float | None = None
     cut_at: float | None = None
     match: Match | None = None
@@ -213,10 +229,19 @@ def measure(call: Call) -> Measures:
         match = None
         if call.parrot and answers_at is not None:
             match = _match_with_said(call, person, answers_at, span)
-        sent = _sent(call, arrived)
+        service = _as_sent(call, arrived)
         assistant.append(
             AssistantTurn(
-                number, start, end, texts.get(number, ""), arrived, sent, answers_at, cut_at, match
+                number=number,
+                start=start,
+                end=end,
+                text=texts.get(number, ""),
+                arrived=arrived,
+                sent=service.sent_at - call.started_at if service else None,
+                quiet=service.quiet if service else None,
+                answers_at=answers_at,
+                cut_at=cut_at,
+                match=match,
             )
         )
     by_start = {turn.cut_at: turn.number for turn in assistant if turn.cut_at is not None}
@@ -298,10 +323,10 @@ def _last_said(call: Call, after: float, before: float) -> float | None:
     return None if span is None else span[1]
 
 
-def _sent(call: Call, arrived: float) -> float | None:
-    """When the service began to send the turn that arrived then."""
-    times = [at - call.started_at for at in call.service_sent_at]
-    return max((at for at in times if at <= arrived), default=None)
+def _as_sent(call: Call, arrived: float) -> ServiceTurn | None:
+    """The turn that arrived then, as the service sent it."""
+    before = [turn for turn in call.service if turn.sent_at - call.started_at <= arrived]
+    return max(before, key=lambda turn: turn.sent_at, default=None)
 
 
 def _match_with_said(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import platform
@@ -16,6 +17,7 @@ import numpy as np
 from .._timeline import Latency, Mark, Span, Timeline, Track, render_svg
 from ..errors import ConfigError
 from ..testing.signals import write_wav
+from .clips import LOUD_DBFS
 from .measure import Call, Measures, median
 
 __all__ = ["prepare_folder", "printed_summary", "summary", "timeline", "write_report"]
@@ -38,8 +40,8 @@ def prepare_folder(folder: Path) -> None:
             pass
         for name in (RECORDING, PICTURE, NUMBERS):
             path = folder / name
-            if path.exists() and not os.access(path, os.W_OK):
-                raise PermissionError(13, f"{name} is write-protected")
+            if path.exists() and not (path.is_file() and os.access(path, os.W_OK)):
+                raise PermissionError(errno.EACCES, f"{name} cannot be overwritten")
     except OSError as error:
         raise ConfigError(
             f"The results cannot be written to {folder} ({error.strerror or error}); "
@@ -116,6 +118,7 @@ def summary(call: Call, measures: Measures, *, gemini: str) -> dict[str, Any]:
             **{name: _version(name) for name in _DISTRIBUTIONS},
             "python": platform.python_version(),
         },
+        "speech_threshold_dbfs": LOUD_DBFS,
         "seconds": round(len(call.heard) / call.rate, 3),
         "turns": {
             "person": len(measures.person),
@@ -153,17 +156,16 @@ _STATS = (
 
 def _conversation(measures: Measures) -> list[dict[str, Any]]:
     """Every turn, in order of time."""
-    turns: list[dict[str, Any]] = []
-    for said in measures.person:
-        turns.append(
-            {
-                "who": "person",
-                "start_s": round(said.start, 4),
-                "end_s": round(said.end, 4),
-                "text": said.text,
-                "interrupts_turn": said.interrupts,
-            }
-        )
+    turns: list[dict[str, Any]] = [
+        {
+            "who": "person",
+            "start_s": round(said.start, 4),
+            "end_s": round(said.end, 4),
+            "text": said.text,
+            "interrupts_turn": said.interrupts,
+        }
+        for said in measures.person
+    ]
     for turn in measures.assistant:
         entry: dict[str, Any] = {
             "who": "assistant",
@@ -175,13 +177,15 @@ def _conversation(measures: Measures) -> list[dict[str, Any]]:
             "latency_ms": None if turn.latency is None else _ms(turn.latency),
         }
         if turn.latency is not None and turn.answers_at is not None:
-            # Where the time went: the service's silence detection and thinking; then this
-            # package, the call and the quiet beginning of the answer.
+            # Where the time went: the service waits for the end of the speech, and thinks; the
+            # answer may begin with silence; the rest is this package and the call.
             entry["until_service_sent_ms"] = (
                 None if turn.sent is None else _ms(turn.sent - turn.answers_at)
             )
             entry["until_audio_arrived_ms"] = _ms(turn.arrived - turn.answers_at)
             entry["from_arrival_to_heard_ms"] = _ms(turn.start - turn.arrived)
+            if turn.quiet is not None:
+                entry["of_it_quiet_start_ms"] = _ms(turn.quiet)
         if turn.silenced_after is not None:
             entry["barge_in_to_silence_ms"] = _ms(turn.silenced_after)
         if turn.match is not None:
@@ -208,20 +212,7 @@ def printed_summary(numbers: Mapping[str, Any], folder: Path) -> str:
             "end of the person's speech to the first sound heard",
         ),
     ]
-    parts = [
-        each for each in numbers["conversation"] if each.get("until_audio_arrived_ms") is not None
-    ]
-    if parts:
-        waiting = median([each["until_audio_arrived_ms"] for each in parts])
-        ours = median([each["from_arrival_to_heard_ms"] for each in parts])
-        rows.append(
-            (
-                "  of it",
-                f"{waiting:.0f} ms until the service's answer arrived, {ours:.0f} ms from there "
-                "to the person's ear",
-                "",
-            )
-        )
+    rows += _latency_parts(numbers["conversation"])
     if numbers["barge_in_to_silence_ms"]["count"]:
         rows.append(
             (
@@ -230,16 +221,16 @@ def printed_summary(numbers: Mapping[str, Any], folder: Path) -> str:
                 "first sound of the person to the assistant's silence",
             )
         )
-    for each in numbers["conversation"]:
-        if "correlation_with_said" in each:
-            rows.append(
-                (
-                    f"answer, turn {each['turn']}",
-                    f"correlation {each['correlation_with_said']:.3f}, level "
-                    f"{each['level_against_said_db']:+.1f} dB",
-                    f"against what was said, {each['compared_s']:.1f} s, 400–2000 Hz",
-                )
-            )
+    rows += [
+        (
+            f"answer, turn {each['turn']}",
+            f"correlation {each['correlation_with_said']:.3f}, level "
+            f"{each['level_against_said_db']:+.1f} dB",
+            f"against what was said, {each['compared_s']:.1f} s, 400–2000 Hz",
+        )
+        for each in numbers["conversation"]
+        if "correlation_with_said" in each
+    ]
     if stats:
         rows += [
             (
@@ -270,6 +261,26 @@ def printed_summary(numbers: Mapping[str, Any], folder: Path) -> str:
         f"  {folder / NUMBERS}",
     ]
     return "\n".join(lines)
+
+
+def _latency_parts(conversation: Sequence[Mapping[str, Any]]) -> list[tuple[str, str, str]]:
+    """Where the time of the answers went, in a row of the printed summary."""
+    answers = [each for each in conversation if "until_audio_arrived_ms" in each]
+    if not answers:
+        return []
+    service = median([each["until_audio_arrived_ms"] for each in answers]) or 0.0
+    quiet = median([each.get("of_it_quiet_start_ms", 0.0) for each in answers]) or 0.0
+    rest = median(
+        [
+            each["from_arrival_to_heard_ms"] - each.get("of_it_quiet_start_ms", 0.0)
+            for each in answers
+        ]
+    )
+    parts = [f"{service:.0f} ms for the service's answer"]
+    if quiet:
+        parts.append(f"{quiet:.0f} ms of silence at its start")
+    parts.append(f"{rest:.0f} ms in assistant and call")
+    return [("  of it", ", ".join(parts), "")]
 
 
 def _spread(values: Sequence[float]) -> dict[str, Any]:

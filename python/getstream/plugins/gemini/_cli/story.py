@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from .clips import Clip
 
-__all__ = ["ASSISTANT_ID", "PERSON_ID", "Line", "Story"]
+__all__ = ["ASSISTANT_ID", "PERSON_ID", "Line", "Story", "one_line"]
 
 PERSON_ID = "person"
 ASSISTANT_ID = "assistant-bot"
@@ -90,7 +90,7 @@ class Story:
     @property
     def said(self) -> str:
         """The transcript of the turn that is heard, or was heard last, as far as it has come."""
-        return self._texts.get(self._heard_turn, "")
+        return one_line(self._texts.get(self._heard_turn, ""))
 
     def setup(self, text: str) -> None:
         """Tell something about the preparations."""
@@ -121,10 +121,10 @@ class Story:
         clip = self._clips[min(self._said, len(self._clips) - 1)]
         self._said += 1
         self._speech_began, self._speech_ended = at + clip.onset, at + clip.end
-        self.saying = clip.text
+        self.saying = one_line(clip.text)
         self._tell_end()
         verb = "interrupts" if self.answering else "says"
-        self._line(self._speech_began, "person", f"{verb}: {_quoted(clip.text)}")
+        self._line(self._speech_began, "person", f"{verb}: {_quoted(self.saying)}")
 
     def _on_heard(self, at: float) -> None:
         self.answering = True
@@ -174,7 +174,7 @@ class Story:
             if self._cut_turn == self._heard_turn and not self.answering:
                 self._tell_cut()
         elif name == "error":
-            self._line(at, "assistant", f"error: {event['message']}")
+            self._line(at, "assistant", f"error: {one_line(event['message'])}")
 
     def _tell_end(self) -> None:
         """Something new happens: the turn before it is over."""
@@ -203,6 +203,10 @@ def _ms(seconds: float) -> str:
     return f"{seconds * 1000:.0f} ms"
 
 
+def one_line(text: str) -> str:
+    """A text without line ends, and without the signs that would steer a terminal."""
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
+
+
 def _quoted(text: str) -> str:
-    text = " ".join(text.split())
     return text if text.startswith("[") else f"“{text}”"
