@@ -268,7 +268,7 @@ def test_printed_summary(call: Call, measures: Measures) -> None:
         str(Path("out") / "conversation.wav"),
     ):
         assert fact in printed
-    assert max(map(len, printed.splitlines())) < 110
+    assert max(map(len, printed.splitlines())) < 100
 
 
 def test_a_call_in_which_nothing_happened_can_be_reported(tmp_path: Path) -> None:

@@ -13,13 +13,12 @@ from getstream.plugins.gemini._cli import demo
 from getstream.plugins.gemini._cli.programs import Program
 
 SLEEPER = """
-import json, signal, sys, threading
-def stop(signum, frame):
-    print(json.dumps({"event": "stopping"}), flush=True)
-    sys.exit(CODE)
-signal.signal(signal.SIGINT, stop)
+import json, signal, sys
+signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
 print(json.dumps({"event": "ready"}), flush=True)
-threading.Event().wait()
+signal.sigwait({signal.SIGINT})
+print(json.dumps({"event": "stopping"}), flush=True)
+sys.exit(CODE)
 """
 
 Make = Callable[..., Program]
@@ -77,7 +76,9 @@ async def test_interrupt(make: Make, code: int) -> None:
 
 
 async def test_a_program_that_does_not_end_is_killed(make: Make) -> None:
-    async with make(SLEEPER.replace("SIGINT, stop", "SIGINT, signal.SIG_IGN")) as program:
+    async with make(
+        SLEEPER.replace("sigwait({signal.SIGINT})", "sigwait({signal.SIGUSR1})")
+    ) as program:
         assert await program.wait_event("ready") is not None
         assert await program.interrupt(0.1) < 0
         assert not is_alive(program.pid)

@@ -118,17 +118,24 @@ def run_join(options: JoinOptions) -> int:
         SessionError: Gemini Live refused, or the session was lost.
         CallError: the call could not be joined.
     """
-    logging.basicConfig(
-        level=logging.INFO if options.verbose else logging.WARNING,
-        format="%(levelname)s %(name)s: %(message)s",
-    )
-    if not options.verbose:
-        # The end of the session is logged; here it is the last line on stderr anyway.
-        logging.getLogger("getstream.plugins.gemini").addFilter(
-            lambda record: record.msg != "Gemini Live: %s"
-        )
+    _set_up_logging(options.verbose)
     asyncio.run(_stoppable(_Assistant(options)))
     return 0
+
+
+def _set_up_logging(verbose: bool) -> None:
+    logging.basicConfig(
+        level=logging.INFO if verbose else logging.WARNING,
+        format="%(levelname)s %(name)s: %(message)s",
+    )
+    if verbose:
+        return
+    # The SDK warns of each network interface and each relay that ICE cannot use.
+    logging.getLogger("getstream").setLevel(logging.ERROR)
+    ours = logging.getLogger("getstream.plugins.gemini")
+    ours.setLevel(logging.WARNING)
+    # How the session ended is logged; here it is the last line on stderr anyway.
+    ours.addFilter(lambda record: record.msg != "Gemini Live: %s")
 
 
 async def _stoppable(assistant: _Assistant) -> None:

@@ -209,7 +209,7 @@ def printed_summary(numbers: Mapping[str, Any], folder: Path) -> str:
         (
             "answer latency",
             _spread_text(numbers["answer_latency_ms"]),
-            "end of the person's speech to the first sound heard",
+            "from the end of speech to the first sound heard",
         ),
     ]
     rows += _latency_parts(numbers["conversation"])
@@ -218,7 +218,7 @@ def printed_summary(numbers: Mapping[str, Any], folder: Path) -> str:
             (
                 "barge-in",
                 _spread_text(numbers["barge_in_to_silence_ms"]),
-                "first sound of the person to the assistant's silence",
+                "from the person's first sound to silence",
             )
         )
     rows += [
@@ -226,7 +226,7 @@ def printed_summary(numbers: Mapping[str, Any], folder: Path) -> str:
             f"answer, turn {each['turn']}",
             f"correlation {each['correlation_with_said']:.3f}, level "
             f"{each['level_against_said_db']:+.1f} dB",
-            f"against what was said, {each['compared_s']:.1f} s, 400–2000 Hz",
+            f"with what was said; {each['compared_s']:.1f} s, 400–2000 Hz",
         )
         for each in numbers["conversation"]
         if "correlation_with_said" in each
@@ -242,7 +242,7 @@ def printed_summary(numbers: Mapping[str, Any], folder: Path) -> str:
             (
                 "assistant's output",
                 f"{stats['played_ms'] / 1000:.1f} s played, {stats['dropped_ms'] / 1000:.1f} s "
-                f"dropped by interruptions, "
+                f"cut by interruptions, "
                 f"{stats['underruns'] + stats['output_underruns']} underruns, "
                 f"{stats['late_frames']} late frames",
                 "",
@@ -276,10 +276,10 @@ def _latency_parts(conversation: Sequence[Mapping[str, Any]]) -> list[tuple[str,
             for each in answers
         ]
     )
-    parts = [f"{service:.0f} ms for the service's answer"]
+    parts = [f"service {service:.0f} ms"]
     if quiet:
-        parts.append(f"{quiet:.0f} ms of silence at its start")
-    parts.append(f"{rest:.0f} ms in assistant and call")
+        parts.append(f"the answer's silent start {quiet:.0f} ms")
+    parts.append(f"assistant and call {rest:.0f} ms")
     return [("  of it", ", ".join(parts), "")]
 
 
