@@ -178,6 +178,17 @@ def test_an_assistant_that_speaks_first_after_the_person_has_not_greeted(call: C
     assert [turn.number for turn in found.answers] == [2, 3]
 
 
+def test_an_answer_in_the_middle_of_a_speech(call: Call) -> None:
+    """The person pauses, is answered, and goes on: the answer is to the words before the pause."""
+    said = track((2.0, QUESTION[: 2 * RATE]), (6.5, QUESTION[2 * RATE :]), (7.6, REMARK))
+    utterances = [Utterance(1.9, 9.7, "a speech with pauses")]
+    first, second = altered(call, said=said, utterances=utterances).answers
+    assert first.answers_at == pytest.approx(4.0, abs=0.03)
+    assert first.latency == pytest.approx(1.6, abs=0.03)
+    assert second.answers_at is not None
+    assert second.answers_at == pytest.approx(9.3, abs=0.03), "words until it was answered"
+
+
 def test_an_interruption_in_a_pause_of_the_assistant_took_no_time(call: Call) -> None:
     said = track((2.0, QUESTION), (7.16, REMARK))
     utterances = [call.utterances[0], Utterance(7.1, 9.2, "the remark")]

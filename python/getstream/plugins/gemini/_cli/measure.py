@@ -215,7 +215,7 @@ def measure(call: Call) -> Measures:
         following = numbers[position + 1 : position + 2]
         until = arrivals[following[0]] if following else len(call.heard) / call.rate
         span = _loud(call.heard, call.rate, arrived, until)
-        answers_at = _last_said(call, previous, arrived)
+        answers_at = _last_said(call, person, previous, arrived)
         previous = arrived
         if span is None:
             unheard += 1
@@ -317,10 +317,18 @@ def _loud(
     return None if span is None else ((first + span[0]) / rate, (first + span[1]) / rate)
 
 
-def _last_said(call: Call, after: float, before: float) -> float | None:
-    """When the person's speech between two times ended."""
-    span = _loud(call.said, call.rate, after, before)
-    return None if span is None else span[1]
+def _last_said(
+    call: Call, person: Sequence[PersonTurn], after: float, before: float
+) -> float | None:
+    """When the person's speech between two times ended; None if there was none."""
+    for turn in reversed(person):
+        if turn.end <= before:
+            return turn.end if turn.end > after else None
+        if turn.start < before:
+            # In the middle of the person's turn: what is answered ended with a pause in it.
+            span = _loud(call.said, call.rate, max(after, turn.start), before)
+            return None if span is None else span[1]
+    return None
 
 
 def _as_sent(call: Call, arrived: float) -> ServiceTurn | None:
