@@ -174,6 +174,32 @@ def test_a_clip_knows_where_its_speech_is(tmp_path: Path) -> None:
     assert clip.speech_seconds == pytest.approx(clip.end - clip.onset)
 
 
+def test_a_clip_is_divided_by_its_pauses(tmp_path: Path) -> None:
+    rate = 16000
+    pieces = [signals.speech_like(1000, rate, seed=seed) for seed in range(3)]
+    long, short = signals.silence(600, rate), signals.silence(300, rate)
+    whole = np.concatenate([pieces[0], short, pieces[1], long, pieces[2]])
+    signals.write_wav(tmp_path / "clip.wav", whole, rate)
+    clip = clips.open_clip(tmp_path / "clip.wav")
+    assert np.array(clip.parts) == pytest.approx(np.array([[0, 2.3], [2.9, 3.9]]), abs=0.012)
+    assert (clip.onset, clip.end) == (clip.parts[0][0], clip.parts[1][1])
+
+
+def test_transcriber_knows_the_clips_and_nothing_else() -> None:
+    known = [clips.speech(), clips.question()]
+    transcriber = clips.Transcriber(known)
+    noise = np.random.Generator(np.random.PCG64(1))
+    for clip in known:
+        samples, rate = signals.read_wav(clip.path)
+        # As the service gets it: quieter, noisier, with another silence around.
+        heard = samples / 2 + noise.normal(0, 20, samples.size)
+        assert transcriber(heard[800:].astype(np.int16), rate) == clip.text
+    greeting, rate = signals.read_wav(clips.data_file("greeting.wav"))
+    assert abs(greeting.size / rate - clips.question().seconds) < 0.6, "as long as the question"
+    assert transcriber(greeting, rate) == "[2.8 seconds of speech]"
+    assert transcriber(signals.silence(3200, rate), rate) == "[3.2 seconds of speech]"
+
+
 def test_the_clips_of_the_package() -> None:
     for clip in (clips.speech(), clips.question()):
         assert 0.05 < clip.onset < 0.2

@@ -7,23 +7,25 @@ import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from getstream.plugins.gemini._cli.clips import Clip
 from getstream.plugins.gemini._cli.display import Display, is_live
 from getstream.plugins.gemini._cli.story import ASSISTANT_ID, PERSON_ID, Line, Story, one_line
 
+NO_CONTOUR = np.zeros(0, dtype=np.float32)
 CLIPS = [
-    Clip(Path("a.wav"), "How do you do?", seconds=3.0, onset=0.1, end=2.8),
-    Clip(Path("b.wav"), "Never mind.", seconds=2.0, onset=0.1, end=1.9),
+    Clip(Path("a.wav"), "How do you do?", 3.0, ((0.1, 2.8),), NO_CONTOUR),
+    Clip(Path("b.wav"), "Never mind.", 2.0, ((0.1, 1.9),), NO_CONTOUR),
 ]
 
 
 class Teller:
     """A story, and the lines that it has told."""
 
-    def __init__(self) -> None:
+    def __init__(self, clips: list[Clip] = CLIPS) -> None:
         self.lines: list[Line] = []
-        self.story = Story(CLIPS, self.lines.append)
+        self.story = Story(clips, self.lines.append)
 
     def person(self, name: str, t: float, **details: Any) -> None:
         self.story.on_person({"event": name, "t": t, **details})
@@ -105,6 +107,33 @@ def test_interruption(teller: Teller, first: str) -> None:
     teller.assistant("audio_started", 111.4, turn=3)
     teller.person("speech_started", 11.5, user_id=ASSISTANT_ID)
     assert teller.texts[-1] == "answers, 600 ms after the person's last word"
+
+
+def test_a_pause_in_the_persons_speech_is_answered_and_ended() -> None:
+    teller = Teller([Clip(Path("a.wav"), "One. Two.", 5.0, ((0.1, 1.0), (2.0, 4.9)), NO_CONTOUR)])
+    teller.person("joined", 0.0, started_at=100.0)
+    teller.assistant("joined", 100.0)
+    teller.person("say_started", 1.0)
+    teller.assistant("audio_started", 102.6, turn=1)
+    teller.person("speech_started", 2.7, user_id=ASSISTANT_ID)
+    teller.assistant("interrupted", 103.1, turn=1)
+    teller.person("speech_stopped", 3.2, user_id=ASSISTANT_ID)
+    teller.person("say_stopped", 6.0)
+    teller.assistant("audio_started", 106.2, turn=2)
+    teller.person("speech_started", 6.4, user_id=ASSISTANT_ID)
+    assert teller.texts[2:] == [
+        "says: “One. Two.”",
+        "answers, 700 ms after the person's last word",
+        "gives way, silent 200 ms after the person's first word",
+        "answers, 500 ms after the person's last word",
+    ]
+
+
+def test_a_second_turn_in_a_row_answers_nothing(teller: Teller) -> None:
+    teller.person("speech_stopped", 9.0, user_id=ASSISTANT_ID)
+    teller.assistant("audio_started", 109.5, turn=3)
+    teller.person("speech_started", 9.6, user_id=ASSISTANT_ID)
+    assert teller.texts[-1] == "speaks"
 
 
 def test_texts_are_kept_from_steering_the_terminal() -> None:

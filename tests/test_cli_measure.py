@@ -178,15 +178,29 @@ def test_an_assistant_that_speaks_first_after_the_person_has_not_greeted(call: C
     assert [turn.number for turn in found.answers] == [2, 3]
 
 
-def test_an_answer_in_the_middle_of_a_speech(call: Call) -> None:
-    """The person pauses, is answered, and goes on: the answer is to the words before the pause."""
-    said = track((2.0, QUESTION[: 2 * RATE]), (6.5, QUESTION[2 * RATE :]), (7.6, REMARK))
-    utterances = [Utterance(1.9, 9.7, "a speech with pauses")]
-    first, second = altered(call, said=said, utterances=utterances).answers
+def test_a_pause_makes_two_turns_of_a_speech(call: Call) -> None:
+    """The person pauses, is answered, and goes on: which cuts the answer."""
+    said = track((2.0, QUESTION[: 2 * RATE]), (7.0, QUESTION[2 * RATE :]), (8.2, REMARK[:RATE]))
+    found = altered(call, said=said, utterances=[Utterance(1.9, 9.4, "a speech")])
+    assert [(turn.text, turn.interrupts) for turn in found.person] == [
+        ("a speech (part 1 of 2)", None),
+        ("a speech (part 2 of 2)", 2),
+    ]
+    first, second = found.answers
     assert first.answers_at == pytest.approx(4.0, abs=0.03)
     assert first.latency == pytest.approx(1.6, abs=0.03)
-    assert second.answers_at is not None
-    assert second.answers_at == pytest.approx(9.3, abs=0.03), "words until it was answered"
+    assert first.silenced_after == pytest.approx(0.15, abs=0.03)
+    assert second.answers_at == pytest.approx(9.2, abs=0.03)
+
+
+def test_an_answer_in_the_middle_of_a_turn(call: Call) -> None:
+    """The service has taken a short pause for the end: the answer is to the words before it."""
+    said = track((2.0, QUESTION), (5.35, REMARK))
+    found = altered(call, said=said, utterances=[Utterance(1.9, 7.5, "a speech")])
+    assert len(found.person) == 1
+    (answer, *_) = found.answers
+    assert answer.arrived == pytest.approx(5.4)
+    assert answer.answers_at == pytest.approx(5.4, abs=0.03), "speech until it was answered"
 
 
 def test_an_interruption_in_a_pause_of_the_assistant_took_no_time(call: Call) -> None:
@@ -279,7 +293,7 @@ def test_printed_summary(call: Call, measures: Measures) -> None:
         str(Path("out") / "conversation.wav"),
     ):
         assert fact in printed
-    assert max(map(len, printed.splitlines())) < 100
+    assert max(map(len, printed.splitlines())) < 80
 
 
 def test_a_call_in_which_nothing_happened_can_be_reported(tmp_path: Path) -> None:

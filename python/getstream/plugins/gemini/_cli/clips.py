@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +17,11 @@ __all__ = [
     "LOUD_DBFS",
     "MAX_SECONDS",
     "Clip",
+    "Transcriber",
+    "contour",
     "data_file",
     "loud_frames",
+    "loud_parts",
     "loud_span",
     "open_clip",
     "question",
@@ -34,6 +38,12 @@ MIN_SPEECH_S = 0.3
 """Less than this is a click, and no detector of speech answers it."""
 
 FRAME_S = 0.020
+
+PAUSE_S = 0.5
+"""Silence after which speech counts as a new turn, as the service's detection has it."""
+
+_SAME_LENGTH_S = 0.6  # the service gives some silence around a turn
+_SAME_SHAPE = 0.9
 
 Samples = NDArray[np.int16] | NDArray[np.float64]
 
@@ -55,15 +65,26 @@ class Clip:
         path: The WAV file.
         text: What it says; its name in brackets if that is not known.
         seconds: Its length.
-        onset: When its first loud sample comes, in seconds from its start.
-        end: When its last one has been.
+        parts: The stretches of its speech between pauses of `PAUSE_S` and more: first loud sample
+            and end of the last one, in seconds from its start. At least one.
+        contour: Its loudness, for `Transcriber`; shape `(n,)`.
     """
 
     path: Path
     text: str
     seconds: float
-    onset: float
-    end: float
+    parts: tuple[tuple[float, float], ...]
+    contour: NDArray[np.float32] = field(repr=False, compare=False)
+
+    @property
+    def onset(self) -> float:
+        """When its first loud sample comes."""
+        return self.parts[0][0]
+
+    @property
+    def end(self) -> float:
+        """When its last one has been."""
+        return self.parts[-1][1]
 
     @property
     def speech_seconds(self) -> float:
@@ -108,14 +129,49 @@ def open_clip(path: Path, text: str = "") -> Clip:
     if seconds > MAX_SECONDS:
         raise AudioError(f"{path} lasts {seconds:.1f} s; the limit is {MAX_SECONDS:.0f} s")
     loud_seconds = float(loud_frames(mono, rate).sum() * FRAME_S)
-    span = loud_span(mono, rate)
-    if span is None or loud_seconds < MIN_SPEECH_S:
+    parts = loud_parts(mono, rate)
+    if not parts or loud_seconds < MIN_SPEECH_S:
         raise AudioError(
             f"{path} is silent: it has {loud_seconds:.2f} s above {LOUD_DBFS:.0f} dBFS, and "
             f"{MIN_SPEECH_S} s are needed. Is it the right channel, and loud enough?"
         )
-    onset, end = (position / rate for position in span)
-    return Clip(path, text or f"[{path.name}]", seconds, onset, end)
+    times = tuple((onset / rate, end / rate) for onset, end in parts)
+    return Clip(path, text or f"[{path.name}]", seconds, times, contour(mono, rate))
+
+
+class Transcriber:
+    """Knows the transcripts of clips, and which of them was said by the shape of its loudness.
+
+    There is no speech recognition here. What is no known clip is described.
+
+    Args:
+        known: The clips that may be said.
+    """
+
+    def __init__(self, known: Sequence[Clip]) -> None:
+        self._known = known
+
+    def __call__(self, samples: NDArray[np.int16], rate: int) -> str:
+        """The transcript of what was said: int16 mono, shape `(n,)`."""
+        seconds = len(samples) / rate
+        shape = contour(samples, rate)
+        for clip in self._known:
+            alike = abs(clip.seconds - seconds) < _SAME_LENGTH_S
+            if alike and _likeness(clip.contour, shape) > _SAME_SHAPE:
+                return clip.text
+        return f"[{seconds:.1f} seconds of speech]"
+
+
+def contour(samples: Samples, rate: int) -> NDArray[np.float32]:
+    """The level of each frame of 20 ms in dB above `LOUD_DBFS`; 0 for those that are quieter."""
+    power = _frame_power(samples, rate)
+    return np.asarray(10 * np.log10(np.maximum(power / _LOUD**2, 1.0)), dtype=np.float32)
+
+
+def _likeness(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
+    """The greatest normalized correlation of two contours, over all shifts."""
+    norm = float(np.linalg.norm(a) * np.linalg.norm(b))
+    return float(np.correlate(a, b, "full").max()) / norm if norm else 0.0
 
 
 def loud_frames(samples: Samples, rate: int) -> NDArray[np.bool_]:
@@ -128,12 +184,33 @@ def loud_frames(samples: Samples, rate: int) -> NDArray[np.bool_]:
     Returns:
         Shape `(ceil(n / frame),)`.
     """
+    return np.asarray(_frame_power(samples, rate) > _LOUD**2)
+
+
+def loud_parts(samples: Samples, rate: int) -> list[tuple[int, int]]:
+    """The stretches of speech between pauses of `PAUSE_S` and more, as `loud_span` gives them."""
+    loud = np.flatnonzero(loud_frames(samples, rate))
+    if not loud.size:
+        return []
+    frame = round(rate * FRAME_S)
+    pauses = np.flatnonzero(np.diff(loud) - 1 >= PAUSE_S / FRAME_S)
+    firsts = [int(loud[0]), *(int(loud[pause + 1]) for pause in pauses)]
+    lasts = [*(int(loud[pause]) for pause in pauses), int(loud[-1])]
+    parts = []
+    for first, last in zip(firsts, lasts, strict=True):
+        span = loud_span(samples[first * frame : (last + 1) * frame], rate)
+        assert span is not None, "it begins and ends with a loud frame"
+        parts.append((first * frame + span[0], first * frame + span[1]))
+    return parts
+
+
+def _frame_power(samples: Samples, rate: int) -> NDArray[np.float32]:
+    """The mean square of each frame of 20 ms; the last one may be a part of one."""
     frame = round(rate * FRAME_S)
     count = -(-len(samples) // frame)
     padded = np.zeros(count * frame, dtype=np.float32)
     padded[: len(samples)] = samples
-    power = np.square(padded.reshape(count, frame)).mean(axis=1)
-    return np.asarray(power > _LOUD**2)
+    return np.asarray(np.square(padded.reshape(count, frame)).mean(axis=1))
 
 
 def loud_span(samples: Samples, rate: int) -> tuple[int, int] | None:

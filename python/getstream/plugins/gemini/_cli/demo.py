@@ -19,7 +19,7 @@ from ..errors import AudioError, GeminiError
 from ..testing import LocalGemini, LocalServers, LocalStream, Parrot, Turn, UserTurn
 from ..testing.signals import read_wav
 from . import clips, report
-from .clips import Clip
+from .clips import Clip, Transcriber
 from .display import Display
 from .environment import gemini_key, local_environment, real_gemini_environment
 from .measure import Call, Measures, ServiceTurn, Utterance, measure
@@ -114,7 +114,7 @@ async def _run(options: DemoOptions, said: list[Clip]) -> None:
     model = "answers" if options.real_gemini else "repeats what it hears"
     display.write(
         f"A call on this machine: a local Stream backend and {where}.\n"
-        f"A person speaks recorded words; the model {model}, and the person interrupts it.\n"
+        f"A person says recorded words; the model {model}; the person interrupts.\n"
     )
     with tempfile.TemporaryDirectory(prefix="gemini-demo-") as folder:
         with display.following(story):
@@ -252,15 +252,12 @@ def _last_words(program: Program) -> str:
 def _parrot(said: Sequence[Clip]) -> LocalGemini:
     """A local Gemini Live server that greets with a voice, and then repeats what it hears.
 
-    It recognizes no speech: the transcript of a clip is known, and its length tells which it is.
+    It recognizes no speech: it knows the transcripts of the clips.
     """
+    transcriber = Transcriber(said)
 
     def transcribe(turn: UserTurn) -> str:
-        seconds = turn.audio.size / turn.rate
-        likely = min(said, key=lambda clip: abs(clip.seconds - seconds))
-        if abs(likely.seconds - seconds) < 0.5:
-            return likely.text
-        return f"[{seconds:.1f} seconds of speech]"
+        return transcriber(turn.audio, turn.rate)
 
     greeting = Turn.from_wav(clips.data_file("greeting.wav"), clips.GREETING_TEXT)
     return LocalGemini(Parrot(greeting), transcribe=transcribe)

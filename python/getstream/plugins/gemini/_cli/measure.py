@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..testing.signals import align
-from .clips import loud_span
+from .clips import loud_parts, loud_span
 
 __all__ = [
     "AssistantTurn",
@@ -277,11 +277,17 @@ def median(values: Sequence[float]) -> float | None:
 
 
 def _person_turns(call: Call) -> list[PersonTurn]:
+    """What was said, in the turns that pauses make of it."""
     turns = []
     for utterance in call.utterances:
-        span = _loud(call.said, call.rate, utterance.start, utterance.end)
-        if span is not None:
-            turns.append(PersonTurn(*span, utterance.text))
+        first = max(0, round(utterance.start * call.rate))
+        samples = call.said[first : max(first, round(utterance.end * call.rate))]
+        parts = loud_parts(samples, call.rate)
+        for number, (onset, end) in enumerate(parts, 1):
+            text = utterance.text
+            if len(parts) > 1:
+                text = f"{text} (part {number} of {len(parts)})"
+            turns.append(PersonTurn((first + onset) / call.rate, (first + end) / call.rate, text))
     return turns
 
 
@@ -325,7 +331,7 @@ def _last_said(
         if turn.end <= before:
             return turn.end if turn.end > after else None
         if turn.start < before:
-            # In the middle of the person's turn: what is answered ended with a pause in it.
+            # In the middle of the person's turn: the service took a short pause for its end.
             span = _loud(call.said, call.rate, max(after, turn.start), before)
             return None if span is None else span[1]
     return None

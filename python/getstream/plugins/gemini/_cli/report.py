@@ -204,29 +204,25 @@ def printed_summary(numbers: Mapping[str, Any], folder: Path) -> str:
             "turns",
             f"{turns['person']} of the person, {turns['assistant']} of the assistant, "
             f"{turns['interrupted']} interrupted",
-            "",
         ),
         (
             "answer latency",
-            _spread_text(numbers["answer_latency_ms"]),
-            "from the end of speech to the first sound heard",
+            f"{_spread_text(numbers['answer_latency_ms'])}, end of speech to first sound",
         ),
+        *_latency_parts(numbers["conversation"]),
     ]
-    rows += _latency_parts(numbers["conversation"])
     if numbers["barge_in_to_silence_ms"]["count"]:
         rows.append(
             (
                 "barge-in",
-                _spread_text(numbers["barge_in_to_silence_ms"]),
-                "from the person's first sound to silence",
+                f"{_spread_text(numbers['barge_in_to_silence_ms'])} to the assistant's silence",
             )
         )
     rows += [
         (
-            f"answer, turn {each['turn']}",
+            f"echo, turn {each['turn']}",
             f"correlation {each['correlation_with_said']:.3f}, level "
-            f"{each['level_against_said_db']:+.1f} dB",
-            f"with what was said; {each['compared_s']:.1f} s, 400–2000 Hz",
+            f"{each['level_against_said_db']:+.1f} dB against what was said",
         )
         for each in numbers["conversation"]
         if "correlation_with_said" in each
@@ -237,33 +233,29 @@ def printed_summary(numbers: Mapping[str, Any], folder: Path) -> str:
                 "assistant's input",
                 f"{stats['frames_in']} frames in, {stats['frames_sent']} sent, "
                 f"{stats['input_dropped_ms']:.0f} ms dropped",
-                "",
             ),
             (
                 "assistant's output",
                 f"{stats['played_ms'] / 1000:.1f} s played, {stats['dropped_ms'] / 1000:.1f} s "
-                f"cut by interruptions, "
-                f"{stats['underruns'] + stats['output_underruns']} underruns, "
+                f"cut, {stats['underruns'] + stats['output_underruns']} underruns, "
                 f"{stats['late_frames']} late frames",
-                "",
             ),
             (
                 "assistant's CPU",
-                f"{stats['cpu_percent']:.1f} % of a core",
-                f"over {stats['call_seconds']:.0f} s",
+                f"{stats['cpu_percent']:.1f} % of a core over {stats['call_seconds']:.0f} s",
             ),
         ]
-    lines = [f"  {name:<19} {value}{f'  ({note})' if note else ''}" for name, value, note in rows]
+    lines = [f"  {name:<19} {value}" for name, value in rows]
     lines += [
         "",
-        f"  {folder / RECORDING}  left the person, right the assistant as heard",
+        f"  {folder / RECORDING}  (left the person, right the assistant)",
         f"  {folder / PICTURE}",
         f"  {folder / NUMBERS}",
     ]
     return "\n".join(lines)
 
 
-def _latency_parts(conversation: Sequence[Mapping[str, Any]]) -> list[tuple[str, str, str]]:
+def _latency_parts(conversation: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
     """Where the time of the answers went, in a row of the printed summary."""
     answers = [each for each in conversation if "until_audio_arrived_ms" in each]
     if not answers:
@@ -276,11 +268,11 @@ def _latency_parts(conversation: Sequence[Mapping[str, Any]]) -> list[tuple[str,
             for each in answers
         ]
     )
-    parts = [f"service {service:.0f} ms"]
+    parts = [f"service {service:.0f}"]
     if quiet:
-        parts.append(f"the answer's silent start {quiet:.0f} ms")
+        parts.append(f"silent start {quiet:.0f}")
     parts.append(f"assistant and call {rest:.0f} ms")
-    return [("  of it", ", ".join(parts), "")]
+    return [("  of it", ", ".join(parts))]
 
 
 def _spread(values: Sequence[float]) -> dict[str, Any]:

@@ -73,12 +73,14 @@ class Story:
         self._person_zero = 0.0
         self._zero: float | None = None
         self._said = 0
-        self._speech_began = 0.0
-        self._speech_ended: float | None = None
+        # What the person has said so far, in stretches between pauses; monotonic times.
+        self._parts: list[tuple[float, float]] = []
+        self._answered_until = 0.0
         self._turn = 0  # the newest turn of which audio has arrived
         self._heard_turn = 0
         self._heard_until = 0.0
         self._cut_turn = 0
+        self._cut_at = 0.0
         self._texts: dict[int, str] = {}
         self._silent_since: float | None = None  # of a turn whose end is not certain yet
 
@@ -120,11 +122,11 @@ class Story:
     def _on_say_started(self, at: float) -> None:
         clip = self._clips[min(self._said, len(self._clips) - 1)]
         self._said += 1
-        self._speech_began, self._speech_ended = at + clip.onset, at + clip.end
+        self._parts += [(at + onset, at + end) for onset, end in clip.parts]
         self.saying = one_line(clip.text)
         self._tell_end()
         verb = "interrupts" if self.answering else "says"
-        self._line(self._speech_began, "person", f"{verb}: {_quoted(self.saying)}")
+        self._line(at + clip.onset, "person", f"{verb}: {_quoted(self.saying)}")
 
     def _on_heard(self, at: float) -> None:
         self.answering = True
@@ -134,16 +136,16 @@ class Story:
         self._tell_end()
         self._heard_turn = self._turn
         self.turns += 1
-        if self._speech_ended is None:
+        if not self._parts:
             self._line(at, "assistant", "greets")
             return
-        latency = at - self._speech_ended
-        self._speech_ended = None
-        if latency <= 0:
+        ended = max((end for _, end in self._parts if end <= at), default=0.0)
+        if ended <= self._answered_until:
             self._line(at, "assistant", "speaks")
             return
-        self.latency = latency
-        self._line(at, "assistant", f"answers, {_ms(latency)} after the person's last word")
+        self._answered_until = ended
+        self.latency = at - ended
+        self._line(at, "assistant", f"answers, {_ms(self.latency)} after the person's last word")
 
     def _on_silent(self, at: float) -> None:
         self.answering = False
@@ -170,7 +172,7 @@ class Story:
         elif name == "text":
             self._texts[self._turn] = self._texts.get(self._turn, "") + event["text"]
         elif name == "interrupted":
-            self._cut_turn = int(event["turn"])
+            self._cut_turn, self._cut_at = int(event["turn"]), at
             if self._cut_turn == self._heard_turn and not self.answering:
                 self._tell_cut()
         elif name == "error":
@@ -187,7 +189,11 @@ class Story:
         self._cut_turn = 0
         self._silent_since = None
         self.interruptions += 1
-        self.silenced = max(0.0, self._heard_until - self._speech_began)
+        began = max((start for start, _ in self._parts if start <= self._cut_at), default=None)
+        if began is None:
+            self._line(self._heard_until, "assistant", "is cut short")
+            return
+        self.silenced = max(0.0, self._heard_until - began)
         self._line(
             self._heard_until,
             "assistant",
