@@ -38,6 +38,10 @@ from getstream.plugins.gemini.testing.signals import (
 from numpy.typing import NDArray
 from scipy.signal import butter, sosfiltfilt
 
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A shell starts background jobs with SIGINT ignored, and children inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 HERE = Path(__file__).parent
 DATA = Path(str(files("getstream.plugins.gemini") / "data"))
 CALL_RATE = 48000
