@@ -6,17 +6,18 @@
 //!
 //! The response is read from the impulse response: unit impulses at every input phase give the
 //! prototype filter sample by sample. Frequencies are in units of the Nyquist frequency of the
-//! lower rate. `pass` is the largest deviation from 0 dB up to 0.90, `stop` the largest gain from
-//! 1.10 up to the Nyquist frequency of the prototype. Cost is the least of many rounds, in
-//! microseconds for a 20 ms frame of `i16`.
+//! lower rate. `pass` is the largest deviation from 0 dB in the pass-band that the preset states,
+//! `stop` the largest gain from its stop-band's edge up to the Nyquist frequency of the prototype.
+//! Cost is the least of many rounds, in microseconds for a 20 ms frame of `i16`, for each kernel
+//! that this machine can run, all of them in every round.
 
 use std::f64::consts::PI;
 use std::hint::black_box;
 use std::time::Instant;
 
-use voice_audio::{Error, Resampler};
+use voice_audio::{Error, Kernel, Quality, Resampler, ResamplerOptions};
 
-const PAIRS: [(u32, u32); 9] = [
+const PAIRS: [(u32, u32); 10] = [
     (48_000, 16_000),
     (24_000, 48_000),
     (48_000, 24_000),
@@ -24,14 +25,19 @@ const PAIRS: [(u32, u32); 9] = [
     (16_000, 48_000),
     (44_100, 16_000),
     (44_100, 48_000),
+    (48_000, 44_100),
     (16_000, 24_000),
     (24_000, 16_000),
 ];
 
+/// What the presets state: the end of the pass-band and the start of the stop-band.
+const PRESETS: [(Quality, f64, f64); 2] =
+    [(Quality::Voice, 0.90, 1.10), (Quality::Music, 0.95, 1.00)];
+
 /// The prototype at `L` times the input rate: output `n` of an impulse at input `k` is its value
 /// at `n M - k L`.
-fn prototype(in_rate: u32, out_rate: u32) -> Result<(Vec<f64>, f64), Error> {
-    let mut resampler = Resampler::new(in_rate, out_rate)?;
+fn prototype(mut resampler: Resampler) -> (Vec<f64>, f64) {
+    let (in_rate, out_rate) = (resampler.in_rate(), resampler.out_rate());
     let divisor = gcd(in_rate, out_rate);
     let (up, down) = ((out_rate / divisor) as usize, (in_rate / divisor) as usize);
     let reach = resampler.memory() + 1;
@@ -48,7 +54,7 @@ fn prototype(in_rate: u32, out_rate: u32) -> Result<(Vec<f64>, f64), Error> {
             }
         }
     }
-    Ok((taps, up as f64))
+    (taps, up as f64)
 }
 
 /// Gain in dB at `f` cycles per sample of the prototype.
@@ -62,23 +68,26 @@ fn gain_db(taps: &[f64], up: f64, f: f64) -> f64 {
     20.0 * (re.hypot(im) / up).max(1e-12).log10()
 }
 
-fn cost_us(in_rate: u32, out_rate: u32) -> Result<f64, Error> {
-    let mut resampler = Resampler::new(in_rate, out_rate)?;
+/// Least time for a 20 ms frame in microseconds, of each resampler.
+fn cost_us(resamplers: &mut [Resampler]) -> Vec<f64> {
+    let in_rate = resamplers[0].in_rate();
     let frame: Vec<i16> = (0..in_rate / 50)
         .map(|i| (i * 7919 % 65_521) as i16)
         .collect();
     let mut output: Vec<i16> = Vec::new();
-    let mut best = f64::INFINITY;
+    let mut best = vec![f64::INFINITY; resamplers.len()];
     for _ in 0..200 {
-        let start = Instant::now();
-        for _ in 0..20 {
-            output.clear();
-            resampler.push(black_box(&frame), &mut output);
-            black_box(&output);
+        for (best, resampler) in best.iter_mut().zip(&mut *resamplers) {
+            let start = Instant::now();
+            for _ in 0..20 {
+                output.clear();
+                resampler.push(black_box(&frame), &mut output);
+                black_box(&output);
+            }
+            *best = best.min(start.elapsed().as_secs_f64() * 1e6 / 20.0);
         }
-        best = best.min(start.elapsed().as_secs_f64() * 1e6 / 20.0);
     }
-    Ok(best)
+    best
 }
 
 fn gcd(a: u32, b: u32) -> u32 {
@@ -86,31 +95,50 @@ fn gcd(a: u32, b: u32) -> u32 {
 }
 
 fn main() -> Result<(), Error> {
-    println!(
-        "{:>13} {:>9} {:>8} {:>9} {:>8}",
-        "rates", "pass dB", "stop dB", "delay ms", "us/20 ms"
-    );
-    for (in_rate, out_rate) in PAIRS {
-        let (taps, up) = prototype(in_rate, out_rate)?;
-        // Nyquist of the lower rate, in cycles per sample of the prototype.
-        let nyquist = 0.5 * f64::from(in_rate.min(out_rate)) / (f64::from(in_rate) * up);
-        let pass = (0..=90)
-            .map(|i| gain_db(&taps, up, nyquist * f64::from(i) / 100.0).abs())
-            .fold(0.0, f64::max);
-        let top = 0.5 / nyquist;
-        let stop = (0..600)
-            .map(|i| {
-                // Dense near the edge, where the ripples are highest.
-                let x = f64::from(i) / 599.0;
-                gain_db(&taps, up, nyquist * (1.10 + (top - 1.10) * x * x))
-            })
-            .fold(f64::NEG_INFINITY, f64::max);
-        let delay = Resampler::new(in_rate, out_rate)?.delay() * 1e3 / f64::from(out_rate);
-        let cost = cost_us(in_rate, out_rate)?;
-        println!(
-            "{:>13} {pass:>9.5} {stop:>8.1} {delay:>9.3} {cost:>8.2}",
-            format!("{in_rate}-{out_rate}")
+    for (quality, pass_edge, stop_edge) in PRESETS {
+        println!("{quality:?}: pass-band to {pass_edge:.2}, stop-band from {stop_edge:.2}");
+        print!(
+            "{:>13} {:>9} {:>8} {:>9}",
+            "rates", "pass dB", "stop dB", "delay ms"
         );
+        for kernel in Kernel::available() {
+            print!(" {:>10}", format!("{kernel} us"));
+        }
+        println!();
+        for (in_rate, out_rate) in PAIRS {
+            let resampler = |kernel| {
+                let options = ResamplerOptions { quality, kernel };
+                Resampler::with_options(in_rate, out_rate, options)
+            };
+            let (taps, up) = prototype(resampler(None)?);
+            // Nyquist of the lower rate, in cycles per sample of the prototype.
+            let nyquist = 0.5 * f64::from(in_rate.min(out_rate)) / (f64::from(in_rate) * up);
+            let pass = (0..=95)
+                .map(|i| f64::from(i) / 95.0 * pass_edge)
+                .map(|f| gain_db(&taps, up, nyquist * f).abs())
+                .fold(0.0, f64::max);
+            let top = 0.5 / nyquist;
+            let stop = (0..600)
+                .map(|i| {
+                    // Dense near the edge, where the ripples are highest.
+                    let x = f64::from(i) / 599.0;
+                    gain_db(&taps, up, nyquist * (stop_edge + (top - stop_edge) * x * x))
+                })
+                .fold(f64::NEG_INFINITY, f64::max);
+            let delay = resampler(None)?.delay() * 1e3 / f64::from(out_rate);
+            print!(
+                "{:>13} {pass:>9.5} {stop:>8.1} {delay:>9.3}",
+                format!("{in_rate}-{out_rate}")
+            );
+            let mut each = Kernel::available()
+                .map(|kernel| resampler(Some(kernel)))
+                .collect::<Result<Vec<_>, _>>()?;
+            for cost in cost_us(&mut each) {
+                print!(" {cost:>10.2}");
+            }
+            println!();
+        }
+        println!();
     }
     Ok(())
 }

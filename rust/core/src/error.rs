@@ -24,6 +24,11 @@ pub enum Error {
         /// `out_rate / gcd(in_rate, out_rate)`, the number of filter phases this pair needs.
         phases: u32,
     },
+    /// This machine cannot run the kernel that was asked for.
+    Kernel {
+        /// The kernel.
+        kernel: crate::Kernel,
+    },
     /// A 20 ms frame at this rate is not a whole number of samples.
     FrameRate {
         /// The rate that was given, in Hz.
@@ -77,6 +82,11 @@ impl fmt::Display for Error {
                 "{in_rate} to {out_rate} Hz needs {phases} filter phases, at most {} are \
                  supported: use rates with a larger common divisor, such as 44100 and 48000",
                 crate::resample::MAX_PHASES
+            ),
+            Self::Kernel { kernel } => write!(
+                f,
+                "this machine cannot run the {kernel} kernel: leave the choice to \
+                 Kernel::best()"
             ),
             Self::FrameRate { rate } => write!(
                 f,

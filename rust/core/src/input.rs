@@ -36,12 +36,31 @@ pub struct InputStream {
     /// None before the first push.
     resampler: Option<Resampler>,
     seam: Seam,
-    /// The current push after the downmix, at unit scale and not yet rounded.
-    mono: Vec<f32>,
     /// Newest sample on the wire.
     last: i16,
     /// The current push at the wire rate, while it is being joined to the old stream.
     resampled: Vec<f32>,
+}
+
+/// Checked samples as they lie in memory.
+enum Layout<'a, S> {
+    Mono(&'a [S]),
+    Interleaved(&'a [S]),
+    Planar(&'a [S], &'a [S]),
+}
+
+impl<S: Sample> Layout<'_, S> {
+    fn push_to<O: Sample>(self, resampler: &mut Resampler, out: &mut Vec<O>) {
+        match self {
+            Self::Mono(samples) => {
+                resampler.push(samples, out);
+                Ok(())
+            }
+            Self::Interleaved(samples) => resampler.push_interleaved(samples, out),
+            Self::Planar(left, right) => resampler.push_planar(left, right, out),
+        }
+        .expect("the layout was checked");
+    }
 }
 
 /// What joins the end of an old stream to the beginning of its continuation.
@@ -68,7 +87,6 @@ impl InputStream {
             vad: Vad::new(wire_rate, options)?,
             resampler: None,
             seam: Seam::default(),
-            mono: Vec::new(),
             last: 0,
             resampled: Vec::new(),
         })
@@ -113,18 +131,7 @@ impl InputStream {
         events: &mut Vec<VadEvent>,
     ) -> Result<(), Error> {
         self.set_rate(sample_rate)?;
-        let start = out.len();
-        let resampler = self.resampler.as_mut().expect("set_rate made it");
-        if self.seam.is_closed() {
-            resampler.push(samples, out);
-        } else {
-            self.resampled.clear();
-            resampler.push(samples, &mut self.resampled);
-            self.seam.join(&mut self.resampled);
-            pcm::convert(&self.resampled, out);
-        }
-        self.last = out.last().copied().unwrap_or(self.last);
-        self.vad.push(&out[start..], events);
+        self.resample(Layout::Mono(samples), out, events);
         Ok(())
     }
 
@@ -139,12 +146,10 @@ impl InputStream {
         out: &mut Vec<i16>,
         events: &mut Vec<VadEvent>,
     ) -> Result<(), Error> {
-        let mut mono = std::mem::take(&mut self.mono);
-        mono.clear();
-        let result = pcm::downmix_interleaved(samples, &mut mono)
-            .and_then(|()| self.push(&mono, sample_rate, out, events));
-        self.mono = mono;
-        result
+        pcm::pairs(samples)?;
+        self.set_rate(sample_rate)?;
+        self.resample(Layout::Interleaved(samples), out, events);
+        Ok(())
     }
 
     /// Takes planar stereo; otherwise as [`push`](Self::push).
@@ -159,12 +164,10 @@ impl InputStream {
         out: &mut Vec<i16>,
         events: &mut Vec<VadEvent>,
     ) -> Result<(), Error> {
-        let mut mono = std::mem::take(&mut self.mono);
-        mono.clear();
-        let result = pcm::downmix_planar(left, right, &mut mono)
-            .and_then(|()| self.push(&mono, sample_rate, out, events));
-        self.mono = mono;
-        result
+        pcm::check_planes(left, right)?;
+        self.set_rate(sample_rate)?;
+        self.resample(Layout::Planar(left, right), out, events);
+        Ok(())
     }
 
     /// Fills a gap in the capture with `ms` milliseconds of silence, which go the way of all
@@ -184,6 +187,27 @@ impl InputStream {
             }
             left -= zeros.len();
         }
+    }
+
+    /// Brings checked samples at the current rate to the wire and to the VAD.
+    fn resample<S: Sample>(
+        &mut self,
+        samples: Layout<'_, S>,
+        out: &mut Vec<i16>,
+        events: &mut Vec<VadEvent>,
+    ) {
+        let start = out.len();
+        let resampler = self.resampler.as_mut().expect("set_rate made it");
+        if self.seam.is_closed() {
+            samples.push_to(resampler, out);
+        } else {
+            self.resampled.clear();
+            samples.push_to(resampler, &mut self.resampled);
+            self.seam.join(&mut self.resampled);
+            pcm::convert(&self.resampled, out);
+        }
+        self.last = out.last().copied().unwrap_or(self.last);
+        self.vad.push(&out[start..], events);
     }
 
     fn set_rate(&mut self, sample_rate: u32) -> Result<(), Error> {

@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
-#![forbid(unsafe_code)]
+// Only the kernels of the resampler may, in `resample/kernel`.
+#![deny(unsafe_code)]
 
 mod error;
 pub mod pcm;
@@ -16,7 +17,7 @@ pub use mixer::{Mixer, MixerOptions, MixerStats};
 pub use playback::{
     Playback, PlaybackOptions, PlaybackState, PlaybackStats, PushOutcome, TurnStats,
 };
-pub use resample::{MAX_PHASES, Resampler};
+pub use resample::{Kernel, MAX_PHASES, Quality, Resampler, ResamplerOptions};
 pub use vad::{Vad, VadEvent, VadOptions};
 
 /// Lowest supported sample rate in Hz.

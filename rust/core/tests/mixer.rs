@@ -1,5 +1,7 @@
 //! The mixer: alignment without a clock, exactness, and books that balance.
 
+mod property;
+
 use proptest::prelude::*;
 use voice_audio::{Error, Mixer, MixerOptions};
 
@@ -125,7 +127,7 @@ fn options_out_of_range_are_refused() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(property::property(200))]
 
     #[test]
     fn the_books_balance_and_nothing_starves(

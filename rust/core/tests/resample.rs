@@ -2,7 +2,8 @@
 
 use std::f64::consts::PI;
 
-use voice_audio::{Error, Resampler};
+use voice_audio::pcm::Sample;
+use voice_audio::{Error, Kernel, Quality, Resampler, ResamplerOptions};
 
 /// The pairs a voice agent meets.
 const PAIRS: [(u32, u32); 10] = [
@@ -18,13 +19,21 @@ const PAIRS: [(u32, u32); 10] = [
     (96_000, 8_000),
 ];
 
-fn resample<I, O>(rates: (u32, u32), input: &[I]) -> Vec<O>
-where
-    I: voice_audio::pcm::Sample,
-    O: voice_audio::pcm::Sample,
-{
+fn resample<I: Sample, O: Sample>(rates: (u32, u32), input: &[I]) -> Vec<O> {
+    run(Resampler::new(rates.0, rates.1).unwrap(), input)
+}
+
+fn with(rates: (u32, u32), quality: Quality, kernel: Kernel) -> Resampler {
+    let options = ResamplerOptions {
+        quality,
+        kernel: Some(kernel),
+    };
+    Resampler::with_options(rates.0, rates.1, options).unwrap()
+}
+
+/// All of the input, and the tail.
+fn run<I: Sample, O: Sample>(mut resampler: Resampler, input: &[I]) -> Vec<O> {
     let mut out = Vec::new();
-    let mut resampler = Resampler::new(rates.0, rates.1).unwrap();
     resampler.push(input, &mut out);
     resampler.flush(&mut out);
     out
@@ -47,6 +56,10 @@ fn tone(rate: u32, hz: f64, amplitude: f64, n: usize) -> Vec<f64> {
     (0..n)
         .map(|i| amplitude * (2.0 * PI * hz * i as f64 / f64::from(rate)).sin())
         .collect()
+}
+
+fn to_f32(signal: &[f64]) -> Vec<f32> {
+    signal.iter().map(|&x| x as f32).collect()
 }
 
 fn to_i16(signal: &[f64]) -> Vec<i16> {
@@ -82,7 +95,7 @@ fn fit(signal: &[f64], rate: u32, hz: f64) -> (f64, f64) {
 }
 
 /// The steady part of a one-second tone after conversion, at unit scale.
-fn steady<T: voice_audio::pcm::Sample>(rates: (u32, u32), input: &[T]) -> Vec<f64> {
+fn steady<T: Sample>(rates: (u32, u32), input: &[T]) -> Vec<f64> {
     let out: Vec<T> = resample(rates, input);
     let edge = rates.1 as usize / 10;
     out[edge..out.len() - edge]
@@ -102,15 +115,164 @@ fn any_chunking_gives_the_same_bits() {
         .chain([(11_025, 16_000), (22_050, 48_000)])
     {
         let input = noise(6_151);
-        let whole: Vec<i16> = resample(rates, &input);
-        for chunk in [1, 7, 160, 320, 480, 509, 960, 4_099] {
-            let mut resampler = Resampler::new(rates.0, rates.1).unwrap();
-            let mut out: Vec<i16> = Vec::new();
-            input
-                .chunks(chunk)
-                .for_each(|c| resampler.push(c, &mut out));
-            resampler.flush(&mut out);
-            assert!(out == whole, "{rates:?} in chunks of {chunk}");
+        for kernel in Kernel::available() {
+            let whole: Vec<f32> = run(with(rates, Quality::Voice, kernel), &input);
+            for chunk in [1, 7, 160, 320, 480, 509, 960, 4_099] {
+                let mut resampler = with(rates, Quality::Voice, kernel);
+                let mut out: Vec<f32> = Vec::new();
+                input
+                    .chunks(chunk)
+                    .for_each(|c| resampler.push(c, &mut out));
+                resampler.flush(&mut out);
+                let same = out
+                    .iter()
+                    .map(|y| y.to_bits())
+                    .eq(whole.iter().map(|y| y.to_bits()));
+                assert!(same, "{rates:?} in chunks of {chunk}, {kernel}");
+            }
+        }
+    }
+}
+
+/// Signals that are hard on rounding: noise, extremes that alternate, silence with single pulses,
+/// the smallest values, and a sweep.
+fn adversarial(n: usize) -> Vec<Vec<i16>> {
+    let alternating = |k: usize| (0..n).map(move |i| [i16::MAX, i16::MIN][i / k % 2]);
+    vec![
+        noise(n),
+        noise(n).iter().map(|x| x.signum()).collect(),
+        alternating(1).collect(),
+        alternating(3).collect(),
+        alternating(97).collect(),
+        (0..n)
+            .map(|i| if i % 701 == 0 { i16::MIN } else { 0 })
+            .collect(),
+        (0..n)
+            .map(|i| (32767.0 * (1e-5 * (i * i) as f64).sin()) as i16)
+            .collect(),
+        vec![i16::MIN; n],
+    ]
+}
+
+#[test]
+fn vector_kernels_equal_the_scalar_one_within_one_unit_and_each_other_bit_for_bit() {
+    for rates in PAIRS
+        .into_iter()
+        .chain([(48_000, 44_100), (22_050, 48_000), (8_000, 8_184)])
+    {
+        for quality in [Quality::Voice, Quality::Music] {
+            for input in adversarial(5_003) {
+                let scalar: Vec<i16> = run(with(rates, quality, Kernel::Scalar), &input);
+                let mut fused: Option<Vec<f32>> = None;
+                for kernel in Kernel::available().filter(|&k| k != Kernel::Scalar) {
+                    let out: Vec<i16> = run(with(rates, quality, kernel), &input);
+                    let error = |(a, b): (&i16, &i16)| a.abs_diff(*b);
+                    let worst = out.iter().zip(&scalar).map(error).max();
+                    assert_eq!(out.len(), scalar.len());
+                    assert!(worst <= Some(1), "{rates:?}, {kernel}: {worst:?}");
+                    let exact: Vec<f32> = run(with(rates, quality, kernel), &input);
+                    let first = fused.get_or_insert_with(|| exact.clone());
+                    assert!(*first == exact, "{rates:?}, {kernel}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn the_best_kernel_is_used_and_one_that_is_not_there_is_refused() {
+    assert_eq!(Kernel::available().next(), Some(Kernel::Scalar));
+    assert_eq!(
+        Resampler::new(48_000, 16_000).unwrap().kernel(),
+        Kernel::best()
+    );
+    assert_eq!(Kernel::available().last(), Some(Kernel::best()));
+    for kernel in [Kernel::Scalar, Kernel::Avx2, Kernel::Avx512, Kernel::Neon] {
+        let options = ResamplerOptions {
+            kernel: Some(kernel),
+            ..ResamplerOptions::default()
+        };
+        match Resampler::with_options(48_000, 16_000, options) {
+            Ok(resampler) => assert!(kernel.runs_here() && resampler.kernel() == kernel),
+            Err(error) => {
+                assert_eq!(error, Error::Kernel { kernel });
+                assert!(!kernel.runs_here() && error.to_string().contains("this machine"));
+            }
+        }
+    }
+}
+
+#[test]
+fn stereo_is_the_mean_of_its_sides_in_every_layout() {
+    let (left, right) = (noise(4_001), noise(8_002)[4_001..].to_vec());
+    let interleaved: Vec<i16> = left
+        .iter()
+        .zip(&right)
+        .flat_map(|(&l, &r)| [l, r])
+        .collect();
+    let mean: Vec<f32> = left
+        .iter()
+        .zip(&right)
+        .map(|(&l, &r)| (f32::from(l) + f32::from(r)) / 65536.0)
+        .collect();
+    for rates in [(48_000, 16_000), (44_100, 48_000), (16_000, 16_000)] {
+        for kernel in Kernel::available() {
+            let new = || with(rates, Quality::Voice, kernel);
+            let want: Vec<i16> = run(new(), &mean);
+            let (mut a, mut out_a) = (new(), Vec::<i16>::new());
+            let (mut b, mut out_b) = (new(), Vec::<i16>::new());
+            for k in (0..4_001).step_by(1_009) {
+                let end = 4_001.min(k + 1_009);
+                a.push_interleaved(&interleaved[2 * k..2 * end], &mut out_a)
+                    .unwrap();
+                b.push_planar(&left[k..end], &right[k..end], &mut out_b)
+                    .unwrap();
+            }
+            a.flush(&mut out_a);
+            b.flush(&mut out_b);
+            assert!(out_a == want && out_b == want, "{rates:?}, {kernel}");
+        }
+    }
+    let mut out = vec![1i16];
+    let mut resampler = Resampler::new(48_000, 16_000).unwrap();
+    assert!(resampler.push_interleaved(&left, &mut out).is_err());
+    assert!(resampler.push_planar(&left, &right[1..], &mut out).is_err());
+    resampler.flush(&mut out);
+    assert_eq!(out, [1]);
+}
+
+#[test]
+fn the_music_preset_is_flat_to_0_95_and_mirrors_nothing() {
+    for rates in PAIRS {
+        for part in [0.3, 0.95] {
+            let hz = lower_nyquist(rates) * part;
+            let input = to_f32(&tone(rates.0, hz, 0.9, rates.0 as usize / 2));
+            let out: Vec<f32> = run(with(rates, Quality::Music, Kernel::best()), &input);
+            let edge = out.len() / 4;
+            let steady: Vec<f64> = out[edge..3 * edge].iter().map(|&y| f64::from(y)).collect();
+            let (level, rest) = fit(&steady, rates.1, hz);
+            let gain_db = 20.0 * (level / 0.9).log10();
+            assert!(gain_db.abs() < 0.001, "{rates:?} at {part}: {gain_db} dB");
+            let db = 20.0 * (rest / (level / 2f64.sqrt())).log10();
+            assert!(db < -100.0, "{rates:?} at {part}: images at {db} dB");
+        }
+        if rates.0 < rates.1 {
+            continue;
+        }
+        for part in [1.001, 1.03, 1.1, 1.3] {
+            let hz = lower_nyquist(rates) * part;
+            if hz >= f64::from(rates.0) * 0.495 {
+                continue;
+            }
+            let input = to_f32(&tone(rates.0, hz, 0.9, rates.0 as usize / 2));
+            let out: Vec<f32> = run(with(rates, Quality::Music, Kernel::best()), &input);
+            let edge = out.len() / 4;
+            let power: f64 = out[edge..3 * edge]
+                .iter()
+                .map(|&y| f64::from(y).powi(2))
+                .sum();
+            let db = 20.0 * ((power / (2 * edge) as f64).sqrt() / (0.9 / 2f64.sqrt())).log10();
+            assert!(db < -100.0, "{rates:?} at {part}: aliases at {db} dB");
         }
     }
 }
@@ -160,10 +322,7 @@ fn the_delay_is_what_it_says_for_every_frequency() {
         for part in [0.05, 0.4, 0.8] {
             let hz = lower_nyquist(rates) * part;
             let n = rates.0 as usize / 2;
-            let input: Vec<f32> = tone(rates.0, hz, 0.5, n)
-                .iter()
-                .map(|&x| x as f32)
-                .collect();
+            let input = to_f32(&tone(rates.0, hz, 0.5, n));
             let out: Vec<f32> = resample(rates, &input);
             // The same sine, sampled at the output's instants less the delay.
             let worst = (out.len() / 4..out.len() * 3 / 4)
@@ -179,8 +338,13 @@ fn the_delay_is_what_it_says_for_every_frequency() {
 
 #[test]
 fn the_delay_stays_within_its_bound() {
-    for (rates, ms) in [((48_000, 16_000), 2.1), ((24_000, 48_000), 1.4)] {
-        let resampler = Resampler::new(rates.0, rates.1).unwrap();
+    for (rates, quality, ms) in [
+        ((48_000, 16_000), Quality::Voice, 2.1),
+        ((24_000, 48_000), Quality::Voice, 1.4),
+        ((48_000, 16_000), Quality::Music, 8.3),
+        ((24_000, 48_000), Quality::Music, 5.5),
+    ] {
+        let resampler = with(rates, quality, Kernel::best());
         assert!(
             resampler.delay() * 1e3 / f64::from(rates.1) <= ms,
             "{rates:?}"
@@ -221,10 +385,7 @@ fn tones_above_the_new_nyquist_frequency_vanish() {
             if hz >= top * 0.99 {
                 continue;
             }
-            let input: Vec<f32> = tone(rates.0, hz, 0.9, rates.0 as usize)
-                .iter()
-                .map(|&x| x as f32)
-                .collect();
+            let input = to_f32(&tone(rates.0, hz, 0.9, rates.0 as usize));
             let out = steady(rates, &input);
             let rms = (out.iter().map(|y| y * y).sum::<f64>() / out.len() as f64).sqrt();
             let db = 20.0 * (rms / (0.9 / 2f64.sqrt())).log10();
@@ -238,10 +399,7 @@ fn images_above_the_old_nyquist_frequency_vanish() {
     for rates in PAIRS.into_iter().filter(|(i, o)| i < o) {
         for part in [0.07, 0.41, 0.77, 0.89] {
             let hz = lower_nyquist(rates) * part;
-            let input: Vec<f32> = tone(rates.0, hz, 0.9, rates.0 as usize)
-                .iter()
-                .map(|&x| x as f32)
-                .collect();
+            let input = to_f32(&tone(rates.0, hz, 0.9, rates.0 as usize));
             let (level, rest) = fit(&steady(rates, &input), rates.1, hz);
             let db = 20.0 * (rest / (level / 2f64.sqrt())).log10();
             assert!(db < -100.0, "{rates:?} at {hz} Hz: {db} dB");

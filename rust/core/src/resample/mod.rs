@@ -1,14 +1,19 @@
 //! Streaming sample-rate conversion by a rational ratio.
 
 mod design;
-mod dot;
+#[allow(unsafe_code, reason = "instruction sets that are chosen at run time")]
+mod kernel;
 
 use std::fmt;
 use std::sync::Arc;
 
 use crate::pcm::{self, Sample};
 use crate::{Error, check_rate};
-use design::{FilterBank, LANES};
+use design::{FilterBank, LANES, Row};
+use kernel::{Pass, Runner};
+
+pub use design::Quality;
+pub use kernel::Kernel;
 
 /// Most filter phases (the upsampling factor of the reduced ratio) that a pair of rates may need.
 pub const MAX_PHASES: u32 = 1024;
@@ -17,11 +22,23 @@ pub const MAX_PHASES: u32 = 1024;
 /// and keeps it in the cache; the result does not depend on it.
 const PASS: usize = 4096;
 
-/// A streaming resampler: mono, any rational ratio of rates from 8 to 96 kHz.
+/// How a [`Resampler`] is set up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ResamplerOptions {
+    /// Pass-band, stop-band and delay.
+    pub quality: Quality,
+    /// The instruction set to compute with; None for the fastest one of this machine. To name one
+    /// is for tests, benchmarks, and for output that is the same bit for bit on every machine:
+    /// [`Kernel::Scalar`] runs everywhere.
+    pub kernel: Option<Kernel>,
+}
+
+/// A streaming resampler: any rational ratio of rates from 8 to 96 kHz, mono or stereo to mono.
 ///
-/// A polyphase windowed sinc. Flat to 0.90 of the lower Nyquist frequency (within 0.001 dB), at
-/// least 100 dB down from 1.10 of it. All state carries over from push to push, so a stream may be
-/// cut anywhere and the output is the same, bit for bit. After `n` inputs exactly
+/// A polyphase windowed sinc. By default flat to 0.90 of the lower Nyquist frequency (within
+/// 0.001 dB) and at least 100 dB down from 1.10 of it; see [`Quality`] for the other preset. All
+/// state carries over from push to push, so a stream may be cut anywhere and the output is the
+/// same, bit for bit. After `n` inputs exactly
 /// `ceil(n * out_rate / in_rate)` outputs exist: a 20 ms frame in is a 20 ms frame out, and nothing
 /// is held back beyond the constant [`delay`](Self::delay).
 ///
@@ -43,6 +60,7 @@ const PASS: usize = 4096;
 pub struct Resampler {
     in_rate: u32,
     out_rate: u32,
+    runner: Runner,
     /// None for equal rates.
     bank: Option<Arc<FilterBank>>,
     /// Inputs at unit scale that the next outputs still see, then those of the current pass.
@@ -54,32 +72,45 @@ pub struct Resampler {
     /// Outputs since the start or the last reset.
     produced: u64,
     /// Outputs of the current pass, in whole blocks.
-    blocks: Vec<[f32; LANES]>,
+    sums: Vec<Row>,
 }
 
 impl Resampler {
-    /// A resampler between two rates in Hz.
+    /// A resampler between two rates in Hz, with default options.
     ///
     /// # Errors
     /// [`Error::Rate`] if a rate is not within 8 to 96 kHz; [`Error::Ratio`] if the pair needs more
     /// than [`MAX_PHASES`] filter phases (rates that share no large divisor, such as 44101 and
     /// 48000).
     pub fn new(in_rate: u32, out_rate: u32) -> Result<Self, Error> {
+        Self::with_options(in_rate, out_rate, ResamplerOptions::default())
+    }
+
+    /// A resampler between two rates in Hz.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new), and [`Error::Kernel`] if this machine cannot run the kernel.
+    pub fn with_options(
+        in_rate: u32,
+        out_rate: u32,
+        options: ResamplerOptions,
+    ) -> Result<Self, Error> {
         check_rate(in_rate)?;
         check_rate(out_rate)?;
         let bank = match in_rate == out_rate {
             true => None,
-            false => Some(FilterBank::shared(in_rate, out_rate)?),
+            false => Some(FilterBank::shared(in_rate, out_rate, options.quality)?),
         };
         let mut resampler = Self {
             in_rate,
             out_rate,
+            runner: Runner::new(options.kernel)?,
             bank,
             history: Vec::new(),
             first: 0,
             consumed: 0,
             produced: 0,
-            blocks: Vec::new(),
+            sums: Vec::new(),
         };
         resampler.reset();
         Ok(resampler)
@@ -93,6 +124,11 @@ impl Resampler {
     /// Output rate in Hz.
     pub fn out_rate(&self) -> u32 {
         self.out_rate
+    }
+
+    /// The instruction set that computes.
+    pub fn kernel(&self) -> Kernel {
+        self.runner.kernel()
     }
 
     /// Delay in output samples: an input at time `t` is heard at `t` plus this. Constant from the
@@ -118,16 +154,62 @@ impl Resampler {
     ///
     /// Float input: NaN counts as 0, and values are limited to ±[`pcm::FLOAT_LIMIT`].
     pub fn push<I: Sample, O: Sample>(&mut self, input: &[I], out: &mut Vec<O>) {
-        let Some(bank) = self.bank.clone() else {
+        if self.bank.is_none() {
             self.consumed += input.len() as u64;
             return pcm::convert(input, out);
-        };
+        }
         out.reserve(self.output_len(input.len()));
         for pass in input.chunks(PASS) {
-            self.history.extend(pass.iter().map(|x| x.to_unit()));
-            self.consumed += pass.len() as u64;
-            self.run(&bank, bank.outputs_for(self.consumed), out);
+            self.runner.widen(pass, &mut self.history);
+            self.take(pass.len(), out);
         }
+    }
+
+    /// Resamples the mean of the two channels of interleaved stereo (L, R, L, R, ...), which is
+    /// formed at full precision on the way; otherwise as [`push`](Self::push).
+    ///
+    /// # Errors
+    /// [`Error::Channels`] if the number of samples is odd; nothing is changed then.
+    pub fn push_interleaved<I: Sample, O: Sample>(
+        &mut self,
+        input: &[I],
+        out: &mut Vec<O>,
+    ) -> Result<(), Error> {
+        let pairs = pcm::pairs(input)?;
+        if self.bank.is_none() {
+            self.consumed += pairs.len() as u64;
+            return pcm::downmix_interleaved(input, out);
+        }
+        out.reserve(self.output_len(pairs.len()));
+        for pass in pairs.chunks(PASS) {
+            self.runner.widen_interleaved(pass, &mut self.history);
+            self.take(pass.len(), out);
+        }
+        Ok(())
+    }
+
+    /// Resamples the mean of the two sides of planar stereo; otherwise as
+    /// [`push_interleaved`](Self::push_interleaved).
+    ///
+    /// # Errors
+    /// [`Error::Planes`] if the sides differ in length; nothing is changed then.
+    pub fn push_planar<I: Sample, O: Sample>(
+        &mut self,
+        left: &[I],
+        right: &[I],
+        out: &mut Vec<O>,
+    ) -> Result<(), Error> {
+        pcm::check_planes(left, right)?;
+        if self.bank.is_none() {
+            self.consumed += left.len() as u64;
+            return pcm::downmix_planar(left, right, out);
+        }
+        out.reserve(self.output_len(left.len()));
+        for (left, right) in left.chunks(PASS).zip(right.chunks(PASS)) {
+            self.runner.widen_planar(left, right, &mut self.history);
+            self.take(left.len(), out);
+        }
+        Ok(())
     }
 
     /// Appends the tail, [`delay`](Self::delay) samples, and starts anew.
@@ -136,11 +218,11 @@ impl Resampler {
     /// input: `ceil(n * out_rate / in_rate)` samples for `n` inputs. If nothing was pushed there is
     /// no tail. The resampler can be used again at once, as after [`reset`](Self::reset).
     pub fn flush<O: Sample>(&mut self, out: &mut Vec<O>) {
-        if let Some(bank) = self.bank.clone()
+        if let Some(bank) = &self.bank
             && self.consumed > 0
         {
             // `run` reads silence behind the end of the history.
-            self.run(&bank, self.produced + bank.delay as u64, out);
+            self.run(self.produced + bank.delay as u64, out);
         }
         self.reset();
     }
@@ -156,55 +238,52 @@ impl Resampler {
         }
     }
 
+    /// Counts `n` inputs that were put at the end of the history, and computes what they complete.
+    fn take<O: Sample>(&mut self, n: usize, out: &mut Vec<O>) {
+        self.consumed += n as u64;
+        if let Some(bank) = &self.bank {
+            self.run(bank.outputs_for(self.consumed), out);
+        }
+    }
+
     /// Computes the outputs up to number `end`, then drops the inputs that none will see again.
     ///
     /// Works in whole blocks: lanes that were output before, and lanes whose inputs are not there
     /// yet, are computed on what there is and thrown away.
-    fn run<O: Sample>(&mut self, bank: &FilterBank, end: u64, out: &mut Vec<O>) {
-        let lanes = LANES as u64;
+    fn run<O: Sample>(&mut self, end: u64, out: &mut Vec<O>) {
+        let Some(bank) = &self.bank else { return };
         if end == self.produced {
             return;
         }
+        let lanes = LANES as u64;
         let (head, tail) = (self.produced / lanes, end.div_ceil(lanes));
-        let count = (tail - head) as usize;
-        let window_at = |first: i64, block: u64| -> usize {
+        let window_at = |block: u64| -> usize {
             let start = bank.newest_input(block * lanes) as i64 + 1 - bank.taps as i64;
             // The history begins at or before the window of the block that `produced` lies in.
-            usize::try_from(start - first).expect("the window lies inside the history")
+            usize::try_from(start - self.first).expect("the window lies inside the history")
         };
-        let inputs = self.history.len();
-        let needed = window_at(self.first, tail - 1) + bank.window;
-        self.history.resize(inputs.max(needed), 0.0);
+        let keep = window_at(end / lanes);
+        let inputs = window_at(head)..window_at(tail - 1) + bank.window;
 
-        self.blocks.clear();
-        self.blocks.resize(count, [0.0; LANES]);
-        let step = bank.period() as usize;
-        for offset in 0..step.min(count) {
-            let rows = bank.block(head + offset as u64);
-            let window = |index: usize| {
-                let start = window_at(self.first, head + index as u64);
-                &self.history[start..start + bank.window]
-            };
-            let mut index = offset;
-            while index + step < count {
-                let sums = dot::group(rows, [window(index), window(index + step)]);
-                [self.blocks[index], self.blocks[index + step]] = sums;
-                index += dot::GROUP * step;
-            }
-            if index < count {
-                self.blocks[index] = dot::block(rows, window(index));
-            }
-        }
+        let pushed = self.history.len();
+        self.history.resize(pushed.max(inputs.end), 0.0);
+        self.sums.resize((tail - head) as usize, Row([0.0; LANES]));
+        let pass = Pass {
+            bank,
+            head,
+            inputs: &self.history[inputs],
+        };
+        self.runner.convolve(&pass, &mut self.sums);
+
         let skip = (self.produced - head * lanes) as usize;
         let take = (end - self.produced) as usize;
-        let sums = self.blocks.as_flattened()[skip..skip + take].iter();
-        out.extend(sums.map(|&sum| O::from_unit(sum)));
+        let sums = &kernel::lanes(&self.sums)[skip..skip + take];
+        self.runner.narrow(sums, out);
         self.produced = end;
 
-        let keep = window_at(self.first, end / lanes).min(inputs);
-        self.history.truncate(inputs);
-        self.history.copy_within(keep.., 0);
-        self.history.truncate(inputs - keep);
+        let keep = keep.min(pushed);
+        self.history.copy_within(keep..pushed, 0);
+        self.history.truncate(pushed - keep);
         self.first += keep as i64;
     }
 }
@@ -215,6 +294,7 @@ impl fmt::Debug for Resampler {
             .field("in_rate", &self.in_rate)
             .field("out_rate", &self.out_rate)
             .field("delay", &self.delay())
+            .field("kernel", &self.kernel())
             .field("consumed", &self.consumed)
             .field("produced", &self.produced)
             .finish_non_exhaustive()
