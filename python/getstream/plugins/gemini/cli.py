@@ -30,24 +30,26 @@ INSTRUCTIONS = "You are a friendly assistant in a call. Answer in one or two sen
 GREETING = "Give a short greeting to the participants."
 
 DEMO = """\
-Hold a call on this machine, without any key: a local Stream backend and a local Gemini Live
-server, the assistant (`join`, as for a real call) and a person who speaks recorded speech. The
-person hears the greeting, says something, interrupts the answer, hears the next answer and leaves.
-The local model answers with the person's own words, so that what comes back can be measured.
+Hold a call on this machine, without any key: a local Stream backend, a local
+Gemini Live server, the assistant (`join`, as for a real call) and a person who
+speaks recorded speech. The person hears the greeting, says something,
+interrupts the answer, hears the next one and leaves. The local model answers
+with the person's own words, so that what comes back can be measured.
 
-DIR gets conversation.wav (left the person, right the assistant as the person heard it),
-timeline.svg (a picture of the call) and summary.json (what was measured)."""
+DIR gets conversation.wav (left the person, right the assistant as the person
+heard it), timeline.svg (a picture of the call) and summary.json (the numbers)."""
 
 DEMO_EPILOG = """\
 environment:
   GOOGLE_API_KEY, GEMINI_API_KEY    for --real-gemini only
   NO_COLOR                          plain lines instead of the live display
 
-The exit code is 0 if the greeting and an answer were heard, else 1; 130 after Ctrl-C."""
+The exit code is 0 if the greeting and an answer were heard, else 1; 130 after
+Ctrl-C."""
 
 JOIN = """\
-Put the assistant into a Stream call, and print a link to join that call in a browser.
-Ctrl-C (or SIGTERM) leaves the call."""
+Put the assistant into a Stream call, and print a link to join that call in a
+browser. Ctrl-C (or SIGTERM) leaves the call."""
 
 JOIN_EPILOG = """\
 environment:
@@ -57,9 +59,10 @@ environment:
 
 The exit code is 0 when the call has ended or was left, else 1.
 
-With --events-json, every line on stdout is one JSON object: "t" is time.monotonic() in seconds,
-"event" is connected, joined, levels, speech_started, speech_stopped, audio_started, text,
-turn_complete, interrupted, error, left, closed, or, last of all, stats. No link is made then."""
+With --events-json, every line on stdout is one JSON object: "t" is
+time.monotonic() in seconds, "event" is connected, joined, levels,
+speech_started, speech_stopped, audio_started, text, turn_complete,
+interrupted, error, left, closed or, last of all, stats. No link is made then."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

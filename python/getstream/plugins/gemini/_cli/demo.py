@@ -114,7 +114,7 @@ async def _run(options: DemoOptions, said: list[Clip]) -> None:
     model = "answers" if options.real_gemini else "repeats what it hears"
     display.write(
         f"A call on this machine: a local Stream backend and {where}.\n"
-        f"A person says recorded words; the model {model}; the person interrupts.\n"
+        f"A person speaks, the model {model}, the person interrupts it.\n"
     )
     with tempfile.TemporaryDirectory(prefix="gemini-demo-") as folder:
         with display.following(story):
