@@ -80,9 +80,3 @@ async def test_a_call_of_a_minute_does_not_grow(tmp_path: Path) -> None:
     early = [size for at, size in trial.resident if 20 < at - began < 30]
     late = [size for _, size in trial.resident[-10:]]
     assert median(late) - median(early) < 3_000_000
-
-
-def test_the_quick_start_is_the_documented_one() -> None:
-    """README and program are the same, word for word."""
-    readme = HERE.parents[1] / "README.md"
-    assert f"```python\n{QUICK_START.read_text()}```" in readme.read_text()
