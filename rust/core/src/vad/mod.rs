@@ -1,30 +1,41 @@
 //! Voice activity detection with onset and hangover.
 
-use std::fmt;
+mod network;
+mod simd;
+mod spectrum;
 
-use earshot::Detector;
+use std::fmt;
 
 use crate::pcm::Sample;
 use crate::{Error, Resampler, check_rate};
+use network::State;
+use simd::Level;
+use spectrum::WINDOW;
 
-/// The rate that the detector hears, in Hz.
+/// The rate that the network hears, in Hz.
 const RATE: u32 = 16_000;
 /// Samples of one analysis frame at [`RATE`]: 16 ms.
 const FRAME: usize = 256;
-/// A frame whose loudest sample stays below this is silence whatever the network says: 8 units of
+/// A network steps every second frame, on windows of two. So many of them take turns.
+const PHASES: usize = 2;
+/// A window whose loudest sample stays below this is silence whatever the network says: 8 units of
 /// `i16`, -72 dBFS. Far below any microphone's own noise, far above the dither of a codec's
 /// silence.
 const SILENCE_PEAK: f32 = 8.0 / 32768.0;
+/// Speech lasts until the probability is so much below the threshold, and at least
+/// [`LEAST_END`]: as in Silero's own iterator (`neg_threshold`).
+const HYSTERESIS: f32 = 0.15;
+const LEAST_END: f32 = 0.01;
 
 /// How a [`Vad`] decides.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct VadOptions {
-    /// Probability from which an analysis frame counts as speech, 0 to 1. The default sits above
-    /// the network's own 0.5: on labelled speech in noise it halves the false alarms and costs a
-    /// tenth of a frame of onset.
+    /// Probability from which an analysis frame is the beginning of speech, 0 to 1. Once it has
+    /// begun, a frame is speech down to 0.15 less. The default, 0.5, is Silero's.
     pub threshold: f32,
     /// Speech lasts this long, in milliseconds, before it is believed. Rounded up to whole analysis
-    /// frames of 16 ms; 0 means the first frame. The default is two frames: a click fills one.
+    /// frames of 16 ms; 0 means the first frame, and so does the default: the network has the
+    /// patience that it takes, and does not fall for clicks.
     pub onset_ms: u32,
     /// Speech is over when none was heard for this long, in milliseconds; rounded up to whole
     /// frames. The default bridges the gaps inside words.
@@ -34,8 +45,8 @@ pub struct VadOptions {
 impl Default for VadOptions {
     fn default() -> Self {
         Self {
-            threshold: 0.6,
-            onset_ms: 32,
+            threshold: 0.5,
+            onset_ms: 16,
             hangover_ms: 200,
         }
     }
@@ -47,7 +58,7 @@ impl Default for VadOptions {
 pub enum VadEvent {
     /// Speech has lasted for `onset_ms`.
     SpeechStarted {
-        /// First sample of the run of speech.
+        /// Start of the 32 ms of sound in which it was first heard.
         sample: u64,
     },
     /// No speech for `hangover_ms`.
@@ -59,10 +70,17 @@ pub enum VadEvent {
 
 /// A streaming voice activity detector: mono, any rate from 8 to 96 kHz, any frame length.
 ///
-/// A small neural network (the `earshot` crate) gives a probability for each 16 ms of sound; onset
-/// and hangover turn the probabilities into [`VadEvent`]s. Input at another rate than 16 kHz is
-/// resampled, and the resampler's delay is taken out of the offsets. Digital silence is never
-/// speech.
+/// The network of Silero VAD 6 (its weights are part of the crate) gives a probability for each
+/// 16 ms of sound; onset and hangover turn the probabilities into [`VadEvent`]s. Input at another
+/// rate than 16 kHz is resampled, and the resampler's delay is taken out of the offsets.
+///
+/// The network looks at 32 ms at a time and was trained to step by as much. Here it is run twice,
+/// 16 ms apart, with a memory for each: what speech begins with waits half as long to be heard. The
+/// probability of a frame is the mean of the two newest answers, the newer one counting twice: a
+/// sound that one of them takes for speech and the other does not has to convince the first.
+///
+/// Digital silence (36 ms below -72 dBFS) is never speech. After two seconds of it the memories are
+/// set to what silence makes of them and the network rests. A stream begins in this state too.
 ///
 /// Allocates: in [`new`](Self::new), then only while the longest push so far grows.
 ///
@@ -79,13 +97,12 @@ pub struct Vad {
     options: VadOptions,
     onset_frames: u32,
     hangover_frames: u32,
-    detector: Box<Detector>,
     /// None at 16 kHz.
     resampler: Option<Resampler>,
     /// Input of the current push at [`RATE`].
     resampled: Vec<f32>,
-    /// The analysis frame that is being filled.
-    frame: [f32; FRAME],
+    detector: Detector,
+    /// Samples in the analysis frame that is being filled, at the end of the detector's window.
     filled: usize,
     /// Complete analysis frames so far.
     frames: u64,
@@ -94,7 +111,78 @@ pub struct Vad {
     /// Frames without speech in a row, up to the newest.
     gap: u32,
     speaking: bool,
+}
+
+/// Sound in, probabilities out.
+struct Detector {
+    level: Level,
+    /// The newest sound, ending with the analysis frame that is being filled.
+    window: [f32; WINDOW],
+    memories: [Memory; PHASES],
+    /// The memory whose turn it is.
+    turn: usize,
     probability: f32,
+}
+
+/// One of the networks that take turns.
+#[derive(Clone)]
+struct Memory {
+    state: State,
+    /// Windows of silence in a row.
+    silence: u32,
+    /// The newest answer.
+    answer: f32,
+}
+
+impl Detector {
+    fn new() -> Self {
+        let memory = Memory {
+            state: network::at_rest().clone(),
+            silence: network::STEPS_TO_REST,
+            answer: 0.0,
+        };
+        Self {
+            level: Level::detect(),
+            window: [0.0; WINDOW],
+            memories: std::array::from_fn(|_| memory.clone()),
+            turn: 0,
+            probability: 0.0,
+        }
+    }
+
+    /// The analysis frame that is being filled.
+    fn frame(&mut self) -> &mut [f32] {
+        &mut self.window[WINDOW - FRAME..]
+    }
+
+    /// Listens to the frame, which is full, and makes room for the next.
+    fn listen(&mut self) {
+        let before = self.memories[(self.turn + PHASES - 1) % PHASES].answer;
+        let answer = self.memories[self.turn].hear(self.level, &self.window);
+        self.probability = (2.0 * answer + before) / 3.0;
+        self.turn = (self.turn + 1) % PHASES;
+        self.window.copy_within(FRAME.., 0);
+    }
+}
+
+impl Memory {
+    fn hear(&mut self, level: Level, window: &[f32; WINDOW]) -> f32 {
+        let silent = window.iter().all(|x| x.abs() < SILENCE_PEAK);
+        self.answer = if !silent {
+            self.silence = 0;
+            network::hear(level, window, &mut self.state)
+        } else {
+            if self.silence < network::STEPS_TO_REST {
+                self.silence += 1;
+                network::hear_silence(level, &mut self.state);
+                if self.silence == network::STEPS_TO_REST {
+                    self.state.clone_from(network::at_rest());
+                }
+            }
+            0.0
+        };
+        self.answer
+    }
 }
 
 impl Vad {
@@ -130,19 +218,17 @@ impl Vad {
             options,
             onset_frames: frames(options.onset_ms),
             hangover_frames: frames(options.hangover_ms),
-            detector: Detector::default_boxed(),
             resampler: match sample_rate {
                 RATE => None,
                 _ => Some(Resampler::new(sample_rate, RATE)?),
             },
             resampled: Vec::new(),
-            frame: [0.0; FRAME],
+            detector: Detector::new(),
             filled: 0,
             frames: 0,
             run: 0,
             gap: 0,
             speaking: false,
-            probability: 0.0,
         })
     }
 
@@ -156,9 +242,10 @@ impl Vad {
         self.options
     }
 
-    /// Probability of speech, 0 to 1, in the newest complete analysis frame; 0 before the first.
+    /// Probability of speech, 0 to 1, in the newest complete analysis frame of 16 ms; 0 before the
+    /// first.
     pub fn probability(&self) -> f32 {
-        self.probability
+        self.detector.probability
     }
 
     /// True between [`VadEvent::SpeechStarted`] and [`VadEvent::SpeechStopped`].
@@ -182,7 +269,7 @@ impl Vad {
 
     /// Forgets everything heard so far; offsets count from zero again.
     pub fn reset(&mut self) {
-        self.detector.reset();
+        self.detector = Detector::new();
         if let Some(resampler) = &mut self.resampler {
             resampler.reset();
         }
@@ -191,13 +278,12 @@ impl Vad {
         self.run = 0;
         self.gap = 0;
         self.speaking = false;
-        self.probability = 0.0;
     }
 
     fn listen<S: Sample>(&mut self, mut input: &[S], events: &mut Vec<VadEvent>) {
         while !input.is_empty() {
             let (now, later) = input.split_at(input.len().min(FRAME - self.filled));
-            for (slot, x) in self.frame[self.filled..].iter_mut().zip(now) {
+            for (slot, x) in self.detector.frame()[self.filled..].iter_mut().zip(now) {
                 // The network wants ±1; resampled full-scale sound may overshoot a little.
                 *slot = x.to_unit().clamp(-1.0, 1.0);
             }
@@ -205,21 +291,23 @@ impl Vad {
             input = later;
             if self.filled == FRAME {
                 self.filled = 0;
-                self.analyse(events);
+                self.detector.listen();
+                self.decide(events);
             }
         }
     }
 
-    fn analyse(&mut self, events: &mut Vec<VadEvent>) {
-        // The network hears silence too: it carries state from frame to frame.
-        let probability = self.detector.predict_f32(&self.frame).clamp(0.0, 1.0);
-        let peak = self.frame.iter().fold(0.0f32, |peak, x| peak.max(x.abs()));
-        self.probability = match peak < SILENCE_PEAK {
-            true => 0.0,
-            false => probability,
+    fn decide(&mut self, events: &mut Vec<VadEvent>) {
+        let threshold = match self.speaking {
+            false => self.options.threshold,
+            true => {
+                let least = self.options.threshold.min(LEAST_END);
+                (self.options.threshold - HYSTERESIS).max(least)
+            }
         };
+        let probability = self.detector.probability;
         self.frames += 1;
-        if self.probability >= self.options.threshold && self.probability > 0.0 {
+        if probability >= threshold && probability > 0.0 {
             self.run += 1;
             self.gap = 0;
         } else {
@@ -228,7 +316,8 @@ impl Vad {
         }
         if !self.speaking && self.run >= self.onset_frames {
             self.speaking = true;
-            let sample = self.offset(self.frames - u64::from(self.run));
+            // The first frame of the run completed a window that began one frame earlier.
+            let sample = self.offset((self.frames - u64::from(self.run)).saturating_sub(1));
             events.push(VadEvent::SpeechStarted { sample });
         } else if self.speaking && self.gap >= self.hangover_frames {
             self.speaking = false;
@@ -251,7 +340,7 @@ impl fmt::Debug for Vad {
             .field("sample_rate", &self.sample_rate)
             .field("options", &self.options)
             .field("speaking", &self.speaking)
-            .field("probability", &self.probability)
+            .field("probability", &self.probability())
             .finish_non_exhaustive()
     }
 }

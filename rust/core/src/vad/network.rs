@@ -1,0 +1,460 @@
+//! The network of Silero VAD, version 6, at 16 kHz.
+//!
+//! Magnitude spectra, four convolutions over time, a long short-term memory, one output:
+//!
+//! | layer | in | out | kernel |
+//! |---|---|---|---|
+//! | spectra | 576 samples, 64 more mirrored | 129 × 4 frames | 256 samples, Hann, every 128 |
+//! | conv 1 | 129 × 4 | 128 × 4 | 3, ReLU |
+//! | conv 2 | 128 × 4 | 64 × 2 | 3, every second, ReLU |
+//! | conv 3 | 64 × 2 | 64 × 1 | 3, every second, ReLU |
+//! | conv 4 | 64 × 1 | 128 × 1 | 3, ReLU |
+//! | LSTM | 128, and its state | 128 | |
+//! | output | ReLU of 128 | 1 | sigmoid |
+//!
+//! Trained and published by the Silero Team (<https://github.com/snakers4/silero-vad>, MIT licence:
+//! `silero/LICENSE`). `scripts/silero_weights.py` makes `silero/weights.bin` from the wheel of
+//! silero-vad 6.2.3 and says how it is laid out. The weights are rounded to 16 bits, each output
+//! channel with its own scale, which moves a probability by 0.0002 at most and halves the memory
+//! that a step has to read; they are used where they lie in the binary.
+
+use std::sync::OnceLock;
+
+use super::simd::{Codes, LANES, Lanes, Level, Simd};
+use super::spectrum::{self, BINS, FRAMES, WINDOW};
+
+/// Units of the LSTM, and features that go into it.
+const UNITS: usize = 128;
+const BLOCKS: usize = UNITS / LANES;
+/// Steps in which the memory comes to rest in silence: 2 s of windows of 32 ms.
+pub(super) const STEPS_TO_REST: u32 = 64;
+
+#[repr(C, align(64))]
+struct Aligned<T: ?Sized>(T);
+
+static BYTES: &Aligned<[u8]> = &Aligned(*include_bytes!("silero/weights.bin"));
+
+static NETWORK: Network = Network::new();
+
+struct Network {
+    conv1: Layer<BINS, 3>,
+    conv2: Layer<128, 3>,
+    conv3: Layer<64, 2>,
+    conv4: Layer<64, 1>,
+    /// Four gates instead of taps; scales and biases `[gate][unit]`.
+    lstm: Layer<{ 2 * UNITS }, 4>,
+    /// Weights of the output, then its bias.
+    output: &'static [Floats],
+}
+
+/// Sixteen `f32`, little-endian.
+type Floats = [u8; 4 * LANES];
+
+struct Layer<const INPUTS: usize, const TAPS: usize> {
+    /// One entry for every 16 output channels.
+    codes: &'static [[[Codes; TAPS]; INPUTS]],
+    scale: &'static [Floats],
+    bias: &'static [Floats],
+}
+
+impl Network {
+    const fn new() -> Self {
+        let (conv1, rest) = Layer::split(&BYTES.0, 8, 8);
+        let (conv2, rest) = Layer::split(rest, 4, 4);
+        let (conv3, rest) = Layer::split(rest, 4, 4);
+        let (conv4, rest) = Layer::split(rest, 8, 8);
+        let (lstm, rest) = Layer::split(rest, BLOCKS, 4 * BLOCKS);
+        let output = rest.as_chunks().0;
+        assert!(output.len() == BLOCKS + 1);
+        Self {
+            conv1,
+            conv2,
+            conv3,
+            conv4,
+            lstm,
+            output,
+        }
+    }
+}
+
+impl<const INPUTS: usize, const TAPS: usize> Layer<INPUTS, TAPS> {
+    /// The layer at the beginning of `bytes`, and what follows it.
+    const fn split(bytes: &'static [u8], blocks: usize, scales: usize) -> (Self, &'static [u8]) {
+        let (codes, rest) = bytes.split_at(blocks * INPUTS * TAPS * size_of::<Codes>());
+        let (scale, rest) = rest.split_at(scales * size_of::<Floats>());
+        let (bias, rest) = rest.split_at(scales * size_of::<Floats>());
+        let layer = Self {
+            codes: codes.as_chunks().0.as_chunks().0.as_chunks().0,
+            scale: scale.as_chunks().0,
+            bias: bias.as_chunks().0,
+        };
+        (layer, rest)
+    }
+}
+
+#[inline(always)]
+fn floats(bytes: &Floats) -> Lanes {
+    let (floats, _) = bytes.as_chunks();
+    Lanes(std::array::from_fn(|i| f32::from_le_bytes(floats[i])))
+}
+
+/// What the network remembers of the sound so far.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct State {
+    hidden: [Lanes; BLOCKS],
+    cell: [Lanes; BLOCKS],
+}
+
+impl State {
+    /// The state in which the network was trained to begin.
+    const ZERO: Self = Self {
+        hidden: [Lanes::ZERO; BLOCKS],
+        cell: [Lanes::ZERO; BLOCKS],
+    };
+}
+
+/// What the convolutions make of a window.
+type Features = [Lanes; BLOCKS];
+
+/// Compiles `$work` for each instruction set and runs the one of `$level`.
+macro_rules! on {
+    ($level:expr, $simd:ident => $work:expr) => {
+        match $level {
+            Level::Scalar($simd) => $simd.run(
+                #[inline(always)]
+                || $work,
+            ),
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx2($simd) => $simd.run(
+                #[inline(always)]
+                || $work,
+            ),
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx512($simd) => $simd.run(
+                #[inline(always)]
+                || $work,
+            ),
+            #[cfg(target_arch = "aarch64")]
+            Level::Neon($simd) => $simd.run(
+                #[inline(always)]
+                || $work,
+            ),
+        }
+    };
+}
+
+/// Probability of speech in a window (at unit scale): 512 new samples behind 64 of the window
+/// before. Steps the state.
+pub(super) fn hear(level: Level, window: &[f32; WINDOW], state: &mut State) -> f32 {
+    on!(level, simd => {
+        let mut features = [Lanes::ZERO; BLOCKS];
+        encode(simd, window, &mut features);
+        remember(simd, &features, state)
+    })
+}
+
+/// As [`hear`] for a window of zeros, without its convolutions.
+pub(super) fn hear_silence(level: Level, state: &mut State) -> f32 {
+    on!(level, simd => remember(simd, &Silence::get().features, state))
+}
+
+/// The state behind a long silence.
+pub(super) fn at_rest() -> &'static State {
+    &Silence::get().state
+}
+
+/// What silence does to the network. The same on every processor: the reference computes it.
+struct Silence {
+    features: Features,
+    state: State,
+}
+
+impl Silence {
+    fn get() -> &'static Self {
+        static SILENCE: OnceLock<Silence> = OnceLock::new();
+        SILENCE.get_or_init(|| {
+            let simd = super::simd::Scalar;
+            let mut features = [Lanes::ZERO; BLOCKS];
+            encode(simd, &[0.0; WINDOW], &mut features);
+            let mut state = State::ZERO;
+            for _ in 0..STEPS_TO_REST {
+                remember(simd, &features, &mut state);
+            }
+            Self { features, state }
+        })
+    }
+}
+
+/// The convolutions. So many blocks of channels at once that their accumulators fill the registers.
+#[inline(always)]
+fn encode<S: Simd>(simd: S, window: &[f32; WINDOW], features: &mut Features) {
+    let mut spectra = [[0.0; FRAMES]; BINS];
+    spectrum::magnitudes(window, &mut spectra);
+    let mut first = [[Lanes::ZERO; 8]; 4];
+    let mut second = [[Lanes::ZERO; 4]; 2];
+    let mut third = [[Lanes::ZERO; 4]; 1];
+    let features = std::array::from_mut(features);
+    let net = &NETWORK;
+
+    let input = |k: usize| spectra[k];
+    match S::WIDE {
+        true => conv::<4, _, _, _, _, _, _>(simd, &net.conv1, (1, -1), input, &mut first),
+        false => conv::<1, _, _, _, _, _, _>(simd, &net.conv1, (1, -1), input, &mut first),
+    }
+    let input = |k: usize| channel(&first, k);
+    match S::WIDE {
+        true => conv::<4, _, _, _, _, _, _>(simd, &net.conv2, (2, -1), input, &mut second),
+        false => conv::<2, _, _, _, _, _, _>(simd, &net.conv2, (2, -1), input, &mut second),
+    }
+    let input = |k: usize| channel(&second, k);
+    conv::<4, _, _, _, _, _, _>(simd, &net.conv3, (2, 0), input, &mut third);
+    let input = |k: usize| channel(&third, k);
+    match S::WIDE {
+        true => conv::<8, _, _, _, _, _, _>(simd, &net.conv4, (1, 0), input, features),
+        false => conv::<4, _, _, _, _, _, _>(simd, &net.conv4, (1, 0), input, features),
+    }
+}
+
+/// Channel `k` of every frame.
+#[inline(always)]
+fn channel<const N: usize, const T: usize>(frames: &[[Lanes; N]; T], k: usize) -> [f32; T] {
+    std::array::from_fn(|t| frames[t][k / LANES].0[k % LANES])
+}
+
+/// A convolution over time and its ReLU, `AT_ONCE` blocks of channels at once. Output frame `t`
+/// sees the input frames from `stride * t + first` on; those outside of the input are zero.
+#[inline(always)]
+fn conv<
+    const AT_ONCE: usize,
+    S: Simd,
+    const INPUTS: usize,
+    const TAPS: usize,
+    const IN: usize,
+    const OUT: usize,
+    const BLOCKS: usize,
+>(
+    simd: S,
+    layer: &Layer<INPUTS, TAPS>,
+    (stride, first): (usize, isize),
+    input: impl Fn(usize) -> [f32; IN],
+    output: &mut [[Lanes; BLOCKS]; OUT],
+) {
+    for block in (0..BLOCKS).step_by(AT_ONCE) {
+        let codes: &[_; AT_ONCE] = layer.codes[block..].first_chunk().expect("all blocks");
+        let mut sums = [[simd.splat(0.0); OUT]; AT_ONCE];
+        for k in 0..INPUTS {
+            let x = input(k).map(|x| simd.splat(x));
+            for b in 0..AT_ONCE {
+                let w = codes[b][k].each_ref().map(|codes| simd.decode(codes));
+                for t in 0..OUT {
+                    for tap in 0..TAPS {
+                        let frame = (stride * t + tap).wrapping_add_signed(first);
+                        if frame < IN {
+                            sums[b][t] = simd.mul_add(w[tap], x[frame], sums[b][t]);
+                        }
+                    }
+                }
+            }
+        }
+        for b in 0..AT_ONCE {
+            let scale = floats(&layer.scale[block + b]);
+            let bias = floats(&layer.bias[block + b]);
+            for t in 0..OUT {
+                let y = &mut output[t][block + b];
+                simd.store(
+                    simd.mul_add(sums[b][t], simd.load(&scale), simd.load(&bias)),
+                    y,
+                );
+                y.0.iter_mut().for_each(|y| *y = y.max(0.0));
+            }
+        }
+    }
+}
+
+/// The memory and the output.
+#[inline(always)]
+fn remember<S: Simd>(simd: S, features: &Features, state: &mut State) -> f32 {
+    match S::WIDE {
+        true => lstm::<4, S>(simd, features, state),
+        false => lstm::<1, S>(simd, features, state),
+    }
+    let mut sums = [0.0; LANES];
+    for (hidden, weight) in state.hidden.iter().zip(NETWORK.output) {
+        let weight = floats(weight);
+        for lane in 0..LANES {
+            sums[lane] += hidden.0[lane].max(0.0) * weight.0[lane];
+        }
+    }
+    let bias = floats(&NETWORK.output[BLOCKS]).0[0];
+    sigmoid([sums.iter().sum::<f32>() + bias])[0]
+}
+
+/// One step of the long short-term memory, `AT_ONCE` blocks of units at once.
+#[inline(always)]
+fn lstm<const AT_ONCE: usize, S: Simd>(simd: S, features: &Features, state: &mut State) {
+    let layer = &NETWORK.lstm;
+    let mut input = [Lanes::ZERO; 2 * BLOCKS];
+    input[..BLOCKS].copy_from_slice(features);
+    input[BLOCKS..].copy_from_slice(&state.hidden);
+    for block in (0..BLOCKS).step_by(AT_ONCE) {
+        let codes: &[_; AT_ONCE] = layer.codes[block..].first_chunk().expect("all blocks");
+        let mut sums = [[simd.splat(0.0); 4]; AT_ONCE];
+        for k in 0..2 * UNITS {
+            let x = simd.splat(input[k / LANES].0[k % LANES]);
+            for b in 0..AT_ONCE {
+                for gate in 0..4 {
+                    let w = simd.decode(&codes[b][k][gate]);
+                    sums[b][gate] = simd.mul_add(w, x, sums[b][gate]);
+                }
+            }
+        }
+        for b in 0..AT_ONCE {
+            let [i, f, g, o] = std::array::from_fn(|gate| {
+                let scale = floats(&layer.scale[gate * BLOCKS + block + b]);
+                let bias = floats(&layer.bias[gate * BLOCKS + block + b]);
+                let mut y = Lanes::ZERO;
+                simd.store(
+                    simd.mul_add(sums[b][gate], simd.load(&scale), simd.load(&bias)),
+                    &mut y,
+                );
+                y.0
+            });
+            let (i, f, g, o) = (sigmoid(i), sigmoid(f), tanh(g), sigmoid(o));
+            let cell = &mut state.cell[block + b].0;
+            for lane in 0..LANES {
+                cell[lane] = f[lane] * cell[lane] + i[lane] * g[lane];
+            }
+            let hidden = tanh(*cell);
+            for lane in 0..LANES {
+                state.hidden[block + b].0[lane] = o[lane] * hidden[lane];
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn sigmoid<const N: usize>(x: [f32; N]) -> [f32; N] {
+    let e = exp(x.map(|x| -x));
+    e.map(|e| 1.0 / (1.0 + e))
+}
+
+#[inline(always)]
+fn tanh<const N: usize>(x: [f32; N]) -> [f32; N] {
+    let e = exp(x.map(|x| 2.0 * x));
+    e.map(|e| 1.0 - 2.0 / (1.0 + e))
+}
+
+/// The exponential, limited to the exponents of `f32`: within 3e-7 of its value near 0, and 1e-7
+/// more for each unit of `x`.
+///
+/// `2^n * 2^f` with a whole `n` and `f` within ±0.5; the polynomial is the Taylor series of `2^f`.
+#[inline(always)]
+fn exp<const N: usize>(x: [f32; N]) -> [f32; N] {
+    use std::f32::consts::{LN_2, LOG2_E};
+    /// 1.5 * 2^23: added, it rounds to whole numbers, which are then the lowest bits.
+    const ROUND: f32 = 12_582_912.0;
+    x.map(|x| {
+        let t = (x * LOG2_E).clamp(-126.0, 126.0);
+        let rounded = t + ROUND;
+        let f = (t - (rounded - ROUND)) * LN_2;
+        let power = f32::from_bits((rounded.to_bits() << 23).wrapping_add(1.0f32.to_bits()));
+        let series = 1.0 / 720.0 + f * (1.0 / 5040.0);
+        let series = 1.0 / 120.0 + f * series;
+        let series = 1.0 / 24.0 + f * series;
+        let series = 1.0 / 6.0 + f * series;
+        let series = 0.5 + f * series;
+        (1.0 + f * (1.0 + f * series)) * power
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What `signal` in `scripts/silero_weights.py` makes: a buzz whose pitch and filter move in
+    /// syllables, noise under it, silence at the end.
+    fn signal() -> Vec<f32> {
+        let (mut seed, mut low, mut band) = (1u32, 0i32, 0i32);
+        (0..48_000)
+            .map(|i| {
+                seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                let period = 90 + (i / 400) % 45;
+                let centre = 200 + 37 * ((i / 1_600) % 13);
+                let pulse = if i % period == 0 { 24_000 } else { 0 };
+                low += (centre * band) >> 10;
+                band += (centre * (pulse - low - (band >> 3))) >> 10;
+                let loud = if (i / 2_000) % 4 == 3 { 1 } else { 16 };
+                let sample = ((band * loud) >> 4) + (seed >> 24) as i32 - 128;
+                match i < 40_000 {
+                    true => sample.clamp(-32_768, 32_767) as f32 / 32_768.0,
+                    false => 0.0,
+                }
+            })
+            .collect()
+    }
+
+    fn probabilities(level: Level, signal: &[f32]) -> Vec<f32> {
+        let padded = [&[0.0; 64], signal].concat();
+        let mut state = State::ZERO;
+        let windows = (0..signal.len() / 512).map(|k| padded[512 * k..][..WINDOW].try_into());
+        windows
+            .map(|window| hear(level, &window.unwrap(), &mut state))
+            .collect()
+    }
+
+    fn largest_difference(a: &[f32], b: &[f32]) -> f32 {
+        assert_eq!(a.len(), b.len());
+        a.iter()
+            .zip(b)
+            .fold(0.0, |most, (a, b)| most.max((a - b).abs()))
+    }
+
+    #[test]
+    fn it_is_silero_on_onnxruntime() {
+        let want: Vec<f32> = include_bytes!("silero/reference.bin")
+            .chunks_exact(4)
+            .map(|bytes| f32::from_le_bytes(bytes.try_into().unwrap()))
+            .collect();
+        assert!(want.iter().any(|&p| p > 0.5) && want.iter().any(|&p| p < 0.01));
+        for level in Level::all() {
+            let got = probabilities(*level, &signal());
+            let off = largest_difference(&got, &want);
+            // The 16 bits of the weights; 7e-6 on average.
+            assert!(off < 2e-4, "{level:?}: {off}");
+        }
+    }
+
+    #[test]
+    fn every_level_is_the_reference() {
+        let want = probabilities(Level::all()[0], &signal());
+        for level in &Level::all()[1..] {
+            let off = largest_difference(&probabilities(*level, &signal()), &want);
+            assert!(off < 1e-5, "{level:?}: {off}");
+        }
+    }
+
+    #[test]
+    fn silence_is_a_window_of_zeros() {
+        for level in Level::all() {
+            let (mut a, mut b) = (State::ZERO, State::ZERO);
+            for _ in 0..STEPS_TO_REST {
+                let p = hear(*level, &[0.0; WINDOW], &mut a);
+                assert!((p - hear_silence(*level, &mut b)).abs() < 1e-5);
+            }
+            assert!(hear_silence(*level, &mut at_rest().clone()) < 0.01);
+        }
+    }
+
+    #[test]
+    fn functions_are_close_to_the_library() {
+        for i in -4_000..4_000 {
+            let x = i as f32 * 0.01;
+            let [e] = exp([x]);
+            let off = (e / x.exp() - 1.0).abs();
+            assert!(off < 3e-7 + 1e-7 * x.abs(), "exp({x}) = {e}");
+            assert!((tanh([x])[0] - x.tanh()).abs() < 3e-7, "tanh({x})");
+        }
+        assert_eq!(sigmoid([-1e9, 1e9]), [sigmoid([-1e3])[0], 1.0]);
+        assert!(sigmoid([-1e9])[0] < 1e-30);
+    }
+}
