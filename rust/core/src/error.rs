@@ -53,6 +53,13 @@ pub enum Error {
         /// Bytes that were given.
         bytes: usize,
     },
+    /// Text that is no base64.
+    Base64 {
+        /// Offset of the character where the fault was found.
+        offset: usize,
+        /// What the fault is, in words.
+        reason: &'static str,
+    },
     /// An option lies outside its range.
     Option {
         /// Name of the option.
@@ -105,6 +112,7 @@ impl fmt::Display for Error {
                 f,
                 "16-bit PCM has an even number of bytes, got {bytes}: a sample was cut in half"
             ),
+            Self::Base64 { offset, reason } => write!(f, "no base64 at offset {offset}: {reason}"),
             Self::Option {
                 name,
                 value,

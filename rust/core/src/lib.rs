@@ -2,6 +2,7 @@
 // Only the kernels of the resampler may, in `resample/kernel`.
 #![deny(unsafe_code)]
 
+pub mod base64;
 mod error;
 pub mod pcm;
 
