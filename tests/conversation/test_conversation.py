@@ -64,7 +64,7 @@ SCENARIOS: dict[str, list[Step]] = {
     "the service confirms: the turn is dropped, the next one speaks": [
         (0.0, "audio", [Play(1)]),
         (1.0, "speech*", [Pause()]),
-        (1.3, "interrupted*", [Drop(1, "server"), Resume()]),
+        (1.3, "interrupted*", [Drop(1, "server", open=True), Resume()]),
         (1.3, "complete", []),
         (2.5, "audio", [Play(2)]),
     ],
@@ -80,7 +80,7 @@ SCENARIOS: dict[str, list[Step]] = {
         (0.2, "complete", []),
         (1.0, "speech*", [Pause()]),
         (1.5, "time*", []),
-        (1.6, "time*", [Drop(1, "speech"), Resume()]),
+        (1.6, "time*", [Drop(1, "speech", open=False), Resume()]),
         (2.5, "silence", []),
         (2.6, "audio", [Play(2)]),
     ],
@@ -89,14 +89,14 @@ SCENARIOS: dict[str, list[Step]] = {
         (1.0, "speech*", [Pause()]),
         (1.2, "generated", [EndTurn(1)]),
         (1.9, "complete", []),
-        (1.9, "time*", [Drop(1, "speech"), Resume()]),
+        (1.9, "time*", [Drop(1, "speech", open=False), Resume()]),
     ],
     "a short word over a finished turn, answered before playback goes on": [
         (0.0, "audio", [Play(1)]),
         (0.2, "complete", [EndTurn(1)]),
         (1.0, "speech*", [Pause()]),
         (1.3, "silence*", []),
-        (1.4, "audio*", [Drop(1, "speech"), Resume(), Play(2)]),
+        (1.4, "audio*", [Drop(1, "speech", open=False), Resume(), Play(2)]),
     ],
     "mhm over a finished turn, not answered": [
         (0.0, "audio", [Play(1)]),
@@ -144,7 +144,7 @@ SCENARIOS: dict[str, list[Step]] = {
     "a late interruption, after the turn is complete and while it plays": [
         (0.0, "audio", [Play(1)]),
         (0.2, "complete", [EndTurn(1)]),
-        (1.0, "interrupted*", [Drop(1, "server")]),
+        (1.0, "interrupted*", [Drop(1, "server", open=False)]),
         (2.0, "audio", [Play(2)]),
     ],
     "held by the application: speech neither resumes nor pauses it again": [
@@ -156,23 +156,50 @@ SCENARIOS: dict[str, list[Step]] = {
         (1.4, "time*", []),
         (3.0, "go*", [Resume()]),
     ],
+    "held by the application: speech over it does not drop it either": [
+        (0.0, "audio", [Play(1)]),
+        (0.2, "complete", [EndTurn(1)]),
+        (0.5, "hold*", [Pause()]),
+        (1.0, "speech*", []),
+        (1.7, "time*", []),
+        (2.0, "silence*", []),
+        (2.5, "audio*", [Play(2)]),
+        (3.0, "go*", [Resume()]),
+    ],
+    "held by the application while paused by speech: it stays held": [
+        (0.0, "audio", [Play(1)]),
+        (0.2, "complete", [EndTurn(1)]),
+        (1.0, "speech*", [Pause()]),
+        (1.1, "hold*", []),
+        (1.6, "time*", []),
+        (1.8, "silence*", []),
+        (2.0, "time*", []),
+        (3.0, "go*", [Resume()]),
+    ],
+    "speech in a stall of the model: the rest waits until it has ended": [
+        (0.0, "audio", [Play(1)]),
+        (1.0, "speech", [Pause()]),
+        (1.5, "audio", [Play(1)]),
+        (2.0, "silence*", []),
+        (2.2, "time*", [Resume()]),
+    ],
     "held by the application, interrupted by the service: the next turn speaks": [
         (0.0, "audio", [Play(1)]),
         (0.5, "hold*", [Pause()]),
-        (1.0, "interrupted*", [Drop(1, "server"), Resume()]),
+        (1.0, "interrupted*", [Drop(1, "server", open=True), Resume()]),
         (2.0, "audio", [Play(2)]),
     ],
     "cut by the application: the rest of the turn is not heard, the next one is": [
         (0.0, "audio", [Play(1)]),
-        (0.5, "cut*", [Drop(1, "app")]),
+        (0.5, "cut*", [Drop(1, "app", open=True)]),
         (0.6, "audio", []),
         (0.7, "generated", [EndTurn(1)]),
         (0.8, "audio", [Play(2)]),
     ],
     "cut by the application, then interrupted by the service": [
         (0.0, "audio", [Play(1)]),
-        (0.5, "cut*", [Drop(1, "app")]),
-        (0.6, "interrupted", [Drop(1, "server")]),
+        (0.5, "cut*", [Drop(1, "app", open=True)]),
+        (0.6, "interrupted", [Drop(1, "server", open=True)]),
         (0.7, "audio", [Play(2)]),
     ],
 }
@@ -191,7 +218,7 @@ def test_without_barge_in_speech_changes_nothing() -> None:
     assert play(conversation, 1.0, "speech*") == []
     assert conversation.next_timeout is None
     assert play(conversation, 2.0, "audio*") == [Play(1)]
-    assert play(conversation, 3.0, "interrupted*") == [Drop(1, "server")]
+    assert play(conversation, 3.0, "interrupted*") == [Drop(1, "server", open=True)]
 
 
 def test_speech_over_silence_sets_no_timer() -> None:
@@ -283,6 +310,11 @@ class Listener(RuleBasedStateMachine):
         self.obey(self.conversation.speech_stopped(self.now, who))
 
     @rule()
+    def hold(self) -> None:
+        self.obey(self.conversation.interrupt(drop=False))
+        assert self.held
+
+    @rule()
     def resume(self) -> None:
         self.obey(self.conversation.resume())
         assert not self.held
@@ -300,7 +332,8 @@ class Listener(RuleBasedStateMachine):
     @invariant()
     def no_state_without_a_way_out(self) -> None:
         """Held by speech: either somebody speaks, or a timer will end it."""
-        if self.held:
+        assert self.held == self.conversation.paused
+        if self.held and not self.conversation.paused_by_app:
             assert self.conversation._speakers or self.conversation.next_timeout is not None
 
 

@@ -68,6 +68,15 @@ async def heard(gemini: GeminiLive, frames: int) -> Any:
     return np.concatenate(sound)
 
 
+async def ready_again(gemini: GeminiLive) -> type[BaseException] | None:
+    """What `wait_until_ready(0)` raises."""
+    try:
+        await gemini.wait_until_ready(0)
+    except GeminiError as error:
+        return type(error)
+    return None
+
+
 async def happens(gemini: GeminiLive, event: str) -> tuple[Any, ...]:
     """Wait for the next `event` and return its arguments."""
     future: asyncio.Future[tuple[Any, ...]] = asyncio.get_running_loop().create_future()
@@ -214,25 +223,30 @@ async def test_server_interruption_drops_the_turn_and_the_next_one_speaks(local:
             assert gemini.stats().dropped_ms == pytest.approx(3000 - cut.heard_ms, abs=FADE_MS)
 
 
-async def test_an_application_cut_is_not_heard_again(local: Local) -> None:
+async def test_an_application_cut_is_not_heard_again(local: Local, collect: Any) -> None:
     first, second = (signals.speech_like(2000, 24000, seed=s) for s in (9, 10))
     stall = Stall(at_ms=1000)
-    async with local(Script([Turn(audio=first, stall=stall), Turn(audio=second)])) as server:
+    script = Script([Turn(audio=first, stall=stall, text="First"), Turn(second, "Second")])
+    async with local(script) as server:
         async with GeminiLive() as gemini:
+            seen = collect(gemini, "interrupted")
             await gemini.send_text("One.")
             session = await server.wait_session()
             await session.wait_stalled()
             await heard(gemini, 5)
             await gemini.interrupt_playback(drop=True)
-            complete = asyncio.ensure_future(happens(gemini, "turn_complete"))
+            (cut,) = [item[1] for item in seen if item[0] == "interrupted"]
+            assert (cut.turn, cut.by) == (1, "app")
+            assert 50 < cut.heard_ms < 150
             session.release()
-            await complete
-            assert gemini.stats().queued_ms <= FADE_MS, "the rest of a cut turn is not queued"
+            await session.wait_turns(1)
             complete = asyncio.ensure_future(happens(gemini, "turn_complete"))
             await gemini.send_text("Two.")
-            await complete
-            rest = await heard(gemini, 60)
-            assert signals.align(second[:24000], rest[::2], 24000).correlation > 0.95
+            assert await complete == (TurnComplete(2, "Second"),), "a cut turn is never complete"
+            rest = await heard(gemini, 200)
+            assert signals.align(second, rest[::2], 24000).correlation > 0.95
+            assert abs(signals.align(first[24000:], rest[::2], 24000).correlation) < 0.5
+            assert gemini.stats().interruptions == 1
 
 
 async def test_local_speech_pauses_and_a_cough_costs_nothing(local: Local, collect: Any) -> None:
@@ -293,14 +307,19 @@ async def test_the_config_of_the_user_reaches_the_service(local: Local) -> None:
             instructions="Be kind.",
             voice="Kore",
             language="de-DE",
-            config={"realtime_input_config": {"automatic_activity_detection": {"disabled": True}}},
+            config={
+                "realtime_input_config": {
+                    "automatic_activity_detection": {"silence_duration_ms": 300}
+                }
+            },
         ):
             setup = server.sessions[0].setup
         assert setup["systemInstruction"]["parts"][0]["text"] == "Be kind."
         speech = setup["generationConfig"]["speechConfig"]
         assert speech["voiceConfig"]["prebuiltVoiceConfig"]["voiceName"] == "Kore"
         assert speech["languageCode"] == "de-DE"
-        assert setup["realtimeInputConfig"]["automaticActivityDetection"]["disabled"] is True
+        detection = setup["realtimeInputConfig"]["automaticActivityDetection"]
+        assert detection["silenceDurationMs"] == 300
         assert setup["outputAudioTranscription"] == {}
         assert setup["generationConfig"]["responseModalities"] == ["AUDIO"]
 
@@ -394,6 +413,7 @@ async def test_refusals_are_typed(
         assert error.remedy in str(error)
         assert [item[0] for item in seen] == ["error", "closed"]
         assert seen[0][1] is seen[1][1]
+        assert await ready_again(gemini) is expected
         # Every later call says the same, at once.
         for call in (
             gemini.send_text("hi"),

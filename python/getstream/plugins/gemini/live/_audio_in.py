@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -22,8 +23,13 @@ MAX_QUEUED_MS = 10_000
 # A pause in `pts` shorter than this becomes silence, so that the service's clock runs at 1x.
 MAX_GAP_S = 1.0
 
-# Participants who have not sent audio for this many frames of the others are forgotten.
-IDLE_FRAMES = 1500  # 30 s
+# Frames come every 20 ms, silent ones too. Who sends none for this long is muted or gone, and a
+# word that was cut off must not count as speech for ever.
+SILENT_AFTER_S = 0.3
+FORGOTTEN_AFTER_S = 30.0
+
+# How often to look for those. Looking costs a microsecond for each participant.
+LOOK_EVERY_S = 0.1
 
 
 class Pcm(Protocol):
@@ -50,8 +56,8 @@ class _Participant:
     number: int
     stream: InputStream
     next_pts: float | None = None  # seconds
-    last_frame: int = 0
-    speaking: bool = field(default=False)
+    last_at: float = 0.0
+    speaking: bool = False
 
 
 class AudioInput:
@@ -75,35 +81,60 @@ class AudioInput:
         self._mixer: Mixer | None = None
         self._queue: deque[bytes] = deque()
         self._arrived = asyncio.Event()
+        self._events: list[SpeechEvent] = []
+        self._looked_at = 0.0
 
-    @property
-    def queued_ms(self) -> int:
-        """Audio that waits to be sent, in milliseconds."""
-        return len(self._queue) * FRAME_MS
-
-    def push(self, pcm: Pcm, target_rate: int) -> list[SpeechEvent]:
+    def push(self, pcm: Pcm, target_rate: int, now: float) -> list[SpeechEvent]:
         """Take one piece of a participant's audio.
 
         Args:
             pcm: int16 or float32 samples, mono or stereo, 8 to 96 kHz, of any length.
-            target_rate: the rate on the wire, in Hz. The first call fixes it.
+            target_rate: the rate on the wire, in Hz. The first piece that is taken fixes it.
+            now: seconds on a monotonic clock.
 
         Raises:
-            AudioError: the audio cannot be used, or `target_rate` differs from the first call's.
+            AudioError: the audio cannot be used, or `target_rate` differs from the first one.
+                The next piece is taken as if this one had not been there.
         """
-        mixer = self._fix_rate(target_rate)
+        if self.rate is None or target_rate != self.rate:
+            check_rate(target_rate)
+            if self.rate is not None:
+                raise AudioError(
+                    f"target_rate is {self.rate} Hz since the first call and cannot become "
+                    f"{target_rate} Hz: one session has one rate"
+                )
         samples, rate, channels = _samples_of(pcm)
+        start = _start_of(pcm)
         participant = self._participant_of(pcm, target_rate)
-        self._fill_gap(participant, pcm, samples, rate, channels, mixer)
+        mixer = self._mixer if self._mixer is not None else Mixer(target_rate)
+
+        gap_ms = 0 if start is None else self._gap_ms(participant, start)
+        if gap_ms:
+            filled, found = participant.stream.silence(gap_ms)
+            mixer.push(participant.number, filled)
+            participant.next_pts = start
+            # Kept apart: what follows may be refused, and an end of speech must not be lost.
+            self._events += self._speech_events(participant, found)
         wire, found = participant.stream.push(samples, rate, channels)
-        self.frames_in += 1
-        participant.last_frame = self.frames_in
         mixer.push(participant.number, wire)
+
+        self.rate, self._mixer = target_rate, mixer
+        self._participants[participant.key] = participant
+        self.frames_in += 1
+        participant.last_at = now
+        participant.next_pts = None if start is None else start + wire.size / target_rate
         self._collect(mixer)
-        events = self._speech_events(participant, found)
-        if self.frames_in % 256 == 0:
-            events += self._forget_idle()
+        events, self._events = self._events + self._speech_events(participant, found), []
+        if now - self._looked_at >= LOOK_EVERY_S:
+            self._looked_at = now
+            events += self._look_around(now)
         return events
+
+    def end_speech(self) -> list[SpeechEvent]:
+        """End the speech of everybody: their audio has stopped coming."""
+        return [
+            event for participant in self._participants.values() for event in self._end(participant)
+        ]
 
     async def next_frame(self, timeout: float) -> bytes | None:
         """Return the next 20 ms of s16le mono at `rate`, or None after `timeout` seconds."""
@@ -120,40 +151,7 @@ class AudioInput:
         self.frames_out += 1
         return self._queue.popleft()
 
-    def end_speech(self) -> list[SpeechEvent]:
-        """End the speech of everybody: their audio has stopped coming (muted, or gone)."""
-        events: list[SpeechEvent] = []
-        for participant in self._participants.values():
-            if participant.speaking:
-                # The detector hears silence; nobody else has to, there is no stream to continue.
-                participant.stream.silence(2 * self._hangover_ms)
-                participant.speaking = False
-                events.append(SpeechEvent(participant.key, participant.user_id, False))
-        return events
-
     # ------------------------------------------------------------------------------------------
-
-    def _fix_rate(self, target_rate: int) -> Mixer:
-        if self._mixer is not None and target_rate == self.rate:
-            return self._mixer
-        if self.rate is not None:
-            raise AudioError(
-                f"target_rate is {self.rate} Hz since the first call and cannot become "
-                f"{target_rate!r}: one session has one rate"
-            )
-        if not isinstance(target_rate, int) or not MIN_RATE <= target_rate <= MAX_RATE:
-            raise AudioError(
-                f"target_rate must be a whole number of Hz from {MIN_RATE} to {MAX_RATE}, "
-                f"not {target_rate!r}; 16000 is native to Gemini"
-            )
-        if target_rate * FRAME_MS % 1000:
-            raise AudioError(
-                f"target_rate {target_rate} Hz has no whole number of samples in {FRAME_MS} ms; "
-                "use 16000, 24000 or 48000"
-            )
-        self._mixer = Mixer(target_rate)
-        self.rate = target_rate
-        return self._mixer
 
     def _participant_of(self, pcm: Pcm, target_rate: int) -> _Participant:
         source = getattr(pcm, "participant", None)
@@ -165,29 +163,15 @@ class AudioInput:
             self._numbers += 1
             stream = InputStream(target_rate, hangover_ms=self._hangover_ms)
             participant = _Participant(key, user_id, self._numbers, stream)
-            self._participants[key] = participant
         return participant
 
-    def _fill_gap(
-        self,
-        participant: _Participant,
-        pcm: Pcm,
-        samples: Any,
-        rate: int,
-        channels: int,
-        mixer: Mixer,
-    ) -> None:
-        pts, time_base = getattr(pcm, "pts", None), getattr(pcm, "time_base", None)
-        if pts is None or not time_base:
-            participant.next_pts = None
-            return
-        start = float(pts * time_base)
-        if participant.next_pts is not None:
-            gap = start - participant.next_pts
-            # Rounding is not a gap; nor is a jump back, which is a new clock.
-            if FRAME_MS / 2000 < gap < MAX_GAP_S:
-                mixer.push(participant.number, participant.stream.silence(round(gap * 1000))[0])
-        participant.next_pts = start + np.size(samples) / (rate * channels)
+    def _gap_ms(self, participant: _Participant, start: float) -> int:
+        """The silence that is missing before a piece that starts at `start` seconds."""
+        if participant.next_pts is None:
+            return 0
+        gap = start - participant.next_pts
+        # Rounding is not a gap. A jump back, or a long one, is a new clock.
+        return round(gap * 1000) if FRAME_MS / 2000 < gap < MAX_GAP_S else 0
 
     def _collect(self, mixer: Mixer) -> None:
         while (frame := mixer.pop()) is not None:
@@ -207,16 +191,59 @@ class AudioInput:
             events.append(SpeechEvent(participant.key, participant.user_id, participant.speaking))
         return events
 
-    def _forget_idle(self) -> list[SpeechEvent]:
+    def _look_around(self, now: float) -> list[SpeechEvent]:
+        """End the speech of those whose audio has stopped coming; forget who is long gone."""
         events = []
         for key, participant in list(self._participants.items()):
-            if self.frames_in - participant.last_frame > IDLE_FRAMES:
+            silent = now - participant.last_at
+            if silent > SILENT_AFTER_S:
+                events += self._end(participant)
+            if silent > FORGOTTEN_AFTER_S:
                 del self._participants[key]
                 if self._mixer is not None:
                     self._mixer.remove(participant.number)
-                if participant.speaking:
-                    events.append(SpeechEvent(participant.key, participant.user_id, False))
         return events
+
+    def _end(self, participant: _Participant) -> list[SpeechEvent]:
+        if not participant.speaking:
+            return []
+        # The detector hears silence; nobody else has to, there is no stream to continue.
+        participant.stream.silence(2 * self._hangover_ms)
+        participant.speaking = False
+        return [SpeechEvent(participant.key, participant.user_id, False)]
+
+
+def check_rate(target_rate: int) -> None:
+    """Check a rate for the wire.
+
+    Raises:
+        AudioError: it is not a whole number of Hz from 8 to 96 kHz, or has no whole number of
+            samples in 20 ms.
+    """
+    if not isinstance(target_rate, int) or not MIN_RATE <= target_rate <= MAX_RATE:
+        raise AudioError(
+            f"target_rate must be a whole number of Hz from {MIN_RATE} to {MAX_RATE}, "
+            f"not {target_rate!r}; 16000 is native to Gemini"
+        )
+    if target_rate * FRAME_MS % 1000:
+        raise AudioError(
+            f"target_rate {target_rate} Hz has no whole number of samples in {FRAME_MS} ms; "
+            "use 16000, 24000 or 48000"
+        )
+
+
+def _start_of(pcm: Pcm) -> float | None:
+    """The time of the first sample in seconds, on the sender's clock, if it is stated."""
+    pts, time_base = getattr(pcm, "pts", None), getattr(pcm, "time_base", None)
+    if pts is None or not time_base:
+        return None
+    try:
+        start = float(pts * time_base)
+    except (TypeError, ValueError, OverflowError):
+        raise AudioError(
+            f"pts and time_base must be numbers, not {pts!r} and {time_base!r}"
+        ) from None
+    return start if math.isfinite(start) else None
 
 
 def _samples_of(pcm: Pcm) -> tuple[Any, int, int]:
@@ -229,4 +256,7 @@ def _samples_of(pcm: Pcm) -> tuple[Any, int, int]:
         ) from None
     if not isinstance(rate, (int, np.integer)):
         raise AudioError(f"sample_rate must be a whole number of Hz, not {rate!r}")
-    return samples, int(rate), int(getattr(pcm, "channels", 1) or 1)
+    channels = getattr(pcm, "channels", 1)
+    if not isinstance(channels, (int, np.integer)):
+        raise AudioError(f"channels must be 1 or 2, not {channels!r}")
+    return samples, int(rate), int(channels)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import fractions
+from collections import deque
 from typing import Any
 
 import av
@@ -101,10 +102,13 @@ class OutputTrack(AudioStreamTrack):
         Raises:
             MediaStreamError: the track has been stopped.
         """
-        if self._reader_paces:
-            await self._due_for_queue()
-        else:
-            await self._due_for_wire()
+        try:
+            await (self._due_for_queue() if self._reader_paces else self._due_for_wire())
+        except asyncio.CancelledError:
+            # The SDK has stopped reading: unpublished. Publishing again is a new connection.
+            self._settled_at = self._anchor = None
+            self._rested = True
+            raise
         self._check_live()
         frame = av.AudioFrame.from_ndarray(
             self._playback.pop_frame().reshape(1, -1), format="s16", layout="mono"
@@ -205,7 +209,8 @@ class AudioOutput:
 
     def __init__(self) -> None:
         self._playback = Playback(MODEL_RATE, SAMPLE_RATE)
-        self._converters: dict[int, Resampler] = {}
+        self._converter: Resampler | None = None  # should the model ever speak at another rate
+        self._turns: deque[int] = deque()  # pushed, and not known to have finished
         self.track = OutputTrack(self._playback)
 
     @property
@@ -213,30 +218,41 @@ class AudioOutput:
         """Whether any speech is queued or sounding."""
         return self._playback.level_ms > 0 or self._playback.audible
 
-    @property
-    def sounding_turn(self) -> int | None:
-        """The turn at the read head."""
-        return self._playback.active_turn
+    def unfinished(self) -> list[int]:
+        """The turns of which something is queued or may still come, oldest first."""
+        while self._turns:
+            stats = self._playback.turn_stats(self._turns[0])
+            if stats is not None and not stats.finished and not stats.cut:
+                break
+            self._turns.popleft()
+        return list(self._turns)
 
-    def push(self, pcm: bytes, sample_rate: int, turn: int) -> None:
+    def push(self, pcm: bytes, sample_rate: int, turn: int) -> bool:
         """Queue s16le mono speech of a turn.
+
+        Returns:
+            False when the store is full and refused some of it, which is counted.
 
         Raises:
             AudioError: odd byte count, or a rate outside 8 to 96 kHz.
         """
+        full = self._playback.stats().overflowed
         if sample_rate == MODEL_RATE:
             self._playback.push(pcm, turn)
         else:
-            converter = self._converters.get(sample_rate)
-            if converter is None:
-                converter = self._converters[sample_rate] = Resampler(sample_rate, MODEL_RATE)
-            self._playback.push(converter.push(pcm), turn)
+            if self._converter is None or self._converter.in_rate != sample_rate:
+                self._converter = Resampler(sample_rate, MODEL_RATE)
+            self._playback.push(self._converter.push(pcm), turn)
+        if not self._turns or self._turns[-1] != turn:
+            self._turns.append(turn)
+            self.unfinished()  # forgets those that have finished
         self.track.wake()
+        return self._playback.stats().overflowed == full
 
     def end_turn(self, turn: int) -> None:
         """No more of this turn will be pushed: what is there plays out."""
-        for converter in self._converters.values():
-            self._playback.push(converter.flush(), turn)
+        if self._converter is not None:
+            self._playback.push(self._converter.flush(), turn)
         self._playback.end_turn(turn)
         self.track.wake()
 
@@ -252,8 +268,9 @@ class AudioOutput:
     def drop(self) -> None:
         """Fade out and forget everything that is queued."""
         self._playback.flush()
-        for converter in self._converters.values():
-            converter.reset()
+        self._turns.clear()
+        if self._converter is not None:
+            self._converter.reset()
         self.track.wake()
 
     def heard_ms(self, turn: int) -> float:

@@ -40,16 +40,18 @@ async def publish(connection: Any, track: Any) -> None:
         ) from error
 
 
-def on_audio(connection: Any, handler: Callable[[Any], Awaitable[None]]) -> None:
-    """Call `handler` with each `PcmData` of the other participants."""
+def on_audio(connection: Any, handler: Callable[[Any], Awaitable[None]]) -> Callable[[], None]:
+    """Call `handler` with each `PcmData` of the other participants; returns how to stop that."""
 
-    @connection.on("audio")  # type: ignore[untyped-decorator]
-    async def _on_audio(pcm: Any, *_user: Any) -> None:
+    async def on_pcm(pcm: Any, *_user: Any) -> None:
         await handler(pcm)
 
+    connection.on("audio", on_pcm)
+    return lambda: connection.remove_listener("audio", on_pcm)
 
-def on_video(connection: Any, handler: Callable[[Any], Awaitable[None]]) -> None:
-    """Call `handler` with each video track that is added to the call.
+
+def on_video(connection: Any, handler: Callable[[Any], Awaitable[None]]) -> Callable[[], None]:
+    """Call `handler` with each video track that is added; returns how to stop that.
 
     Raises:
         CallError: the connection was made without a subscription to video.
@@ -60,8 +62,7 @@ def on_video(connection: Any, handler: Callable[[Any], Awaitable[None]]) -> None
             "rtc.join(call, user_id=..., subscription_config=GeminiLive.subscription_config())"
         )
 
-    @connection.on("track_added")  # type: ignore[untyped-decorator]
-    async def _on_track_added(track: Any, kind: str | None = None, *_user: Any) -> None:
+    async def on_track_added(track: Any, kind: str | None = None, *_user: Any) -> None:
         if kind is None:  # getstream 7 hands over a RemoteTrack
             if int(track.track_type) in _VIDEO_TYPES:
                 await handler(track)
@@ -69,6 +70,9 @@ def on_video(connection: Any, handler: Callable[[Any], Awaitable[None]]) -> None
             source = connection.subscriber_pc.add_track_subscriber(track)
             if source is not None:
                 await handler(source)
+
+    connection.on("track_added", on_track_added)
+    return lambda: connection.remove_listener("track_added", on_track_added)
 
 
 async def announce_present_tracks(connection: Any) -> None:

@@ -8,8 +8,10 @@ The rules
 - A turn of the model begins with its first audio (or text part) and is open until the service
   says `turn_complete` or `interrupted`. Its audio ends with `generation_complete`: the service
   delays `turn_complete` until it believes the playback over.
-- When somebody begins to speak while the assistant is heard, playback pauses. What arrives
-  meanwhile is queued, never dropped.
+- When somebody begins to speak while the assistant is heard, or while the service is sending its
+  turn, playback pauses. What arrives meanwhile is queued, never dropped.
+- What the application holds stays held, whoever speaks, until the application lets it go or the
+  service interrupts.
 - While the model's turn is open, only the service may cut it: the wire has no turn ids, so the
   audio that follows a cut that the service does not know of could not be told apart.
 - After `turn_complete` the service has nothing left to interrupt. What is still queued is dropped
@@ -49,10 +51,15 @@ class Resume:
 
 @dataclass(frozen=True)
 class Drop:
-    """Fade out, and forget what is queued of this turn and of those before it."""
+    """Fade out, and forget what is queued of this turn and of those before it.
+
+    `open` tells whether the service had not completed this turn yet: then it was cut even if
+    nothing of it is queued.
+    """
 
     turn: int
     by: str
+    open: bool
 
 
 Action = Play | EndTurn | Pause | Resume | Drop
@@ -99,6 +106,11 @@ class Conversation:
         self._overlap_at: float | None = None
 
     @property
+    def paused_by_app(self) -> bool:
+        """Whether the application holds playback."""
+        return self._paused_by_app
+
+    @property
     def paused(self) -> bool:
         """Whether playback is held, by speech or by the application."""
         return self._paused_by_speech or self._paused_by_app
@@ -124,7 +136,7 @@ class Conversation:
         if not self._barge_in:
             return []
         self._resume_at = None
-        return self._pause_for_speech(now) if playing else []
+        return self._pause_for_speech(now) if playing or self._generating else []
 
     def speech_stopped(self, now: float, who: str) -> list[Action]:
         """A participant has been silent for the detector's hangover, or has left."""
@@ -144,7 +156,7 @@ class Conversation:
             return []
         actions: list[Action] = []
         if not self._generating:
-            if self._paused_by_speech and not self._open:
+            if self._paused_by_speech and not self._paused_by_app and not self._open:
                 # The model answers what was said over its finished turn.
                 actions += self._drop("speech")
             self.turn += 1
@@ -165,7 +177,7 @@ class Conversation:
         """The service considers the turn over."""
         actions = self.generation_complete()
         self._open = False
-        if self._paused_by_speech and self._speakers:
+        if self._paused_by_speech and self._speakers and not self._paused_by_app:
             self._commit_at = max(now, self._speech_since + self._commit_after)
         return actions
 
@@ -182,8 +194,9 @@ class Conversation:
     def interrupt(self, drop: bool) -> list[Action]:
         """Pause, or with `drop` end the turn for good."""
         if not drop:
-            self._paused_by_app = True
-            return [Pause()]
+            held, self._paused_by_app = self.paused, True
+            self._commit_at = None
+            return [] if held else [Pause()]
         self._cut = self._generating
         return self._drop("app")
 
@@ -214,15 +227,17 @@ class Conversation:
     # ------------------------------------------------------------------------------------------
 
     def _pause_for_speech(self, now: float) -> list[Action]:
+        if self._paused_by_app:
+            return []
         if not self._open:
             self._commit_at = max(now, self._speech_since + self._commit_after)
         if self._paused_by_speech:
             return []
         self._paused_by_speech = True
-        return [] if self._paused_by_app else [Pause()]
+        return [Pause()]
 
     def _drop(self, by: str) -> list[Action]:
-        return [Drop(self.turn, by), *self._release()]
+        return [Drop(self.turn, by, self._open), *self._release()]
 
     def _release(self) -> list[Action]:
         """Open the gate: whatever comes next is heard."""

@@ -28,6 +28,9 @@ EVENTS = (
     "closed",
 )
 
+# Seconds that a cancelled handler has to end.
+CANCEL_GRACE_S = 1.0
+
 # Events that wait for one slow asynchronous handler: 25 audio messages a second make 80 s.
 MAX_PENDING = 2048
 
@@ -84,6 +87,7 @@ class Emitter:
 
     def __init__(self, spawn: Spawn) -> None:
         self._spawn = spawn
+        self._tasks: set[asyncio.Task[None]] = set()
         self._listeners: dict[str, list[_Listener]] = {name: [] for name in EVENTS}
 
     @overload
@@ -110,28 +114,33 @@ class Emitter:
     def emit(self, event: str, *args: Any) -> bool:
         """Hand the event to its listeners. Returns whether there was one. Never raises."""
         listeners = self._known(event)
+        heard = bool(listeners)
         for listener in list(listeners):
             if listener.once:
                 listeners.remove(listener)
-            listener.deliver(args, self._spawn)
-        return bool(listeners)
+            listener.deliver(args, self._start)
+        return heard
 
     async def drain(self, timeout: float) -> None:
         """Wait until every async handler has had all its events, but at most `timeout` seconds;
-        then cancel those that are still at it."""
-        tasks = {
-            listener.task
-            for listeners in self._listeners.values()
-            for listener in listeners
-            if listener.task is not None and not listener.task.done()
-        }
-        tasks.discard(asyncio.current_task())
-        if tasks:
-            _, late = await asyncio.wait(tasks, timeout=timeout)
-            for task in late:
-                task.cancel()
-            if late:
-                await asyncio.wait(late)
+        then cancel those that are still at it. One that ignores that, too, is left and logged."""
+        current = asyncio.current_task()
+        tasks = {task for task in self._tasks if task is not current}
+        if not tasks:
+            return
+        _, late = await asyncio.wait(tasks, timeout=timeout)
+        for task in late:
+            task.cancel()
+        if late:
+            _, stuck = await asyncio.wait(late, timeout=CANCEL_GRACE_S)
+            for task in stuck:
+                logger.error("A handler does not end although it was cancelled: %r", task)
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = self._spawn(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
 
     def _add(self, event: str, handler: Handler | None, *, once: bool) -> Any:
         listeners = self._known(event)
@@ -159,20 +168,30 @@ class _Listener:
         self.handler = handler
         self.once = once
         self.arity = _positional_parameters(handler)
-        self.pending: deque[Coroutine[Any, Any, Any]] = deque()
+        self.is_async = inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(
+            getattr(handler, "__call__", None)  # noqa: B004  (an object with an async __call__)
+        )
+        self.pending: deque[tuple[Any, ...] | Coroutine[Any, Any, Any]] = deque()
         self.task: asyncio.Task[None] | None = None
         self.dropped = 0
 
-    def deliver(self, args: tuple[Any, ...], spawn: Spawn) -> None:
+    def deliver(self, args: tuple[Any, ...], start: Spawn) -> None:
+        args = args if self.arity is None else args[: self.arity]
+        if self.is_async:
+            self._queue(args, start)
+            return
         try:
-            result = self.handler(*(args if self.arity is None else args[: self.arity]))
+            result = self.handler(*args)
         except Exception:
             logger.exception("A handler of %r failed", self.event)
             return
-        if not inspect.iscoroutine(result):
-            return
+        if inspect.iscoroutine(result):  # a lambda or a partial around an async function
+            self._queue(result, start)
+
+    def _queue(self, item: tuple[Any, ...] | Coroutine[Any, Any, Any], start: Spawn) -> None:
         if len(self.pending) >= MAX_PENDING:
-            result.close()
+            if inspect.iscoroutine(item):
+                item.close()
             self.dropped += 1
             if self.dropped == 1:
                 logger.error(
@@ -183,20 +202,27 @@ class _Listener:
                 )
             return
         self.dropped = 0
-        self.pending.append(result)
+        self.pending.append(item)
         if self.task is None or self.task.done():
-            self.task = spawn(self._run())
+            self.task = start(self._run())
 
     async def _run(self) -> None:
-        try:
-            while self.pending:
-                try:
-                    await self.pending.popleft()
-                except Exception:
-                    logger.exception("A handler of %r failed", self.event)
-        finally:
-            while self.pending:  # cancelled: close what will not run, so that nothing complains
-                self.pending.popleft().close()
+        task = asyncio.current_task()
+        while self.pending:
+            item = self.pending.popleft()
+            try:
+                await (self.handler(*item) if isinstance(item, tuple) else item)
+            except asyncio.CancelledError:
+                if task is None or _is_being_cancelled(task):
+                    raise
+                logger.exception("A handler of %r was cancelled from inside", self.event)
+            except Exception:
+                logger.exception("A handler of %r failed", self.event)
+
+
+def _is_being_cancelled(task: asyncio.Task[None]) -> bool:
+    cancelling = getattr(task, "cancelling", None)  # CPython 3.11 and later
+    return cancelling is None or cancelling() > 0
 
 
 def _positional_parameters(handler: Handler) -> int | None:

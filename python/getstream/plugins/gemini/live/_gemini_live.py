@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import weakref
 from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
-from ..errors import AudioError, ClosedError, ConfigError, ConnectError, GeminiError, VideoError
+from ..errors import (
+    AudioError,
+    CallError,
+    ClosedError,
+    ConfigError,
+    ConnectError,
+    GeminiError,
+    VideoError,
+)
 from . import _call
-from ._audio_in import AudioInput, SpeechEvent
+from ._audio_in import AudioInput, SpeechEvent, check_rate
 from ._audio_out import MODEL_RATE, AudioOutput, OutputTrack
 from ._conversation import Action, Conversation, Drop, EndTurn, Pause, Play, Resume
 from ._events import Emitter, Interrupted, Speech, TurnComplete
@@ -19,7 +28,7 @@ from ._models import resolve_model
 from ._options import BargeIn, build_config, resolve_api_key, resolve_barge_in
 from ._session import ServerMessage, Session
 from ._stats import Stats
-from ._video import VideoSender
+from ._video import VideoSender, check_fps
 
 if TYPE_CHECKING:
     from getstream.video.rtc.tracks import SubscriptionConfig
@@ -121,14 +130,20 @@ class GeminiLive:
         self._settled = asyncio.Event()  # ready, failed or closed
         self._ready = False
         self._closing = False
+        self._ending = False  # the session is being wound up
         self._failure: GeminiError | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._video: VideoSender | None = None
         self._video_task: asyncio.Task[None] | None = None
         self._video_worker: ThreadPoolExecutor | None = None
-        self._turn_text = ""
-        self._messages = self._interruptions = self._tokens = self._bad_audio = 0
+        self._attached: list[weakref.ref[Any]] = []
+        self._texts: dict[int, str] = {}  # of the turns that are open, or still to be reported
+        self._early_text = ""  # a transcript may come before the audio of its turn
+        self._cut_through = 0  # the newest turn that was interrupted
+        self._messages = self._interruptions = self._tokens = 0
+        self._bad_audio = self._bad_input = self._refused_frames = 0
         self._pictures_sent = self._bad_pictures = 0
+        self._overflowing = self._going_away = self._failure_told = False
         try:
             asyncio.get_running_loop()
         except RuntimeError:
@@ -176,6 +191,9 @@ class GeminiLive:
             ClosedError: `close()` was called.
         """
         self._start()
+        if self._settled.is_set():
+            self._check_open()
+            return True
         try:
             await asyncio.wait_for(self._wait_settled(), timeout)
         except asyncio.TimeoutError:
@@ -190,7 +208,9 @@ class GeminiLive:
             if first:
                 await self._shut_down(None)
             return
-        if first:
+        if self._supervisor.done():
+            return
+        if first and not self._ending:  # the work is cancelled, never the end of it
             self._supervisor.cancel()
         if not self._is_own_task():
             await asyncio.wait([self._supervisor])
@@ -214,12 +234,17 @@ class GeminiLive:
 
         Raises:
             AudioError: the audio cannot be used, or `target_rate` differs from the first call's.
-            SessionError: the session has failed.
+            SessionError: the session has failed. Raised once; audio that comes later is counted
+                and dropped, because the SDK logs a traceback for each frame whose handler raises.
             ClosedError: `close()` was called.
         """
         self._start()
+        if self._failure is not None and self._failure_told and not self._closing:
+            self._refused_frames += 1
+            return
+        self._failure_told = self._failure is not None
         self._check_open()
-        self._handle_speech(self._input.push(pcm, target_rate))
+        self._handle_speech(self._input.push(pcm, target_rate, self._now()))
 
     async def send_text(self, text: str) -> None:
         """Send text that the model answers aloud. Waits until the session is ready.
@@ -253,7 +278,8 @@ class GeminiLive:
             # A thread of its own: aiortc encodes the outgoing audio in the default executor.
             self._video_worker = ThreadPoolExecutor(1, thread_name_prefix="gemini-video")
         sender = VideoSender(track, fps, self._send_picture, self._video_worker)
-        await self.stop_video_sender()
+        while self._video_task is not None:  # another call may start one while this one waits
+            await self.stop_video_sender()
         self._check_open()
         self._video = sender
         self._video_task = self._spawn(self._run_video(sender))
@@ -263,7 +289,9 @@ class GeminiLive:
         task, self._video_task = self._video_task, None
         if task is not None and task is not asyncio.current_task():
             task.cancel()
-            await asyncio.wait([task])
+            _, stuck = await asyncio.wait([task], timeout=HANDLER_GRACE_S)
+            if stuck:
+                logger.error("The video track does not end although it was cancelled: %r", task)
 
     async def attach(
         self,
@@ -286,24 +314,47 @@ class GeminiLive:
             target_rate: the rate of the audio on the wire, in Hz.
 
         Raises:
-            CallError: the SDK refused to publish, or the connection has no subscription to video.
+            CallError: the SDK refused to publish, the connection has no subscription to video, or
+                it is attached already.
+            AudioError: `target_rate` cannot be used.
+            ConfigError: `fps` cannot be used.
         """
         self._start()
         self._check_open()
+        check_rate(target_rate)
+        check_fps(fps)
+        if any(attached() is connection for attached in self._attached):
+            raise CallError("This connection is attached already")
 
         async def hear(pcm: Any) -> None:
-            if not self._closing and self._failure is None:
+            if self._closing:
+                return
+            try:
                 await self.send_audio_pcm(pcm, target_rate)
+            except AudioError as error:
+                # Raised into the SDK it would be a traceback for each frame.
+                self._bad_input += 1
+                if self._bad_input == 1:
+                    self._report(error)
+            except GeminiError:
+                pass  # the failure, which has been reported
 
         async def see(track: Any) -> None:
-            if self._video_task is None or self._video_task.done():
+            if not self._closing and (self._video_task is None or self._video_task.done()):
                 await self.start_video_sender(track, fps)
 
+        detach = []
         if video:
-            _call.on_video(connection, see)
+            detach.append(_call.on_video(connection, see))
         if audio:
-            _call.on_audio(connection, hear)
-        await _call.publish(connection, self.output_track)
+            detach.append(_call.on_audio(connection, hear))
+        try:
+            await _call.publish(connection, self.output_track)
+        except BaseException:
+            for undo in detach:
+                undo()
+            raise
+        self._attached.append(weakref.ref(connection))
         await _call.announce_present_tracks(connection)
 
     @staticmethod
@@ -356,6 +407,7 @@ class GeminiLive:
         video = self._video
         return Stats(
             frames_in=self._input.frames_in,
+            frames_refused=self._refused_frames + self._bad_input,
             frames_sent=self._input.frames_out,
             input_dropped_ms=self._input.dropped_ms,
             messages=self._messages,
@@ -422,6 +474,7 @@ class GeminiLive:
             await asyncio.gather(*both, return_exceptions=True)
 
     async def _shut_down(self, failure: GeminiError | None) -> None:
+        self._ending = True
         self._failure = failure
         self._ready = False
         if failure is not None:
@@ -437,7 +490,10 @@ class GeminiLive:
         if failure is None:
             self.output_track.stop()
         else:
-            # What the model has said already is still worth hearing.
+            # What the model has said already is still worth hearing. Nobody is left who would
+            # tell that the speech which holds it has ended.
+            if not self._conversation.paused_by_app:
+                self._apply(self._conversation.resume())
             self._output.end_turn(self._conversation.turn)
         self._events.emit("closed", failure)
         await self._events.drain(HANDLER_GRACE_S)
@@ -482,39 +538,64 @@ class GeminiLive:
         now = self._now()
         if message.tokens is not None:
             self._tokens = message.tokens
+        if message.time_left is not None and not self._going_away:
+            self._going_away = True
+            logger.warning("Gemini Live will end this session in %s", message.time_left)
         if message.interrupted:
             # Audio in the same message belongs to the cut turn.
             self._apply(self._conversation.interrupted(self._output.playing))
+            self._early_text = ""
         else:
             for pcm, rate in message.audio:
                 self._events.emit("audio", pcm)
-                self._play(pcm, rate, now)
+                self._play(self._conversation.model_content(now), pcm, rate)
+            if message.text:
+                self._play(self._conversation.model_content(now), b"", MODEL_RATE)
         for text in (*message.text, message.spoken):
             if text:
-                self._turn_text += text
+                self._add_text(text)
                 self._events.emit("text", text)
-        if message.text and not message.interrupted:
-            self._apply(self._conversation.model_content(now))
         if message.generation_complete:
             self._apply(self._conversation.generation_complete())
         if message.turn_complete:
-            whole = self._conversation.turn_open
-            self._apply(self._conversation.turn_complete(now))
-            if whole:
-                text, self._turn_text = self._turn_text, ""
-                self._events.emit("turn_complete", TurnComplete(self._conversation.turn, text))
+            self._complete_turn(now)
 
-    def _play(self, pcm: bytes, rate: int, now: float) -> None:
-        for action in self._conversation.model_content(now):
-            if isinstance(action, Play):
-                try:
-                    self._output.push(pcm, rate, action.turn)
-                except AudioError as error:
-                    self._bad_audio += 1
-                    if self._bad_audio == 1:
-                        logger.warning("Passed over audio of Gemini Live: %s", error)
-            else:
+    def _add_text(self, text: str) -> None:
+        """Keep text with its turn. Transcripts have no order against the audio."""
+        turn = self._conversation.turn
+        if not self._conversation.turn_open:
+            self._early_text += text
+        elif turn > self._cut_through:
+            self._texts[turn] = self._texts.get(turn, "") + text
+
+    def _complete_turn(self, now: float) -> None:
+        turn, was_open = self._conversation.turn, self._conversation.turn_open
+        self._apply(self._conversation.turn_complete(now))
+        self._early_text = ""  # the rest of a turn that was cut
+        text = self._texts.pop(turn, "")
+        if was_open and turn > self._cut_through:
+            self._events.emit("turn_complete", TurnComplete(turn, text))
+
+    def _play(self, actions: list[Action], pcm: bytes, rate: int) -> None:
+        """Do what the conversation makes of content that has just arrived."""
+        for action in actions:
+            if not isinstance(action, Play):
                 self._apply([action])
+                continue
+            if self._early_text:
+                self._texts[action.turn] = self._early_text + self._texts.get(action.turn, "")
+                self._early_text = ""
+            try:
+                fits = self._output.push(pcm, rate, action.turn)
+            except AudioError as error:
+                self._bad_audio += 1
+                if self._bad_audio == 1:
+                    logger.warning("Passed over audio of Gemini Live: %s", error)
+                continue
+            if not fits and not self._overflowing:
+                self._report(AudioError("Playback is full (30 minutes): speech is being dropped"))
+            self._overflowing = not fits
+        self._set_timer()
 
     # -- to the service ------------------------------------------------------------------------
 
@@ -578,15 +659,18 @@ class GeminiLive:
         self._set_timer()
 
     def _drop(self, action: Drop) -> None:
-        cut = self._output.sounding_turn
-        if cut is None and not self._conversation.turn_open:
-            return  # nothing was there to be cut
-        turn = action.turn if cut is None else cut
+        cut = set(self._output.unfinished())
+        if action.open:
+            cut.add(action.turn)
         self._output.drop()
-        self._turn_text = ""
-        self._interruptions += 1
-        heard = self._output.heard_ms(turn)
-        self._events.emit("interrupted", Interrupted(turn, heard, action.by))
+        for turn in sorted(cut):
+            self._texts.pop(turn, None)
+            if turn <= self._cut_through:
+                continue  # the application was first
+            self._cut_through = turn
+            self._interruptions += 1
+            heard = self._output.heard_ms(turn)
+            self._events.emit("interrupted", Interrupted(turn, heard, action.by))
 
     def _set_timer(self) -> None:
         if self._timer is not None:

@@ -12,12 +12,11 @@ from ..errors import ConfigError
 
 KEY_VARIABLES = ("GOOGLE_API_KEY", "GEMINI_API_KEY")
 
-# Audio out, both transcripts (native-audio models send no text parts, so the transcript is where
-# the `text` event comes from), and a sliding context window: without it a session ends after 15
-# minutes (ai.google.dev, Live API session management).
+# Audio out, its transcript (native-audio models send no text parts, so that is where the `text`
+# event comes from), and a sliding context window: without it a session ends after 15 minutes
+# (ai.google.dev, Live API session management).
 DEFAULT_CONFIG: dict[str, Any] = {
     "response_modalities": ["AUDIO"],
-    "input_audio_transcription": {},
     "output_audio_transcription": {},
     "context_window_compression": {"sliding_window": {}},
 }
@@ -87,6 +86,11 @@ def resolve_api_key(api_key: str | None) -> str:
             "No API key for Gemini. Pass GeminiLive(api_key=...), or set the environment "
             "variable GOOGLE_API_KEY or GEMINI_API_KEY. Keys: https://aistudio.google.com/apikey"
         )
+    if not (key.isascii() and key.isprintable()) or " " in key:
+        raise ConfigError(
+            "The Gemini API key holds a character that no key has (a quote, a space, a line "
+            "break); copy it again. It is not shown here."
+        )
     return key
 
 
@@ -111,7 +115,8 @@ def build_config(
         in `config`.
 
     Raises:
-        ConfigError: `config` is not a mapping, or a keyword is not a non-empty string.
+        ConfigError: `config` is not a mapping, a keyword is not a non-empty string, or an option
+            would make the assistant hang: see `_refuse_unsupported`.
     """
     merged = _merge(DEFAULT_CONFIG, {})
     if config is not None:
@@ -133,7 +138,28 @@ def build_config(
     if _text("language", language):
         keywords.setdefault("speech_config", {})["language_code"] = language
     merged = _merge(merged, keywords)
+    _refuse_unsupported(merged)
     return {key: value for key, value in merged.items() if value is not None}
+
+
+def _refuse_unsupported(config: Mapping[str, Any]) -> None:
+    """Refuse what the service would accept, and this version would not answer."""
+    for tool in config.get("tools") or ():
+        fields = tool if isinstance(tool, Mapping) else getattr(tool, "__dict__", {})
+        if callable(tool) or any(
+            fields.get(name) for name in ("function_declarations", "functionDeclarations")
+        ):
+            raise ConfigError(
+                "config['tools'] holds functions: this version cannot call them, and the model "
+                "would wait for an answer. Tools of the service, such as google_search, may stay."
+            )
+    realtime = config.get("realtime_input_config") or {}
+    detection = realtime.get("automatic_activity_detection") or {}
+    if detection.get("disabled"):
+        raise ConfigError(
+            "config['realtime_input_config']['automatic_activity_detection']['disabled'] must not "
+            "be true: this version does not mark activity itself, and the model would hear nothing"
+        )
 
 
 def _text(name: str, value: str | None) -> bool:
@@ -163,7 +189,11 @@ def _snake_keys(value: Mapping[str, Any]) -> dict[str, Any]:
         if not isinstance(key, str):
             raise ConfigError(f"config has a key that is not a string: {key!r}")
         snake = re.sub(r"(?<=[a-z0-9])([A-Z])", lambda match: "_" + match[1].lower(), key)
-        if isinstance(item, Mapping) and snake not in _FREE_FORM:
-            item = _snake_keys(item)
+        if snake not in _FREE_FORM:
+            dump = getattr(item, "model_dump", None)  # an object of the SDK inside a dictionary
+            if callable(dump):
+                item = dump(exclude_unset=True)
+            if isinstance(item, Mapping):
+                item = _snake_keys(item)
         result[snake] = item
     return result

@@ -37,12 +37,17 @@ API_VERSION = "v1beta"
 CONNECT_TIMEOUT = 15.0
 """Seconds for the socket and the setup answer; the SDK would wait for the latter without end."""
 
+# At DEBUG, websockets logs the headers of the handshake, and one of them is the key.
+_WEBSOCKET_LOGGER = logging.getLogger("getstream.plugins.gemini.websocket")
+_WEBSOCKET_LOGGER.setLevel(logging.INFO)
+
 # Arguments of websockets.connect, which HttpOptions.async_client_args hands through.
 WEBSOCKET_OPTIONS: dict[str, Any] = {
     "compression": None,  # deflate costs ten times the audio's own send path, and gains little
     "max_size": 16 << 20,  # the default, 1 MiB, kills the call at one large message
     "ping_interval": 20,
     "ping_timeout": 90,  # Google's pongs have been seen 8 to 30 s late; the default of 20 s kills
+    "logger": _WEBSOCKET_LOGGER,
     "close_timeout": 2,  # seconds to wait for the service's half of the closing handshake
 }
 
@@ -58,20 +63,20 @@ class ServerMessage:
         audio: s16le mono chunks with their sample rates in Hz, in order.
         text: text parts of the model that are not thoughts.
         spoken: delta of the transcript of the model's speech.
-        heard: delta of the transcript of the user's speech.
         interrupted: the user has interrupted the model; `audio` of the same message is void.
         generation_complete: the model has sent all of its turn.
         turn_complete: the service considers the turn over.
+        time_left: the service will end this connection after so long, as it states it, or None.
         tokens: total tokens that the service reports with this message, or None.
     """
 
     audio: list[tuple[bytes, int]] = field(default_factory=list)
     text: list[str] = field(default_factory=list)
     spoken: str = ""
-    heard: str = ""
     interrupted: bool = False
     generation_complete: bool = False
     turn_complete: bool = False
+    time_left: str | None = None
     tokens: int | None = None
 
 
@@ -112,18 +117,17 @@ class Session:
         # Building a client loads certificates and builds models: 70 to 150 ms that would
         # otherwise hold the event loop.
         client, config = await asyncio.get_running_loop().run_in_executor(None, self._prepare)
-        context = client.aio.live.connect(model=self._model, config=config)
         try:
-            self._live = await asyncio.wait_for(context.__aenter__(), CONNECT_TIMEOUT)
-        except asyncio.TimeoutError as error:
-            raise ConnectError(
-                f"Gemini Live did not answer within {CONNECT_TIMEOUT:g} s",
-                retryable=True,
-                remedy="Check the network (a proxy or firewall that swallows WebSockets), "
-                "then try again.",
-            ) from error
+            context = client.aio.live.connect(model=self._model, config=config)
+            self._live = await _enter(context)
         except GeminiError:
             raise
+        except websockets.exceptions.InvalidHeader as error:
+            # Its text, and so its place in the chain, would show the header: the key.
+            raise AuthError(
+                f"The key cannot be sent as an HTTP header ({error.name})",
+                remedy="Copy it again; a quote or a line break may have come along.",
+            ) from None
         except Exception as error:
             raise _connect_error(error, self._model) from error
         self._context = context
@@ -210,17 +214,55 @@ class Session:
         try:
             config = types.LiveConnectConfig.model_validate(self._config)
         except ValueError as error:  # pydantic's ValidationError is one
-            raise ConfigError(f"config is not valid: {_options_of(error)}") from error
-        client = self._client
-        if client is None:
-            client = genai.Client(
-                api_key=self._api_key,
-                vertexai=False,
-                http_options=types.HttpOptions(
-                    api_version=API_VERSION, async_client_args=dict(WEBSOCKET_OPTIONS)
-                ),
-            )
+            # pydantic's own text, in the chain, would show the values: some are secret.
+            raise ConfigError(f"config is not valid: {_options_of(error)}") from None
+        if self._client is not None:
+            return self._client, config
+        options = types.HttpOptions(
+            api_version=API_VERSION, async_client_args=dict(WEBSOCKET_OPTIONS)
+        )
+        try:
+            client = genai.Client(api_key=self._api_key, vertexai=False, http_options=options)
+        except OSError as error:
+            raise ConfigError(
+                f"google-genai could not be set up ({type(error).__name__}: {error}); does "
+                "SSL_CERT_FILE or SSL_CERT_DIR name something that is not there?"
+            ) from error
         return client, config
+
+
+async def _enter(context: AbstractAsyncContextManager[AsyncSession]) -> AsyncSession:
+    """Enter, within `CONNECT_TIMEOUT`; leave no connection behind when that does not succeed.
+
+    Not by `asyncio.wait_for`: before CPython 3.12 it loses a cancellation that meets the end of
+    what it waits for, and the one who cancelled waits for ever. Here the cancellation, whoever it
+    comes from, is thrown into the SDK, which closes what it has opened.
+    """
+    task = asyncio.current_task()
+    assert task is not None
+    expired = False
+
+    def expire() -> None:
+        nonlocal expired
+        expired = True
+        task.cancel()
+
+    timer = asyncio.get_running_loop().call_later(CONNECT_TIMEOUT, expire)
+    try:
+        return await context.__aenter__()
+    except asyncio.CancelledError:
+        if not expired:
+            raise
+        if hasattr(task, "uncancel"):  # CPython 3.11 and later count
+            task.uncancel()
+        raise ConnectError(
+            f"Gemini Live did not answer within {CONNECT_TIMEOUT:g} s",
+            retryable=True,
+            remedy="Check the network (a proxy or firewall that swallows WebSockets), "
+            "then try again.",
+        ) from None
+    finally:
+        timer.cancel()
 
 
 def warm_up() -> None:
@@ -261,6 +303,8 @@ def _read(message: types.LiveServerMessage) -> ServerMessage:
     result = ServerMessage()
     if message.usage_metadata is not None:
         result.tokens = message.usage_metadata.total_token_count
+    if message.go_away is not None:
+        result.time_left = message.go_away.time_left or "a short time"
     content = message.server_content
     if content is None:
         return result
@@ -269,8 +313,6 @@ def _read(message: types.LiveServerMessage) -> ServerMessage:
     result.turn_complete = bool(content.turn_complete)
     if content.output_transcription is not None:
         result.spoken = content.output_transcription.text or ""
-    if content.input_transcription is not None:
-        result.heard = content.input_transcription.text or ""
     parts = content.model_turn.parts if content.model_turn is not None else None
     for part in parts or ():
         blob = part.inline_data
@@ -359,6 +401,10 @@ def _connect_error(error: Exception, model: str) -> GeminiError:
     refusal = _refusal(code, reason, model)
     if refusal is not None:
         return refusal
+    if isinstance(error, websockets.exceptions.InvalidURI):
+        return ConfigError(
+            f"GOOGLE_GEMINI_BASE_URL (or base_url) is not the address of a service: {error.uri!r}"
+        )
     if isinstance(error, (genai_errors.APIError, websockets.exceptions.WebSocketException)):
         return ConnectError(
             f"Gemini Live closed the connection before it was set up ({code}: {reason})",
@@ -379,7 +425,7 @@ def _connect_error(error: Exception, model: str) -> GeminiError:
 
 def _lost_error(error: Exception) -> SessionError:
     code, reason = _close_of(error)
-    refusal = _refusal(code, reason, "the model")
+    refusal = _refusal(code, reason, "this model")
     if isinstance(refusal, (QuotaError, RequestError)):
         return refusal
     return ConnectionLostError(

@@ -11,6 +11,8 @@ class Stats:
 
     Attributes:
         frames_in: pieces of audio that `send_audio_pcm` has taken.
+        frames_refused: pieces of audio that came after the session had failed, or that `attach`
+            received and could not use.
         frames_sent: 20 ms frames of the call that went to Gemini.
         input_dropped_ms: audio of the call that was given up because it waited too long for a
             session that was not ready, or for a socket that was stuck.
@@ -31,6 +33,7 @@ class Stats:
     """
 
     frames_in: int
+    frames_refused: int
     frames_sent: int
     input_dropped_ms: float
     messages: int

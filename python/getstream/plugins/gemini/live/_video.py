@@ -52,8 +52,7 @@ class VideoSender:
         send: Callable[[bytes], Awaitable[None]],
         worker: Executor,
     ) -> None:
-        if not isinstance(fps, (int, float)) or not 0 < fps <= MAX_FPS:
-            raise ConfigError(f"fps must be above 0 and at most {MAX_FPS:g}, not {fps!r}")
+        check_fps(fps)
         if isinstance(source, (str, bytes)) or not any(
             hasattr(source, name) for name in ("video_frames", "recv", "__aiter__")
         ):
@@ -83,8 +82,9 @@ class VideoSender:
             now = loop.time()
             if now < due:
                 continue
-            # Keep the rhythm; after a long gap begin a new one.
-            due = max(due + self._interval, now)
+            # Keep the rhythm; after a gap begin a new one.
+            on_time = now < due + self._interval
+            due = (due if on_time else now) + self._interval
             try:
                 jpeg = await loop.run_in_executor(self._worker, encode_jpeg, frame)
             except VideoError as error:
@@ -101,6 +101,12 @@ class VideoSender:
             bad = 0
             await self._send(jpeg)
             self.sent += 1
+
+
+def check_fps(fps: float) -> None:
+    """Raises ConfigError unless `fps` is above 0 and at most `MAX_FPS`."""
+    if not isinstance(fps, (int, float)) or not 0 < fps <= MAX_FPS:
+        raise ConfigError(f"fps must be above 0 and at most {MAX_FPS:g}, not {fps!r}")
 
 
 def encode_jpeg(frame: Any) -> bytes:
