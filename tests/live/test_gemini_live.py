@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import logging
+import traceback
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -14,6 +16,7 @@ import soxr
 from getstream.plugins.gemini.errors import (
     AudioError,
     AuthError,
+    CallError,
     ClosedError,
     ConfigError,
     ConnectError,
@@ -24,7 +27,15 @@ from getstream.plugins.gemini.errors import (
     RequestError,
     SessionError,
 )
-from getstream.plugins.gemini.live import GeminiLive, Interrupted, TurnComplete, _session
+from getstream.plugins.gemini.live import (
+    GeminiLive,
+    Interrupted,
+    TurnComplete,
+    _events,
+    _gemini_live,
+    _session,
+)
+from getstream.plugins.gemini.live._options import build_config
 from getstream.plugins.gemini.testing import (
     QUOTA_EXCEEDED,
     Abort,
@@ -665,3 +676,301 @@ def test_it_belongs_to_one_loop() -> None:
     asyncio.run(use())
     gemini._loop.close()
     assert isinstance(LocalGemini, type)
+
+
+# -- found by review -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("key", ["SECRET\u201dKEY", "SECRET KEY", "SECRET\nKEY", "cl\u00e9SECRET"])
+def test_a_key_that_cannot_be_sent_is_refused_and_not_shown(key: str) -> None:
+    with pytest.raises(ConfigError, match="not shown") as caught:
+        GeminiLive(api_key=key)
+    assert "SECRET" not in str(caught.value)
+
+
+async def test_the_key_is_in_no_log_even_at_debug(
+    local: Local, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.DEBUG):
+        async with local(Parrot()), GeminiLive(api_key="AIza-marked-secret") as gemini:
+            assert "marked" not in repr(gemini)
+            await gemini.send_audio_pcm(pcm(np.zeros(960, np.int16)))
+    # The local server's own websockets may log what it receives; that is not this side.
+    ours = [r for r in caplog.records if not r.name.startswith("websockets.server")]
+    assert not [r for r in ours if "AIza-marked-secret" in r.getMessage()]
+    assert logging.getLogger("getstream.plugins.gemini.websocket").level == logging.INFO
+
+
+async def test_secrets_of_the_config_are_in_no_exception(local: Local) -> None:
+    config = {"http_options": {"headers": {"x-goog-api-key": ["SECRETHEADER"]}}}
+    async with local(Parrot()):
+        gemini = GeminiLive(config=config)
+        with pytest.raises(ConfigError, match="headers") as caught:
+            await gemini.wait_until_ready()
+        text = "".join(traceback.format_exception(caught.value))
+        assert "SECRETHEADER" not in text
+        await gemini.close()
+
+
+@pytest.mark.parametrize("turns", [0, 1, 2, 5, 20, 100])
+async def test_close_at_any_moment_of_connecting_ends(local: Local, turns: int) -> None:
+    async with local(Parrot()):
+        gemini = GeminiLive()
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        await asyncio.wait_for(gemini.close(), 10)
+        assert gemini._supervisor is not None
+        assert gemini._supervisor.done()
+
+
+@pytest.mark.parametrize("event", ["error", "closed"])
+async def test_close_from_a_handler_of_the_failure_ends_everything(
+    local: Local, event: str
+) -> None:
+    async with local(Parrot()) as server:
+        gemini = GeminiLive()
+        done = []
+
+        @gemini.on(event)
+        async def give_up() -> None:
+            await gemini.close()
+            done.append(event)
+
+        @gemini.once("closed")
+        async def last() -> None:
+            for _ in range(10):
+                await asyncio.sleep(0)
+            done.append("last")
+
+        await gemini.wait_until_ready()
+        closed = asyncio.ensure_future(happens(gemini, "closed"))
+        (await server.wait_session()).abort()
+        await closed
+        await gemini.close()
+        assert sorted(done) == sorted([event, "last"]), "handlers have finished when close returns"
+
+
+async def test_the_text_of_a_cut_turn_is_not_the_next_ones(local: Local, collect: Any) -> None:
+    def content(**fields: Any) -> dict[str, Any]:
+        return {"serverContent": fields}
+
+    def speech(text: str) -> dict[str, Any]:
+        blob = {"mimeType": "audio/pcm;rate=24000", "data": base64.b64encode(bytes(4800)).decode()}
+        return content(
+            modelTurn={"parts": [{"inlineData": blob}]}, outputTranscription={"text": text}
+        )
+
+    async with local(Script([])) as server, GeminiLive() as gemini:
+        seen = collect(gemini, "interrupted", "turn_complete")
+        session = await server.wait_session()
+        first = asyncio.ensure_future(happens(gemini, "text"))
+        await session.send(speech("First."))
+        await first
+        await heard(gemini, 50)  # played to its end, while the service considers it open
+        complete = asyncio.ensure_future(happens(gemini, "turn_complete"))
+        await session.send(content(interrupted=True))
+        await session.send(content(outputTranscription={"text": " late"}))
+        await session.send(content(turnComplete=True))
+        await session.send(content(outputTranscription={"text": "Early. "}))
+        await session.send(speech("Second."))
+        await session.send(content(turnComplete=True))
+        await complete
+        assert seen == [
+            ("interrupted", Interrupted(1, 100.0, "server")),
+            ("turn_complete", TurnComplete(2, "Early. Second.")),
+        ]
+
+
+async def test_what_speech_holds_is_heard_after_a_loss(local: Local) -> None:
+    voice = signals.speech_like(2000, 24000, seed=31)
+    async with local(Script([Turn(audio=voice)])) as server:
+        gemini = GeminiLive()
+        complete = asyncio.ensure_future(happens(gemini, "turn_complete"))
+        await gemini.send_text("Go.")
+        await complete
+        await heard(gemini, 5)
+        gemini._apply(gemini._conversation.speech_started(gemini._now(), "anna", True))
+        closed = asyncio.ensure_future(happens(gemini, "closed"))
+        (await server.wait_session()).abort()
+        await closed
+        await heard(gemini, 200)
+        assert gemini.stats().played_ms == pytest.approx(2000, abs=1)
+        await gemini.close()
+
+
+async def test_audio_after_a_failure_is_refused_once_and_then_counted(local: Local) -> None:
+    async with local(Parrot()) as server:
+        gemini = GeminiLive()
+        await gemini.wait_until_ready()
+        closed = asyncio.ensure_future(happens(gemini, "closed"))
+        (await server.wait_session()).abort()
+        await closed
+        frame = pcm(np.zeros(960, np.int16))
+        with pytest.raises(ConnectionLostError):
+            await gemini.send_audio_pcm(frame)
+        for _ in range(50):
+            await gemini.send_audio_pcm(frame)
+        assert gemini.stats().frames_refused == 50
+        await gemini.close()
+        with pytest.raises(ClosedError):
+            await gemini.send_audio_pcm(frame)
+
+
+class Connection:
+    """What `attach` uses of a connection of `getstream` 7, without a call behind it."""
+
+    def __init__(self, broken: bool = False) -> None:
+        self.handlers: dict[str, list[Any]] = {}
+        self.broken = broken
+
+    def on(self, event: str, handler: Any) -> None:
+        self.handlers.setdefault(event, []).append(handler)
+
+    def remove_listener(self, event: str, handler: Any) -> None:
+        self.handlers[event].remove(handler)
+
+    async def add_tracks(self, audio: Any) -> None:
+        if self.broken:
+            raise RuntimeError("no permission")
+
+
+async def test_attach_checks_first_and_leaves_nothing_behind(local: Local, collect: Any) -> None:
+    async with local(Parrot()), GeminiLive() as gemini:
+        connection = Connection(broken=True)
+        with pytest.raises(AudioError, match="target_rate"):
+            await gemini.attach(connection, target_rate=44101)
+        with pytest.raises(ConfigError, match="fps"):
+            await gemini.attach(connection, fps=0)
+        with pytest.raises(CallError, match="no permission"):
+            await gemini.attach(connection)
+        assert connection.handlers == {"audio": []}
+        connection.broken = False
+        await gemini.attach(connection)
+        with pytest.raises(CallError, match="already"):
+            await gemini.attach(connection)
+        (hear,) = connection.handlers["audio"]
+        errors = collect(gemini, "error")
+        for _ in range(10):
+            await hear(SimpleNamespace(samples=b"odd", sample_rate=48000, channels=1))
+        assert len(errors) == 1, "reported once, counted always"
+        assert gemini.stats().frames_refused == 10
+        await hear(pcm(np.zeros(960, np.int16)))
+        assert gemini.stats().frames_in == 1
+
+
+async def test_two_video_senders_at_once_are_one(local: Local) -> None:
+    running = 0
+
+    async def camera() -> Any:
+        nonlocal running
+        running += 1
+        try:
+            while True:
+                yield None
+                await asyncio.Event().wait()
+        finally:
+            running -= 1
+
+    async with local(Parrot()), GeminiLive() as gemini:
+        await gemini.start_video_sender(camera())
+        await asyncio.gather(*(gemini.start_video_sender(camera()) for _ in range(3)))
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert running <= 1
+        await gemini.stop_video_sender()
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert running == 0
+
+
+async def test_a_handler_that_ignores_its_cancellation_does_not_hold_close(
+    local: Local, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(_gemini_live, "HANDLER_GRACE_S", 0.01)
+    monkeypatch.setattr(_events, "CANCEL_GRACE_S", 0.01)
+    release = asyncio.Event()
+    async with local(Parrot()):
+        gemini = GeminiLive()
+
+        @gemini.on("connected")
+        async def stubborn() -> None:
+            while not release.is_set():
+                try:
+                    await release.wait()
+                except asyncio.CancelledError:
+                    continue
+
+        await gemini.wait_until_ready()
+        for _ in range(5):
+            await asyncio.sleep(0)
+        await asyncio.wait_for(gemini.close(), 10)
+        assert "does not end" in caplog.text
+        release.set()
+        for _ in range(5):
+            await asyncio.sleep(0)
+
+
+async def test_wait_until_ready_without_patience(local: Local) -> None:
+    async with local(Parrot()), GeminiLive() as gemini:
+        assert await gemini.wait_until_ready(0)
+        assert await gemini.wait_until_ready(None)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"tools": [{"function_declarations": [{"name": "f"}]}]},
+        {"tools": [{"functionDeclarations": [{"name": "f"}]}]},
+        {"tools": [print]},
+        {"realtimeInputConfig": {"automaticActivityDetection": {"disabled": True}}},
+    ],
+)
+def test_what_this_version_would_not_answer_is_refused(config: Any) -> None:
+    with pytest.raises(ConfigError, match="this version"):
+        GeminiLive("key", config=config)
+
+
+def test_tools_of_the_service_and_objects_of_the_sdk_are_merged() -> None:
+    from google.genai import types
+
+    config = build_config(
+        {
+            "tools": [{"google_search": {}}],
+            "speech_config": types.SpeechConfig(language_code="de-DE"),
+            "context_window_compression": types.ContextWindowCompressionConfig(trigger_tokens=9),
+        },
+        voice="Kore",
+    )
+    assert config["tools"] == [{"google_search": {}}]
+    assert config["speech_config"]["language_code"] == "de-DE"
+    assert "voice_config" in config["speech_config"]
+    assert config["context_window_compression"] == {"sliding_window": {}, "trigger_tokens": 9}
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "match"),
+    [
+        ("SSL_CERT_FILE", "/nonexistent.pem", "SSL_CERT_FILE"),
+        ("GOOGLE_GEMINI_BASE_URL", "nonsense", "GOOGLE_GEMINI_BASE_URL"),
+    ],
+)
+async def test_variables_that_cannot_be_used_are_named(
+    local: Local, monkeypatch: pytest.MonkeyPatch, name: str, value: str, match: str
+) -> None:
+    async with local(Parrot()):
+        monkeypatch.setenv(name, value)
+        gemini = GeminiLive()
+        with pytest.raises(GeminiError, match=match):
+            await gemini.wait_until_ready()
+        await gemini.close()
+
+
+async def test_a_going_away_is_said_once(local: Local, caplog: pytest.LogCaptureFixture) -> None:
+    async with local(Script([Turn(text="Yes.")])) as server, GeminiLive() as gemini:
+        session = await server.wait_session()
+        for _ in range(2):
+            await session.go_away(60, close=False)
+        complete = asyncio.ensure_future(happens(gemini, "turn_complete"))
+        await gemini.send_text("Still there?")
+        await complete
+        assert caplog.text.count("will end this session") == 1
