@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import base64
+import json
+import math
+
 import numpy as np
 import pytest
 from getstream.plugins.gemini.audio import AudioError, Mixer
@@ -55,6 +59,36 @@ def test_a_stream_that_stops_is_left_behind_and_comes_back() -> None:
     assert mixer.remove(2) == 0
     stats = mixer.stats()
     assert stats.pushed == stats.mixed + stats.dropped
+
+
+def test_who_speaks() -> None:
+    mixer = Mixer()
+    assert (mixer.loudest, mixer.speaking, mixer.level(1)) == (None, [], None)
+    tone = np.sin(2 * np.pi * np.arange(320) / 32)
+    for _ in range(10):
+        mixer.push(1, np.round(8000 * tone).astype(np.int16))
+        mixer.push(2, np.round(500 * tone).astype(np.int16))
+        mixer.push(3, np.zeros(320, np.int16))
+        assert mixer.pop() is not None
+    assert mixer.loudest == 1
+    assert sorted(mixer.speaking) == [1, 2]
+    level = mixer.level(1)
+    assert level == pytest.approx(20 * np.log10(8000 / 32768) - 3.01, abs=0.05)
+    assert mixer.level(3) == -math.inf
+    mixer.remove(1)
+    assert (mixer.loudest, mixer.level(1)) == (None, None)
+
+
+def test_a_frame_as_base64_is_the_frame(rng: np.random.Generator) -> None:
+    mixer = Mixer()
+    assert mixer.pop_base64() is None
+    pcm = rng.integers(-32768, 32768, 640, dtype=np.int16)
+    mixer.push(1, pcm)
+    text = mixer.pop_base64(b'{"data": "', b'"}')
+    assert text is not None
+    assert base64.b64decode(json.loads(text)["data"]) == pcm[:320].tobytes()
+    assert mixer.pop_base64() == base64.b64encode(pcm[320:].tobytes())
+    assert mixer.pop_base64() is None
 
 
 def test_full_queues_refuse() -> None:

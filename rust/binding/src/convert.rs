@@ -12,7 +12,7 @@ pyo3::import_exception!(getstream.plugins.gemini.errors, AudioError);
 
 /// Samples from which a call is long, whatever it does with them: about 100 us of the cheapest
 /// work there is here.
-const LONG: usize = 48_000;
+pub(crate) const LONG: usize = 48_000;
 
 /// Every error of the core is an `AudioError`; its text names the value and what is accepted.
 pub(crate) fn audio_error(error: Error) -> PyErr {
@@ -73,8 +73,46 @@ pub(crate) enum Pcm<'py> {
 /// Samples as they lie in memory: one row, which may be interleaved, or two planes.
 pub(crate) enum Channels<'py, T: Element> {
     Row(Samples<'py, T>),
-    /// Left, then right; of equal length.
-    Planes(Vec<T>),
+    Planes(Planes<T>),
+}
+
+/// Left, then right; of equal length.
+pub(crate) struct Planes<T>(Vec<T>);
+
+impl<T> Planes<T> {
+    /// Lends the two sides to `work`, and says whether they are long.
+    pub(crate) fn lend<R>(self, work: impl FnOnce(&[T], &[T], bool) -> R) -> R {
+        let (left, right) = self.0.split_at(self.0.len() / 2);
+        work(left, right, self.0.len() > LONG)
+    }
+}
+
+/// The bytes or the samples of mono `i16`, as they are.
+pub(crate) enum Raw<'a, 'py> {
+    Samples(Samples<'py, i16>),
+    Bytes(&'a Bound<'py, PyBytes>),
+}
+
+/// True for `channels=2`, false for 1.
+pub(crate) fn two_channels(channels: i64) -> PyResult<bool> {
+    match channels {
+        1 => Ok(false),
+        2 => Ok(true),
+        _ => Err(AudioError::new_err(format!(
+            "channels={channels} is not supported: 1 (mono) and 2 (stereo) are"
+        ))),
+    }
+}
+
+/// Mono `i16` for those who do not need samples: bytes stay bytes.
+pub(crate) fn raw<'a, 'py>(object: &'a Bound<'py, PyAny>) -> PyResult<Raw<'a, 'py>> {
+    match object.cast::<PyBytes>() {
+        Ok(bytes) if bytes.as_bytes().len() % 2 == 1 => Err(audio_error(Error::OddBytes {
+            bytes: bytes.as_bytes().len(),
+        })),
+        Ok(bytes) => Ok(Raw::Bytes(bytes)),
+        Err(_) => mono(object).map(Raw::Samples),
+    }
 }
 
 /// Mono `i16` from an array of shape `(n,)` or `(1, n)`, or little-endian bytes.
@@ -86,10 +124,11 @@ pub(crate) fn mono<'py>(object: &Bound<'py, PyAny>) -> PyResult<Samples<'py, i16
     match pcm(object)? {
         Pcm::Int16(Channels::Row(samples)) => Ok(samples),
         Pcm::Int16(Channels::Planes(_)) => Err(AudioError::new_err(
-            "mono PCM has the shape (n,) or (1, n), got two channels: use InputStream for stereo",
+            "mono PCM has the shape (n,) or (1, n), got two channels: Resampler and InputStream \
+             make one of them",
         )),
         Pcm::Float32(_) => Err(AudioError::new_err(
-            "int16 PCM is needed, got float32: convert it, or use InputStream",
+            "int16 PCM is needed, got float32: convert it; Resampler and InputStream take both",
         )),
     }
 }
@@ -97,6 +136,10 @@ pub(crate) fn mono<'py>(object: &Bound<'py, PyAny>) -> PyResult<Samples<'py, i16
 /// PCM from an `int16` or `float32` array of shape `(n,)`, `(1, n)` or `(2, n)`, or from
 /// little-endian 16-bit bytes.
 pub(crate) fn pcm<'py>(object: &Bound<'py, PyAny>) -> PyResult<Pcm<'py>> {
+    // The usual case first.
+    if let Ok(array) = object.cast::<PyArray1<i16>>() {
+        return Ok(Pcm::Int16(Channels::Row(row(array)?)));
+    }
     if let Ok(array) = object.cast::<PyUntypedArray>() {
         if let Some(channels) = channels(array)? {
             return Ok(Pcm::Int16(channels));
@@ -128,7 +171,7 @@ pub(crate) fn pcm<'py>(object: &Bound<'py, PyAny>) -> PyResult<Pcm<'py>> {
 }
 
 /// A new array with a copy of `samples`.
-pub(crate) fn to_array<'py>(py: Python<'py>, samples: &[i16]) -> Bound<'py, PyArray1<i16>> {
+pub(crate) fn to_array<'py, T: Element>(py: Python<'py>, samples: &[T]) -> Bound<'py, PyArray1<T>> {
     PyArray1::from_slice(py, samples)
 }
 
@@ -147,7 +190,7 @@ fn channels<'py, T: Element + Copy>(
         let samples = planes.as_array().iter().copied().collect();
         match array.shape()[0] {
             1 => return Ok(Some(Channels::Row(Samples::Owned(samples)))),
-            2 => return Ok(Some(Channels::Planes(samples))),
+            2 => return Ok(Some(Channels::Planes(Planes(samples)))),
             _ => {}
         }
     }

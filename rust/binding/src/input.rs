@@ -6,7 +6,9 @@ use pyo3::types::PyList;
 use voice_audio::pcm::Sample;
 use voice_audio::{Error, VadEvent};
 
-use crate::convert::{AudioError, Channels, Pcm, audio_error, milliseconds, pcm, rate, to_array};
+use crate::convert::{
+    AudioError, Channels, Pcm, audio_error, milliseconds, pcm, rate, to_array, two_channels,
+};
 use crate::state::State;
 use crate::vad::{options, to_list};
 
@@ -30,7 +32,7 @@ pub(crate) struct InputStream {
 #[pymethods]
 impl InputStream {
     #[new]
-    #[pyo3(signature = (wire_rate=16000, *, threshold=0.6, onset_ms=32, hangover_ms=200))]
+    #[pyo3(signature = (wire_rate=16000, *, threshold=0.5, onset_ms=16, hangover_ms=200))]
     fn new(wire_rate: i64, threshold: f32, onset_ms: i64, hangover_ms: i64) -> PyResult<Self> {
         let wire_rate = rate(wire_rate)?;
         let options = options(threshold, onset_ms, hangover_ms)?;
@@ -110,28 +112,24 @@ impl InputStream {
         sample_rate: u32,
         channels: i64,
     ) -> PyResult<Output<'py>> {
-        match (pcm, channels) {
-            (Channels::Row(row), 1) => row.lend(|row, long| {
+        match (pcm, two_channels(channels)?) {
+            (Channels::Row(row), false) => row.lend(|row, long| {
                 self.call(py, long, |stream, out| {
                     stream.push(row, sample_rate, &mut out.wire, &mut out.events)
                 })
             }),
-            (Channels::Row(row), 2) => row.lend(|row, long| {
+            (Channels::Row(row), true) => row.lend(|row, long| {
                 self.call(py, long, |stream, out| {
                     stream.push_interleaved(row, sample_rate, &mut out.wire, &mut out.events)
                 })
             }),
             // The shape says what it is; `channels` may repeat it or be left at its default.
-            (Channels::Planes(planes), 1 | 2) => {
-                let (left, right) = planes.split_at(planes.len() / 2);
-                self.call(py, planes.len() > 48_000, |stream, out| {
+            (Channels::Planes(planes), _) => planes.lend(|left, right, long| {
+                self.call(py, long, |stream, out| {
                     let Buffers { wire, events } = out;
                     stream.push_planar(left, right, sample_rate, wire, events)
                 })
-            }
-            (_, channels) => Err(AudioError::new_err(format!(
-                "channels={channels} is not supported: 1 (mono) and 2 (stereo) are"
-            ))),
+            }),
         }
     }
 

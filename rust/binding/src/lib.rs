@@ -8,6 +8,7 @@
 
 #![forbid(unsafe_code)]
 
+mod base64;
 mod convert;
 mod input;
 mod mixer;
@@ -23,6 +24,8 @@ use pyo3::prelude::*;
 mod _core {
     use pyo3::prelude::*;
 
+    #[pymodule_export]
+    use crate::base64::{decode_base64, encode_base64};
     #[pymodule_export]
     use crate::input::InputStream;
     #[pymodule_export]

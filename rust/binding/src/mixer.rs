@@ -2,8 +2,10 @@
 
 use numpy::PyArray1;
 use pyo3::prelude::*;
+use pyo3::types::PyBytes;
 use voice_audio::MixerOptions;
 
+use crate::base64::{NOTHING, framed};
 use crate::convert::{audio_error, milliseconds, mono, rate, to_array};
 use crate::state::State;
 
@@ -63,6 +65,24 @@ impl Mixer {
         mixer.pop(frame).then(|| to_array(py, frame))
     }
 
+    #[pyo3(
+        signature = (prefix=NOTHING, suffix=NOTHING),
+        text_signature = "($self, prefix=b'', suffix=b'')"
+    )]
+    fn pop_base64<'py>(
+        &self,
+        py: Python<'py>,
+        prefix: &[u8],
+        suffix: &[u8],
+    ) -> Option<Bound<'py, PyBytes>> {
+        let (mixer, frame) = &mut *self.state.lock(py);
+        mixer.pop(frame).then(|| framed(py, frame, prefix, suffix))
+    }
+
+    fn level(&self, py: Python<'_>, stream: u64) -> Option<f32> {
+        self.state.lock(py).0.level(stream)
+    }
+
     fn remove(&self, py: Python<'_>, stream: u64) -> usize {
         self.state.lock(py).0.remove(stream)
     }
@@ -76,6 +96,16 @@ impl Mixer {
             frames: stats.frames,
             lags: stats.lags,
         }
+    }
+
+    #[getter]
+    fn loudest(&self, py: Python<'_>) -> Option<u64> {
+        self.state.lock(py).0.loudest()
+    }
+
+    #[getter]
+    fn speaking(&self, py: Python<'_>) -> Vec<u64> {
+        self.state.lock(py).0.speaking().collect()
     }
 
     #[getter]

@@ -2,9 +2,10 @@
 
 use numpy::PyArray1;
 use pyo3::prelude::*;
-use voice_audio::{PlaybackOptions, PlaybackState};
+use voice_audio::{PlaybackOptions, PlaybackState, base64};
 
-use crate::convert::{audio_error, milliseconds, mono, rate, to_array};
+use crate::base64::text;
+use crate::convert::{LONG, audio_error, milliseconds, mono, rate, to_array};
 use crate::state::State;
 
 #[pyclass(frozen, get_all, module = "getstream.plugins.gemini._core")]
@@ -119,6 +120,16 @@ impl Playback {
                 .run(py, long, |(playback, _)| playback.push(pcm, turn));
             Ok(outcome.accepted)
         })
+    }
+
+    fn push_base64(&self, py: Python<'_>, text: &Bound<'_, PyAny>, turn: u64) -> PyResult<usize> {
+        let text = self::text(text)?;
+        let text = text.as_bytes();
+        let mut pcm = Vec::with_capacity(text.len() * 3 / 8 + 1);
+        base64::decode_pcm(text, &mut pcm).map_err(audio_error)?;
+        let long = pcm.len() > LONG;
+        let push = |(playback, _): &mut (voice_audio::Playback, _)| playback.push(&pcm, turn);
+        Ok(self.state.run(py, long, push).accepted)
     }
 
     fn end_turn(&self, py: Python<'_>, turn: u64) {

@@ -74,7 +74,7 @@ pub(crate) struct Vad {
 #[pymethods]
 impl Vad {
     #[new]
-    #[pyo3(signature = (sample_rate=16000, *, threshold=0.6, onset_ms=32, hangover_ms=200))]
+    #[pyo3(signature = (sample_rate=16000, *, threshold=0.5, onset_ms=16, hangover_ms=200))]
     fn new(sample_rate: i64, threshold: f32, onset_ms: i64, hangover_ms: i64) -> PyResult<Self> {
         let sample_rate = rate(sample_rate)?;
         let options = options(threshold, onset_ms, hangover_ms)?;

@@ -9,6 +9,16 @@ const KNEE: f32 = 24_576.0;
 /// Room between the knee and full scale.
 const HEADROOM: f32 = 32_767.0 - KNEE;
 
+/// Time constants of the level of a stream, in milliseconds: it follows a voice within a frame or
+/// two, and bridges the gaps between syllables, which last about 100 ms.
+const ATTACK_MS: f32 = 20.0;
+const RELEASE_MS: f32 = 200.0;
+/// Mean square of -50 dBFS, the least that counts as speaking: far above the noise of a room on a
+/// headset, far below quiet speech.
+const SPEAKING: f32 = 1e-5;
+/// Ratio of mean squares, 3 dB, by which another stream must be louder to become the loudest.
+const TAKEOVER: f32 = 2.0;
+
 /// How a [`Mixer`] aligns its streams.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MixerOptions {
@@ -52,6 +62,58 @@ struct Stream {
     /// Samples of the timeline that went by without this stream and may still arrive. They are
     /// mixed late; they do not count as being ahead of the others.
     late: usize,
+    /// Smoothed mean square of what was mixed; full scale is 1.
+    level: f32,
+}
+
+impl Stream {
+    /// Adds the next samples to `sums`; returns their mean square.
+    fn add_to(&mut self, sums: &mut [i32]) -> f32 {
+        let (front, back) = self.queue.as_slices();
+        let split = front.len().min(sums.len());
+        let (first, second) = sums.split_at_mut(split);
+        let mut energy = 0i64;
+        for (sums, samples) in [(first, front), (second, back)] {
+            for (sum, &x) in sums.iter_mut().zip(samples) {
+                let x = i32::from(x);
+                *sum += x;
+                energy += i64::from(x * x);
+            }
+        }
+        self.queue.drain(..sums.len());
+        energy as f32 / (sums.len() as f32 * 32768.0 * 32768.0)
+    }
+
+    /// Follows the mean square of the newest frame.
+    fn follow(&mut self, power: f32, rates: &Rates) {
+        let rate = match power > self.level {
+            true => rates.attack,
+            false => rates.release,
+        };
+        self.level += rate * (power - self.level);
+        // Leave the numbers that arithmetic is slow with.
+        if self.level < 1e-12 {
+            self.level = 0.0;
+        }
+    }
+}
+
+/// What a level moves by in a frame, as a part of its distance to the frame's own.
+#[derive(Debug, Clone, Copy)]
+struct Rates {
+    attack: f32,
+    release: f32,
+}
+
+impl Rates {
+    /// A frame lasts 20 ms.
+    fn new() -> Self {
+        let rate = |ms: f32| 1.0 - (-20.0 / ms).exp();
+        Self {
+            attack: rate(ATTACK_MS),
+            release: rate(RELEASE_MS),
+        }
+    }
 }
 
 /// Mixes any number of streams, all at one rate, into 20 ms frames on one timeline.
@@ -63,6 +125,12 @@ struct Stream {
 ///
 /// Sums are exact up to three quarters of full scale and bend softly above, so that two loud voices
 /// do not clip.
+///
+/// The mixer knows who speaks. For each stream it keeps a [`level`](Self::level): the mean square of
+/// each frame that is mixed, smoothed by `level += (1 - exp(-20 ms / t)) * (frame - level)` with
+/// `t` = 20 ms while it rises and 200 ms while it falls; a stream that is left behind falls. The
+/// [`loudest`](Self::loudest) stream is the one with the highest level if that is above -50 dBFS; it
+/// stays the loudest until another one exceeds it by 3 dB.
 ///
 /// Allocates: when a stream appears, and while queues grow to their usual length.
 ///
@@ -85,6 +153,8 @@ pub struct Mixer {
     capacity: usize,
     streams: Vec<Stream>,
     sums: Vec<i32>,
+    rates: Rates,
+    loudest: Option<u64>,
     stats: MixerStats,
 }
 
@@ -111,6 +181,8 @@ impl Mixer {
             capacity: ms_to_samples(options.capacity_ms, sample_rate),
             streams: Vec::new(),
             sums: vec![0; frame],
+            rates: Rates::new(),
+            loudest: None,
             stats: MixerStats::default(),
         })
     }
@@ -136,6 +208,7 @@ impl Mixer {
                     queue: VecDeque::new(),
                     active: false,
                     late: 0,
+                    level: 0.0,
                 });
                 self.streams.len() - 1
             }
@@ -155,6 +228,7 @@ impl Mixer {
             return 0;
         };
         let dropped = self.streams.swap_remove(index).queue.len();
+        self.loudest = self.loudest.filter(|&id| id != stream);
         self.stats.dropped += dropped as u64;
         dropped
     }
@@ -173,17 +247,18 @@ impl Mixer {
         let mut voices = 0;
         for stream in &mut self.streams {
             if stream.active {
-                for (sum, x) in self.sums.iter_mut().zip(stream.queue.drain(..self.frame)) {
-                    *sum += i32::from(x);
-                }
+                let power = stream.add_to(&mut self.sums);
+                stream.follow(power, &self.rates);
                 // Once nothing more waits than usual, nothing late is still to come.
                 stream.late = stream.late.min(stream.queue.len());
                 self.stats.mixed += self.frame as u64;
                 voices += 1;
             } else {
                 stream.late = stream.late.saturating_add(self.frame);
+                stream.follow(0.0, &self.rates);
             }
         }
+        self.elect();
         match voices {
             1 => frame
                 .iter_mut()
@@ -205,6 +280,46 @@ impl Mixer {
     /// Streams that frames wait for.
     pub fn active_streams(&self) -> usize {
         self.streams.iter().filter(|s| s.active).count()
+    }
+
+    /// Smoothed level of a stream in dBFS, as it was in the newest frame: 0 is a square wave at full
+    /// scale, -3 a sine; negative infinity is silence. None for a stream that is not known.
+    pub fn level(&self, stream: u64) -> Option<f32> {
+        self.find(stream).map(|stream| 10.0 * stream.level.log10())
+    }
+
+    /// The stream that speaks in the newest frame, the loudest one if there are several.
+    pub fn loudest(&self) -> Option<u64> {
+        self.loudest
+    }
+
+    /// The streams that speak in the newest frame: those above -50 dBFS, in no order.
+    pub fn speaking(&self) -> impl Iterator<Item = u64> {
+        let speaking = self.streams.iter().filter(|s| s.level > SPEAKING);
+        speaking.map(|stream| stream.id)
+    }
+
+    fn find(&self, stream: u64) -> Option<&Stream> {
+        self.streams.iter().find(|s| s.id == stream)
+    }
+
+    /// Chooses the loudest stream after a frame.
+    fn elect(&mut self) {
+        let holder = self.loudest.and_then(|id| self.find(id));
+        let bar = match holder {
+            Some(holder) if holder.level > SPEAKING => holder.level * TAKEOVER,
+            _ => {
+                self.loudest = None;
+                SPEAKING
+            }
+        };
+        let best = self
+            .streams
+            .iter()
+            .max_by(|a, b| a.level.total_cmp(&b.level));
+        if let Some(best) = best.filter(|best| best.level > bar) {
+            self.loudest = Some(best.id);
+        }
     }
 
     /// Numbers since the start.

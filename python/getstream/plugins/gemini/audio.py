@@ -1,4 +1,4 @@
-"""The audio core: resampler, voice activity detection, playback store, mixer.
+"""The audio core: resampler, voice activity detection, playback store, mixer, base64.
 
 Compiled Rust with a Python face; the same names live in the crate `voice-audio`. Audio is int16
 mono, as numpy arrays or as little-endian bytes, in pieces of any length:
@@ -30,6 +30,8 @@ from ._core import (
     SpeechStopped,
     TurnStats,
     Vad,
+    decode_base64,
+    encode_base64,
 )
 from .errors import AudioError
 
@@ -45,6 +47,8 @@ __all__ = [
     "SpeechStopped",
     "TurnStats",
     "Vad",
+    "decode_base64",
+    "encode_base64",
 ]
 
 if _core.build_profile != "release":
