@@ -16,12 +16,15 @@ use spectrum::WINDOW;
 const RATE: u32 = 16_000;
 /// Samples of one analysis frame at [`RATE`]: 16 ms.
 const FRAME: usize = 256;
-/// A network steps every second frame, on windows of two. So many of them take turns.
-const PHASES: usize = 2;
 /// A window whose loudest sample stays below this is silence whatever the network says: 8 units of
 /// `i16`, -72 dBFS. Far below any microphone's own noise, far above the dither of a codec's
 /// silence.
 const SILENCE_PEAK: f32 = 8.0 / 32768.0;
+/// Frames of the memory of levels: half a second.
+const LEVELS: usize = 32;
+/// A frame may be where speech begins if its energy is so many times the least of that memory:
+/// 1.8 dB. In steady noise one frame in a hundred is.
+const RISE: f32 = 1.5;
 /// Speech lasts until the probability is so much below the threshold, and at least
 /// [`LEAST_END`]: as in Silero's own iterator (`neg_threshold`).
 const HYSTERESIS: f32 = 0.15;
@@ -74,13 +77,14 @@ pub enum VadEvent {
 /// 16 ms of sound; onset and hangover turn the probabilities into [`VadEvent`]s. Input at another
 /// rate than 16 kHz is resampled, and the resampler's delay is taken out of the offsets.
 ///
-/// The network looks at 32 ms at a time and was trained to step by as much. Here it is run twice,
-/// 16 ms apart, with a memory for each: what speech begins with waits half as long to be heard. The
-/// probability of a frame is the mean of the two newest answers, the newer one counting twice: a
-/// sound that one of them takes for speech and the other does not has to convince the first.
+/// The network steps by 32 ms, and the probability of every second frame is its own answer. Speech
+/// need not wait for that step: in the frame between, where none was heard before and the level
+/// rises, the network looks ahead from where its memory is, at the 32 ms up to there. That answer
+/// counts twice in a mean with the one before, so that a lone look has to be sure; the memory keeps
+/// nothing of it.
 ///
-/// Digital silence (36 ms below -72 dBFS) is never speech. After two seconds of it the memories are
-/// set to what silence makes of them and the network rests. A stream begins in this state too.
+/// Digital silence (36 ms below -72 dBFS) is never speech. After two seconds of it the memory is
+/// set to what silence makes of it, and the network rests until there is sound.
 ///
 /// Allocates: in [`new`](Self::new), then only while the longest push so far grows.
 ///
@@ -101,7 +105,9 @@ pub struct Vad {
     resampler: Option<Resampler>,
     /// Input of the current push at [`RATE`].
     resampled: Vec<f32>,
-    detector: Detector,
+    /// Boxed: it wants whole cache lines, and not every owner of a `Vad` can give it those (the
+    /// allocator of Python objects cannot).
+    detector: Box<Detector>,
     /// Samples in the analysis frame that is being filled, at the end of the detector's window.
     filled: usize,
     /// Complete analysis frames so far.
@@ -118,34 +124,32 @@ struct Detector {
     level: Level,
     /// The newest sound, ending with the analysis frame that is being filled.
     window: [f32; WINDOW],
-    memories: [Memory; PHASES],
-    /// The memory whose turn it is.
-    turn: usize,
-    probability: f32,
-}
-
-/// One of the networks that take turns.
-#[derive(Clone)]
-struct Memory {
     state: State,
-    /// Windows of silence in a row.
-    silence: u32,
-    /// The newest answer.
+    /// The network's newest step.
     answer: f32,
+    /// True if the frame that is being filled completes a step.
+    steps: bool,
+    /// Steps of silence in a row.
+    silence: u32,
+    /// Energies of the newest frames, in a ring.
+    energies: [f32; LEVELS],
+    newest: usize,
+    /// Of the newest complete frame.
+    probability: f32,
 }
 
 impl Detector {
     fn new() -> Self {
-        let memory = Memory {
-            state: network::at_rest().clone(),
-            silence: network::STEPS_TO_REST,
-            answer: 0.0,
-        };
+        network::at_rest(); // computed now, once, and not on the frame path
         Self {
             level: Level::detect(),
             window: [0.0; WINDOW],
-            memories: std::array::from_fn(|_| memory.clone()),
-            turn: 0,
+            state: State::ZERO,
+            answer: 0.0,
+            steps: false,
+            silence: 0,
+            energies: [0.0; LEVELS],
+            newest: 0,
             probability: 0.0,
         }
     }
@@ -156,33 +160,63 @@ impl Detector {
     }
 
     /// Listens to the frame, which is full, and makes room for the next.
-    fn listen(&mut self) {
-        let before = self.memories[(self.turn + PHASES - 1) % PHASES].answer;
-        let answer = self.memories[self.turn].hear(self.level, &self.window);
-        self.probability = (2.0 * answer + before) / 3.0;
-        self.turn = (self.turn + 1) % PHASES;
+    fn listen(&mut self, threshold: f32) {
+        let rises = self.rises();
+        let silent = self.window.iter().all(|x| x.abs() < SILENCE_PEAK);
+        self.probability = if self.steps {
+            self.answer = match silent {
+                true => self.step_in_silence(),
+                false => self.step(),
+            };
+            self.answer
+        } else if silent {
+            0.0
+        } else if self.answer < threshold && rises {
+            let ahead = network::hear(self.level, &self.window, &mut self.state.clone());
+            (2.0 * ahead + self.answer) / 3.0
+        } else {
+            self.answer
+        };
+        self.steps = !self.steps;
         self.window.copy_within(FRAME.., 0);
+    }
+
+    fn step(&mut self) -> f32 {
+        self.silence = 0;
+        network::hear(self.level, &self.window, &mut self.state)
+    }
+
+    fn step_in_silence(&mut self) -> f32 {
+        if self.silence < network::STEPS_TO_REST {
+            self.silence += 1;
+            match self.silence < network::STEPS_TO_REST {
+                true => network::hear_silence(self.level, &mut self.state),
+                false => self.state.clone_from(network::at_rest()),
+            }
+        }
+        0.0
+    }
+
+    /// Takes note of the frame's energy; true if it stands out.
+    fn rises(&mut self) -> bool {
+        let energy = energy(self.frame());
+        let least = self.energies.iter().copied().fold(f32::MAX, f32::min);
+        self.newest = (self.newest + 1) % LEVELS;
+        self.energies[self.newest] = energy;
+        energy > RISE * least
     }
 }
 
-impl Memory {
-    fn hear(&mut self, level: Level, window: &[f32; WINDOW]) -> f32 {
-        let silent = window.iter().all(|x| x.abs() < SILENCE_PEAK);
-        self.answer = if !silent {
-            self.silence = 0;
-            network::hear(level, window, &mut self.state)
-        } else {
-            if self.silence < network::STEPS_TO_REST {
-                self.silence += 1;
-                network::hear_silence(level, &mut self.state);
-                if self.silence == network::STEPS_TO_REST {
-                    self.state.clone_from(network::at_rest());
-                }
-            }
-            0.0
-        };
-        self.answer
+/// Sum of squares, in lanes.
+fn energy(frame: &[f32]) -> f32 {
+    let (rows, _) = frame.as_chunks::<16>();
+    let mut sums = [0.0; 16];
+    for row in rows {
+        for (sum, x) in sums.iter_mut().zip(row) {
+            *sum += x * x;
+        }
     }
+    sums.iter().sum()
 }
 
 impl Vad {
@@ -223,7 +257,7 @@ impl Vad {
                 _ => Some(Resampler::new(sample_rate, RATE)?),
             },
             resampled: Vec::new(),
-            detector: Detector::new(),
+            detector: Box::new(Detector::new()),
             filled: 0,
             frames: 0,
             run: 0,
@@ -269,7 +303,7 @@ impl Vad {
 
     /// Forgets everything heard so far; offsets count from zero again.
     pub fn reset(&mut self) {
-        self.detector = Detector::new();
+        *self.detector = Detector::new();
         if let Some(resampler) = &mut self.resampler {
             resampler.reset();
         }
@@ -291,7 +325,7 @@ impl Vad {
             input = later;
             if self.filled == FRAME {
                 self.filled = 0;
-                self.detector.listen();
+                self.detector.listen(self.options.threshold);
                 self.decide(events);
             }
         }
