@@ -10,6 +10,9 @@ pub(crate) struct State<T>(Mutex<T>);
 
 impl<T: Send> State<T> {
     pub(crate) fn new(inner: T) -> Self {
+        // Python's allocator aligns its objects, and what is inside them, to 16 bytes at most. What
+        // needs more has to be boxed: an aligned load of it would be a fault.
+        const { assert!(align_of::<T>() <= 16) };
         Self(Mutex::new(inner))
     }
 
