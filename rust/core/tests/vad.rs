@@ -126,3 +126,75 @@ fn reset_begins_anew() {
     assert!(!vad.speaking() && vad.probability() == 0.0);
     assert_eq!(listen(&mut vad, &pcm, 320), first);
 }
+
+#[test]
+fn sounds_that_are_not_speech_do_not_trigger() {
+    let rate = 16_000;
+    let mut seed = 1u32;
+    let mut noise = |peak: i32, n: usize| -> Vec<i16> {
+        (0..n)
+            .map(|_| {
+                seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                ((seed >> 16) as i32 % (2 * peak + 1) - peak) as i16
+            })
+            .collect()
+    };
+    let mut knocks = silence(rate, 3.0);
+    for knock in knocks.chunks_exact_mut(6_000) {
+        knock[1_000..1_400].copy_from_slice(&noise(20_000, 400));
+    }
+    let dial: Vec<i16> = (0..80_000)
+        .map(|i| (i, f64::from(i) / f64::from(rate)))
+        .map(|(i, t)| match i % 3_200 < 1_600 {
+            true => (6_000.0 * ((t * 4_838.0).sin() + (t * 8_394.0).sin())) as i16,
+            false => 0,
+        })
+        .collect();
+    let sounds = [
+        ("noise", noise(3_000, 80_000)),
+        ("loud noise", noise(30_000, 80_000)),
+        ("tone", tone(rate, 1_000.0, 5.0)),
+        ("high tone", tone(rate, 3_100.0, 5.0)),
+        ("dialling", dial),
+        ("knocks", knocks),
+    ];
+    for (name, sound) in sounds {
+        let mut vad = Vad::new(rate, VadOptions::default()).unwrap();
+        let pcm = [silence(rate, 1.0), sound].concat();
+        let events = listen(&mut vad, &pcm, 320);
+        assert!(events.is_empty(), "{name}: {events:?}");
+    }
+}
+
+#[test]
+fn what_is_no_number_is_silence_and_does_no_harm() {
+    let bad = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, f32::MAX, -1e-40];
+    let bad: Vec<f32> = bad.iter().copied().cycle().take(16_000).collect();
+    for rate in [16_000, 48_000] {
+        let mut vad = Vad::new(rate, VadOptions::default()).unwrap();
+        let mut events = Vec::new();
+        vad.push(&bad, &mut events);
+        assert!((0.0..=1.0).contains(&vad.probability()));
+        vad.push(&silence(rate, 2.0), &mut events);
+        assert!(!vad.speaking() && vad.probability() == 0.0);
+        events.clear();
+        vad.push(&voice(rate, 1.0), &mut events);
+        assert!(vad.speaking() && events.len() == 1, "{rate} Hz");
+    }
+}
+
+#[test]
+fn both_formats_are_the_same_sound_and_empty_pushes_are_nothing() {
+    let pcm = [silence(16_000, 0.5), voice(16_000, 1.0)].concat();
+    let float: Vec<f32> = pcm.iter().map(|&x| f32::from(x) / 32_768.0).collect();
+    let mut integers = Vad::new(16_000, VadOptions::default()).unwrap();
+    let mut floats = Vad::new(16_000, VadOptions::default()).unwrap();
+    let (mut a, mut b) = (Vec::new(), Vec::new());
+    for (x, y) in pcm.chunks(320).zip(float.chunks(320)) {
+        integers.push(x, &mut a);
+        floats.push(y, &mut b);
+        floats.push::<i16>(&[], &mut b);
+        assert_eq!(integers.probability(), floats.probability());
+    }
+    assert!(a == b && !a.is_empty());
+}

@@ -64,6 +64,15 @@ impl Level {
         *Self::all().last().expect("scalar is always there")
     }
 
+    /// The level for code that LLVM vectorizes: it does worse with AVX-512 than with AVX2.
+    pub(super) fn for_plain_code(self) -> Self {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512(_) => Self::Avx2(Avx2(())), // the proof holds for less, too
+            level => level,
+        }
+    }
+
     /// Every level of this processor, the best one last.
     pub(super) fn all() -> &'static [Self] {
         static LEVELS: std::sync::OnceLock<Vec<Level>> = std::sync::OnceLock::new();

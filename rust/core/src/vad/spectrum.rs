@@ -18,71 +18,88 @@ pub(super) const WINDOW: usize = SIZE + (FRAMES - 1) * STEP - REFLECTED;
 /// Samples that the network mirrors behind the window.
 const REFLECTED: usize = 64;
 
-/// The same value of each of the four frames.
-type Four = [f32; FRAMES];
-
 /// Magnitudes `[bin][frame]`.
-pub(super) type Spectra = [Four; BINS];
+pub(super) type Spectra = [[f32; FRAMES]; BINS];
+
+/// Four neighbouring points of all four frames: `[point][frame]`, one register of AVX-512.
+const ROW: usize = 4 * FRAMES;
+/// Rows of a complex transform.
+const ROWS: usize = HALF / 4;
 
 #[derive(Clone, Copy)]
+#[repr(C, align(64))]
 struct Complex {
-    re: Four,
-    im: Four,
+    re: [f32; ROW],
+    im: [f32; ROW],
 }
 
 struct Tables {
     /// Periodic Hann window.
     hann: [f32; SIZE],
-    /// `exp(-2πi k / SIZE)` as (re, im).
+    /// `exp(-2πi k / SIZE)`.
     turn: [(f32, f32); SIZE],
+    /// The same for the points of each row of the first pass: 1, 2 and 3 times the angle.
+    first: [[Complex; 3]; ROWS / 4],
+    /// The same for the bins of each row of the result.
+    last: [Complex; ROWS],
 }
 
 static TABLES: LazyLock<Tables> = LazyLock::new(|| {
     let angle = |i: usize| 2.0 * PI * i as f64 / SIZE as f64;
+    let row = |index: &dyn Fn(usize) -> usize| Complex {
+        re: std::array::from_fn(|lane| angle(index(lane / FRAMES)).cos() as f32),
+        im: std::array::from_fn(|lane| -angle(index(lane / FRAMES)).sin() as f32),
+    };
     Tables {
         hann: std::array::from_fn(|i| (0.5 - 0.5 * angle(i).cos()) as f32),
         turn: std::array::from_fn(|i| (angle(i).cos() as f32, -angle(i).sin() as f32)),
+        first: std::array::from_fn(|r| {
+            std::array::from_fn(|j| row(&|point| 2 * (4 * r + point) * (j + 1)))
+        }),
+        last: std::array::from_fn(|r| row(&|point| 4 * r + point)),
     }
 });
 
-/// Four values at once; LLVM makes them one register.
-macro_rules! four {
-    (|$i:ident| $value:expr) => {{
-        let mut four = [0.0; FRAMES];
-        for $i in 0..FRAMES {
-            four[$i] = $value;
-        }
-        four
-    }};
+/// Computes the tables now, if that has not been done.
+pub(super) fn prepare() {
+    LazyLock::force(&TABLES);
 }
 
 impl Complex {
     const ZERO: Self = Self {
-        re: [0.0; FRAMES],
-        im: [0.0; FRAMES],
+        re: [0.0; ROW],
+        im: [0.0; ROW],
     };
 
     #[inline(always)]
     fn plus(self, o: Self) -> Self {
         Self {
-            re: four!(|i| self.re[i] + o.re[i]),
-            im: four!(|i| self.im[i] + o.im[i]),
+            re: std::array::from_fn(|i| self.re[i] + o.re[i]),
+            im: std::array::from_fn(|i| self.im[i] + o.im[i]),
         }
     }
 
     #[inline(always)]
     fn minus(self, o: Self) -> Self {
         Self {
-            re: four!(|i| self.re[i] - o.re[i]),
-            im: four!(|i| self.im[i] - o.im[i]),
+            re: std::array::from_fn(|i| self.re[i] - o.re[i]),
+            im: std::array::from_fn(|i| self.im[i] - o.im[i]),
         }
     }
 
     #[inline(always)]
-    fn times(self, (re, im): (f32, f32)) -> Self {
+    fn times(self, o: &Self) -> Self {
         Self {
-            re: four!(|i| self.re[i] * re - self.im[i] * im),
-            im: four!(|i| self.re[i] * im + self.im[i] * re),
+            re: std::array::from_fn(|i| self.re[i] * o.re[i] - self.im[i] * o.im[i]),
+            im: std::array::from_fn(|i| self.re[i] * o.im[i] + self.im[i] * o.re[i]),
+        }
+    }
+
+    #[inline(always)]
+    fn times_scalar(self, (re, im): (f32, f32)) -> Self {
+        Self {
+            re: std::array::from_fn(|i| self.re[i] * re - self.im[i] * im),
+            im: std::array::from_fn(|i| self.re[i] * im + self.im[i] * re),
         }
     }
 
@@ -91,15 +108,7 @@ impl Complex {
     fn turned(self) -> Self {
         Self {
             re: self.im,
-            im: four!(|i| -self.re[i]),
-        }
-    }
-
-    #[inline(always)]
-    fn conjugate(self) -> Self {
-        Self {
-            re: self.re,
-            im: four!(|i| -self.im[i]),
+            im: self.re.map(|x| -x),
         }
     }
 }
@@ -108,66 +117,114 @@ impl Complex {
 ///
 /// A real transform of 256 points is a complex one of 128 whose points are the even samples and,
 /// as imaginary parts, the odd ones (Press et al., Numerical Recipes, section 12.3). The complex
-/// one is 4 × 4 × 8 in Stockham's order, which needs no bit reversal.
+/// one is 4 × 4 × 4 × 2 in Stockham's order, which needs no bit reversal.
 #[inline(always)]
 pub(super) fn magnitudes(window: &[f32; WINDOW], out: &mut Spectra) {
-    let Tables { hann, turn } = &*TABLES;
+    let tables = &*TABLES;
     let mut padded = [0.0; WINDOW + REFLECTED];
     padded[..WINDOW].copy_from_slice(window);
     for i in 0..REFLECTED {
         padded[WINDOW + i] = window[WINDOW - 2 - i];
     }
-    let mut a = [Complex::ZERO; HALF];
-    let mut b = [Complex::ZERO; HALF];
-    for (n, z) in a.iter_mut().enumerate() {
-        let at = |i: usize| four!(|f| padded[f * STEP + i] * hann[i]);
-        *z = Complex {
-            re: at(2 * n),
-            im: at(2 * n + 1),
-        };
-    }
-    pass::<4>(&a, &mut b, 1, turn);
-    pass::<4>(&b, &mut a, 4, turn);
-    pass::<4>(&a, &mut b, 16, turn);
-    pass::<2>(&b, &mut a, 64, turn);
-    for k in 0..BINS {
-        let (z, mirror) = (a[k % HALF], a[(HALF - k) % HALF].conjugate());
-        let even = z.plus(mirror);
-        let odd = z.minus(mirror).turned().times(turn[k]);
-        let sum = even.plus(odd);
-        out[k] = four!(|f| 0.5 * (sum.re[f] * sum.re[f] + sum.im[f] * sum.im[f]).sqrt());
-    }
-}
-
-/// One pass of Stockham's transform: butterflies of `RADIX` points, `stride` of them side by side.
-#[inline(always)]
-fn pass<const RADIX: usize>(
-    from: &[Complex; HALF],
-    to: &mut [Complex; HALF],
-    stride: usize,
-    turn: &[(f32, f32); SIZE],
-) {
-    let groups = HALF / RADIX / stride;
-    for p in 0..groups {
-        // exp(-2πi p j / (HALF / stride)), in a table of SIZE steps.
-        let twiddle = |j: usize| turn[2 * p * j * stride];
-        for q in 0..stride {
-            let input = |j: usize| from[q + stride * (p + groups * j)];
-            let at = |j: usize| q + stride * (RADIX * p + j);
-            if RADIX == 2 {
-                let (x, y) = (input(0), input(1));
-                to[at(0)] = x.plus(y);
-                to[at(1)] = x.minus(y).times(twiddle(1));
-            } else {
-                let (even, odd) = (input(0).plus(input(2)), input(1).plus(input(3)));
-                let (low, high) = (input(0).minus(input(2)), input(1).minus(input(3)).turned());
-                to[at(0)] = even.plus(odd);
-                to[at(1)] = low.plus(high).times(twiddle(1));
-                to[at(2)] = even.minus(odd).times(twiddle(2));
-                to[at(3)] = low.minus(high).times(twiddle(3));
+    let mut a = [Complex::ZERO; ROWS];
+    let mut b = [Complex::ZERO; ROWS];
+    for (r, row) in a.iter_mut().enumerate() {
+        for point in 0..4 {
+            let n = 2 * (4 * r + point);
+            for frame in 0..FRAMES {
+                let lane = point * FRAMES + frame;
+                row.re[lane] = padded[frame * STEP + n] * tables.hann[n];
+                row.im[lane] = padded[frame * STEP + n + 1] * tables.hann[n + 1];
             }
         }
     }
+    // The first pass, whose four results go to neighbouring points.
+    for (r, turn) in tables.first.iter().enumerate() {
+        let y = butterfly([a[r], a[r + 8], a[r + 16], a[r + 24]]);
+        let y = [
+            y[0],
+            y[1].times(&turn[0]),
+            y[2].times(&turn[1]),
+            y[3].times(&turn[2]),
+        ];
+        for (point, row) in b[4 * r..4 * r + 4].iter_mut().enumerate() {
+            let from = point * FRAMES;
+            for (j, y) in y.iter().enumerate() {
+                let to = j * FRAMES;
+                row.re[to..to + FRAMES].copy_from_slice(&y.re[from..from + FRAMES]);
+                row.im[to..to + FRAMES].copy_from_slice(&y.im[from..from + FRAMES]);
+            }
+        }
+    }
+    pass(&b, &mut a, 1, &tables.turn);
+    pass(&a, &mut b, 4, &tables.turn);
+    for q in 0..ROWS / 2 {
+        let (x, y) = (b[q], b[q + ROWS / 2]);
+        a[q] = x.plus(y);
+        a[q + ROWS / 2] = x.minus(y);
+    }
+    let (bins, _) = out.as_chunks_mut::<4>();
+    for (r, (bins, turn)) in bins.iter_mut().zip(&tables.last).enumerate() {
+        // The conjugates of the points that mirror those of the row.
+        let mut mirror = Complex::ZERO;
+        for point in 0..4 {
+            let n = (HALF - 4 * r - point) % HALF;
+            let (from, to) = (n % 4 * FRAMES, point * FRAMES);
+            for frame in 0..FRAMES {
+                mirror.re[to + frame] = a[n / 4].re[from + frame];
+                mirror.im[to + frame] = -a[n / 4].im[from + frame];
+            }
+        }
+        let even = a[r].plus(mirror);
+        let odd = a[r].minus(mirror).turned().times(turn);
+        let sum = even.plus(odd);
+        let power: [f32; ROW] =
+            std::array::from_fn(|i| sum.re[i] * sum.re[i] + sum.im[i] * sum.im[i]);
+        let magnitude = power.map(|power| 0.5 * power.sqrt());
+        *bins
+            .as_flattened_mut()
+            .first_chunk_mut()
+            .expect("four bins") = magnitude;
+    }
+    for frame in 0..FRAMES {
+        out[HALF][frame] = (a[0].re[frame] - a[0].im[frame]).abs();
+    }
+}
+
+/// One pass of radix 4 over transforms whose points are `stride` rows apart.
+#[inline(always)]
+fn pass(
+    from: &[Complex; ROWS],
+    to: &mut [Complex; ROWS],
+    stride: usize,
+    turn: &[(f32, f32); SIZE],
+) {
+    let groups = ROWS / 4 / stride;
+    for p in 0..groups {
+        // exp(-2πi p j / (4 groups)).
+        let turn = |j: usize| turn[SIZE / 4 / groups * p * j];
+        for q in 0..stride {
+            let y = butterfly(std::array::from_fn(|j| from[q + stride * (p + groups * j)]));
+            let at = |j: usize| q + stride * (4 * p + j);
+            to[at(0)] = y[0];
+            to[at(1)] = y[1].times_scalar(turn(1));
+            to[at(2)] = y[2].times_scalar(turn(2));
+            to[at(3)] = y[3].times_scalar(turn(3));
+        }
+    }
+}
+
+/// A transform of four points.
+#[inline(always)]
+fn butterfly([a, b, c, d]: [Complex; 4]) -> [Complex; 4] {
+    let (even, odd) = (a.plus(c), b.plus(d));
+    let (low, high) = (a.minus(c), b.minus(d).turned());
+    [
+        even.plus(odd),
+        low.plus(high),
+        even.minus(odd),
+        low.minus(high),
+    ]
 }
 
 #[cfg(test)]
