@@ -12,7 +12,7 @@ SOURCE  := pyproject.toml README.md LICENSE Cargo.toml Cargo.lock \
            $(shell find rust -type f $(VISIBLE)) \
            $(shell find python $(VISIBLE) -not -name '*.so')
 
-.PHONY: help demo test test-rust test-python lint format develop clean
+.PHONY: help demo test test-rust test-python lint format bench develop clean
 .DELETE_ON_ERROR:
 
 help:  ## show this list
@@ -43,6 +43,10 @@ format: $(VENV)/.lint  ## format everything
 	cargo fmt --all
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+bench: $(VENV)/.bench  ## measure the audio core beside other libraries; results in benches/results/
+	$(BIN)/pytest -c benches/pytest.ini benches
+	cargo bench --package voice-audio --locked --quiet
 
 develop: $(VENV)/.installed  ## build and install the wheel into .venv (editable installs cannot work, see README)
 
@@ -75,6 +79,10 @@ $(VENV)/.installed: dist/.built
 
 $(VENV)/.test: pyproject.toml | $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --group test
+	touch $@
+
+$(VENV)/.bench: pyproject.toml | $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --group bench
 	touch $@
 
 # mypy reads the sources, and the types of what they depend on.
