@@ -20,11 +20,11 @@ const FRAME: usize = 256;
 /// `i16`, -72 dBFS. Far below any microphone's own noise, far above the dither of a codec's
 /// silence.
 const SILENCE_PEAK: f32 = 8.0 / 32768.0;
-/// Frames of the memory of levels: half a second.
-const LEVELS: usize = 32;
+/// Frames of the memory of levels: 128 ms.
+const LEVELS: usize = 8;
 /// A frame may be where speech begins if its energy is so many times the least of that memory:
-/// 1.8 dB. In steady noise one frame in a hundred is.
-const RISE: f32 = 1.5;
+/// 3 dB. Few frames of a steady sound are, and speech at the level of its background is.
+const RISE: f32 = 2.0;
 /// Speech lasts until the probability is so much below the threshold, and at least
 /// [`LEAST_END`]: as in Silero's own iterator (`neg_threshold`).
 const HYSTERESIS: f32 = 0.15;

@@ -93,7 +93,11 @@ impl<const INPUTS: usize, const TAPS: usize> Layer<INPUTS, TAPS> {
 #[inline(always)]
 fn floats(bytes: &Floats) -> Lanes {
     let (floats, _) = bytes.as_chunks();
-    Lanes(std::array::from_fn(|i| f32::from_le_bytes(floats[i])))
+    let mut lanes = Lanes::ZERO;
+    for (x, bytes) in lanes.0.iter_mut().zip(floats) {
+        *x = f32::from_le_bytes(*bytes);
+    }
+    lanes
 }
 
 /// What the network remembers of the sound so far.
@@ -205,7 +209,11 @@ fn encode<S: Simd>(simd: S, spectra: &Spectra, features: &mut Features) {
 /// Channel `k` of every frame.
 #[inline(always)]
 fn channel<const N: usize, const T: usize>(frames: &[[Lanes; N]; T], k: usize) -> [f32; T] {
-    std::array::from_fn(|t| frames[t][k / LANES].0[k % LANES])
+    let mut channel = [0.0; T];
+    for (x, frame) in channel.iter_mut().zip(frames) {
+        *x = frame[k / LANES].0[k % LANES];
+    }
+    channel
 }
 
 /// A convolution over time and its ReLU, `AT_ONCE` blocks of channels at once. Output frame `t`
@@ -228,11 +236,19 @@ fn conv<
 ) {
     for block in (0..BLOCKS).step_by(AT_ONCE) {
         let codes: &[_; AT_ONCE] = layer.codes[block..].first_chunk().expect("all blocks");
-        let mut sums = [[simd.splat(0.0); OUT]; AT_ONCE];
+        // Loops, not `map`: a closure in there may stay a call, without the instruction set.
+        let zero = simd.splat(0.0);
+        let mut sums = [[zero; OUT]; AT_ONCE];
         for k in 0..INPUTS {
-            let x = input(k).map(|x| simd.splat(x));
+            let mut x = [zero; IN];
+            for (x, value) in x.iter_mut().zip(input(k)) {
+                *x = simd.splat(value);
+            }
             for b in 0..AT_ONCE {
-                let w = codes[b][k].each_ref().map(|codes| simd.decode(codes));
+                let mut w = [zero; TAPS];
+                for (w, codes) in w.iter_mut().zip(&codes[b][k]) {
+                    *w = simd.decode(codes);
+                }
                 for t in 0..OUT {
                     for tap in 0..TAPS {
                         let frame = (stride * t + tap).wrapping_add_signed(first);
@@ -296,16 +312,14 @@ fn lstm<const AT_ONCE: usize, S: Simd>(simd: S, features: &Features, state: &mut
             }
         }
         for b in 0..AT_ONCE {
-            let [i, f, g, o] = std::array::from_fn(|gate| {
+            let mut gates = [Lanes::ZERO; 4];
+            for (gate, y) in gates.iter_mut().enumerate() {
                 let scale = floats(&layer.scale[gate * BLOCKS + block + b]);
                 let bias = floats(&layer.bias[gate * BLOCKS + block + b]);
-                let mut y = Lanes::ZERO;
-                simd.store(
-                    simd.mul_add(sums[b][gate], simd.load(&scale), simd.load(&bias)),
-                    &mut y,
-                );
-                y.0
-            });
+                let sum = sums[b][gate];
+                simd.store(simd.mul_add(sum, simd.load(&scale), simd.load(&bias)), y);
+            }
+            let [Lanes(i), Lanes(f), Lanes(g), Lanes(o)] = gates;
             let (i, f, g, o) = (sigmoid(i), sigmoid(f), tanh(g), sigmoid(o));
             let cell = &mut state.cell[block + b].0;
             for lane in 0..LANES {
@@ -320,38 +334,40 @@ fn lstm<const AT_ONCE: usize, S: Simd>(simd: S, features: &Features, state: &mut
 }
 
 #[inline(always)]
-fn sigmoid<const N: usize>(x: [f32; N]) -> [f32; N] {
-    let e = exp(x.map(|x| -x));
-    e.map(|e| 1.0 / (1.0 + e))
+fn sigmoid<const N: usize>(mut x: [f32; N]) -> [f32; N] {
+    for x in &mut x {
+        *x = 1.0 / (1.0 + exp(-*x));
+    }
+    x
 }
 
 #[inline(always)]
-fn tanh<const N: usize>(x: [f32; N]) -> [f32; N] {
-    let e = exp(x.map(|x| 2.0 * x));
-    e.map(|e| 1.0 - 2.0 / (1.0 + e))
+fn tanh<const N: usize>(mut x: [f32; N]) -> [f32; N] {
+    for x in &mut x {
+        *x = 1.0 - 2.0 / (1.0 + exp(2.0 * *x));
+    }
+    x
 }
 
 /// The exponential, limited to the exponents of `f32`: within 3e-7 of its value near 0, and 1e-7
 /// more for each unit of `x`.
 ///
-/// `2^n * 2^f` with a whole `n` and `f` within ±0.5; the polynomial is the Taylor series of `2^f`.
+/// `2^n * e^f` with a whole `n` and `f` within ±0.35; the polynomial is the Taylor series of `e^f`.
 #[inline(always)]
-fn exp<const N: usize>(x: [f32; N]) -> [f32; N] {
+fn exp(x: f32) -> f32 {
     use std::f32::consts::{LN_2, LOG2_E};
     /// 1.5 * 2^23: added, it rounds to whole numbers, which are then the lowest bits.
     const ROUND: f32 = 12_582_912.0;
-    x.map(|x| {
-        let t = (x * LOG2_E).clamp(-126.0, 126.0);
-        let rounded = t + ROUND;
-        let f = (t - (rounded - ROUND)) * LN_2;
-        let power = f32::from_bits((rounded.to_bits() << 23).wrapping_add(1.0f32.to_bits()));
-        let series = 1.0 / 720.0 + f * (1.0 / 5040.0);
-        let series = 1.0 / 120.0 + f * series;
-        let series = 1.0 / 24.0 + f * series;
-        let series = 1.0 / 6.0 + f * series;
-        let series = 0.5 + f * series;
-        (1.0 + f * (1.0 + f * series)) * power
-    })
+    let t = (x * LOG2_E).clamp(-126.0, 126.0);
+    let rounded = t + ROUND;
+    let f = (t - (rounded - ROUND)) * LN_2;
+    let power = f32::from_bits((rounded.to_bits() << 23).wrapping_add(1.0f32.to_bits()));
+    let series = 1.0 / 720.0 + f * (1.0 / 5040.0);
+    let series = 1.0 / 120.0 + f * series;
+    let series = 1.0 / 24.0 + f * series;
+    let series = 1.0 / 6.0 + f * series;
+    let series = 0.5 + f * series;
+    (1.0 + f * (1.0 + f * series)) * power
 }
 
 #[cfg(test)]
@@ -441,7 +457,7 @@ pub(super) mod tests {
     fn functions_are_close_to_the_library() {
         for i in -4_000..4_000 {
             let x = i as f32 * 0.01;
-            let [e] = exp([x]);
+            let e = exp(x);
             let off = (e / x.exp() - 1.0).abs();
             assert!(off < 3e-7 + 1e-7 * x.abs(), "exp({x}) = {e}");
             assert!((tanh([x])[0] - x.tanh()).abs() < 3e-7, "tanh({x})");

@@ -127,12 +127,20 @@ impl Simd for Scalar {
 
     #[inline(always)]
     fn decode(self, codes: &Codes) -> Self::Vector {
-        std::array::from_fn(|i| f32::from(i16::from_le_bytes([codes[2 * i], codes[2 * i + 1]])))
+        let mut v = [0.0; LANES];
+        for (x, code) in v.iter_mut().zip(codes.as_chunks().0) {
+            *x = f32::from(i16::from_le_bytes(*code));
+        }
+        v
     }
 
     #[inline(always)]
     fn mul_add(self, a: Self::Vector, b: Self::Vector, c: Self::Vector) -> Self::Vector {
-        std::array::from_fn(|i| a[i] * b[i] + c[i])
+        let mut v = [0.0; LANES];
+        for i in 0..LANES {
+            v[i] = a[i] * b[i] + c[i];
+        }
+        v
     }
 }
 
@@ -185,7 +193,11 @@ impl Simd for Avx2 {
         let p = codes.as_ptr().cast::<__m128i>();
         // SAFETY: `self` proves AVX2; `codes` is 32 bytes, and the loads need no alignment.
         unsafe {
-            [p, p.add(1)].map(|p| _mm256_cvtepi32_ps(_mm256_cvtepi16_epi32(_mm_loadu_si128(p))))
+            let (low, high) = (_mm_loadu_si128(p), _mm_loadu_si128(p.add(1)));
+            [
+                _mm256_cvtepi32_ps(_mm256_cvtepi16_epi32(low)),
+                _mm256_cvtepi32_ps(_mm256_cvtepi16_epi32(high)),
+            ]
         }
     }
 

@@ -65,6 +65,18 @@ pub(super) fn prepare() {
     LazyLock::force(&TABLES);
 }
 
+/// A row, lane by lane: a loop, which LLVM makes an instruction; a closure in `from_fn` may stay a
+/// call.
+macro_rules! row {
+    (|$lane:ident| $value:expr) => {{
+        let mut row = [0.0; ROW];
+        for $lane in 0..ROW {
+            row[$lane] = $value;
+        }
+        row
+    }};
+}
+
 impl Complex {
     const ZERO: Self = Self {
         re: [0.0; ROW],
@@ -74,32 +86,32 @@ impl Complex {
     #[inline(always)]
     fn plus(self, o: Self) -> Self {
         Self {
-            re: std::array::from_fn(|i| self.re[i] + o.re[i]),
-            im: std::array::from_fn(|i| self.im[i] + o.im[i]),
+            re: row!(|i| self.re[i] + o.re[i]),
+            im: row!(|i| self.im[i] + o.im[i]),
         }
     }
 
     #[inline(always)]
     fn minus(self, o: Self) -> Self {
         Self {
-            re: std::array::from_fn(|i| self.re[i] - o.re[i]),
-            im: std::array::from_fn(|i| self.im[i] - o.im[i]),
+            re: row!(|i| self.re[i] - o.re[i]),
+            im: row!(|i| self.im[i] - o.im[i]),
         }
     }
 
     #[inline(always)]
     fn times(self, o: &Self) -> Self {
         Self {
-            re: std::array::from_fn(|i| self.re[i] * o.re[i] - self.im[i] * o.im[i]),
-            im: std::array::from_fn(|i| self.re[i] * o.im[i] + self.im[i] * o.re[i]),
+            re: row!(|i| self.re[i] * o.re[i] - self.im[i] * o.im[i]),
+            im: row!(|i| self.re[i] * o.im[i] + self.im[i] * o.re[i]),
         }
     }
 
     #[inline(always)]
     fn times_scalar(self, (re, im): (f32, f32)) -> Self {
         Self {
-            re: std::array::from_fn(|i| self.re[i] * re - self.im[i] * im),
-            im: std::array::from_fn(|i| self.re[i] * im + self.im[i] * re),
+            re: row!(|i| self.re[i] * re - self.im[i] * im),
+            im: row!(|i| self.re[i] * im + self.im[i] * re),
         }
     }
 
@@ -108,7 +120,7 @@ impl Complex {
     fn turned(self) -> Self {
         Self {
             re: self.im,
-            im: self.re.map(|x| -x),
+            im: row!(|i| -self.re[i]),
         }
     }
 }
@@ -178,9 +190,7 @@ pub(super) fn magnitudes(window: &[f32; WINDOW], out: &mut Spectra) {
         let even = a[r].plus(mirror);
         let odd = a[r].minus(mirror).turned().times(turn);
         let sum = even.plus(odd);
-        let power: [f32; ROW] =
-            std::array::from_fn(|i| sum.re[i] * sum.re[i] + sum.im[i] * sum.im[i]);
-        let magnitude = power.map(|power| 0.5 * power.sqrt());
+        let magnitude = row!(|i| 0.5 * (sum.re[i] * sum.re[i] + sum.im[i] * sum.im[i]).sqrt());
         *bins
             .as_flattened_mut()
             .first_chunk_mut()
@@ -204,7 +214,8 @@ fn pass(
         // exp(-2πi p j / (4 groups)).
         let turn = |j: usize| turn[SIZE / 4 / groups * p * j];
         for q in 0..stride {
-            let y = butterfly(std::array::from_fn(|j| from[q + stride * (p + groups * j)]));
+            let input = |j: usize| from[q + stride * (p + groups * j)];
+            let y = butterfly([input(0), input(1), input(2), input(3)]);
             let at = |j: usize| q + stride * (4 * p + j);
             to[at(0)] = y[0];
             to[at(1)] = y[1].times_scalar(turn(1));
