@@ -146,7 +146,8 @@ def picture(resamplers: dict[Pair, list[tuple[Contender, Quality, Time]]]) -> st
     height = TOP + len(resamplers) * (PANEL + 70) + 20
     out = [
         f'<svg xmlns="http://www.w3.org/2000/svg" fill="#1f2933" viewBox="0 0 {WIDTH} {height}"'
-        f' width="{WIDTH}" height="{height}" font-family="system-ui, sans-serif" font-size="12" role="img">',
+        f' width="{WIDTH}" height="{height}" font-family="system-ui, sans-serif" font-size="12"'
+        ' role="img">',
         "<title>Resamplers: cost of a 20 ms frame against latency, coloured by quality</title>",
         "<style>svg{--ink:#1f2933;--soft:#8795a1;--grid:#e1e6eb;--paper:#fff}"
         "@media(prefers-color-scheme:dark){svg{--ink:#e4e8ec;--soft:#8795a1;--grid:#303a44;"

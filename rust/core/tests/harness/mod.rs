@@ -1,0 +1,369 @@
+//! Every entry that takes outside data, driven by arbitrary bytes, with what must hold whatever
+//! they are. `tests/fuzz.rs` runs each harness on a bounded number of inputs; the targets in `fuzz`
+//! run the same functions under libFuzzer.
+//!
+//! The first bytes choose options, the rest is a program: one byte chooses a call, the following
+//! ones its arguments. Bytes that are used up read as zero.
+#![allow(dead_code, reason = "each target uses one of them")]
+
+use voice_audio::{
+    Error, InputStream, Kernel, Mixer, MixerOptions, Playback, PlaybackOptions, Quality, Resampler,
+    ResamplerOptions, Vad, VadEvent, VadOptions, base64, pcm,
+};
+
+/// Calls of one program: long enough for any state, short enough for many programs.
+const CALLS: usize = 200;
+/// Samples of one call at most; a rare one is longer than any pass of the resampler.
+const LONGEST: usize = 20_000;
+
+struct Bytes<'a>(&'a [u8]);
+
+impl Bytes<'_> {
+    fn byte(&mut self) -> u8 {
+        match self.0.split_first() {
+            Some((&byte, rest)) => {
+                self.0 = rest;
+                byte
+            }
+            None => 0,
+        }
+    }
+
+    fn word(&mut self) -> u16 {
+        u16::from_le_bytes([self.byte(), self.byte()])
+    }
+
+    fn long(&mut self) -> u32 {
+        u32::from(self.word()) | u32::from(self.word()) << 16
+    }
+
+    /// A number of samples: mostly up to 255, sometimes up to [`LONGEST`].
+    fn len(&mut self) -> usize {
+        match self.byte() {
+            0 => 0,
+            1..=200 => usize::from(self.byte()),
+            201..=250 => usize::from(self.word()) % 2_000,
+            _ => usize::from(self.word()) % LONGEST,
+        }
+    }
+
+    /// Usual rates, and any number.
+    fn rate(&mut self) -> u32 {
+        const USUAL: [u32; 10] = [
+            8_000, 11_025, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000, 88_200, 96_000,
+        ];
+        match self.byte() {
+            255 => self.long(),
+            248..=254 => u32::from(self.word()) * 2,
+            byte => USUAL[usize::from(byte) % USUAL.len()],
+        }
+    }
+
+    fn samples(&mut self, n: usize) -> Vec<i16> {
+        let mut state = u64::from(self.word()) | 1;
+        let loud = self.byte();
+        (0..n)
+            .map(|i| match loud {
+                0 => 0,
+                1 => [i16::MAX, i16::MIN][i % 2],
+                _ => {
+                    state = state
+                        .wrapping_mul(6_364_136_223_846_793_005)
+                        .wrapping_add(1);
+                    (state >> 48) as i16
+                }
+            })
+            .collect()
+    }
+
+    /// Any bit patterns, NaN and infinity among them.
+    fn floats(&mut self, n: usize) -> Vec<f32> {
+        let wild = self.byte();
+        let mut samples: Vec<f32> = (self.samples(n).iter())
+            .map(|&x| f32::from(x) / 32_768.0)
+            .collect();
+        for _ in 0..wild % 8 {
+            let (at, bits) = (usize::from(self.word()), self.long());
+            if let Some(x) = samples.get_mut(at % n.max(1)) {
+                *x = f32::from_bits(bits);
+            }
+        }
+        samples
+    }
+
+    fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+/// The number of outputs is exact, floats stay finite, refused input changes nothing.
+pub fn resampler(data: &[u8]) {
+    let mut bytes = Bytes(data);
+    let options = ResamplerOptions {
+        quality: match bytes.byte() % 4 {
+            0 => Quality::Music,
+            _ => Quality::Voice,
+        },
+        kernel: [None, Some(Kernel::Scalar), Some(Kernel::Neon)][usize::from(bytes.byte() % 3)],
+    };
+    let (i, o) = (bytes.rate(), bytes.rate());
+    let mut resampler = match Resampler::with_options(i, o, options) {
+        Ok(resampler) => resampler,
+        Err(Error::Rate { rate }) => return assert!(!(8_000..=96_000).contains(&rate)),
+        Err(Error::Ratio { phases, .. }) => return assert!(phases > voice_audio::MAX_PHASES),
+        Err(Error::Kernel { kernel }) => return assert!(!kernel.runs_here()),
+        Err(other) => panic!("{other}"),
+    };
+    let (mut pushed, mut produced) = (0u64, 0u64);
+    for _ in 0..CALLS {
+        if bytes.is_empty() {
+            break;
+        }
+        let n = bytes.len();
+        let mut ints: Vec<i16> = Vec::new();
+        let mut floats: Vec<f32> = Vec::new();
+        match bytes.byte() % 8 {
+            0 => resampler.push(&bytes.samples(n), &mut ints),
+            1 => resampler.push(&bytes.floats(n), &mut ints),
+            2 => resampler.push(&bytes.samples(n), &mut floats),
+            3 => resampler.push(&bytes.floats(n), &mut floats),
+            4 => {
+                let samples = bytes.samples(2 * n);
+                resampler.push_interleaved(&samples, &mut ints).unwrap();
+                let odd = resampler.push_interleaved(&samples[..2 * n - n.min(1)], &mut ints);
+                assert_eq!(odd.is_err(), n > 0);
+            }
+            5 => {
+                let (left, right) = (bytes.floats(n), bytes.floats(n));
+                resampler.push_planar(&left, &right, &mut floats).unwrap();
+                let uneven = resampler.push_planar(&left, &right[n.min(1)..], &mut floats);
+                assert_eq!(uneven.is_err(), n > 0);
+            }
+            6 => {
+                resampler.flush(&mut floats);
+                let tail = if pushed > 0 { resampler.delay() } else { 0.0 };
+                assert_eq!(floats.len() as f64, tail);
+                (pushed, produced) = (0, 0);
+                continue;
+            }
+            _ => {
+                resampler.reset();
+                (pushed, produced) = (0, 0);
+                continue;
+            }
+        }
+        pushed += n as u64;
+        produced += (ints.len() + floats.len()) as u64;
+        assert_eq!(produced, (pushed * u64::from(o)).div_ceil(u64::from(i)));
+        // The limit of the input, and the filter's overshoot.
+        let bound = 4.0 * pcm::FLOAT_LIMIT;
+        assert!(floats.iter().all(|y| y.abs() <= bound), "not finite");
+    }
+}
+
+/// Frames keep their length through every change, events alternate and lie within the stream.
+pub fn input_stream(data: &[u8]) {
+    let mut bytes = Bytes(data);
+    let wire_rate = bytes.rate();
+    let options = VadOptions {
+        threshold: f32::from(bytes.byte()) / 200.0,
+        onset_ms: u32::from(bytes.byte()) * 4,
+        hangover_ms: u32::from(bytes.byte()) * 8,
+    };
+    let Ok(mut stream) = InputStream::new(wire_rate, options) else {
+        return;
+    };
+    let (mut wire, mut events) = (Vec::new(), Vec::new());
+    for _ in 0..CALLS / 4 {
+        if bytes.is_empty() {
+            break;
+        }
+        let (n, rate, before) = (bytes.len() % 3_000, bytes.rate(), wire.len());
+        let known = stream.input_rate();
+        let result = match bytes.byte() % 5 {
+            0 => stream.push(&bytes.samples(n), rate, &mut wire, &mut events),
+            1 => stream.push(&bytes.floats(n), rate, &mut wire, &mut events),
+            2 => stream.push_interleaved(&bytes.samples(n), rate, &mut wire, &mut events),
+            3 => {
+                let other = [n, bytes.len() % 3_000][usize::from(bytes.byte() % 2)];
+                let (left, right) = (bytes.floats(n), bytes.floats(other));
+                stream.push_planar(&left, &right, rate, &mut wire, &mut events)
+            }
+            _ => {
+                let ms = u32::from(bytes.byte());
+                stream.silence(ms, &mut wire, &mut events);
+                Ok(())
+            }
+        };
+        if result.is_err() {
+            assert_eq!((wire.len(), stream.input_rate()), (before, known));
+        }
+    }
+    let mut speaking = false;
+    for event in events {
+        let (VadEvent::SpeechStarted { sample } | VadEvent::SpeechStopped { sample }) = event;
+        assert_eq!(matches!(event, VadEvent::SpeechStarted { .. }), !speaking);
+        assert!(sample <= wire.len() as u64);
+        speaking = !speaking;
+    }
+    assert_eq!(stream.speaking(), speaking);
+    assert!((0.0..=1.0).contains(&stream.probability()));
+}
+
+/// The same for the detector alone.
+pub fn vad(data: &[u8]) {
+    let mut bytes = Bytes(data);
+    let Ok(mut vad) = Vad::new(bytes.rate(), VadOptions::default()) else {
+        return;
+    };
+    let mut events = Vec::new();
+    for _ in 0..CALLS / 4 {
+        if bytes.is_empty() {
+            break;
+        }
+        let n = bytes.len() % 3_000;
+        match bytes.byte() % 8 {
+            0 => vad.reset(),
+            1..4 => vad.push(&bytes.floats(n), &mut events),
+            _ => vad.push(&bytes.samples(n), &mut events),
+        }
+        assert!((0.0..=1.0).contains(&vad.probability()));
+    }
+}
+
+/// The books balance after every call, for each turn too; it always falls silent in the end.
+pub fn playback(data: &[u8]) {
+    let mut bytes = Bytes(data);
+    let options = PlaybackOptions {
+        input_rate: bytes.rate(),
+        output_rate: bytes.rate(),
+        capacity_ms: u32::from(bytes.word()),
+        prefill_ms: u32::from(bytes.byte()),
+        max_prefill_ms: u32::from(bytes.byte()) * 4,
+        fade_ms: u32::from(bytes.byte()) % 24,
+    };
+    let Ok(mut playback) = Playback::new(options) else {
+        return;
+    };
+    let mut frame = vec![0; playback.frame_len()];
+    let mut newest = 0u64;
+    for _ in 0..CALLS {
+        if bytes.is_empty() {
+            break;
+        }
+        match bytes.byte() % 16 {
+            0..=4 => {
+                let turn = newest.saturating_add_signed(i64::from(bytes.byte() % 4) - 1);
+                newest = newest.max(turn);
+                let n = bytes.len();
+                let outcome = playback.push(&bytes.samples(n), turn);
+                assert_eq!(outcome.accepted + outcome.dropped, n);
+            }
+            5..=9 => {
+                let audible = playback.audible();
+                playback.pop_frame(&mut frame);
+                assert!(audible || frame.iter().all(|&y| y == 0));
+            }
+            10 => playback.pause(),
+            11 => playback.resume(),
+            12 => {
+                let db = f32::from_bits(bytes.long());
+                assert_eq!(playback.duck(db).is_ok(), db <= 0.0);
+            }
+            13 => playback.end_turn(newest),
+            14 => {
+                let queued = playback.stats().queued;
+                assert!(playback.flush() as u64 <= queued);
+            }
+            _ => {
+                playback.flush_turn(newest.saturating_sub(u64::from(bytes.byte() % 4)));
+                playback.fade_in();
+            }
+        }
+        let stats = playback.stats();
+        assert_eq!(stats.pushed, stats.played + stats.dropped + stats.queued);
+        for turn in newest.saturating_sub(4)..=newest {
+            if let Some(t) = playback.turn_stats(turn) {
+                assert_eq!(t.pushed, t.played + t.dropped + t.queued);
+            }
+        }
+    }
+    playback.resume();
+    playback.end_turn(u64::MAX);
+    for _ in 0..10_000_000 {
+        if !playback.audible() {
+            break;
+        }
+        playback.pop_frame(&mut frame);
+    }
+    assert_eq!(playback.stats().queued, 0);
+}
+
+/// The books balance, and everything that was accepted comes out.
+pub fn mixer(data: &[u8]) {
+    let mut bytes = Bytes(data);
+    let options = MixerOptions {
+        max_skew_ms: u32::from(bytes.byte()),
+        capacity_ms: u32::from(bytes.word()),
+    };
+    let Ok(mut mixer) = Mixer::new(bytes.rate(), options) else {
+        return;
+    };
+    let mut frame = vec![0; mixer.frame_len()];
+    for _ in 0..CALLS {
+        if bytes.is_empty() {
+            break;
+        }
+        let stream = u64::from(bytes.byte() % 5);
+        match bytes.byte() % 8 {
+            0 => drop(mixer.remove(stream)),
+            1..4 => drop(mixer.pop(&mut frame)),
+            _ => {
+                let n = bytes.len();
+                assert!(mixer.push(stream, &bytes.samples(n)) <= n);
+            }
+        }
+        let loudest = mixer.loudest();
+        assert!(loudest.is_none_or(|stream| mixer.level(stream) > Some(-50.01)));
+    }
+    for stream in 0..5 {
+        mixer.remove(stream);
+    }
+    let stats = mixer.stats();
+    assert_eq!(stats.pushed, stats.mixed + stats.dropped);
+}
+
+/// What is taken encodes to the same digits; what is refused leaves no trace.
+pub fn base64(data: &[u8]) {
+    let mut out = vec![1u8];
+    if base64::decode(data, &mut out).is_ok() {
+        let mut text = Vec::new();
+        base64::encode(&out[1..], &mut text);
+        let standard = |c: &u8| match c {
+            b'-' => b'+',
+            b'_' => b'/',
+            &c => c,
+        };
+        let same: Vec<u8> = data.iter().map(standard).collect();
+        assert!(
+            text == same
+                || text
+                    .strip_suffix(b"=")
+                    .is_some_and(|t| t == same || t.strip_suffix(b"=") == Some(&same))
+        );
+    } else {
+        assert_eq!(out, [1]);
+    }
+    let (mut samples, mut whole) = (vec![1i16], vec![1i16]);
+    let by_samples = base64::decode_pcm(data, &mut samples);
+    match pcm::from_bytes(&out[1..], &mut whole) {
+        Ok(()) if out.len() > 1 => assert_eq!((by_samples, samples), (Ok(()), whole)),
+        Ok(()) => assert_eq!(samples, [1]),
+        Err(odd) => assert_eq!((by_samples, samples), (Err(odd), whole)),
+    }
+    let mut text = Vec::new();
+    base64::encode(data, &mut text);
+    out.clear();
+    base64::decode(&text, &mut out).unwrap();
+    assert_eq!(out, data);
+}
