@@ -1,0 +1,121 @@
+//! The whole path of a voice agent, in and out, on a virtual clock: a parrot that repeats what it
+//! heard, and gives way when it is spoken to.
+//!
+//! ```text
+//! cargo run --release -p voice-audio --example echo_call -- in.wav out.wav
+//! ```
+//!
+//! `in.wav` is the microphone: 16 bit, mono or stereo, any rate. It goes frame by frame through
+//! [`InputStream`] and [`Mixer`] to the wire, as base64. When the speaker has finished, what was
+//! said comes back as one turn, in a burst, as models send it. `out.wav` is stereo at 48 kHz: the
+//! microphone left, the parrot right.
+
+use std::env;
+use std::error::Error;
+use std::process::ExitCode;
+
+use hound::{SampleFormat, WavReader, WavSpec, WavWriter};
+use voice_audio::{
+    InputStream, Mixer, MixerOptions, Playback, PlaybackOptions, Resampler, VadEvent, VadOptions,
+    base64,
+};
+
+const WIRE_RATE: u32 = 16_000;
+const CALL_RATE: u32 = 48_000;
+
+fn run(input: &str, output: &str) -> Result<(), Box<dyn Error>> {
+    let mut reader = WavReader::open(input)?;
+    let spec = reader.spec();
+    if spec.sample_format != SampleFormat::Int || spec.bits_per_sample != 16 || spec.channels > 2 {
+        return Err("a microphone here is 16 bit, mono or stereo".into());
+    }
+    let microphone: Vec<i16> = reader.samples().collect::<Result<_, _>>()?;
+    let frame_len = (spec.sample_rate / 50) as usize * usize::from(spec.channels);
+    // Room for the reply behind the end of the recording.
+    let silence = vec![0; microphone.len() + 50 * frame_len];
+    let recording = [microphone, silence].concat();
+
+    let mut stream = InputStream::new(WIRE_RATE, VadOptions::default())?;
+    let mut mixer = Mixer::new(WIRE_RATE, MixerOptions::default())?;
+    let mut playback = Playback::new(PlaybackOptions {
+        input_rate: WIRE_RATE,
+        output_rate: CALL_RATE,
+        ..PlaybackOptions::default()
+    })?;
+    let mut monitor = Resampler::new(spec.sample_rate, CALL_RATE)?;
+    let stereo = WavSpec {
+        channels: 2,
+        sample_rate: CALL_RATE,
+        ..spec
+    };
+    let mut writer = WavWriter::create(output, stereo)?;
+
+    let mut mixed = vec![0; mixer.frame_len()];
+    let mut frame = vec![0; playback.frame_len()];
+    let (mut wire, mut text) = (Vec::new(), Vec::new());
+    let (mut events, mut heard, mut left) = (Vec::new(), Vec::<i16>::new(), Vec::<i16>::new());
+    let (mut turn, mut on_wire) = (0, 0);
+    for (tick, captured) in recording.chunks_exact(frame_len).enumerate() {
+        // In: downmix, resample, detect, mix, encode.
+        wire.clear();
+        left.clear();
+        if spec.channels == 2 {
+            stream.push_interleaved(captured, spec.sample_rate, &mut wire, &mut events)?;
+            monitor.push_interleaved(captured, &mut left)?;
+        } else {
+            stream.push(captured, spec.sample_rate, &mut wire, &mut events)?;
+            monitor.push(captured, &mut left);
+        }
+        on_wire += wire.len() as u64;
+        mixer.push(1, &wire);
+        while mixer.pop(&mut mixed) {
+            base64::encode_pcm(&mixed, &mut text);
+            base64::decode_pcm(&text, &mut heard)?;
+            text.clear();
+        }
+        // The conversation: give way at once, answer when the speaker has finished.
+        let seconds = tick as f64 * 0.02;
+        for event in events.drain(..) {
+            match event {
+                VadEvent::SpeechStarted { sample } => {
+                    let dropped = playback.flush();
+                    println!("{seconds:7.2} s  speech since sample {sample}; {dropped} dropped");
+                    // What was heard before is not part of what is said.
+                    let since = (on_wire - sample) as usize;
+                    heard.drain(..heard.len().saturating_sub(since));
+                }
+                VadEvent::SpeechStopped { .. } => {
+                    turn += 1;
+                    let outcome = playback.push(&heard, turn);
+                    playback.end_turn(turn);
+                    println!("{seconds:7.2} s  turn {turn}: {} samples", outcome.accepted);
+                    heard.clear();
+                }
+            }
+        }
+        // Out: one frame of the store for one frame of the call.
+        playback.pop_frame(&mut frame);
+        for (left, right) in left.iter().zip(&frame) {
+            writer.write_sample(*left)?;
+            writer.write_sample(*right)?;
+        }
+    }
+    writer.finalize()?;
+    println!("{:?}", playback.stats());
+    Ok(())
+}
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = env::args().skip(1).collect();
+    let [input, output] = arguments.as_slice() else {
+        eprintln!("usage: echo_call IN.wav OUT.wav");
+        return ExitCode::FAILURE;
+    };
+    match run(input, output) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
