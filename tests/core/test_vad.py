@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import wave
 from collections.abc import Callable
+from pathlib import Path
 
+import getstream.plugins.gemini.audio as gemini_audio
 import numpy as np
 import pytest
-from getstream.plugins.gemini.audio import AudioError, SpeechStarted, SpeechStopped, Vad
+from getstream.plugins.gemini.audio import (
+    AudioError,
+    Resampler,
+    SpeechStarted,
+    SpeechStopped,
+    Vad,
+)
 from numpy.typing import NDArray
 
 Int16 = NDArray[np.int16]
@@ -77,3 +86,68 @@ def test_options() -> None:
     ):
         with pytest.raises(AudioError, match=text):
             Vad(**options)
+
+
+# What Silero VAD 6.2.3 on onnxruntime answers to every 512 samples of `question.wav`, as
+# `benches/vad_accuracy.py` runs it: from its beginning to well into the speech, then the end of it.
+SILERO_BEGINNING = [0.0017, 0.0069, 0.0089, 0.0580, 0.0255, 0.0879, 0.8065, 0.9312, 0.9937, 0.9965]
+SILERO_END = [0.9958, 0.9855, 0.9246, 0.6179, 0.1645, 0.0452, 0.0205, 0.0159, 0.0119, 0.0093]
+
+
+@pytest.fixture
+def question() -> Int16:
+    """Recorded speech at 16 kHz, between 100 ms of digital silence."""
+    path = Path(gemini_audio.__file__).parent / "data" / "question.wav"
+    with wave.open(str(path), "rb") as file:
+        return np.frombuffer(file.readframes(file.getnframes()), "<i2").astype(np.int16)
+
+
+def test_every_second_frame_is_the_answer_of_silero(question: Int16) -> None:
+    vad = Vad()
+    got = []
+    for k in range(0, len(question) - 511, 512):
+        vad.push(question[k : k + 512])
+        got.append(vad.probability)
+    # Digital silence, where it may not speak.
+    assert [got[0], got[1], got[-2], got[-1]] == [0.0] * 4
+    assert got[3:10] == pytest.approx(SILERO_BEGINNING[3:], abs=1e-3)
+    assert got[88:98] == pytest.approx(SILERO_END, abs=1e-3)
+    assert min(got[7:88]) > 0.9
+
+
+@pytest.mark.parametrize("rate", [8000, 16000, 48000])
+def test_recorded_speech_is_one_stretch(question: Int16, rate: int) -> None:
+    pcm = question if rate == 16000 else Resampler(16000, rate).push(question)
+    events = listen(Vad(rate), pcm, rate // 50)
+    assert [type(event) for event in events] == [SpeechStarted, SpeechStopped]
+    # By its level the speech lies from 0.15 s to 2.95 s.
+    start, stop = (event.sample / rate for event in events)
+    assert start == pytest.approx(0.15, abs=0.05)
+    assert stop == pytest.approx(2.95, abs=0.1)
+
+
+@pytest.mark.parametrize("dbfs", [-10.0, -25.0, -40.0])
+@pytest.mark.parametrize("kind", ["white", "brown", "knocks", "hum"])
+def test_noise_is_not_speech(rng: np.random.Generator, kind: str, dbfs: float) -> None:
+    t = np.arange(5 * 16000) / 16000
+    white = rng.standard_normal(len(t))
+    noise = {
+        "white": white,
+        "brown": np.cumsum(white) - np.linspace(0, white.sum(), len(t)),
+        "knocks": white * np.exp(-80 * (t % 0.6)),
+        "hum": sum(np.sin(2 * np.pi * 50 * k * t + k) / k for k in range(1, 12)),
+    }[kind]
+    noise = noise / np.sqrt(np.mean(noise**2)) * 32768 * 10 ** (dbfs / 20)
+    assert listen(Vad(), np.clip(noise, -32768, 32767).astype(np.int16), 320) == []
+
+
+def test_speech_in_noise_is_heard_soon(rng: np.random.Generator, question: Int16) -> None:
+    noisy = question + rng.standard_normal(len(question)) * 300  # 10 dB below the speech
+    pcm = np.clip(np.concatenate([rng.standard_normal(16000) * 300, noisy]), -32768, 32767)
+    vad = Vad()
+    heard = next(
+        k + 320
+        for k in range(0, len(pcm), 320)
+        if vad.push(pcm[k : k + 320].astype(np.int16))
+    )
+    assert heard / 16 - 1150 < 100  # ms behind the beginning of the first word
