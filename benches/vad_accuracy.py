@@ -39,6 +39,7 @@ import wave
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -68,6 +69,9 @@ class Contender:
     hop: int
     threshold: float
     make: Callable[[], Detector]
+
+
+Source = Callable[[], Iterator[Contender]]
 
 
 def ours() -> Iterator[Contender]:
@@ -149,7 +153,8 @@ def earshot() -> Iterator[Contender]:
 def contenders(only: str = "") -> list[Contender]:
     """All that are installed; says which are not."""
     found = []
-    for source in (ours, silero, webrtc, earshot):
+    sources: list[Source] = [ours, silero, webrtc, earshot]
+    for source in sources:
         try:
             found += [c for c in source() if re.search(only, c.name)]
         except ImportError as error:
@@ -258,7 +263,7 @@ def label(x: Floats) -> NDArray[np.int64]:
     loud = np.percentile(level[level > 0], 95)
     labels = np.where(level > loud - 30, 1, np.where(level < loud - 45, 0, 2))
     edges = np.flatnonzero(np.diff(labels)) + 1
-    for start, stop in zip(edges[:-1], edges[1:], strict=True):
+    for start, stop in pairwise(edges):
         if stop - start < (3 if labels[start] == 1 else 8):
             labels[start:stop] = 2
     return labels
@@ -378,9 +383,7 @@ def measure(contender: Contender, data: LabelledSet) -> Result:
             score = scores(contender, data.mixed(clip, *condition), len(labels))
             tally.add(labels, score, contender.threshold)
     nonspeech = {
-        name: float(
-            np.mean(scores(contender, to_int16(x), len(x) // TICK) >= contender.threshold)
-        )
+        name: float(np.mean(scores(contender, to_int16(x), len(x) // TICK) >= contender.threshold))
         for name, x in data.nonspeech.items()
     }
     return Result(conditions, nonspeech)

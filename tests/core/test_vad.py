@@ -146,8 +146,6 @@ def test_speech_in_noise_is_heard_soon(rng: np.random.Generator, question: Int16
     pcm = np.clip(np.concatenate([rng.standard_normal(16000) * 300, noisy]), -32768, 32767)
     vad = Vad()
     heard = next(
-        k + 320
-        for k in range(0, len(pcm), 320)
-        if vad.push(pcm[k : k + 320].astype(np.int16))
+        k + 320 for k in range(0, len(pcm), 320) if vad.push(pcm[k : k + 320].astype(np.int16))
     )
     assert heard / 16 - 1150 < 100  # ms behind the beginning of the first word

@@ -200,9 +200,11 @@ class SpeechStopped:
 class Vad:
     """A streaming voice activity detector.
 
-    A small neural network gives a probability for each analysis frame of 16 ms; onset and hangover
-    turn them into events. Input at another rate than 16 kHz is resampled inside. Offsets of events
-    count samples of the input, with the delay of that resampler taken out.
+    The network of Silero VAD 6 (inside, nothing is downloaded) gives a probability for each
+    analysis frame of 16 ms; onset and hangover turn them into events. Every second frame is
+    Silero's own answer, the one between a look ahead where speech may begin. Digital silence (below
+    -72 dBFS) is never speech. Input at another rate than 16 kHz is resampled inside. Offsets of
+    events count samples of the input, with the delay of that resampler taken out.
     """
 
     def __new__(
@@ -217,9 +219,10 @@ class Vad:
 
         Args:
             sample_rate: Rate of the input in Hz.
-            threshold: Probability, 0 to 1, from which an analysis frame is speech.
+            threshold: Probability, 0 to 1, from which an analysis frame begins speech; once it has
+                begun, a frame is speech down to 0.15 less. Silero's default.
             onset_ms: Speech lasts this long before it is reported. Rounded up to whole analysis
-                frames, at least one. The default is two of them: a click fills one.
+                frames, at least one, which is the default: the network does not fall for clicks.
             hangover_ms: Speech is over when none was heard for this long; rounded likewise.
 
         Raises:
