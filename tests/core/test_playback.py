@@ -98,12 +98,30 @@ def test_an_underrun_is_counted_and_faded() -> None:
     heard = drain(playback)
     assert playback.stats().underruns == 1
     assert playback.state == "buffering"
-    assert heard[24 * 70 - 1] < 20
+    # All of it at full level, then 5 ms that were made up.
+    assert (heard[120 : 24 * 70] == 16000).all()
+    assert (np.diff(heard[24 * 70 : 24 * 75].astype(int)) <= 0).all()
+    assert heard[24 * 75 - 1] < 20
+    assert not heard[24 * 75 :].any()
+    assert playback.stats().concealed == 120
     playback.push(np.full(24 * 100, 16000, np.int16), 1)
     assert playback.stats().prefill_ms == 120
     assert not playback.audible
     playback.push(np.full(24 * 20, 16000, np.int16), 1)
     assert playback.audible
+
+
+@pytest.mark.parametrize("left", [0, 1, 60, 120, 480])
+def test_a_refill_in_time_is_not_heard(left: int, tone: Callable[..., Int16]) -> None:
+    pcm = tone(24000, 443.0, 0.2)
+    refilled, whole = Playback(), Playback()
+    whole.push(pcm, 1)
+    refilled.push(pcm[: 1920 + left], 1)
+    for frame in range(10):
+        if frame == 4:
+            refilled.push(pcm[1920 + left :], 1)
+        np.testing.assert_array_equal(refilled.pop_frame(), whole.pop_frame())
+    assert refilled.stats().underruns == refilled.stats().concealed == 0
 
 
 def test_duck() -> None:

@@ -16,6 +16,7 @@ pub(crate) struct PlaybackStats {
     overflowed: u64,
     queued: u64,
     underruns: u64,
+    concealed: u64,
     frames: u64,
     prefill_ms: u32,
 }
@@ -25,13 +26,14 @@ impl PlaybackStats {
     fn __repr__(&self) -> String {
         format!(
             "PlaybackStats(pushed={}, played={}, dropped={}, overflowed={}, queued={}, \
-             underruns={}, frames={}, prefill_ms={})",
+             underruns={}, concealed={}, frames={}, prefill_ms={})",
             self.pushed,
             self.played,
             self.dropped,
             self.overflowed,
             self.queued,
             self.underruns,
+            self.concealed,
             self.frames,
             self.prefill_ms
         )
@@ -194,6 +196,7 @@ impl Playback {
             overflowed: stats.overflowed,
             queued: stats.queued,
             underruns: stats.underruns,
+            concealed: stats.concealed,
             frames: stats.frames,
             prefill_ms: stats.prefill_ms,
         }

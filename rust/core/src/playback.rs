@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 
 use crate::pcm::Sample;
 use crate::{Error, Resampler, frame_len, ms_to_samples, samples_to_ms};
-use envelope::{Envelope, Gain};
+use envelope::{Echo, Envelope, Gain};
 use store::{Pool, Queue};
 
 /// Finished turns whose numbers are kept.
@@ -116,6 +116,9 @@ pub struct PlaybackStats {
     pub queued: u64,
     /// Times that a turn ran dry before it had ended.
     pub underruns: u64,
+    /// Samples that were made up, to fade out a sound whose end was not foreseen. They belong to no
+    /// turn and are not among the played ones.
+    pub concealed: u64,
     /// Frames that were popped.
     pub frames: u64,
     /// The prefill that the next start needs, in milliseconds.
@@ -169,10 +172,13 @@ impl Turn {
 /// A turn-tagged playback store: bursts of speech in, a steady stream of 20 ms frames out.
 ///
 /// Minutes deep, and nothing is lost in silence: what does not fit, and what is flushed, is counted
-/// and reported. Every edge is faded (start, end, underrun, pause, resume, flush), including the
-/// edge of a turn that runs dry: the fade is applied while its last samples still exist. Samples of
-/// a turn that is not cut are played exactly once and in order; [`pause`](Self::pause) fades out
-/// over samples that count as played, and [`resume`](Self::resume) fades in at the very next one.
+/// and reported. Every edge is faded: start, end, underrun, pause, resume, flush. Samples of a turn
+/// that is not cut are played exactly once and in order; [`pause`](Self::pause) fades out over
+/// samples that count as played, and [`resume`](Self::resume) fades in at the very next one.
+///
+/// A turn that is refilled before its last sample was played sounds as if all of it had been there:
+/// what is queued is played at full level to the last sample. When nothing has come by then, the
+/// newest samples are played backwards under the fade; they are counted as concealed.
 ///
 /// Turns are numbers that grow. Audio for a newer turn ends the older ones; audio for a turn that
 /// has ended or was flushed is refused, so a turn that was cut never speaks again.
@@ -208,6 +214,7 @@ pub struct Playback {
     newest: Option<u64>,
     pool: Pool,
     envelope: Envelope,
+    echo: Echo,
     gain: Gain,
     resampler: Resampler,
     /// The turn at the read head has been started and has not run dry.
@@ -268,6 +275,7 @@ impl Playback {
             newest: None,
             pool: Pool::default(),
             envelope: Envelope::new(ms_to_samples(options.fade_ms, options.input_rate)),
+            echo: Echo::new(ms_to_samples(options.fade_ms, options.input_rate)),
             gain: Gain::new(ms_to_samples(DUCK_RAMP_MS, options.input_rate)),
             resampler: Resampler::new(options.input_rate, options.output_rate)?,
             speaking: false,
@@ -517,7 +525,7 @@ impl Playback {
 
     /// Drops a turn's queue except for what a fade still needs.
     fn cut(&mut self, index: usize) -> usize {
-        let keep = match index == self.head {
+        let keep = match index == self.head && self.speaking && !self.echo.sounds() {
             true => self.envelope.needs(),
             false => 0,
         };
@@ -552,7 +560,6 @@ impl Playback {
             }
             self.head += 1;
             self.speaking = false;
-            self.envelope.silence();
         }
     }
 
@@ -575,16 +582,19 @@ impl Playback {
             && !turn.ended
         {
             self.speaking = false;
-            self.envelope.silence();
             turn.starved = true;
             turn.underruns += 1;
             self.stats.underruns += 1;
         }
     }
 
-    /// Renders speech up to the end of the frame or of the turn; false if there is none now.
+    /// Renders sound up to the end of the frame, of the turn or of an echo; false if there is none
+    /// now.
     fn render(&mut self, wanted: usize) -> bool {
         self.starve();
+        if self.echo_is_due() {
+            return self.render_echo(wanted);
+        }
         if !self.speaking && !self.paused && self.may_start() {
             self.speaking = true;
         }
@@ -598,9 +608,11 @@ impl Playback {
             self.gain.settle();
         }
         let before = self.rendered.len();
-        while self.rendered.len() < wanted {
-            let available = turn.queue.len();
-            let steady = self.envelope.steady(available, self.paused);
+        while self.rendered.len() < wanted && !turn.queue.is_empty() {
+            let queued = turn.queue.len();
+            // An open turn may go on: its end is not known.
+            let left = turn.ended.then_some(queued);
+            let steady = self.envelope.steady(left, self.paused);
             if steady > 0 && self.gain.is_settled() {
                 // The usual case: full level, far from any edge.
                 let run = turn.queue.peek();
@@ -608,12 +620,19 @@ impl Playback {
                 let gain = self.gain.value();
                 self.rendered
                     .extend(run[..n].iter().map(|x| x.to_unit() * gain));
+                if queued - n < self.echo.reach() {
+                    let newest = n.saturating_sub(self.echo.reach());
+                    run[newest..n]
+                        .iter()
+                        .for_each(|x| self.echo.remember(x.to_unit()));
+                }
                 turn.queue.advance(n, &mut self.pool);
             } else {
-                let Some(level) = self.envelope.next(available, self.paused) else {
+                let Some(level) = self.envelope.next(left, self.paused) else {
                     break;
                 };
                 let sample = turn.queue.peek()[0].to_unit();
+                self.echo.remember(sample);
                 self.rendered.push(sample * level * self.gain.next());
                 turn.queue.advance(1, &mut self.pool);
             }
@@ -627,5 +646,34 @@ impl Playback {
         }
         self.pass_turns();
         played > 0
+    }
+
+    /// There is sound, and nothing to go on with: it has to be faded out. An echo that has begun
+    /// goes on to its end, because what comes now does not join it.
+    fn echo_is_due(&self) -> bool {
+        let dry = match self.turns.get(self.head) {
+            Some(turn) => !self.speaking || turn.queue.is_empty(),
+            None => true,
+        };
+        self.echo.sounds() || (dry && !self.envelope.is_silent())
+    }
+
+    /// Renders the echo up to the end of the frame or its own; true if the frame is not full.
+    fn render_echo(&mut self, wanted: usize) -> bool {
+        let before = self.rendered.len();
+        while self.rendered.len() < wanted {
+            let Some(level) = self.envelope.fall() else {
+                self.echo.end();
+                break;
+            };
+            let sample = self.echo.next();
+            self.rendered.push(sample * level * self.gain.next());
+        }
+        let concealed = self.rendered.len() - before;
+        if concealed > 0 {
+            self.stats.concealed += concealed as u64;
+            self.tail = self.resampler.memory();
+        }
+        self.rendered.len() < wanted
     }
 }

@@ -116,6 +116,82 @@ fn an_open_turn_that_runs_dry_is_faded_while_it_lasts_and_buffers_longer_each_ti
 }
 
 #[test]
+fn a_turn_that_is_refilled_in_time_is_played_as_if_it_had_all_been_there() {
+    // Refilled when exactly `left` samples are there, frames of 20 ms: from none to a whole frame.
+    for left in [0, 1, 60, 119, 120, 121, 300, FRAME] {
+        let pcm = signs(1, 10 * FRAME);
+        let (mut playback, mut whole) = (
+            Playback::new(copying()).unwrap(),
+            Playback::new(copying()).unwrap(),
+        );
+        push(&mut whole, &pcm, 1);
+        push(&mut playback, &pcm[..4 * FRAME + left], 1);
+        for frame in 0..10 {
+            if frame == 4 {
+                push(&mut playback, &pcm[4 * FRAME + left..], 1);
+            }
+            assert_eq!(pop(&mut playback), pop(&mut whole), "{left}, {frame}");
+        }
+        let stats = playback.stats();
+        assert_eq!((stats.underruns, stats.concealed), (0, 0));
+    }
+}
+
+#[test]
+fn a_sound_whose_end_was_not_foreseen_is_faded_out_by_its_mirror_image() {
+    for (end, name) in [
+        (Op::Pop, "underrun"),
+        (Op::EndTurn, "late end"),
+        (Op::Flush, "flush"),
+        (Op::Pause, "pause"),
+    ] {
+        let mut playback = Playback::new(copying()).unwrap();
+        let pcm: Vec<i16> = (0..3 * FRAME).map(|i| 10_000 + 5 * i as i16).collect();
+        push(&mut playback, &pcm, 1);
+        let mut out: Vec<i16> = (0..3).flat_map(|_| pop(&mut playback)).collect();
+        assert_eq!(out[120..], pcm[120..], "{name}");
+        match end {
+            Op::EndTurn => playback.end_turn(1),
+            Op::Flush => assert_eq!(playback.flush(), 0),
+            Op::Pause => playback.pause(),
+            _ => {}
+        }
+        assert!(playback.audible());
+        let tail = pop(&mut playback);
+        // The ramp goes back down from where it was, while the fade takes it to zero.
+        assert!(tail[0] < pcm[3 * FRAME - 1] && tail[0] > pcm[3 * FRAME - 1] - 20);
+        assert!(tail.windows(2).all(|pair| pair[0] >= pair[1]), "{name}");
+        assert!(tail[..118].iter().all(|&y| y > 0) && tail[120..].iter().all(|&y| y == 0));
+        out.extend(tail);
+        assert!(
+            largest_step(&out) <= fade_step(18_000, 24_000) + 5,
+            "{name}"
+        );
+        let stats = playback.stats();
+        assert_eq!((stats.concealed, stats.played), (120, 3 * FRAME as u64));
+        assert_eq!(stats.underruns, u64::from(name == "underrun"));
+        assert!(!playback.audible());
+    }
+}
+
+#[test]
+fn an_echo_goes_on_to_its_end_when_data_come_too_late() {
+    let mut playback = Playback::new(copying()).unwrap();
+    push(&mut playback, &[20_000; 4 * FRAME - 60], 1);
+    let mut out: Vec<i16> = (0..4).flat_map(|_| pop(&mut playback)).collect();
+    assert_eq!(playback.stats().concealed, 60, "half of it is in the frame");
+    push(&mut playback, &[-20_000; 20 * FRAME], 1);
+    out.extend(pop(&mut playback));
+    assert_eq!(playback.stats().concealed, 120);
+    assert!(out[4 * FRAME + 59] > 0 && out[4 * FRAME + 60] < 0);
+    out.extend((0..17).flat_map(|_| pop(&mut playback)));
+    playback.end_turn(1);
+    out.extend(drain(&mut playback));
+    assert!(largest_step(&out) <= fade_step(20_000, 24_000));
+    assert_eq!(playback.stats().played, 24 * FRAME as u64 - 60);
+}
+
+#[test]
 fn pause_and_resume_lose_no_sample() {
     let mut playback = Playback::new(copying()).unwrap();
     // Signs that carry the identity of each sample through any gain.
@@ -414,13 +490,31 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
     prop::collection::vec(op, 1..120)
 }
 
+/// A popped frame, and how many samples of turns and made-up ones it holds.
+struct Popped {
+    frame: Vec<i16>,
+    played: usize,
+    concealed: usize,
+}
+
+fn pop_counted(playback: &mut Playback) -> Popped {
+    let before = playback.stats();
+    let frame = pop(playback);
+    let after = playback.stats();
+    Popped {
+        frame,
+        played: (after.played - before.played) as usize,
+        concealed: (after.concealed - before.concealed) as usize,
+    }
+}
+
 /// Runs the calls, with `sample(turn, start, n)` as the audio; checks the books after each.
 /// Returns all frames, and the samples accepted for each turn with whether it was cut.
 fn run(
     playback: &mut Playback,
     ops: &[Op],
     sample: fn(u64, usize, usize) -> Vec<i16>,
-) -> (Vec<i16>, Vec<(u64, usize, bool)>) {
+) -> (Vec<Popped>, Vec<(u64, usize, bool)>) {
     let mut newest = 1u64;
     let mut out = Vec::new();
     let mut accepted: Vec<(u64, usize)> = Vec::new();
@@ -444,12 +538,12 @@ fn run(
             Op::EndTurn => playback.end_turn(newest),
             Op::Pop => {
                 let audible = playback.audible();
-                let frame = pop(playback);
+                let popped = pop_counted(playback);
                 assert!(
-                    audible || frame.iter().all(|&y| y == 0),
+                    audible || popped.frame.iter().all(|&y| y == 0),
                     "sound out of silence"
                 );
-                out.extend(frame);
+                out.push(popped);
             }
             Op::Pause => playback.pause(),
             Op::Resume => playback.resume(),
@@ -474,7 +568,9 @@ fn run(
     }
     playback.resume();
     playback.end_turn(newest);
-    out.extend(drain(playback));
+    while playback.audible() {
+        out.push(pop_counted(playback));
+    }
     let stats = playback.stats();
     assert_eq!((stats.queued, playback.state()), (0, PlaybackState::Idle));
     assert_eq!(stats.pushed, stats.played + stats.dropped);
@@ -492,19 +588,27 @@ proptest! {
     fn every_sample_of_an_uncut_turn_is_heard_once_and_in_order(ops in ops()) {
         let mut playback = Playback::new(copying()).unwrap();
         let (out, mut turns) = run(&mut playback, &ops, signs_from);
-        let heard: Vec<i16> = out.into_iter().filter(|&y| y != 0).collect();
         turns.sort();
-        let mut at = 0;
+        let mut want = Vec::new();
         for (turn, accepted, cut) in turns {
             let played = playback.turn_stats(turn).unwrap().played as usize;
             prop_assert!(cut || played == accepted, "turn {turn} lost samples");
-            for (i, x) in signs(turn, played).into_iter().enumerate() {
-                let same = heard.get(at + i).is_some_and(|y| y.signum() == x.signum());
-                prop_assert!(same, "turn {turn}, sample {i}");
-            }
-            at += played;
+            want.extend(signs(turn, played).iter().map(|x| x.signum()));
         }
-        prop_assert_eq!(at, heard.len());
+        let mut want = want.as_slice();
+        for Popped { frame, played, concealed } in out {
+            let heard: Vec<i16> = frame.iter().map(|y| y.signum()).filter(|&y| y != 0).collect();
+            prop_assert_eq!(heard.len(), played + concealed);
+            // What was made up lies in one piece: in front of it and behind it is all of the rest.
+            let (now, later) = want.split_at(played);
+            let same = |(a, b): &(&i16, &i16)| a == b;
+            let in_front = heard.iter().zip(now).take_while(same).count();
+            let behind = heard.iter().rev().zip(now.iter().rev()).take_while(same).count();
+            prop_assert!(in_front + behind >= played, "{played} played, {in_front}, {behind}");
+            prop_assert!(concealed > 0 || in_front == played);
+            want = later;
+        }
+        prop_assert!(want.is_empty());
     }
 
     #[test]
@@ -517,6 +621,7 @@ proptest! {
         // A fade that is reversed half-way has a corner, where the slope steps from +s to -s. Behind
         // the resampler's filter such a step overshoots by 9 % of its height (Gibbs): by 0.18 s.
         let bound = steepest + steepest * 18 / 100;
+        let out: Vec<i16> = out.into_iter().flat_map(|popped| popped.frame).collect();
         let step = largest_step(&out);
         prop_assert!(step <= bound, "a step of {step}, {bound} allowed");
     }

@@ -291,6 +291,10 @@ class PlaybackStats:
         """Times that a turn ran dry before it had ended."""
 
     @property
+    def concealed(self) -> int:
+        """Samples made up to fade out a sound whose end was not foreseen; not among the played."""
+
+    @property
     def frames(self) -> int:
         """Frames that were popped."""
 
@@ -348,10 +352,12 @@ class Playback:
     Minutes deep and tagged with turns, which are numbers that grow. Audio for a newer turn ends
     the older ones; audio for a turn that has ended or was flushed is refused and counted.
 
-    Every edge is faded by a raised cosine: start, end, underrun (over the last samples that are
-    there), pause, resume, flush, and the seam between two turns. A fade that is reversed half-way
-    goes on from the gain it had reached. Samples of a turn that is not cut are played exactly once
-    and in order.
+    Every edge is faded by a raised cosine: start, end, underrun, pause, resume, flush, and the seam
+    between two turns. A fade that is reversed half-way goes on from the gain it had reached.
+    Samples of a turn that is not cut are played exactly once and in order.
+
+    A turn that is refilled before its last sample was played sounds as if all of it had been there.
+    When nothing has come by then, the newest 5 ms are played backwards under the fade.
 
     A turn begins to speak when `prefill_ms` of it are queued or it has ended. When it runs dry
     before its end, an underrun is counted and the prefill doubles, up to `max_prefill_ms`; each

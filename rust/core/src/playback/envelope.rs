@@ -8,8 +8,8 @@ use std::f64::consts::PI;
 /// that it had reached: there is no step. The raised cosine has no corner at either end, which keeps
 /// the fade's own spectrum narrower than a linear ramp of the same length does.
 ///
-/// Invariant: at position `p` at least `p - 1` samples are there to play, so the way down can
-/// always be walked to the end. A fade out in front of missing data needs no other rule.
+/// Where the end of the sound is known, it is reached at the foot of the fade. Where it comes
+/// unforeseen, the [`Echo`] gives the fade something to fade.
 #[derive(Debug)]
 pub(super) struct Envelope {
     /// Gain at each position, from 0 at silence to 1 at full level.
@@ -42,37 +42,88 @@ impl Envelope {
         self.position.saturating_sub(1)
     }
 
-    /// Jumps to silence: the sound has ended on its own, at the foot of a fade.
-    pub(super) fn silence(&mut self) {
-        debug_assert!(
-            self.position <= 1,
-            "sound may only end at the foot of a fade"
-        );
-        self.position = 0;
-    }
-
-    /// Samples that may be played at full level before the envelope has to move.
-    pub(super) fn steady(&self, available: usize, down: bool) -> usize {
+    /// Samples that may be played at full level before the envelope has to move; `left` are to come
+    /// in all, None if that is not known.
+    pub(super) fn steady(&self, left: Option<usize>, down: bool) -> usize {
         match self.position == self.full() && !down {
             // After each of them the fade must still fit: the last may leave `full - 1`.
-            true => available.saturating_sub(self.full() - 1),
+            true => left.map_or(usize::MAX, |left| left.saturating_sub(self.full() - 1)),
             false => 0,
         }
     }
 
-    /// Gain of the next sample, of which `available` are there to play; None at silence, when
-    /// `down` is wanted or nothing is there. Moves down in time for the end of what is there.
-    pub(super) fn next(&mut self, available: usize, down: bool) -> Option<f32> {
-        // Playing one sample at position p leaves `available - 1`, which must be p - 1 or more.
-        let highest = match down {
-            true => self.position.saturating_sub(1),
+    /// Gain of the next sample, of which `left` are to come in all, None if that is not known.
+    /// None at silence, when `down` is wanted.
+    pub(super) fn next(&mut self, left: Option<usize>, down: bool) -> Option<f32> {
+        let lower = self.position.saturating_sub(1);
+        let aim = match down {
+            true => lower,
             false => (self.position + 1).min(self.full()),
         };
-        self.position = highest.min(available);
+        // Playing one sample at position p leaves `left - 1`, which should be p - 1 or more. If the
+        // end has become known too late for that, go down all the same, step by step.
+        self.position = left.map_or(aim, |left| aim.min(left.max(lower)));
         match self.position {
             0 => None,
             position => Some(self.gains[position]),
         }
+    }
+
+    /// Gain of the next sample on the way down; None at silence.
+    pub(super) fn fall(&mut self) -> Option<f32> {
+        self.next(None, true)
+    }
+}
+
+/// The newest samples backwards: what sounds, under the fade, when the sound ends unforeseen.
+///
+/// A turn that is still open may be refilled at any time, so all of it is played at full level; if
+/// nothing has come when the next sample is due, it is too late to fade what was played. Its mirror
+/// image continues it without a step (W3C's and WebRTC's statistics call such samples "concealed").
+#[derive(Debug)]
+pub(super) struct Echo {
+    /// A ring of samples, without gains.
+    recent: Box<[f32]>,
+    /// Place of the newest one.
+    newest: usize,
+    /// How far back the next sample lies; 0 while no echo sounds.
+    back: usize,
+}
+
+impl Echo {
+    /// An echo for a fade of `steps` samples.
+    pub(super) fn new(steps: usize) -> Self {
+        Self {
+            recent: vec![0.0; steps + 2].into(),
+            newest: 0,
+            back: 0,
+        }
+    }
+
+    /// Samples that an echo may need: only the last ones before the data end have to be noted.
+    pub(super) fn reach(&self) -> usize {
+        self.recent.len()
+    }
+
+    /// Notes a sample that is played.
+    pub(super) fn remember(&mut self, sample: f32) {
+        self.newest = (self.newest + 1) % self.recent.len();
+        self.recent[self.newest] = sample;
+    }
+
+    pub(super) fn sounds(&self) -> bool {
+        self.back > 0
+    }
+
+    /// The next sample of the echo, which begins with the last but one that was played.
+    pub(super) fn next(&mut self) -> f32 {
+        let len = self.recent.len();
+        self.back = (self.back + 1).min(len - 1);
+        self.recent[(self.newest + len - self.back) % len]
+    }
+
+    pub(super) fn end(&mut self) {
+        self.back = 0;
     }
 }
 
@@ -141,21 +192,21 @@ impl Gain {
 mod tests {
     use super::*;
 
-    /// Plays everything there is, with `more(i)` samples arriving before sample `i`.
-    fn gains(envelope: &mut Envelope, mut available: usize, n: usize) -> Vec<f32> {
+    /// Plays `n` samples at most of those that are left, until silence.
+    fn gains(envelope: &mut Envelope, mut left: usize, n: usize) -> Vec<f32> {
         let mut out = Vec::new();
-        for _ in 0..n {
-            match envelope.next(available, false) {
+        for _ in 0..n.min(left) {
+            match envelope.next(Some(left), false) {
                 Some(gain) => out.push(gain),
                 None => break,
             }
-            available -= 1;
+            left -= 1;
         }
         out
     }
 
     #[test]
-    fn the_end_of_the_data_is_faded_while_it_exists() {
+    fn the_known_end_of_the_data_is_faded_while_it_exists() {
         let mut envelope = Envelope::new(5);
         let out = gains(&mut envelope, 20, 100);
         assert_eq!(out.len(), 20);
@@ -165,6 +216,18 @@ mod tests {
         );
         assert_eq!(out[5..15], [1.0; 10]);
         assert!(out.iter().all(|&g| g > 0.0));
+    }
+
+    #[test]
+    fn an_end_that_becomes_known_too_late_is_approached_step_by_step() {
+        let mut envelope = Envelope::new(5);
+        let up: Vec<_> = (0..6).filter_map(|_| envelope.next(None, false)).collect();
+        assert_eq!(up[5], 1.0);
+        let late = gains(&mut envelope, 3, 100);
+        let rest: Vec<_> = std::iter::from_fn(|| envelope.fall()).collect();
+        let down: Vec<_> = up[..5].iter().rev().copied().collect();
+        assert_eq!([late, rest].concat(), down);
+        assert!(envelope.is_silent());
     }
 
     #[test]
@@ -179,8 +242,8 @@ mod tests {
     #[test]
     fn a_reversed_fade_goes_back_from_where_it_was() {
         let mut envelope = Envelope::new(10);
-        let up: Vec<_> = (0..6).filter_map(|_| envelope.next(1000, false)).collect();
-        let down: Vec<_> = (0..9).filter_map(|_| envelope.next(1000, true)).collect();
+        let up: Vec<_> = (0..6).filter_map(|_| envelope.next(None, false)).collect();
+        let down: Vec<_> = (0..9).filter_map(|_| envelope.next(None, true)).collect();
         assert_eq!(down, up.iter().rev().skip(1).copied().collect::<Vec<_>>());
         assert!(envelope.is_silent());
     }
@@ -188,15 +251,29 @@ mod tests {
     #[test]
     fn steady_stops_where_the_fade_must_begin() {
         let mut envelope = Envelope::new(10);
-        let mut available = 100;
-        while envelope.steady(available, false) == 0 {
-            envelope.next(available, false).unwrap();
-            available -= 1;
+        let mut left = 100;
+        while envelope.steady(Some(left), false) == 0 {
+            envelope.next(Some(left), false).unwrap();
+            left -= 1;
         }
-        available -= envelope.steady(available, false);
-        let rest = gains(&mut envelope, available, 100);
-        assert_eq!(rest.len(), available);
+        assert_eq!(envelope.steady(None, false), usize::MAX);
+        left -= envelope.steady(Some(left), false);
+        let rest = gains(&mut envelope, left, 100);
+        assert_eq!(rest.len(), left);
         assert!(rest[0] < 1.0 && rest[0] > 0.95);
+    }
+
+    #[test]
+    fn an_echo_is_the_mirror_image() {
+        let mut echo = Echo::new(3);
+        (1..=20).for_each(|i| echo.remember(i as f32));
+        assert!(!echo.sounds());
+        let out: Vec<f32> = (0..3).map(|_| echo.next()).collect();
+        assert_eq!(out, [19.0, 18.0, 17.0]);
+        assert!(echo.sounds());
+        echo.end();
+        echo.remember(21.0);
+        assert_eq!(echo.next(), 20.0);
     }
 
     #[test]
