@@ -1,5 +1,5 @@
 #![doc = include_str!("../README.md")]
-// Only the kernels of the resampler may, in `resample/kernel`.
+// Only the kernels may: of the resampler in `resample/kernel`, of the VAD in `vad/simd.rs`.
 #![deny(unsafe_code)]
 
 pub mod base64;

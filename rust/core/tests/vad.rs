@@ -2,6 +2,7 @@
 
 mod signals;
 
+use proptest::prelude::*;
 use signals::{silence, tone, voice};
 use voice_audio::{Vad, VadEvent, VadOptions};
 
@@ -197,4 +198,63 @@ fn both_formats_are_the_same_sound_and_empty_pushes_are_nothing() {
         assert_eq!(integers.probability(), floats.probability());
     }
     assert!(a == b && !a.is_empty());
+}
+
+/// Pieces of sound of every kind, at unit scale.
+fn sound() -> impl Strategy<Value = Vec<f32>> {
+    let piece = prop_oneof![
+        (1usize..9_000).prop_map(|n| vec![0.0; n]),
+        (0usize..10_000, 1usize..6_000).prop_map(|(from, n)| {
+            let voice = voice(16_000, 1.0);
+            let piece = voice.iter().skip(from).take(n);
+            piece.map(|&x| f32::from(x) / 32_768.0).collect()
+        }),
+        (prop::num::f32::ANY, 1usize..2_000).prop_map(|(x, n)| vec![x; n]),
+        prop::collection::vec(-1.0f32..1.0, 1..3_000),
+    ];
+    prop::collection::vec(piece, 1..12).prop_map(|pieces| pieces.concat())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 40, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// However a stream is cut, its events are the same; they alternate, in order, within it.
+    #[test]
+    fn any_sound_in_any_pieces(
+        pcm in sound(),
+        cuts in prop::collection::vec(0usize..2_000, 1..20),
+        rate in prop::sample::select(vec![8_000u32, 16_000, 44_100]),
+        threshold in 0.0f32..=1.0,
+        onset_ms in 0u32..100,
+        hangover_ms in 0u32..300,
+    ) {
+        let options = VadOptions { threshold, onset_ms, hangover_ms };
+        let mut whole = Vad::new(rate, options).unwrap();
+        let mut want = Vec::new();
+        whole.push(&pcm, &mut want);
+
+        let mut vad = Vad::new(rate, options).unwrap();
+        let (mut events, mut rest) = (Vec::new(), &pcm[..]);
+        for cut in cuts.into_iter().cycle().take(pcm.len()) {
+            let (now, later) = rest.split_at(cut.min(rest.len()));
+            vad.push(now, &mut events);
+            prop_assert!((0.0..=1.0).contains(&vad.probability()));
+            rest = later;
+        }
+        vad.push(rest, &mut events);
+        prop_assert_eq!(&events, &want);
+        prop_assert_eq!(vad.probability(), whole.probability());
+
+        let mut last = 0;
+        for (i, event) in events.iter().enumerate() {
+            let (begins, sample) = match *event {
+                VadEvent::SpeechStarted { sample } => (true, sample),
+                VadEvent::SpeechStopped { sample } => (false, sample),
+            };
+            prop_assert_eq!(begins, i % 2 == 0);
+            prop_assert!(sample >= last && sample <= pcm.len() as u64, "{:?}", events);
+            last = sample;
+        }
+        prop_assert_eq!(vad.speaking(), events.len() % 2 == 1);
+    }
 }

@@ -18,6 +18,10 @@
 //! channel with its own scale, which moves a probability by 2e-5 on average (0.008 at most in 75 min
 //! of speech and noise) and halves the memory that a step has to read; they are used where they lie
 //! in the binary.
+#![allow(
+    clippy::needless_range_loop,
+    reason = "taps, frames and lanes index several arrays"
+)]
 
 use std::sync::OnceLock;
 

@@ -48,7 +48,6 @@ pub(super) trait Simd: Copy {
 /// What the processor can do. The variants hold the proof.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Level {
-    #[cfg_attr(target_arch = "aarch64", allow(dead_code, reason = "the reference"))]
     Scalar(Scalar),
     #[cfg(target_arch = "x86_64")]
     Avx2(Avx2),
@@ -271,7 +270,9 @@ impl Simd for Avx512 {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Neon(());
 
+// NEON is always on, so that a compiler may find most of these intrinsics safe.
 #[cfg(target_arch = "aarch64")]
+#[allow(unused_unsafe, reason = "needed by older compilers")]
 impl Simd for Neon {
     type Vector = [float32x4_t; 4];
 

@@ -1,4 +1,8 @@
 //! The magnitude spectra that the network sees: a short-time Fourier transform of four frames.
+#![allow(
+    clippy::needless_range_loop,
+    reason = "frames and lanes index several arrays"
+)]
 
 use std::f64::consts::PI;
 use std::sync::LazyLock;
