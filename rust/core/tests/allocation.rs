@@ -6,7 +6,8 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
 use voice_audio::{
-    InputStream, Mixer, MixerOptions, Playback, PlaybackOptions, Resampler, VadOptions,
+    InputStream, Kernel, Mixer, MixerOptions, Playback, PlaybackOptions, Quality, Resampler,
+    ResamplerOptions, VadOptions, base64, pcm,
 };
 
 struct Counting;
@@ -61,18 +62,50 @@ fn the_frame_path_does_not_allocate() {
     let frame: Vec<i16> = (0..1_920).map(|i| (i * 7919) as i16).collect();
     let float: Vec<f32> = frame.iter().map(|&x| f32::from(x) / 32768.0).collect();
 
-    let mut resampler = Resampler::new(44_100, 16_000).unwrap();
-    let mut out: Vec<i16> = Vec::new();
-    let mut resample = |rounds: usize| {
-        for _ in 0..rounds {
+    for (kernel, quality) in Kernel::available()
+        .map(|kernel| (Some(kernel), Quality::Voice))
+        .chain([(None, Quality::Music)])
+    {
+        let options = ResamplerOptions { quality, kernel };
+        let mut resampler = Resampler::with_options(44_100, 16_000, options).unwrap();
+        let (mut out, mut exact): (Vec<i16>, Vec<f32>) = (Vec::new(), Vec::new());
+        let mut resample = |rounds: usize| {
+            for _ in 0..rounds {
+                out.clear();
+                exact.clear();
+                resampler.push(&frame[..882], &mut out);
+                resampler.push(&float[..882], &mut exact);
+                resampler
+                    .push_interleaved(&frame[..1_764], &mut out)
+                    .unwrap();
+                resampler
+                    .push_planar(&float[..882], &float[882..1_764], &mut exact)
+                    .unwrap();
+            }
             out.clear();
-            resampler.push(&frame[..882], &mut out);
+            resampler.flush(&mut out);
+        };
+        resample(20);
+        assert_eq!(calls_during(|| resample(200)), 0, "Resampler {options:?}");
+    }
+
+    let (mut text, mut bytes, mut back) = (Vec::new(), Vec::new(), Vec::new());
+    let mut carry = |rounds: usize| {
+        for _ in 0..rounds {
+            text.clear();
+            bytes.clear();
+            back.clear();
+            base64::encode_pcm(&frame, &mut text);
+            base64::decode_pcm(&text, &mut back).unwrap();
+            base64::decode(&text, &mut bytes).unwrap();
+            back.clear();
+            pcm::from_bytes(&bytes, &mut back).unwrap();
+            assert!(base64::decode(b"no base64", &mut bytes).is_err());
         }
-        out.clear();
-        resampler.flush(&mut out);
+        assert_eq!(back, frame);
     };
-    resample(20);
-    assert_eq!(calls_during(|| resample(500)), 0, "Resampler");
+    carry(2);
+    assert_eq!(calls_during(|| carry(200)), 0, "base64");
 
     for wire_rate in [16_000, 48_000] {
         let mut input = InputStream::new(wire_rate, VadOptions::default()).unwrap();
@@ -123,11 +156,14 @@ fn the_frame_path_does_not_allocate() {
                 }
                 playback.pop_frame(&mut popped);
             }
-            playback.flush();
-            for _ in 0..5 {
+            // To the end, which is not foreseen, and beyond it.
+            while playback.audible() {
                 playback.pop_frame(&mut popped);
             }
+            playback.pop_frame(&mut popped);
+            playback.flush();
         });
+        assert!(playback.stats().concealed > 0, "no underrun");
         // The very first frames grow the buffers of the resampler.
         assert!(turn == 0 || calls == 0, "Playback: {calls} calls");
     }
@@ -140,6 +176,7 @@ fn the_frame_path_does_not_allocate() {
                 mixer.push(stream, &frame[..320]);
             }
             while mixer.pop(&mut mixed) {}
+            assert!(mixer.loudest().is_some() && mixer.speaking().count() == 3);
         }
     };
     mix(20);
