@@ -98,7 +98,7 @@ def test_an_underrun_is_counted_and_faded() -> None:
     heard = drain(playback)
     assert playback.stats().underruns == 1
     assert playback.state == "buffering"
-    # All of it at full level, then 5 ms that were made up.
+    # All of it at full level, then 5 ms that were predicted.
     assert (heard[120 : 24 * 70] == 16000).all()
     assert (np.diff(heard[24 * 70 : 24 * 75].astype(int)) <= 0).all()
     assert heard[24 * 75 - 1] < 20

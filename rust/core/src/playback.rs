@@ -1,5 +1,6 @@
 //! Playback: the store between a burst of speech from a model and a steady 20 ms clock.
 
+mod concealment;
 mod envelope;
 mod store;
 
@@ -7,7 +8,8 @@ use std::collections::VecDeque;
 
 use crate::pcm::Sample;
 use crate::{Error, Resampler, frame_len, ms_to_samples, samples_to_ms};
-use envelope::{Echo, Envelope, Gain};
+use concealment::Concealment;
+use envelope::{Envelope, Gain};
 use store::{Pool, Queue};
 
 /// Finished turns whose numbers are kept.
@@ -178,7 +180,7 @@ impl Turn {
 ///
 /// A turn that is refilled before its last sample was played sounds as if all of it had been there:
 /// what is queued is played at full level to the last sample. When nothing has come by then, the
-/// newest samples are played backwards under the fade; they are counted as concealed.
+/// sound is continued by linear prediction under the fade; these samples are counted as concealed.
 ///
 /// Turns are numbers that grow. Audio for a newer turn ends the older ones; audio for a turn that
 /// has ended or was flushed is refused, so a turn that was cut never speaks again.
@@ -214,7 +216,7 @@ pub struct Playback {
     newest: Option<u64>,
     pool: Pool,
     envelope: Envelope,
-    echo: Echo,
+    concealment: Concealment,
     gain: Gain,
     resampler: Resampler,
     /// The turn at the read head has been started and has not run dry.
@@ -275,7 +277,7 @@ impl Playback {
             newest: None,
             pool: Pool::default(),
             envelope: Envelope::new(ms_to_samples(options.fade_ms, options.input_rate)),
-            echo: Echo::new(ms_to_samples(options.fade_ms, options.input_rate)),
+            concealment: Concealment::new(),
             gain: Gain::new(ms_to_samples(DUCK_RAMP_MS, options.input_rate)),
             resampler: Resampler::new(options.input_rate, options.output_rate)?,
             speaking: false,
@@ -525,7 +527,7 @@ impl Playback {
 
     /// Drops a turn's queue except for what a fade still needs.
     fn cut(&mut self, index: usize) -> usize {
-        let keep = match index == self.head && self.speaking && !self.echo.sounds() {
+        let keep = match index == self.head && self.speaking && !self.concealment.is_active() {
             true => self.envelope.needs(),
             false => 0,
         };
@@ -588,12 +590,12 @@ impl Playback {
         }
     }
 
-    /// Renders sound up to the end of the frame, of the turn or of an echo; false if there is none
-    /// now.
+    /// Renders sound up to the end of the frame, of the turn or of a concealment; false if there is
+    /// none now.
     fn render(&mut self, wanted: usize) -> bool {
         self.starve();
-        if self.echo_is_due() {
-            return self.render_echo(wanted);
+        if self.concealment_is_due() {
+            return self.render_concealment(wanted);
         }
         if !self.speaking && !self.paused && self.may_start() {
             self.speaking = true;
@@ -620,11 +622,11 @@ impl Playback {
                 let gain = self.gain.value();
                 self.rendered
                     .extend(run[..n].iter().map(|x| x.to_unit() * gain));
-                if queued - n < self.echo.reach() {
-                    let newest = n.saturating_sub(self.echo.reach());
+                if queued - n < self.concealment.reach() {
+                    let newest = n.saturating_sub(self.concealment.reach());
                     run[newest..n]
                         .iter()
-                        .for_each(|x| self.echo.remember(x.to_unit()));
+                        .for_each(|x| self.concealment.remember(x.to_unit()));
                 }
                 turn.queue.advance(n, &mut self.pool);
             } else {
@@ -632,7 +634,7 @@ impl Playback {
                     break;
                 };
                 let sample = turn.queue.peek()[0].to_unit();
-                self.echo.remember(sample);
+                self.concealment.remember(sample);
                 self.rendered.push(sample * level * self.gain.next());
                 turn.queue.advance(1, &mut self.pool);
             }
@@ -648,25 +650,25 @@ impl Playback {
         played > 0
     }
 
-    /// There is sound, and nothing to go on with: it has to be faded out. An echo that has begun
-    /// goes on to its end, because what comes now does not join it.
-    fn echo_is_due(&self) -> bool {
+    /// There is sound, and nothing to go on with: it has to be faded out. A concealment that has
+    /// begun goes on to its end, because what comes now does not join it.
+    fn concealment_is_due(&self) -> bool {
         let dry = match self.turns.get(self.head) {
             Some(turn) => !self.speaking || turn.queue.is_empty(),
             None => true,
         };
-        self.echo.sounds() || (dry && !self.envelope.is_silent())
+        self.concealment.is_active() || (dry && !self.envelope.is_silent())
     }
 
-    /// Renders the echo up to the end of the frame or its own; true if the frame is not full.
-    fn render_echo(&mut self, wanted: usize) -> bool {
+    /// Renders concealment up to the end of the frame or its own; true if the frame is not full.
+    fn render_concealment(&mut self, wanted: usize) -> bool {
         let before = self.rendered.len();
         while self.rendered.len() < wanted {
             let Some(level) = self.envelope.fall() else {
-                self.echo.end();
+                self.concealment.end();
                 break;
             };
-            let sample = self.echo.next();
+            let sample = self.concealment.next();
             self.rendered.push(sample * level * self.gain.next());
         }
         let concealed = self.rendered.len() - before;

@@ -138,7 +138,7 @@ fn a_turn_that_is_refilled_in_time_is_played_as_if_it_had_all_been_there() {
 }
 
 #[test]
-fn a_sound_whose_end_was_not_foreseen_is_faded_out_by_its_mirror_image() {
+fn a_sound_whose_end_was_not_foreseen_is_continued_and_faded_out() {
     for (end, name) in [
         (Op::Pop, "underrun"),
         (Op::EndTurn, "late end"),
@@ -146,7 +146,8 @@ fn a_sound_whose_end_was_not_foreseen_is_faded_out_by_its_mirror_image() {
         (Op::Pause, "pause"),
     ] {
         let mut playback = Playback::new(copying()).unwrap();
-        let pcm: Vec<i16> = (0..3 * FRAME).map(|i| 10_000 + 5 * i as i16).collect();
+        let tone = |i: usize| 16_000.0 * (i as f64 * 0.116).sin();
+        let pcm: Vec<i16> = (0..3 * FRAME).map(|i| tone(i) as i16).collect();
         push(&mut playback, &pcm, 1);
         let mut out: Vec<i16> = (0..3).flat_map(|_| pop(&mut playback)).collect();
         assert_eq!(out[120..], pcm[120..], "{name}");
@@ -158,14 +159,20 @@ fn a_sound_whose_end_was_not_foreseen_is_faded_out_by_its_mirror_image() {
         }
         assert!(playback.audible());
         let tail = pop(&mut playback);
-        // The ramp goes back down from where it was, while the fade takes it to zero.
-        assert!(tail[0] < pcm[3 * FRAME - 1] && tail[0] > pcm[3 * FRAME - 1] - 20);
-        assert!(tail.windows(2).all(|pair| pair[0] >= pair[1]), "{name}");
-        assert!(tail[..118].iter().all(|&y| y > 0) && tail[120..].iter().all(|&y| y == 0));
+        // The tone goes on under the fade, the less sure the longer.
+        for (i, &y) in tail[..36].iter().enumerate() {
+            let fade = 0.5 + 0.5 * (std::f64::consts::PI * (i + 1) as f64 / 121.0).cos();
+            let want = tone(3 * FRAME + i) * fade;
+            assert!(
+                (f64::from(y) - want).abs() < 300.0,
+                "{name}, {i}: {y}, {want}"
+            );
+        }
+        assert!(tail[120..].iter().all(|&y| y == 0));
         out.extend(tail);
         assert!(
-            largest_step(&out) <= fade_step(18_000, 24_000) + 5,
-            "{name}"
+            largest_step(&out) <= 1_900,
+            "{name}: the tone's own is 1856"
         );
         let stats = playback.stats();
         assert_eq!((stats.concealed, stats.played), (120, 3 * FRAME as u64));
@@ -175,7 +182,7 @@ fn a_sound_whose_end_was_not_foreseen_is_faded_out_by_its_mirror_image() {
 }
 
 #[test]
-fn an_echo_goes_on_to_its_end_when_data_come_too_late() {
+fn a_concealment_goes_on_to_its_end_when_data_come_too_late() {
     let mut playback = Playback::new(copying()).unwrap();
     push(&mut playback, &[20_000; 4 * FRAME - 60], 1);
     let mut out: Vec<i16> = (0..4).flat_map(|_| pop(&mut playback)).collect();
@@ -598,7 +605,8 @@ proptest! {
         let mut want = want.as_slice();
         for Popped { frame, played, concealed } in out {
             let heard: Vec<i16> = frame.iter().map(|y| y.signum()).filter(|&y| y != 0).collect();
-            prop_assert_eq!(heard.len(), played + concealed);
+            // What is made up may be silent: noise has no future.
+            prop_assert!((played..=played + concealed).contains(&heard.len()));
             // What was made up lies in one piece: in front of it and behind it is all of the rest.
             let (now, later) = want.split_at(played);
             let same = |(a, b): &(&i16, &i16)| a == b;

@@ -357,7 +357,7 @@ class Playback:
     Samples of a turn that is not cut are played exactly once and in order.
 
     A turn that is refilled before its last sample was played sounds as if all of it had been there.
-    When nothing has come by then, the newest 5 ms are played backwards under the fade.
+    When nothing has come by then, linear prediction continues it under the fade.
 
     A turn begins to speak when `prefill_ms` of it are queued or it has ended. When it runs dry
     before its end, an underrun is counted and the prefill doubles, up to `max_prefill_ms`; each

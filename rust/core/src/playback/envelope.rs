@@ -9,7 +9,7 @@ use std::f64::consts::PI;
 /// the fade's own spectrum narrower than a linear ramp of the same length does.
 ///
 /// Where the end of the sound is known, it is reached at the foot of the fade. Where it comes
-/// unforeseen, the [`Echo`] gives the fade something to fade.
+/// unforeseen, [`Concealment`](super::concealment::Concealment) gives the fade something to fade.
 #[derive(Debug)]
 pub(super) struct Envelope {
     /// Gain at each position, from 0 at silence to 1 at full level.
@@ -72,58 +72,6 @@ impl Envelope {
     /// Gain of the next sample on the way down; None at silence.
     pub(super) fn fall(&mut self) -> Option<f32> {
         self.next(None, true)
-    }
-}
-
-/// The newest samples backwards: what sounds, under the fade, when the sound ends unforeseen.
-///
-/// A turn that is still open may be refilled at any time, so all of it is played at full level; if
-/// nothing has come when the next sample is due, it is too late to fade what was played. Its mirror
-/// image continues it without a step (W3C's and WebRTC's statistics call such samples "concealed").
-#[derive(Debug)]
-pub(super) struct Echo {
-    /// A ring of samples, without gains.
-    recent: Box<[f32]>,
-    /// Place of the newest one.
-    newest: usize,
-    /// How far back the next sample lies; 0 while no echo sounds.
-    back: usize,
-}
-
-impl Echo {
-    /// An echo for a fade of `steps` samples.
-    pub(super) fn new(steps: usize) -> Self {
-        Self {
-            recent: vec![0.0; steps + 2].into(),
-            newest: 0,
-            back: 0,
-        }
-    }
-
-    /// Samples that an echo may need: only the last ones before the data end have to be noted.
-    pub(super) fn reach(&self) -> usize {
-        self.recent.len()
-    }
-
-    /// Notes a sample that is played.
-    pub(super) fn remember(&mut self, sample: f32) {
-        self.newest = (self.newest + 1) % self.recent.len();
-        self.recent[self.newest] = sample;
-    }
-
-    pub(super) fn sounds(&self) -> bool {
-        self.back > 0
-    }
-
-    /// The next sample of the echo, which begins with the last but one that was played.
-    pub(super) fn next(&mut self) -> f32 {
-        let len = self.recent.len();
-        self.back = (self.back + 1).min(len - 1);
-        self.recent[(self.newest + len - self.back) % len]
-    }
-
-    pub(super) fn end(&mut self) {
-        self.back = 0;
     }
 }
 
@@ -261,19 +209,6 @@ mod tests {
         let rest = gains(&mut envelope, left, 100);
         assert_eq!(rest.len(), left);
         assert!(rest[0] < 1.0 && rest[0] > 0.95);
-    }
-
-    #[test]
-    fn an_echo_is_the_mirror_image() {
-        let mut echo = Echo::new(3);
-        (1..=20).for_each(|i| echo.remember(i as f32));
-        assert!(!echo.sounds());
-        let out: Vec<f32> = (0..3).map(|_| echo.next()).collect();
-        assert_eq!(out, [19.0, 18.0, 17.0]);
-        assert!(echo.sounds());
-        echo.end();
-        echo.remember(21.0);
-        assert_eq!(echo.next(), 20.0);
     }
 
     #[test]
