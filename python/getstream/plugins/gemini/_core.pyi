@@ -18,9 +18,9 @@ Threads:
     other. Calls on up to a second of audio keep the GIL, longer ones release it.
 Errors:
     `AudioError` (a `ValueError`) for a dtype, shape, rate, option, base64 text or odd number of
-    bytes that cannot be used. The object is then as it was before the call. `TypeError` and `OverflowError`
-    as usual, for arguments that are not numbers and for numbers below zero where a turn or a
-    stream is named.
+    bytes that cannot be used. The object is then as it was before the call. `TypeError` and
+    `OverflowError` as usual, for arguments that are not numbers and for numbers below zero where a
+    turn or a stream is named.
 """
 
 from typing import Literal, TypeAlias, final, overload
