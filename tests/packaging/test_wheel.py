@@ -111,6 +111,7 @@ def test_licences_are_packed(metadata: Message, dist_info: dict[str, bytes]) -> 
     files = metadata.get_all("License-File", [])
     assert "LICENSE" in files
     assert any(name.endswith("data/LICENSES.md") for name in files)
+    assert any(name.endswith("vad/silero/LICENSE") for name in files)
     for name in files:
         assert dist_info[f"licenses/{name}"]
 
