@@ -83,6 +83,7 @@ $(VENV)/.test: pyproject.toml | $(VENV)/.installed
 
 $(VENV)/.bench: pyproject.toml | $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --group bench
+	$(BIN)/python -m pip install --quiet --no-deps "silero-vad>=6"  # with its dependencies comes torch
 	touch $@
 
 # mypy reads the sources, and the types of what they depend on.
