@@ -53,6 +53,18 @@ def test_frame_length_changes_nothing(voice: Callable[[int, float], Int16], chun
     assert listen(Vad(), pcm, chunk) == want
 
 
+def test_the_first_evidence_comes_before_the_onset(
+    voice: Callable[[int, float], Int16],
+) -> None:
+    vad = Vad(onset_ms=48)
+    states = []
+    for frame in voice(16000, 1.0)[:15872].reshape(-1, 256):
+        vad.push(frame)
+        states.append("speaking" if vad.speaking else "starting" if vad.starting else "silent")
+    first = states.index("speaking")
+    assert states[first - 3 : first + 1] == ["silent", "starting", "starting", "speaking"]
+
+
 def test_state_while_speaking_and_after_reset(voice: Callable[[int, float], Int16]) -> None:
     vad = Vad()
     vad.push(voice(16000, 1.0))

@@ -96,6 +96,11 @@ impl InputStream {
         self.state.lock(py).0.speaking()
     }
 
+    #[getter]
+    fn starting(&self, py: Python<'_>) -> bool {
+        self.state.lock(py).0.starting()
+    }
+
     fn __repr__(&self, py: Python<'_>) -> String {
         match self.input_rate(py) {
             Some(rate) => format!("<InputStream {rate} to {} Hz>", self.wire_rate),

@@ -109,6 +109,11 @@ impl Vad {
     }
 
     #[getter]
+    fn starting(&self, py: Python<'_>) -> bool {
+        self.state.lock(py).starting()
+    }
+
+    #[getter]
     fn sample_rate(&self) -> u32 {
         self.sample_rate
     }

@@ -117,6 +117,12 @@ impl InputStream {
         self.vad.speaking()
     }
 
+    /// True while there is evidence of speech that has not lasted for the onset; see
+    /// [`Vad::starting`].
+    pub fn starting(&self) -> bool {
+        self.vad.starting()
+    }
+
     /// Takes mono samples at `sample_rate` Hz; appends wire samples to `out` and what the VAD
     /// noticed to `events`.
     ///

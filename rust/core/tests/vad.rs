@@ -65,6 +65,51 @@ fn speech_is_found_where_it_is_at_any_rate() {
 }
 
 #[test]
+fn the_first_evidence_comes_before_the_onset_and_may_be_nothing() {
+    let options = VadOptions {
+        onset_ms: 64,
+        ..VadOptions::default()
+    };
+    let mut vad = Vad::new(16_000, options).unwrap();
+    let pcm = [
+        silence(16_000, 0.5),
+        voice(16_000, 1.0),
+        silence(16_000, 1.0),
+    ]
+    .concat();
+    // (starting, speaking) after each analysis frame.
+    let states: Vec<_> = pcm
+        .chunks_exact(256)
+        .map(|frame| {
+            listen(&mut vad, frame, 256);
+            (vad.starting(), vad.speaking())
+        })
+        .collect();
+    let spoken = states.iter().position(|&(_, speaking)| speaking).unwrap();
+    assert_eq!(states[spoken - 4], (false, false));
+    assert_eq!(states[spoken - 3..spoken], [(true, false); 3]);
+    assert!(states.iter().all(|state| *state != (true, true)));
+    assert_eq!(*states.last().unwrap(), (false, false));
+    // A sound that ends before the onset was nothing.
+    let mut vad = Vad::new(16_000, options).unwrap();
+    let mut seen = Vec::new();
+    let short = [&pcm[..8_000 + 256 * 12], &silence(16_000, 0.5)].concat();
+    let mut events = Vec::new();
+    let long = VadOptions {
+        onset_ms: 60_000,
+        ..options
+    };
+    let mut patient = Vad::new(16_000, long).unwrap();
+    for frame in short.chunks_exact(256) {
+        patient.push(frame, &mut events);
+        vad.push(frame, &mut Vec::new());
+        seen.push(patient.starting());
+    }
+    assert!(seen.contains(&true) && seen.last() == Some(&false));
+    assert!(events.is_empty());
+}
+
+#[test]
 fn frame_length_changes_nothing() {
     let pcm = [
         silence(16_000, 0.5),

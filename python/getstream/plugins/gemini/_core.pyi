@@ -244,6 +244,13 @@ class Vad:
         """True from `SpeechStarted` to `SpeechStopped`."""
 
     @property
+    def starting(self) -> bool:
+        """True while the newest frames are speech, but not yet for `onset_ms`.
+
+        The first evidence: it either becomes `SpeechStarted` or was nothing.
+        """
+
+    @property
     def sample_rate(self) -> int:
         """Rate of the input in Hz."""
 
@@ -675,3 +682,10 @@ class InputStream:
     @property
     def speaking(self) -> bool:
         """True from `SpeechStarted` to `SpeechStopped`."""
+
+    @property
+    def starting(self) -> bool:
+        """True while the newest frames are speech, but not yet for `onset_ms`.
+
+        The first evidence: it either becomes `SpeechStarted` or was nothing.
+        """

@@ -286,6 +286,12 @@ impl Vad {
         self.speaking
     }
 
+    /// True while the newest frames are speech, but not yet for `onset_ms`: the first evidence, which
+    /// either becomes [`VadEvent::SpeechStarted`] or was nothing. Never with an onset of one frame.
+    pub fn starting(&self) -> bool {
+        !self.speaking && self.run > 0
+    }
+
     /// Listens to `input` and appends what it noticed to `events`.
     pub fn push<S: Sample>(&mut self, input: &[S], events: &mut Vec<VadEvent>) {
         match &mut self.resampler {
