@@ -283,7 +283,10 @@ def test_gemini_live_is_a_context_manager_with_an_audio_track() -> None:
 
 @pytest.mark.parametrize(
     "event",
-    ["connected", "audio", "text", "interrupted", "turn_complete", "error", "closed"],
+    [
+        *("connected", "audio", "text", "interrupted", "turn_complete", "error", "closed"),
+        *("playback_started", "playback_finished", "stalled"),
+    ],
 )
 def test_the_documented_events_exist(event: str) -> None:
     from getstream.plugins.gemini.live import GeminiLive

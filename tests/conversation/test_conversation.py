@@ -3,22 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from getstream.plugins.gemini.live._conversation import (
+    DOUBT,
+    DUCK_HOLD,
+    HEARD,
     Action,
+    CompleteTurn,
     Conversation,
     Drop,
+    Duck,
+    EndActivity,
     EndTurn,
+    Nudge,
     Pause,
     Play,
+    Reconnect,
     Resume,
+    Rules,
+    Stalled,
+    StartActivity,
+    Unduck,
 )
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 Step = tuple[float, str, list[Action]]
+
+DONE = CompleteTurn(1)
 
 
 def play(conversation: Conversation, now: float, event: str) -> list[Action]:
@@ -26,6 +41,8 @@ def play(conversation: Conversation, now: float, event: str) -> list[Action]:
     playing = event.endswith("*")
     word = event.rstrip("*")
     acts: dict[str, Callable[[], list[Action]]] = {
+        "sign": lambda: conversation.speech_starting("anna", playing),
+        "nothing": lambda: conversation.speech_dismissed(now, "anna"),
         "speech": lambda: conversation.speech_started(now, "anna", playing),
         "speech2": lambda: conversation.speech_started(now, "ben", playing),
         "silence": lambda: conversation.speech_stopped(now, "anna"),
@@ -33,13 +50,21 @@ def play(conversation: Conversation, now: float, event: str) -> list[Action]:
         "audio": lambda: conversation.model_content(now),
         "generated": conversation.generation_complete,
         "complete": lambda: conversation.turn_complete(now),
-        "interrupted": lambda: conversation.interrupted(playing),
+        "interrupted": lambda: conversation.interrupted(now, playing),
+        "text": lambda: conversation.text_sent(now),
         "hold": lambda: conversation.interrupt(drop=False),
         "cut": lambda: conversation.interrupt(drop=True),
         "go": conversation.resume,
         "time": lambda: conversation.timeout(now, playing),
     }
     return acts[word]()
+
+
+def check(scenario: list[Step], rules: Rules | None = None) -> Conversation:
+    conversation = Conversation(rules)
+    for now, event, expected in scenario:
+        assert play(conversation, now, event) == expected, f"{now} {event}"
+    return conversation
 
 
 # The detector reports silence 0.2 s late; playback goes on 0.4 s after the speech; a reply that
@@ -49,8 +74,45 @@ SCENARIOS: dict[str, list[Step]] = {
         (0.0, "audio", [Play(1)]),
         (0.1, "audio", [Play(1)]),
         (0.2, "generated", [EndTurn(1)]),
-        (2.0, "complete", []),
+        (2.0, "complete", [DONE]),
         (3.0, "audio", [Play(2)]),
+    ],
+    # -- stages
+    "a click: ducked for a moment, nothing lost": [
+        (0.0, "audio", [Play(1)]),
+        (1.00, "sign*", [Duck()]),
+        (1.02, "nothing*", []),
+        (1.10, "time*", []),
+        (1.22, "time*", [Unduck()]),
+    ],
+    "signs that flicker keep the duck": [
+        (0.0, "audio", [Play(1)]),
+        (1.00, "sign*", [Duck()]),
+        (1.02, "nothing*", []),
+        (1.10, "sign*", []),
+        (1.30, "time*", []),
+        (1.32, "nothing*", []),
+        (1.52, "time*", [Unduck()]),
+    ],
+    "a sign that holds pauses": [
+        (0.0, "audio", [Play(1)]),
+        (1.00, "sign*", [Duck()]),
+        (1.02, "speech*", [Pause()]),
+        (1.40, "silence*", []),
+        (1.60, "time*", [Unduck(), Resume()]),
+    ],
+    "a sign over silence ducks nothing": [
+        (0.0, "sign", []),
+        (0.1, "speech", []),
+        (1.0, "silence", []),
+        (1.1, "audio", [Play(1)]),
+    ],
+    "the assistant falls silent under a duck: the answer comes at full level": [
+        (0.0, "audio", [Play(1)]),
+        (0.1, "complete", [EndTurn(1), DONE]),
+        (1.00, "sign*", [Duck()]),
+        (1.02, "speech", [Unduck()]),
+        (2.0, "audio", [Play(2)]),
     ],
     "a cough while the model is still sending: pause, go on, nothing lost": [
         (0.0, "audio", [Play(1)]),
@@ -61,11 +123,19 @@ SCENARIOS: dict[str, list[Step]] = {
         (1.6, "time*", [Resume()]),
         (1.7, "audio*", [Play(1)]),
     ],
+    # -- commit
     "the service confirms: the turn is dropped, the next one speaks": [
         (0.0, "audio", [Play(1)]),
         (1.0, "speech*", [Pause()]),
         (1.3, "interrupted*", [Drop(1, "server", open=True), Resume()]),
         (1.3, "complete", []),
+        (2.5, "audio", [Play(2)]),
+    ],
+    "the service confirms what was ducked: the next turn comes at full level": [
+        (0.0, "audio", [Play(1)]),
+        (1.00, "sign*", [Duck()]),
+        (1.02, "speech*", [Pause()]),
+        (1.3, "interrupted*", [Drop(1, "server", open=True), Unduck(), Resume()]),
         (2.5, "audio", [Play(2)]),
     ],
     "long speech while the turn is open is not cut here": [
@@ -77,7 +147,7 @@ SCENARIOS: dict[str, list[Step]] = {
     "speech over a finished turn: dropped after 0.6 s": [
         (0.0, "audio", [Play(1)]),
         (0.1, "generated", [EndTurn(1)]),
-        (0.2, "complete", []),
+        (0.2, "complete", [DONE]),
         (1.0, "speech*", [Pause()]),
         (1.5, "time*", []),
         (1.6, "time*", [Drop(1, "speech", open=False), Resume()]),
@@ -88,19 +158,19 @@ SCENARIOS: dict[str, list[Step]] = {
         (0.0, "audio", [Play(1)]),
         (1.0, "speech*", [Pause()]),
         (1.2, "generated", [EndTurn(1)]),
-        (1.9, "complete", []),
+        (1.9, "complete", [DONE]),
         (1.9, "time*", [Drop(1, "speech", open=False), Resume()]),
     ],
     "a short word over a finished turn, answered before playback goes on": [
         (0.0, "audio", [Play(1)]),
-        (0.2, "complete", [EndTurn(1)]),
+        (0.2, "complete", [EndTurn(1), DONE]),
         (1.0, "speech*", [Pause()]),
         (1.3, "silence*", []),
         (1.4, "audio*", [Drop(1, "speech", open=False), Resume(), Play(2)]),
     ],
     "mhm over a finished turn, not answered": [
         (0.0, "audio", [Play(1)]),
-        (0.2, "complete", [EndTurn(1)]),
+        (0.2, "complete", [EndTurn(1), DONE]),
         (1.0, "speech*", [Pause()]),
         (1.3, "silence*", []),
         (1.5, "time*", [Resume()]),
@@ -134,23 +204,86 @@ SCENARIOS: dict[str, list[Step]] = {
         (1.0, "audio", [Play(1)]),
         (1.6, "time*", [Pause()]),
     ],
-    "a phantom interruption": [
+    "speech in a stall of the model: the rest waits until it has ended": [
+        (0.0, "audio", [Play(1)]),
+        (1.0, "speech", [Pause()]),
+        (1.5, "audio", [Play(1)]),
+        (2.0, "silence*", []),
+        (2.2, "time*", [Resume()]),
+    ],
+    # -- interruptions
+    "a phantom interruption over silence": [
         (0.0, "interrupted", []),
         (1.0, "audio", [Play(1)]),
-        (1.1, "complete", [EndTurn(1)]),
+        (1.1, "complete", [EndTurn(1), DONE]),
         (9.0, "interrupted", []),
         (9.1, "audio", [Play(2)]),
     ],
-    "a late interruption, after the turn is complete and while it plays": [
+    "an interruption that nobody here has heard pauses, and is forgotten": [
         (0.0, "audio", [Play(1)]),
-        (0.2, "complete", [EndTurn(1)]),
-        (1.0, "interrupted*", [Drop(1, "server", open=False)]),
-        (2.0, "audio", [Play(2)]),
+        (1.0, "interrupted*", [Pause()]),
+        (1.0, "complete*", [EndTurn(1)]),
+        (2.9, "time*", []),
+        (3.0, "time*", [Resume(), DONE]),
+        (4.0, "audio*", [Play(2)]),
     ],
+    "and comes several times": [
+        (0.0, "audio", [Play(1)]),
+        (0.2, "complete", [EndTurn(1), DONE]),
+        (1.0, "interrupted*", [Pause()]),
+        (1.1, "interrupted*", []),
+        (2.0, "interrupted*", []),
+        (3.0, "time*", [Resume()]),
+    ],
+    "it is confirmed by speech that is heard then": [
+        (0.0, "audio", [Play(1)]),
+        (1.00, "interrupted*", [Pause()]),
+        (1.02, "speech*", [Drop(1, "server", open=True), Resume()]),
+        (1.03, "complete", []),
+        (2.0, "silence", []),
+        (2.5, "audio", [Play(2)]),
+    ],
+    "it is confirmed by the answer": [
+        (0.0, "audio", [Play(1)]),
+        (1.0, "interrupted*", [Pause()]),
+        (1.0, "complete*", [EndTurn(1)]),
+        (2.5, "audio*", [Drop(1, "server", open=True), Resume(), Play(2)]),
+    ],
+    "it is refuted by more of the same turn": [
+        (0.0, "audio", [Play(1)]),
+        (1.0, "interrupted*", [Pause()]),
+        (1.1, "audio*", [Resume(), Play(1)]),
+    ],
+    "an interruption that explains itself: speech a moment ago": [
+        (0.0, "audio", [Play(1)]),
+        (1.0, "speech*", [Pause()]),
+        (1.5, "silence*", []),
+        (1.7, "time*", [Resume()]),
+        (2.0, "interrupted*", [Drop(1, "server", open=True)]),
+        (3.0, "audio", [Play(2)]),
+    ],
+    "an interruption by a text": [
+        (0.0, "audio", [Play(1)]),
+        (1.0, "text*", []),
+        (1.1, "interrupted*", [Drop(1, "server", open=True)]),
+        (1.1, "complete", []),
+        (1.5, "audio", [Play(2)]),
+    ],
+    "a late interruption, after the cut was made here: the next turn is not touched": [
+        (0.0, "audio", [Play(1)]),
+        (0.2, "complete", [EndTurn(1), DONE]),
+        (1.0, "speech*", [Pause()]),
+        (1.6, "time*", [Drop(1, "speech", open=False), Resume()]),
+        (1.7, "interrupted", []),
+        (2.5, "silence", []),
+        (2.6, "audio", [Play(2)]),
+    ],
+    # -- the application
     "held by the application: speech neither resumes nor pauses it again": [
         (0.0, "audio", [Play(1)]),
         (0.5, "hold*", [Pause()]),
         (0.6, "audio*", [Play(1)]),
+        (0.9, "sign*", []),
         (1.0, "speech*", []),
         (1.2, "silence*", []),
         (1.4, "time*", []),
@@ -158,7 +291,7 @@ SCENARIOS: dict[str, list[Step]] = {
     ],
     "held by the application: speech over it does not drop it either": [
         (0.0, "audio", [Play(1)]),
-        (0.2, "complete", [EndTurn(1)]),
+        (0.2, "complete", [EndTurn(1), DONE]),
         (0.5, "hold*", [Pause()]),
         (1.0, "speech*", []),
         (1.7, "time*", []),
@@ -168,7 +301,7 @@ SCENARIOS: dict[str, list[Step]] = {
     ],
     "held by the application while paused by speech: it stays held": [
         (0.0, "audio", [Play(1)]),
-        (0.2, "complete", [EndTurn(1)]),
+        (0.2, "complete", [EndTurn(1), DONE]),
         (1.0, "speech*", [Pause()]),
         (1.1, "hold*", []),
         (1.6, "time*", []),
@@ -176,12 +309,12 @@ SCENARIOS: dict[str, list[Step]] = {
         (2.0, "time*", []),
         (3.0, "go*", [Resume()]),
     ],
-    "speech in a stall of the model: the rest waits until it has ended": [
+    "held by the application while an interruption is doubted: it stays held": [
         (0.0, "audio", [Play(1)]),
-        (1.0, "speech", [Pause()]),
-        (1.5, "audio", [Play(1)]),
-        (2.0, "silence*", []),
-        (2.2, "time*", [Resume()]),
+        (1.0, "interrupted*", [Pause()]),
+        (1.1, "hold*", []),
+        (3.0, "time*", []),
+        (4.0, "go*", [Resume()]),
     ],
     "held by the application, interrupted by the service: the next turn speaks": [
         (0.0, "audio", [Play(1)]),
@@ -207,40 +340,271 @@ SCENARIOS: dict[str, list[Step]] = {
 
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_scenario(name: str) -> None:
-    conversation = Conversation()
-    for now, event, expected in SCENARIOS[name]:
-        assert play(conversation, now, event) == expected, f"{now} {event}"
+    check(SCENARIOS[name])
+
+
+# The service's own detection is off: the user's turn ends after 0.5 s of silence.
+MARKED: dict[str, list[Step]] = {
+    "speech over silence is told at once, its end after 0.5 s": [
+        (0.0, "speech", [StartActivity(0.0)]),
+        (2.0, "silence", []),
+        (2.2, "time", []),
+        (2.3, "time", [EndActivity()]),
+        (3.0, "audio", [Play(1)]),
+    ],
+    "a pause for breath does not end the turn": [
+        (0.0, "speech", [StartActivity(0.0)]),
+        (1.0, "silence", []),
+        (1.2, "speech", []),
+        (1.4, "time", []),
+        (2.0, "silence", []),
+        (2.3, "time", [EndActivity()]),
+    ],
+    "two people speak in one turn": [
+        (0.0, "speech", [StartActivity(0.0)]),
+        (0.5, "speech2", []),
+        (1.0, "silence", []),
+        (1.5, "time", []),
+        (2.0, "silence2", []),
+        (2.3, "time", [EndActivity()]),
+    ],
+    "mhm over the assistant is not told, and costs nothing": [
+        (0.0, "audio", [Play(1)]),
+        (1.0, "speech*", [Pause()]),
+        (1.4, "silence*", []),
+        (1.6, "time*", [Resume()]),
+        (1.7, "audio*", [Play(1)]),
+    ],
+    "speech over an open turn is cut here, and told with what was said": [
+        (0.0, "audio", [Play(1)]),
+        (1.0, "speech*", [Pause()]),
+        (1.3, "audio*", [Play(1)]),
+        (1.6, "time*", [Drop(1, "speech", open=True), Resume(), StartActivity(1.6 - 1.0)]),
+        (1.65, "audio", []),
+        (1.7, "interrupted", [Drop(1, "server", open=True)]),
+        (1.7, "complete", []),
+        (2.5, "silence", []),
+        (2.8, "time", [EndActivity()]),
+        (3.5, "audio", [Play(2)]),
+    ],
+    "the cut turn was finished meanwhile: the next one speaks": [
+        (0.0, "audio", [Play(1)]),
+        (1.0, "speech*", [Pause()]),
+        (1.6, "time*", [Drop(1, "speech", open=True), Resume(), StartActivity(1.6 - 1.0)]),
+        (1.62, "audio", []),
+        (1.63, "generated", [EndTurn(1)]),
+        (1.64, "complete", []),
+        (2.5, "silence", []),
+        (2.8, "time", [EndActivity()]),
+        (3.5, "audio", [Play(2)]),
+    ],
+    "an interruption that nothing has caused": [
+        (0.0, "audio", [Play(1)]),
+        (0.5, "interrupted*", []),
+        (0.6, "audio*", [Play(1)]),
+        (0.7, "interrupted*", []),
+        (0.8, "audio*", [Play(1)]),
+    ],
+    "held by the application: speech is told at once, and its interruption counts": [
+        (0.0, "audio", [Play(1)]),
+        (0.5, "hold*", [Pause()]),
+        (1.0, "speech*", [StartActivity(0.0)]),
+        (1.1, "interrupted*", [Drop(1, "server", open=True), Resume()]),
+    ],
+}
+
+
+@pytest.mark.parametrize("name", MARKED)
+def test_scenario_without_the_detection_of_the_service(name: str) -> None:
+    check(MARKED[name], Rules(marks_activity=True))
 
 
 def test_without_barge_in_speech_changes_nothing() -> None:
-    conversation = Conversation(barge_in=False)
-    assert play(conversation, 0.0, "audio") == [Play(1)]
-    assert play(conversation, 1.0, "speech*") == []
+    conversation = check(
+        [
+            (0.0, "audio", [Play(1)]),
+            (0.9, "sign*", []),
+            (1.0, "speech*", []),
+            (2.0, "audio*", [Play(1)]),
+            (2.5, "silence*", []),
+            (9.0, "interrupted*", [Drop(1, "server", open=True)]),
+        ],
+        Rules(barge_in=False),
+    )
     assert conversation.next_timeout is None
-    assert play(conversation, 2.0, "audio*") == [Play(1)]
-    assert play(conversation, 3.0, "interrupted*") == [Drop(1, "server", open=True)]
+
+
+def test_without_barge_in_and_detection_speech_is_told_at_once() -> None:
+    check(
+        [
+            (0.0, "audio", [Play(1)]),
+            (1.0, "speech*", [StartActivity(0.0)]),
+            (1.1, "interrupted*", [Drop(1, "server", open=True)]),
+        ],
+        Rules(barge_in=False, marks_activity=True),
+    )
 
 
 def test_speech_over_silence_sets_no_timer() -> None:
-    conversation = Conversation()
-    play(conversation, 0.0, "speech")
-    play(conversation, 1.0, "silence")
+    conversation = check([(0.0, "speech", []), (1.0, "silence", [])])
     assert conversation.next_timeout is None
+
+
+WATCHED = Rules(stall_after=5.0, may_stay_silent=False)
+UNANSWERED, UNFINISHED = Stalled(5.0, unfinished=False), Stalled(5.0, unfinished=True)
+STALLS: dict[str, tuple[Rules, list[Step]]] = {
+    "speech is not answered": (
+        WATCHED,
+        [
+            (0.0, "speech", []),
+            (2.0, "silence", []),
+            (6.9, "time", []),
+            (7.0, "time", [UNANSWERED]),
+            (99.0, "time", []),
+        ],
+    ),
+    "speech is answered": (
+        WATCHED,
+        [
+            (0.0, "speech", []),
+            (2.0, "silence", []),
+            (3.0, "audio", [Play(1)]),
+            (3.5, "complete", [EndTurn(1), DONE]),
+            (99.0, "time", []),
+        ],
+    ),
+    "a click needs no answer": (
+        WATCHED,
+        [(0.0, "speech", []), (0.4, "silence", []), (9.0, "time", [])],
+    ),
+    "silence is meant": (
+        Rules(stall_after=5.0, may_stay_silent=True),
+        [(0.0, "speech", []), (2.0, "silence", []), (9.0, "time", [])],
+    ),
+    "mhm over the assistant needs no answer": (
+        WATCHED,
+        [
+            (0.0, "audio", [Play(1)]),
+            (0.2, "complete", [EndTurn(1), DONE]),
+            (1.0, "speech*", [Pause()]),
+            (1.55, "silence*", []),
+            (1.75, "time*", [Resume()]),
+            (9.0, "time", []),
+        ],
+    ),
+    "a text is answered by every model": (
+        Rules(stall_after=5.0, may_stay_silent=True),
+        [(0.0, "text", []), (5.0, "time", [UNANSWERED])],
+    ),
+    "a text that interrupts is owed an answer all the same": (
+        WATCHED,
+        [
+            (0.0, "audio", [Play(1)]),
+            (1.0, "text*", []),
+            (1.1, "audio*", [Play(1)]),
+            (1.2, "interrupted*", [Drop(1, "server", open=True)]),
+            (1.2, "complete", []),
+            (6.2, "time", [UNANSWERED]),
+        ],
+    ),
+    "silence after an interruption: the model has gone dead": (
+        WATCHED,
+        [
+            (0.0, "audio", [Play(1)]),
+            (1.0, "speech*", [Pause()]),
+            (1.3, "interrupted*", [Drop(1, "server", open=True), Resume()]),
+            (1.3, "complete", []),
+            (3.0, "silence", []),
+            (8.0, "time", [UNANSWERED]),
+        ],
+    ),
+    "the model stops in the middle": (
+        Rules(stall_after=5.0, may_stay_silent=True),
+        [(0.0, "audio", [Play(1)]), (1.0, "audio", [Play(1)]), (6.0, "time", [UNFINISHED])],
+    ),
+    "who asks again is not answered either": (
+        WATCHED,
+        [
+            (0.0, "speech", []),
+            (2.0, "silence", []),
+            (5.0, "speech", []),
+            (7.0, "time", []),
+            (8.0, "silence", []),
+            (13.0, "time", [UNANSWERED]),
+        ],
+    ),
+    "a nudge, and it speaks": (
+        Rules(stall_after=5.0, nudge=True, reconnect=True),
+        [
+            (0.0, "text", []),
+            (5.0, "time", [UNANSWERED, Nudge()]),
+            (6.0, "audio", [Play(1)]),
+            (6.1, "complete", [EndTurn(1), DONE]),
+            (99.0, "time", []),
+        ],
+    ),
+    "a nudge, and nothing helps": (
+        Rules(stall_after=5.0, nudge=True, reconnect=True),
+        [
+            (0.0, "text", []),
+            (5.0, "time", [UNANSWERED, Nudge()]),
+            (9.9, "time", []),
+            (10.0, "time", [Reconnect()]),
+            (99.0, "time", []),
+        ],
+    ),
+    "a new connection at once": (
+        Rules(stall_after=5.0, reconnect=True),
+        [(0.0, "text", []), (5.0, "time", [UNANSWERED, Reconnect()])],
+    ),
+    "the user's turn, marked here, is not answered": (
+        Rules(stall_after=5.0, may_stay_silent=False, marks_activity=True),
+        [
+            (0.0, "speech", [StartActivity(0.0)]),
+            (2.0, "silence", []),
+            (2.3, "time", [EndActivity()]),
+            (7.3, "time", [UNANSWERED]),
+        ],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", STALLS)
+def test_stalls(name: str) -> None:
+    rules, scenario = STALLS[name]
+    check(scenario, rules)
+
+
+def test_old_speech_explains_nothing() -> None:
+    for age, expected in ((HEARD, [Drop(1, "server", open=True)]), (HEARD + 0.1, [Pause()])):
+        conversation = check([(0.0, "speech", []), (1.0, "silence", []), (1.1, "audio", [Play(1)])])
+        assert conversation.interrupted(1.0 + age, playing=True) == expected
 
 
 class Listener(RuleBasedStateMachine):
     """A playback that obeys the actions, and what must hold whatever happens."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.conversation = Conversation()
+    @initialize(
+        barge_in=st.booleans(),
+        marks_activity=st.booleans(),
+        watched=st.booleans(),
+        may_stay_silent=st.booleans(),
+        nudge=st.booleans(),
+    )
+    def begin(self, watched: bool, **rules: Any) -> None:
+        self.rules = Rules(stall_after=5.0 if watched else None, reconnect=True, **rules)
+        self.conversation = Conversation(self.rules)
         self.now = 0.0
         self.held = False
+        self.ducked = False
+        self.told = False  # the service knows that the user speaks
         self.sent = 0
         self.queue: list[tuple[int, int]] = []  # (turn, chunk)
         self.heard: list[tuple[int, int]] = []
+        self.lost: set[int] = set()
         self.cut: set[int] = set()
         self.ended: set[int] = set()
+        self.complete_turns: set[int] = set()
 
     @property
     def playing(self) -> bool:
@@ -255,6 +619,17 @@ class Listener(RuleBasedStateMachine):
                     self.queue.append((action.turn, chunk))
             elif isinstance(action, EndTurn):
                 self.ended.add(action.turn)
+            elif isinstance(action, CompleteTurn):
+                assert action.turn not in self.cut, "a cut turn is never complete"
+                assert action.turn not in self.complete_turns, "and none is so twice"
+                self.complete_turns.add(action.turn)
+            elif isinstance(action, Duck):
+                assert not self.ducked
+                assert self.playing
+                self.ducked = True
+            elif isinstance(action, Unduck):
+                assert self.ducked
+                self.ducked = False
             elif isinstance(action, Pause):
                 assert not self.held
                 self.held = True
@@ -262,16 +637,32 @@ class Listener(RuleBasedStateMachine):
                 assert self.held
                 self.held = False
             elif isinstance(action, Drop):
-                if self.queue:
-                    self.cut |= {turn for turn, _ in self.queue}
+                self.cut |= {turn for turn, _ in self.queue}
+                if action.open:
+                    self.cut.add(action.turn)
+                self.lost |= {chunk for _, chunk in self.queue}
                 self.queue.clear()
+            elif isinstance(action, StartActivity):
+                assert not self.told
+                assert action.since >= 0
+                self.told = True
+            elif isinstance(action, EndActivity):
+                assert self.told
+                self.told = False
+            elif isinstance(action, Nudge):
+                assert self.rules.nudge
+            elif isinstance(action, Stalled):
+                assert self.rules.stall_after is not None
 
-    @rule(seconds=st.sampled_from([0.02, 0.1, 0.3, 1.0]))
+    @rule(seconds=st.sampled_from([0.02, 0.1, 0.3, 1.0, 3.0]))
     def time_passes(self, seconds: float) -> None:
         end = self.now + seconds
+        steps = 0
         while (due := self.conversation.next_timeout) is not None and due <= end:
             self.now = max(self.now, due)
             self.obey(self.conversation.timeout(self.now, self.playing))
+            steps += 1
+            assert steps < 50, "a timer that does not go away"
         self.now = end
 
     @precondition(lambda self: self.queue and not self.held)
@@ -287,6 +678,9 @@ class Listener(RuleBasedStateMachine):
         self.obey(actions, self.sent)
         if not any(isinstance(action, Drop) for action in actions):
             assert self.queue[: len(before)] == before, "queued audio was lost without a cut"
+        if not any(isinstance(action, Play) for action in actions):
+            assert self.conversation.turn in self.cut, "audio of an uncut turn was refused"
+            self.lost.add(self.sent)
 
     @rule()
     def generated(self) -> None:
@@ -298,8 +692,21 @@ class Listener(RuleBasedStateMachine):
 
     @rule()
     def interrupted(self) -> None:
-        self.obey(self.conversation.interrupted(self.playing))
-        assert not self.held, "mute after an interruption"
+        self.obey(self.conversation.interrupted(self.now, self.playing))
+
+    @rule()
+    def text(self) -> None:
+        self.obey(self.conversation.text_sent(self.now))
+
+    @rule(who=st.sampled_from(["anna", "ben"]))
+    def sign(self, who: str) -> None:
+        if who not in self.conversation._speakers:
+            self.obey(self.conversation.speech_starting(who, self.playing))
+
+    @rule(who=st.sampled_from(["anna", "ben"]))
+    def nothing(self, who: str) -> None:
+        if who in self.conversation._starting:
+            self.obey(self.conversation.speech_dismissed(self.now, who))
 
     @rule(who=st.sampled_from(["anna", "ben"]))
     def speech(self, who: str) -> None:
@@ -318,6 +725,7 @@ class Listener(RuleBasedStateMachine):
     def resume(self) -> None:
         self.obey(self.conversation.resume())
         assert not self.held
+        assert not self.ducked
 
     @rule()
     def cut_by_the_application(self) -> None:
@@ -325,17 +733,43 @@ class Listener(RuleBasedStateMachine):
         assert not self.queue
         assert not self.held
 
+    @rule()
+    def everybody_falls_silent_and_the_model_speaks(self) -> None:
+        """From every state: once nobody holds playback, the next turn of the model is heard."""
+        for who in list(self.conversation._starting):
+            self.obey(self.conversation.speech_dismissed(self.now, who))
+        for who in list(self.conversation._speakers):
+            self.obey(self.conversation.speech_stopped(self.now, who))
+        if self.conversation.paused_by_app:
+            self.obey(self.conversation.resume())
+        self.complete()
+        self.time_passes(DOUBT + DUCK_HOLD + 10)
+        self.audio()
+        assert self.queue, "the next turn is queued"
+        assert not self.held, "and heard"
+        assert not self.ducked, "at full level"
+
     @invariant()
-    def heard_in_order(self) -> None:
-        assert self.heard == sorted(self.heard, key=lambda item: item[1])
+    def nothing_is_lost_but_by_a_cut(self) -> None:
+        if not hasattr(self, "conversation"):
+            return
+        chunks = [*self.heard, *self.queue]
+        assert chunks == sorted(chunks, key=lambda item: item[1]), "in order"
+        assert len(chunks) + len(self.lost) == self.sent
 
     @invariant()
     def no_state_without_a_way_out(self) -> None:
-        """Held by speech: either somebody speaks, or a timer will end it."""
-        assert self.held == self.conversation.paused
-        if self.held and not self.conversation.paused_by_app:
-            assert self.conversation._speakers or self.conversation.next_timeout is not None
+        """Held or ducked by speech: either somebody speaks, or a timer will end it."""
+        if not hasattr(self, "conversation"):
+            return
+        conversation = self.conversation
+        assert self.held == conversation.paused
+        somebody = conversation._speakers or conversation._starting
+        if self.held and not conversation.paused_by_app:
+            assert somebody or conversation.next_timeout is not None
+        if self.ducked and not self.held:
+            assert somebody or conversation._unduck_at is not None
 
 
 TestListener = Listener.TestCase
-TestListener.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+TestListener.settings = settings(max_examples=300, stateful_step_count=50, deadline=None)

@@ -8,7 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 from getstream.plugins.gemini.errors import AudioError
-from getstream.plugins.gemini.live._audio_in import FORGOTTEN_AFTER_S, AudioInput
+from getstream.plugins.gemini.live._audio_in import (
+    FORGOTTEN_AFTER_S,
+    PREROLL_MS,
+    QUIET_MS,
+    AudioInput,
+    SpeechEvent,
+)
 from getstream.plugins.gemini.testing.signals import read_wav
 from numpy.typing import NDArray
 
@@ -34,12 +40,30 @@ def piece(samples: Any, who: str = "anna", pts: float | None = None, **more: Any
     return SimpleNamespace(samples=samples, **fields)
 
 
-def make() -> AudioInput:
-    return AudioInput(hangover_ms=200)
+class Input(AudioInput):
+    """An `AudioInput`, and what it sends."""
+
+    def __init__(self, **options: Any) -> None:
+        self.sent: list[bytes] = []
+        super().__init__(
+            lambda frame, now: self.sent.append(frame),
+            **{"onset_ms": 32, "hangover_ms": 200, **options},
+        )
 
 
-def queued(audio: AudioInput) -> NDArray[np.int16]:
-    return np.frombuffer(b"".join(audio._queue), np.int16)
+def make(**options: Any) -> Input:
+    return Input(**options)
+
+
+def queued(audio: Input) -> NDArray[np.int16]:
+    return np.frombuffer(b"".join(audio.sent), np.int16)
+
+
+def kinds(events: list[SpeechEvent]) -> list[str]:
+    return [event.kind for event in events]
+
+
+SPOKEN = ["starting", "started", "stopped"]
 
 
 @pytest.mark.parametrize("gap", [0.25, 0.5, 0.9])
@@ -49,11 +73,11 @@ def test_speech_that_ends_in_a_gap_is_over(words: NDArray[np.int16], gap: float)
     for start in range(0, 16000, FRAME):
         at = start / RATE
         events += audio.push(piece(words[start : start + FRAME], pts=at), RATE, at)
-    assert [event.started for event in events] == [True]
+    assert kinds(events) == SPOKEN[:2]
     for index in range(50):
         at = 1.0 + gap + index * 0.02
         events += audio.push(piece(np.zeros(FRAME, np.int16), pts=at), RATE, at)
-    assert [event.started for event in events] == [True, False]
+    assert kinds(events) == SPOKEN
 
 
 def test_a_gap_becomes_silence_of_its_length() -> None:
@@ -94,17 +118,16 @@ def test_no_shape_of_pcm_changes_the_pace(samples: Any, channels: int) -> None:
 
 def test_who_mutes_in_mid_word_while_others_go_on_has_stopped(words: NDArray[np.int16]) -> None:
     audio = make()
-    events: list[tuple[float, str, bool]] = []
+    events: list[tuple[float, str, str]] = []
     for index in range(200):
         at = index * 0.02
         pieces = [piece(np.zeros(FRAME, np.int16), "ben")]
         if at < 1.0:
             pieces.append(piece(words[index * FRAME : (index + 1) * FRAME], "anna"))
         for each in pieces:
-            events += [(at, e.user_id, e.started) for e in audio.push(each, RATE, at)]
-    (_, who, began), (at, also, stopped) = events
-    assert (who, began, also, stopped) == ("anna", True, "anna", False)
-    assert 1.2 < at < 1.6
+            events += [(at, e.user_id, e.kind) for e in audio.push(each, RATE, at)]
+    assert [event[1:] for event in events] == [("anna", kind) for kind in SPOKEN]
+    assert 1.2 < events[-1][0] < 1.6
     assert len(queued(audio)) / 16 == pytest.approx(4000, abs=80), "the others' clock runs at 1x"
 
 
@@ -175,5 +198,139 @@ def test_everybody_falls_silent(words: NDArray[np.int16]) -> None:
     events = []
     for start in range(0, 16000, FRAME):
         events += audio.push(piece(words[start : start + FRAME]), RATE, start / RATE)
-    assert [event.started for event in audio.end_speech()] == [False]
+    assert kinds(audio.end_speech()) == ["stopped"]
     assert audio.end_speech() == []
+
+
+def test_a_sign_of_speech_comes_first_and_may_be_nothing(words: NDArray[np.int16]) -> None:
+    audio = make(onset_ms=1000)
+    events = []
+    for start in range(0, 24000, FRAME):
+        spoken = words[start : start + FRAME]
+        silent = np.zeros(FRAME, np.int16)
+        events += audio.push(piece(spoken if start < 8000 else silent), RATE, start / RATE)
+    assert set(kinds(events)) == {"starting", "dismissed"}
+    assert kinds(events)[-1] == "dismissed"
+
+
+def test_a_sign_of_speech_ends_with_who_gave_it(words: NDArray[np.int16]) -> None:
+    audio = make(onset_ms=5000)
+    events: list[SpeechEvent] = []
+    for start in range(0, 16000, FRAME):
+        events += audio.push(piece(words[start : start + FRAME]), RATE, start / RATE)
+        if kinds(events[-1:]) == ["starting"]:
+            break
+    assert kinds(audio.leave("anna", "1")) == ["dismissed"]
+    assert audio._participants == {}
+    assert audio.leave("anna", "1") == []
+
+
+def test_who_leaves_in_mid_word_has_stopped_and_leaves_no_state(words: NDArray[np.int16]) -> None:
+    audio = make()
+    for start in range(0, 16000, FRAME):
+        audio.push(piece(words[start : start + FRAME]), RATE, start / RATE)
+        audio.push(piece(np.zeros(FRAME, np.int16), "ben"), RATE, start / RATE)
+    assert kinds(audio.leave("anna", "1")) == ["stopped"]
+    assert list(audio._participants) == ["ben/1"]
+    before = len(audio.sent)
+    for index in range(10):
+        audio.push(piece(np.zeros(FRAME, np.int16), "ben"), RATE, 1 + index * 0.02)
+    assert len(audio.sent) - before in (10, 11), "nobody waits for who has left"
+
+
+@pytest.mark.parametrize("samples", [np.full(FRAME, 9000, np.int16), b"\x01\x02" * FRAME])
+def test_a_deaf_assistant_hears_silence_at_the_same_pace(samples: Any) -> None:
+    audio = make()
+    for index in range(10):
+        audio.push(piece(samples), RATE, index * 0.02, deaf=True)
+    assert len(queued(audio)) == 10 * FRAME
+    assert not queued(audio).any()
+
+
+# -- the active speaker ------------------------------------------------------------------------
+
+
+def spoken(words: NDArray[np.int16]) -> NDArray[np.int16]:
+    """The clip from its first sound on."""
+    return words[np.flatnonzero(np.abs(words) > 300)[0] :]
+
+
+def said_in(sound: NDArray[np.int16], said: NDArray[np.int16]) -> bool:
+    return said.tobytes() in sound.tobytes()
+
+
+class Meeting:
+    """Two people, frame by frame, each silent unless given words."""
+
+    def __init__(self, audio: Input) -> None:
+        self.audio = audio
+        self.now = 0.0
+
+    def run(self, seconds: float, **words: NDArray[np.int16]) -> None:
+        for index in range(round(seconds * 50)):
+            for who, hum in (("anna", 40), ("ben", -40)):
+                frame = np.full(FRAME, hum, np.int16)
+                if who in words:
+                    spoken = words[who][index * FRAME : (index + 1) * FRAME]
+                    frame[: len(spoken)] += spoken
+                self.audio.push(piece(frame, who), RATE, self.now)
+            self.now += 0.02
+
+
+def test_the_active_speaker_is_sent_alone_and_from_before_the_first_word(
+    words: NDArray[np.int16],
+) -> None:
+    audio = make(listen_to="active_speaker")
+    meeting = Meeting(audio)
+    meeting.run(1.0)
+    assert (queued(audio) == 40).all(), "anna came first; her silence carries the timeline"
+    said = spoken(words)[: 2 * RATE]
+    meeting.run(3.0, ben=said)
+    sound = queued(audio)
+    assert said_in(sound, said - 40), "all of it, from the first sample, and nobody mixed in"
+    before = sound.tobytes().find((said - 40).tobytes()) // 2
+    assert (sound[before - RATE // 20 : before] == -40).all(), "and 50 ms from before it"
+
+
+def test_the_floor_is_kept_while_its_holder_speaks(words: NDArray[np.int16]) -> None:
+    audio = make(listen_to="active_speaker")
+    meeting = Meeting(audio)
+    meeting.run(0.5)
+    said = spoken(words)[: 2 * RATE]
+    meeting.run(2.0, anna=said, ben=said[RATE:])
+    assert said_in(queued(audio), said + 40)
+
+
+def test_pre_rolls_do_not_put_the_timeline_ahead_for_good(words: NDArray[np.int16]) -> None:
+    audio = make(listen_to="active_speaker")
+    meeting = Meeting(audio)
+    meeting.run(0.5)
+    for who in ("ben", "anna", "ben", "anna"):
+        meeting.run(2.0, **{who: spoken(words)[: round(1.2 * RATE)]})
+    ahead = len(queued(audio)) / RATE - meeting.now
+    assert ahead == pytest.approx(4 * PREROLL_MS / 1000, abs=0.1)
+    meeting.run(QUIET_MS / 1000 + 2.0)
+    assert len(queued(audio)) / RATE == pytest.approx(meeting.now, abs=0.03)
+
+
+def test_the_floor_goes_on_when_its_holder_is_gone() -> None:
+    audio = make(listen_to="active_speaker")
+    meeting = Meeting(audio)
+    meeting.run(0.5)
+    audio.leave("anna", "1")
+    for _ in range(50):
+        audio.push(piece(np.full(FRAME, -40, np.int16), "ben"), RATE, meeting.now)
+        meeting.now += 0.02
+    assert (queued(audio)[RATE // 2 :] == -40).all()
+    assert len(queued(audio)) / RATE == pytest.approx(1.5, abs=0.03)
+
+
+def test_the_floor_goes_on_when_its_holder_mutes() -> None:
+    audio = make(listen_to="active_speaker")
+    meeting = Meeting(audio)
+    meeting.run(0.5)
+    for _ in range(50):
+        audio.push(piece(np.full(FRAME, -40, np.int16), "ben"), RATE, meeting.now)
+        meeting.now += 0.02
+    # Ben's time is kept for the 0.3 s and the look in which anna may still come back.
+    assert 1.0 < len(queued(audio)) / RATE < 1.5 - 0.3

@@ -776,7 +776,7 @@ async def test_the_text_of_a_cut_turn_is_not_the_next_ones(local: Local, collect
         await session.send(content(turnComplete=True))
         await complete
         assert seen == [
-            ("interrupted", Interrupted(1, 100.0, "server")),
+            ("interrupted", Interrupted(1, 100.0, "First.", "server")),
             ("turn_complete", TurnComplete(2, "Early. Second.")),
         ]
 

@@ -7,12 +7,20 @@ from typing import Any
 
 import pytest
 from getstream.plugins.gemini.errors import ConfigError
-from getstream.plugins.gemini.live import DEFAULT_MODEL, BargeIn, GeminiLive, RetiredModelWarning
-from getstream.plugins.gemini.live._models import resolve_model
+from getstream.plugins.gemini.live import (
+    DEFAULT_MODEL,
+    BargeIn,
+    GeminiLive,
+    RetiredModelWarning,
+    Watchdog,
+)
+from getstream.plugins.gemini.live._models import is_proactive, resolve_model
 from getstream.plugins.gemini.live._options import (
+    Activity,
     build_config,
+    resolve_activity,
     resolve_api_key,
-    resolve_barge_in,
+    resolve_switch,
 )
 
 
@@ -140,13 +148,88 @@ def test_keywords_are_text(keyword: str, value: Any) -> None:
         build_config(None, **{keyword: value})
 
 
-def test_barge_in() -> None:
-    assert resolve_barge_in(True) == BargeIn()
-    assert resolve_barge_in(False) is None
-    own = BargeIn(resume_after_ms=100)
-    assert resolve_barge_in(own) is own
-    with pytest.raises(ConfigError):
-        resolve_barge_in("yes")  # type: ignore[arg-type]
-    for bad in (-1, float("nan"), float("inf"), "1"):
-        with pytest.raises(ConfigError, match="resume_after_ms"):
-            BargeIn(resume_after_ms=bad)  # type: ignore[arg-type]
+@pytest.mark.parametrize(("name", "kind"), [("barge_in", BargeIn), ("watchdog", Watchdog)])
+def test_switches_take_a_bool_or_options(name: str, kind: Any) -> None:
+    assert resolve_switch(name, True, kind) == kind()
+    assert resolve_switch(name, False, kind) is None
+    own = kind()
+    assert resolve_switch(name, own, kind) is own
+    for bad in ("yes", 1, None):
+        with pytest.raises(ConfigError, match=name):
+            resolve_switch(name, bad, kind)
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"resume_after_ms": -1},
+        {"resume_after_ms": float("nan")},
+        {"commit_after_ms": float("inf")},
+        {"commit_after_ms": "1"},
+        {"pause_after_ms": True},
+        {"pause_after_ms": 60_000},
+        {"duck_db": 3},
+        {"duck_db": float("nan")},
+        {"duck_db": None},
+    ],
+)
+def test_barge_in_names_what_it_refuses(bad: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match=next(iter(bad))):
+        BargeIn(**bad)
+
+
+def test_barge_in_takes_the_edges() -> None:
+    BargeIn(duck_db=-float("inf"), pause_after_ms=0, resume_after_ms=0, commit_after_ms=0)
+    BargeIn(duck_db=0)
+
+
+@pytest.mark.parametrize("bad", [{"after_ms": -1}, {"nudge": ""}, {"nudge": 7}])
+def test_watchdog_names_what_it_refuses(bad: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match=next(iter(bad))):
+        Watchdog(**bad)
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"half_duplex": 1},
+        {"half_duplex": None},
+        {"listen_to": "anna"},
+        {"listen_to": True},
+        {"watchdog": 5},
+        {"barge_in": None},
+    ],
+)
+def test_keywords_name_what_they_refuse(bad: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match=next(iter(bad))):
+        GeminiLive("key", **bad)
+
+
+def detection(**options: Any) -> dict[str, Any]:
+    return {"realtime_input_config": {"automatic_activity_detection": options}}
+
+
+def test_who_detects_activity() -> None:
+    assert resolve_activity(build_config(None)) == Activity(False, True, 500, 300)
+    own = build_config(detection(disabled=True, silence_duration_ms=800, prefix_padding_ms=100))
+    assert resolve_activity(own) == Activity(True, True, 800, 100)
+    from google.genai import types
+
+    for value in ("NO_INTERRUPTION", types.ActivityHandling.NO_INTERRUPTION):
+        config = build_config({"realtimeInputConfig": {"activityHandling": value}})
+        assert not resolve_activity(config).interrupts
+
+
+@pytest.mark.parametrize("value", ["500", -1, float("nan"), True])
+@pytest.mark.parametrize("name", ["silence_duration_ms", "prefix_padding_ms"])
+def test_durations_of_the_detection_are_numbers(name: str, value: Any) -> None:
+    with pytest.raises(ConfigError, match=name):
+        resolve_activity(detection(**{name: value}))
+
+
+def test_which_models_may_stay_silent() -> None:
+    assert is_proactive("models/gemini-3.8-live", {})
+    assert is_proactive("gemini-3.8-live-extended-thinking", {})
+    assert not is_proactive("gemini-3.1-flash-live-preview", {})
+    own = build_config({"proactivity": {"proactiveAudio": True}})
+    assert is_proactive("gemini-2.5-flash-native-audio-latest", own)

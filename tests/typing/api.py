@@ -16,10 +16,14 @@ from getstream.plugins.gemini import BargeIn, GeminiLive, audio, errors, live
 from getstream.plugins.gemini.live import (
     Interrupted,
     OutputTrack,
+    PlaybackFinished,
+    PlaybackStarted,
     RetiredModelWarning,
     Speech,
+    Stalled,
     Stats,
     TurnComplete,
+    Watchdog,
 )
 from getstream.plugins.gemini.testing import LocalGemini, LocalServers, Parrot, Script, Turn
 from getstream.video import rtc
@@ -53,8 +57,11 @@ async def the_methods(track: Any) -> None:
         instructions="Be brief.",
         voice="Kore",
         language="en-US",
-        barge_in=BargeIn(resume_after_ms=250, commit_after_ms=600.0),
+        barge_in=BargeIn(duck_db=-math.inf, resume_after_ms=250, commit_after_ms=600.0),
         client=genai.Client(api_key="key"),
+        half_duplex=False,
+        listen_to="active_speaker",
+        watchdog=Watchdog(after_ms=3000, nudge="Go on."),
     ) as gemini:
         assert_type(gemini, GeminiLive)
         assert_type(gemini.output_track, OutputTrack)
@@ -83,6 +90,19 @@ def the_events(gemini: GeminiLive) -> None:
     @gemini.on("interrupted")
     def on_interrupted(cut: Interrupted) -> None:
         assert_type(cut.heard_ms, float)
+        assert_type(cut.heard_text, str)
+
+    @gemini.on("playback_finished")
+    def on_finished(end: PlaybackFinished) -> None:
+        assert_type(end.finished_at - end.started_at, float)
+        assert_type(end.cut, bool)
+
+    def on_started(begin: PlaybackStarted) -> None: ...
+
+    def on_stalled(stall: Stalled) -> None: ...
+
+    gemini.on("playback_started", on_started)
+    gemini.on("stalled", on_stalled)
 
     def on_turn_complete(turn: TurnComplete) -> None: ...
 
@@ -136,6 +156,7 @@ def what_a_checker_must_refuse(gemini: GeminiLive, pcm: NDArray[np.float64]) -> 
     gemini.send_txt("Hello")  # type: ignore[attr-defined]
     gemini.output_track = None  # type: ignore[assignment, misc]
     BargeIn(400.0)  # type: ignore[call-arg]
+    GeminiLive(listen_to="anna")  # type: ignore[arg-type]
     audio.Resampler(48000)  # type: ignore[call-arg]
     audio.Resampler(48000, 16000).push(pcm)  # type: ignore[arg-type]
     live.DEFAULT_MODEL.decode()  # type: ignore[attr-defined]

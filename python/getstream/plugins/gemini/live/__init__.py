@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 from ._audio_out import OutputTrack
-from ._events import Interrupted, Speech, TurnComplete
+from ._events import (
+    Interrupted,
+    PlaybackFinished,
+    PlaybackStarted,
+    Speech,
+    Stalled,
+    TurnComplete,
+)
 from ._gemini_live import GeminiLive
 from ._models import DEFAULT_MODEL, RetiredModelWarning
-from ._options import BargeIn
+from ._options import BargeIn, Watchdog
 from ._session import warm_up as _warm_up
 from ._stats import Stats
 
@@ -16,10 +23,14 @@ __all__ = [
     "GeminiLive",
     "Interrupted",
     "OutputTrack",
+    "PlaybackFinished",
+    "PlaybackStarted",
     "RetiredModelWarning",
     "Speech",
+    "Stalled",
     "Stats",
     "TurnComplete",
+    "Watchdog",
 ]
 
 # At import, where no call is waiting for the event loop.

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
 from collections import deque
-from dataclasses import dataclass
-from typing import Any, Protocol
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..audio import InputStream, Mixer, SpeechStarted, SpeechStopped
 from ..errors import AudioError
 
 FRAME_MS = 20
 MIN_RATE, MAX_RATE = 8000, 96000
-
-# Audio that waits for a session that is not ready, or for a socket that is stuck. Older audio is
-# dropped and counted: what somebody said ten seconds ago no longer helps a conversation.
-MAX_QUEUED_MS = 10_000
 
 # A pause in `pts` shorter than this becomes silence, so that the service's clock runs at 1x.
 MAX_GAP_S = 1.0
@@ -31,6 +28,16 @@ FORGOTTEN_AFTER_S = 30.0
 # How often to look for those. Looking costs a microsecond for each participant.
 LOOK_EVERY_S = 0.1
 
+PREROLL_MS = 300
+"""Of a participant who is given the floor, so much from before the moment when that is decided: the
+detector's delay is 50 to 100 ms, and the onset of a word may be too soft for it."""
+
+QUIET_MS = 2000
+"""Silence that is never shortened: the service finds the end of the user's turn in it."""
+
+Int16 = NDArray[np.int16]
+ListenTo = Literal["everybody", "active_speaker"]
+
 
 class Pcm(Protocol):
     """What is read of `getstream`'s `PcmData`."""
@@ -42,11 +49,18 @@ class Pcm(Protocol):
 
 @dataclass(frozen=True)
 class SpeechEvent:
-    """A participant has begun or ended speaking."""
+    """What the detector has noticed of a participant.
+
+    Attributes:
+        who: the participant's key.
+        user_id: the participant, "" when the audio came without one.
+        kind: `starting` is a first sign of speech; it is followed by `dismissed` (it was nothing)
+            or by `started`; `stopped` ends what has started.
+    """
 
     who: str
     user_id: str
-    started: bool
+    kind: Literal["starting", "dismissed", "started", "stopped"]
 
 
 @dataclass
@@ -57,40 +71,58 @@ class _Participant:
     stream: InputStream
     next_pts: float | None = None  # seconds
     last_at: float = 0.0
+    starting: bool = False
     speaking: bool = False
+    position: int = 0  # samples, on the clock of the call
+    preroll: deque[Int16] = field(default_factory=deque)
+    preroll_size: int = 0
 
 
 class AudioInput:
-    """Conversion, detection and mixing of the call's audio, and the queue to the service.
+    """Conversion, detection and mixing of the call's audio.
 
-    Everything but `next_frame` is synchronous: a call of `push` has done its work when it
-    returns. Used from one event loop.
+    Synchronous: a call of `push` has done its work when it returns.
 
     Args:
+        send: called with each 20 ms of the call, s16le mono at `rate`, and the time.
+        onset_ms: speech that lasts so long is reported as started.
         hangover_ms: silence after which the detector reports the end of speech.
+        listen_to: mix `everybody`; or send only the `active_speaker`: who speaks first has the
+            floor until the detector reports the end, then it goes to whoever speaks.
     """
 
-    def __init__(self, *, hangover_ms: int) -> None:
+    def __init__(
+        self,
+        send: Callable[[bytes, float], None],
+        *,
+        onset_ms: int,
+        hangover_ms: int,
+        listen_to: ListenTo = "everybody",
+    ) -> None:
         self.rate: int | None = None
         self.frames_in = 0
-        self.frames_out = 0
-        self.dropped_ms = 0.0
+        self._send = send
+        self._onset_ms = onset_ms
         self._hangover_ms = hangover_ms
+        self._one_at_a_time = listen_to == "active_speaker"
         self._participants: dict[str, _Participant] = {}
         self._numbers = 0
         self._mixer: Mixer | None = None
-        self._queue: deque[bytes] = deque()
-        self._arrived = asyncio.Event()
+        self._floor: _Participant | None = None
+        self._clock = 0  # samples of the participant who has sent most: the time of the call
+        self._sent = 0  # samples of those who had the floor: the time of the wire
+        self._quiet = 0  # samples since the participant who has the floor was heard
         self._events: list[SpeechEvent] = []
         self._looked_at = 0.0
 
-    def push(self, pcm: Pcm, target_rate: int, now: float) -> list[SpeechEvent]:
+    def push(self, pcm: Pcm, target_rate: int, now: float, deaf: bool = False) -> list[SpeechEvent]:
         """Take one piece of a participant's audio.
 
         Args:
             pcm: int16 or float32 samples, mono or stereo, 8 to 96 kHz, of any length.
             target_rate: the rate on the wire, in Hz. The first piece that is taken fixes it.
             now: seconds on a monotonic clock.
+            deaf: take it for silence.
 
         Raises:
             AudioError: the audio cannot be used, or `target_rate` differs from the first one.
@@ -104,27 +136,32 @@ class AudioInput:
                     f"{target_rate} Hz: one session has one rate"
                 )
         samples, rate, channels = _samples_of(pcm)
+        if deaf:
+            samples = _silenced(samples)
         start = _start_of(pcm)
         participant = self._participant_of(pcm, target_rate)
+        if now - participant.last_at > SILENT_AFTER_S:
+            participant.position = self._clock
         mixer = self._mixer if self._mixer is not None else Mixer(target_rate)
 
         gap_ms = 0 if start is None else self._gap_ms(participant, start)
         if gap_ms:
             filled, found = participant.stream.silence(gap_ms)
-            mixer.push(participant.number, filled)
+            self._route(participant, filled, mixer)
             participant.next_pts = start
             # Kept apart: what follows may be refused, and an end of speech must not be lost.
             self._events += self._speech_events(participant, found)
         wire, found = participant.stream.push(samples, rate, channels)
-        mixer.push(participant.number, wire)
 
         self.rate, self._mixer = target_rate, mixer
         self._participants[participant.key] = participant
         self.frames_in += 1
         participant.last_at = now
         participant.next_pts = None if start is None else start + wire.size / target_rate
-        self._collect(mixer)
         events, self._events = self._events + self._speech_events(participant, found), []
+        self._route(participant, wire, mixer)
+        while (frame := mixer.pop()) is not None:
+            self._send(frame.tobytes(), now)
         if now - self._looked_at >= LOOK_EVERY_S:
             self._looked_at = now
             events += self._look_around(now)
@@ -136,32 +173,70 @@ class AudioInput:
             event for participant in self._participants.values() for event in self._end(participant)
         ]
 
-    async def next_frame(self, timeout: float) -> bytes | None:
-        """Return the next 20 ms of s16le mono at `rate`, or None after `timeout` seconds."""
-        if not self._queue:
-            self._arrived.clear()
-            # A timer that sets the event costs a tenth of what asyncio.wait_for does.
-            timer = asyncio.get_running_loop().call_later(timeout, self._arrived.set)
-            try:
-                await self._arrived.wait()
-            finally:
-                timer.cancel()
-            if not self._queue:
-                return None
-        self.frames_out += 1
-        return self._queue.popleft()
+    def leave(self, user_id: str, session_id: str) -> list[SpeechEvent]:
+        """Forget a participant who has left; returns the end of their speech, if they spoke."""
+        participant = self._participants.get(_key_of(user_id, session_id))
+        return [] if participant is None else self._forget(participant)
 
-    # ------------------------------------------------------------------------------------------
+    # -- who is sent ---------------------------------------------------------------------------
+
+    def _route(self, participant: _Participant, wire: Int16, mixer: Mixer) -> None:
+        """Put a participant's audio into the mix, or keep it until they have the floor."""
+        if not self._one_at_a_time:
+            mixer.push(participant.number, wire)
+            return
+        if participant is not self._floor and self._may_take_floor(participant):
+            self._take_floor(participant, mixer)
+        participant.position += wire.size
+        self._clock = max(self._clock, participant.position)
+        if participant is self._floor:
+            wire = self._caught_up(participant, wire)
+            self._sent += wire.size
+            mixer.push(participant.number, wire)
+        else:
+            participant.preroll.append(wire)
+            participant.preroll_size += wire.size
+            kept = mixer.sample_rate * PREROLL_MS // 1000
+            while participant.preroll_size - participant.preroll[0].size >= kept:
+                participant.preroll_size -= participant.preroll.popleft().size
+
+    def _may_take_floor(self, participant: _Participant) -> bool:
+        return self._floor is None or (participant.speaking and not self._floor.speaking)
+
+    def _take_floor(self, participant: _Participant, mixer: Mixer) -> None:
+        if self._floor is not None:
+            mixer.remove(self._floor.number)
+        self._floor = participant
+        if participant.speaking:
+            for wire in participant.preroll:
+                mixer.push(participant.number, wire)
+            self._sent += participant.preroll_size
+        participant.preroll.clear()
+        participant.preroll_size = 0
+
+    def _caught_up(self, participant: _Participant, wire: Int16) -> Int16:
+        """Leave out as much silence as pre-rolls have put in, so that the timeline runs at 1x."""
+        if participant.speaking or participant.starting:
+            self._quiet = 0
+            return wire
+        self._quiet += wire.size
+        if self._quiet < participant.stream.wire_rate * QUIET_MS // 1000:
+            return wire
+        ahead = self._sent + wire.size - self._clock
+        return wire[max(0, min(ahead, wire.size)) :]
+
+    # -- participants --------------------------------------------------------------------------
 
     def _participant_of(self, pcm: Pcm, target_rate: int) -> _Participant:
         source = getattr(pcm, "participant", None)
         user_id = str(getattr(source, "user_id", "") or "")
-        # One person may be in the call twice, on two devices.
-        key = f"{user_id}/{getattr(source, 'session_id', '') or ''}"
+        key = _key_of(user_id, str(getattr(source, "session_id", "") or ""))
         participant = self._participants.get(key)
         if participant is None:
             self._numbers += 1
-            stream = InputStream(target_rate, hangover_ms=self._hangover_ms)
+            stream = InputStream(
+                target_rate, onset_ms=self._onset_ms, hangover_ms=self._hangover_ms
+            )
             participant = _Participant(key, user_id, self._numbers, stream)
         return participant
 
@@ -173,44 +248,59 @@ class AudioInput:
         # Rounding is not a gap. A jump back, or a long one, is a new clock.
         return round(gap * 1000) if FRAME_MS / 2000 < gap < MAX_GAP_S else 0
 
-    def _collect(self, mixer: Mixer) -> None:
-        while (frame := mixer.pop()) is not None:
-            self._queue.append(frame.tobytes())
-            if len(self._queue) * FRAME_MS > MAX_QUEUED_MS:
-                self._queue.popleft()
-                self.dropped_ms += FRAME_MS
-        if self._queue:
-            self._arrived.set()
-
     def _speech_events(
         self, participant: _Participant, found: list[SpeechStarted | SpeechStopped]
     ) -> list[SpeechEvent]:
         events = []
         for event in found:
             participant.speaking = isinstance(event, SpeechStarted)
-            events.append(SpeechEvent(participant.key, participant.user_id, participant.speaking))
+            participant.starting = False
+            kind: Literal["started", "stopped"] = "started" if participant.speaking else "stopped"
+            events.append(SpeechEvent(participant.key, participant.user_id, kind))
+        starting = participant.stream.starting
+        if starting != participant.starting:
+            participant.starting = starting
+            sign: Literal["starting", "dismissed"] = "starting" if starting else "dismissed"
+            events.append(SpeechEvent(participant.key, participant.user_id, sign))
         return events
 
     def _look_around(self, now: float) -> list[SpeechEvent]:
         """End the speech of those whose audio has stopped coming; forget who is long gone."""
         events = []
-        for key, participant in list(self._participants.items()):
+        for participant in list(self._participants.values()):
             silent = now - participant.last_at
             if silent > SILENT_AFTER_S:
                 events += self._end(participant)
+                if participant is self._floor:
+                    self._floor = None  # somebody has to carry the timeline on
             if silent > FORGOTTEN_AFTER_S:
-                del self._participants[key]
-                if self._mixer is not None:
-                    self._mixer.remove(participant.number)
+                events += self._forget(participant)
+        return events
+
+    def _forget(self, participant: _Participant) -> list[SpeechEvent]:
+        events = self._end(participant)
+        del self._participants[participant.key]
+        if self._mixer is not None:
+            self._mixer.remove(participant.number)
+        if participant is self._floor:
+            self._floor = None
         return events
 
     def _end(self, participant: _Participant) -> list[SpeechEvent]:
-        if not participant.speaking:
+        if not (participant.speaking or participant.starting):
             return []
         # The detector hears silence; nobody else has to, there is no stream to continue.
-        participant.stream.silence(2 * self._hangover_ms)
-        participant.speaking = False
-        return [SpeechEvent(participant.key, participant.user_id, False)]
+        _, found = participant.stream.silence(2 * self._hangover_ms)
+        return self._speech_events(participant, found)
+
+
+def _key_of(user_id: str, session_id: str) -> str:
+    """One person may be in the call twice, on two devices."""
+    return f"{user_id}/{session_id}"
+
+
+def _silenced(samples: Any) -> Any:
+    return bytes(len(samples)) if isinstance(samples, bytes) else np.zeros_like(samples)
 
 
 def check_rate(target_rate: int) -> None:

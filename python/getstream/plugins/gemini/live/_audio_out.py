@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import fractions
 from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 import av
@@ -45,11 +46,12 @@ class OutputTrack(AudioStreamTrack):
     20 ms, silence included.
     """
 
-    def __init__(self, playback: Playback) -> None:
+    def __init__(self, playback: Playback, popped: Callable[[Any, float], None]) -> None:
         super().__init__(sample_rate=SAMPLE_RATE, channels=1)
         self.late_frames = 0
         self.underruns = 0
         self._playback = playback
+        self._popped = popped
         self._reader_paces = hasattr(AudioStreamTrack, "wait_for_flush")
         self._wake = asyncio.Event()
         self._flush_readers = 0
@@ -110,9 +112,10 @@ class OutputTrack(AudioStreamTrack):
             self._rested = True
             raise
         self._check_live()
-        frame = av.AudioFrame.from_ndarray(
-            self._playback.pop_frame().reshape(1, -1), format="s16", layout="mono"
-        )
+        samples = self._playback.pop_frame()
+        assert self._anchor is not None  # both clocks set it
+        self._popped(samples, self._anchor + self._handed * FRAME_S)
+        frame = av.AudioFrame.from_ndarray(samples.reshape(1, -1), format="s16", layout="mono")
         frame.pts = self._pts
         frame.sample_rate = SAMPLE_RATE
         frame.time_base = fractions.Fraction(1, SAMPLE_RATE)
@@ -205,13 +208,29 @@ class OutputTrack(AudioStreamTrack):
 
 
 class AudioOutput:
-    """The model's speech from its chunks to the track: store, read head, and what was heard."""
+    """The model's speech from its chunks to the track: store, read head, and what was heard.
 
-    def __init__(self) -> None:
+    Args:
+        on_started: called when the read head takes the first sample of a turn, with the turn and
+            the time for which the SDK has the frame, in seconds of the event loop's clock.
+        on_finished: called with such a turn when the read head has taken its last sample: it was
+            played to its end, or it was cut; and with the time at which that frame ends.
+    """
+
+    def __init__(
+        self,
+        on_started: Callable[[int, float], None] = lambda turn, at: None,
+        on_finished: Callable[[int, float], None] = lambda turn, at: None,
+    ) -> None:
         self._playback = Playback(MODEL_RATE, SAMPLE_RATE)
         self._converter: Resampler | None = None  # should the model ever speak at another rate
         self._turns: deque[int] = deque()  # pushed, and not known to have finished
-        self.track = OutputTrack(self._playback)
+        self._on_started = on_started
+        self._on_finished = on_finished
+        self._newest = 0
+        self._started = 0  # the newest turn of which something was played
+        self._frame_at = 0.0  # when the newest frame begins to be heard
+        self.track = OutputTrack(self._playback, self._note_frame)
 
     @property
     def playing(self) -> bool:
@@ -219,13 +238,9 @@ class AudioOutput:
         return self._playback.level_ms > 0 or self._playback.audible
 
     def unfinished(self) -> list[int]:
-        """The turns of which something is queued or may still come, oldest first."""
-        while self._turns:
-            stats = self._playback.turn_stats(self._turns[0])
-            if stats is not None and not stats.finished and not stats.cut:
-                break
-            self._turns.popleft()
-        return list(self._turns)
+        """The turns that are not cut and of which something is queued or may come, oldest first."""
+        known = [(turn, self._playback.turn_stats(turn)) for turn in self._turns]
+        return [turn for turn, stats in known if stats and not (stats.finished or stats.cut)]
 
     def push(self, pcm: bytes, sample_rate: int, turn: int) -> bool:
         """Queue s16le mono speech of a turn.
@@ -243,9 +258,10 @@ class AudioOutput:
             if self._converter is None or self._converter.in_rate != sample_rate:
                 self._converter = Resampler(sample_rate, MODEL_RATE)
             self._playback.push(self._converter.push(pcm), turn)
-        if not self._turns or self._turns[-1] != turn:
+        if turn > self._newest:
+            self._newest = turn
             self._turns.append(turn)
-            self.unfinished()  # forgets those that have finished
+            self._note_progress()  # this turn has ended those before it
         self.track.wake()
         return self._playback.stats().overflowed == full
 
@@ -254,7 +270,12 @@ class AudioOutput:
         if self._converter is not None:
             self._playback.push(self._converter.flush(), turn)
         self._playback.end_turn(turn)
+        self._note_progress()
         self.track.wake()
+
+    def duck(self, db: float) -> None:
+        """Set the gain in dB, zero or negative."""
+        self._playback.duck(db)
 
     def pause(self) -> None:
         """Fade out and hold the read head."""
@@ -268,18 +289,43 @@ class AudioOutput:
     def drop(self) -> None:
         """Fade out and forget everything that is queued."""
         self._playback.flush()
-        self._turns.clear()
         if self._converter is not None:
             self._converter.reset()
+        self._note_progress()
         self.track.wake()
 
     def heard_ms(self, turn: int) -> float:
         """How much of a turn has been played, in milliseconds."""
         return self._playback.played_ms(turn)
 
+    def received_ms(self, turn: int) -> float:
+        """How much audio of a turn has arrived, in milliseconds."""
+        stats = self._playback.turn_stats(turn)
+        return stats.pushed * 1000 / MODEL_RATE if stats else 0.0
+
     def stats(self) -> PlaybackStats:
         """The counters of the store."""
         return self._playback.stats()
+
+    def _note_frame(self, samples: Any, at: float) -> None:
+        """The read head has moved by a frame, which is about to be handed to the SDK."""
+        self._frame_at = at
+        self._note_progress()
+
+    def _note_progress(self) -> None:
+        """Report the turns that have begun or ended at the read head."""
+        while self._turns:
+            turn = self._turns[0]
+            stats = self._playback.turn_stats(turn)
+            if stats is not None:
+                if stats.played and turn != self._started:
+                    self._started = turn
+                    self._on_started(turn, self._frame_at)
+                if not stats.finished:
+                    return
+            self._turns.popleft()
+            if turn == self._started:
+                self._on_finished(turn, self._frame_at + FRAME_S)
 
 
 async def _sleep_until(when: float) -> None:

@@ -50,6 +50,17 @@ def on_audio(connection: Any, handler: Callable[[Any], Awaitable[None]]) -> Call
     return lambda: connection.remove_listener("audio", on_pcm)
 
 
+def on_left(connection: Any, handler: Callable[[str, str], None]) -> Callable[[], None]:
+    """Call `handler` with the user id and the session id of each participant who leaves."""
+
+    def on_participant_left(participant: Any) -> None:
+        handler(participant.user_id, participant.session_id)
+
+    participants = connection.participants_state
+    participants.on("participant_left", on_participant_left)
+    return lambda: participants.remove_listener("participant_left", on_participant_left)
+
+
 def on_video(connection: Any, handler: Callable[[Any], Awaitable[None]]) -> Callable[[], None]:
     """Call `handler` with each video track that is added; returns how to stop that.
 

@@ -20,10 +20,13 @@ EVENTS = (
     "connected",
     "audio",
     "text",
+    "playback_started",
+    "playback_finished",
     "interrupted",
     "turn_complete",
     "speech_started",
     "speech_stopped",
+    "stalled",
     "error",
     "closed",
 )
@@ -43,12 +46,16 @@ class Interrupted:
         turn: the number of the turn, counted from 1 in each `GeminiLive`.
         heard_ms: how much of it was played, in milliseconds of speech, at the read head; the
             listener is a frame and the transport behind.
-        by: `"server"` (Gemini's own activity detection), `"speech"` (local barge-in after the
-            model had sent everything) or `"app"` (`interrupt_playback(drop=True)`).
+        heard_text: the part of its transcript that was heard, estimated to within one piece of
+            text as the service sends them.
+        by: `"server"` (Gemini's own activity detection), `"speech"` (local barge-in, where the
+            service has nothing left to interrupt or does not detect activity itself) or `"app"`
+            (`interrupt_playback(drop=True)`).
     """
 
     turn: int
     heard_ms: float
+    heard_text: str
     by: str
 
 
@@ -63,6 +70,57 @@ class TurnComplete:
 
     turn: int
     text: str
+
+
+@dataclass(frozen=True)
+class PlaybackStarted:
+    """A turn begins to be heard: the SDK has its first sample.
+
+    Attributes:
+        turn: the number of the turn.
+        at: when it is played, in seconds of the event loop's clock (`loop.time()`); the listener
+            is the transport behind.
+    """
+
+    turn: int
+    at: float
+
+
+@dataclass(frozen=True)
+class PlaybackFinished:
+    """A turn is over for the listener: what was said, what was heard, and when.
+
+    Attributes:
+        turn: the number of the turn.
+        text: the transcript of the turn, as far as it has arrived.
+        heard_text: the part of it that was heard; all of it unless the turn was cut short.
+        heard_ms: how much of the turn was played, in milliseconds of speech.
+        cut: whether the turn was cut short.
+        started_at: when its first sample was played, in seconds of the event loop's clock.
+        finished_at: when its last one was; pauses lie between them.
+    """
+
+    turn: int
+    text: str
+    heard_text: str
+    heard_ms: float
+    cut: bool
+    started_at: float
+    finished_at: float
+
+
+@dataclass(frozen=True)
+class Stalled:
+    """The model owes something and nothing comes.
+
+    Attributes:
+        waited_ms: for how long.
+        unfinished: the model fell silent in the middle of its turn; otherwise it has not begun
+            to answer.
+    """
+
+    waited_ms: float
+    unfinished: bool
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import weakref
 from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -20,14 +21,48 @@ from ..errors import (
     VideoError,
 )
 from . import _call
-from ._audio_in import AudioInput, SpeechEvent, check_rate
+from ._audio_in import AudioInput, ListenTo, SpeechEvent, check_rate
 from ._audio_out import MODEL_RATE, AudioOutput, OutputTrack
-from ._conversation import Action, Conversation, Drop, EndTurn, Pause, Play, Resume
-from ._events import Emitter, Interrupted, Speech, TurnComplete
-from ._models import resolve_model
-from ._options import BargeIn, build_config, resolve_api_key, resolve_barge_in
+from ._conversation import (
+    Action,
+    CompleteTurn,
+    Conversation,
+    Drop,
+    Duck,
+    EndActivity,
+    EndTurn,
+    Nudge,
+    Pause,
+    Play,
+    Resume,
+    Rules,
+    StartActivity,
+    Unduck,
+)
+from ._conversation import Stalled as StalledAction
+from ._events import (
+    Emitter,
+    Interrupted,
+    PlaybackFinished,
+    PlaybackStarted,
+    Speech,
+    Stalled,
+    TurnComplete,
+)
+from ._models import is_proactive, resolve_model
+from ._options import (
+    BargeIn,
+    Watchdog,
+    build_config,
+    check_choice,
+    resolve_activity,
+    resolve_api_key,
+    resolve_switch,
+)
 from ._session import ServerMessage, Session
 from ._stats import Stats
+from ._transcript import SpokenTurns
+from ._uplink import Mark, Uplink
 from ._video import VideoSender, check_fps
 
 if TYPE_CHECKING:
@@ -40,12 +75,23 @@ logger = logging.getLogger("getstream.plugins.gemini")
 _H = TypeVar("_H", bound=Callable[..., Any])
 
 VAD_HANGOVER_MS = 200
+VAD_DELAY_MS = 64
+"""From the first sound of a word until the detector's first frame of speech: two steps of its
+network."""
+
 SAMPLES_PER_MS = MODEL_RATE // 1000
 
 AUDIO_STREAM_END_S = 1.0
 """Seconds without audio from the call (everybody muted, or gone) before the service is told: its
 activity detection runs on the audio, and would wait for ever for the end of a cut-off word."""
 
+
+DEAF_TAIL_S = 0.3
+"""With `half_duplex`, seconds after the last speech for which nobody is heard: its echo is still on
+the way."""
+
+HOLD_WARNING_S = 30.0
+"""Seconds for which the application may hold speech back before a warning says so."""
 
 HANDLER_GRACE_S = 2.0
 """Seconds that async event handlers have, at the end, to finish what they are doing."""
@@ -71,10 +117,13 @@ class GeminiLive:
     `connected`         the session is set up
     `audio`             `bytes`: a chunk of speech as it arrives, s16le mono 24 kHz
     `text`              `str`: a piece of what the assistant says (its transcript, or text)
+    `playback_started`  `PlaybackStarted`: a turn begins to be heard
+    `playback_finished` `PlaybackFinished`: what was said in it, what was heard, and when
     `interrupted`       `Interrupted`: a turn was cut short
     `turn_complete`     `TurnComplete`: the model has finished a turn
     `speech_started`    `Speech`: somebody in the call has begun to speak
     `speech_stopped`    `Speech`: and has stopped
+    `stalled`           `Stalled`: the model owes an answer and nothing comes
     `error`             `Exception`: something failed; logged when nobody listens
     `closed`            `Exception | None`: the end, with its cause unless `close()` was called
     ==================  ====================================================================
@@ -87,8 +136,13 @@ class GeminiLive:
         instructions: the system instruction.
         voice: a prebuilt voice, such as `"Kore"`.
         language: a BCP-47 code, such as `"en-US"`.
-        barge_in: whether local speech pauses the assistant; `BargeIn(...)` sets the times.
+        barge_in: whether local speech lowers and pauses the assistant; `BargeIn(...)` sets how.
         client: an own `google.genai.Client`, used as it is; then no key is needed here.
+        half_duplex: nobody is heard while the assistant speaks, so that nothing can interrupt it:
+            for loudspeakers without echo cancellation.
+        listen_to: `"everybody"` mixes all participants; `"active_speaker"` sends only who has the
+            floor, from 300 ms before they began to speak.
+        watchdog: whether to notice that the model owes an answer; `Watchdog(...)` sets how.
 
     Raises:
         ConfigError: no key, or an argument that cannot be used.
@@ -105,24 +159,55 @@ class GeminiLive:
         language: str | None = None,
         barge_in: bool | BargeIn = True,
         client: genai.Client | None = None,
+        half_duplex: bool = False,
+        listen_to: ListenTo = "everybody",
+        watchdog: bool | Watchdog = True,
     ) -> None:
-        gives_way = resolve_barge_in(barge_in)
-        times = gives_way or BargeIn()
+        gives_way = resolve_switch("barge_in", barge_in, BargeIn)
+        watch = resolve_switch("watchdog", watchdog, Watchdog)
+        check_choice("half_duplex", half_duplex, (True, False))
+        check_choice("listen_to", listen_to, ("everybody", "active_speaker"))
         self._model = resolve_model(model)
+        merged = build_config(config, instructions=instructions, voice=voice, language=language)
         self._session = Session(
             api_key=None if client is not None else resolve_api_key(api_key),
             model=self._model,
-            config=build_config(config, instructions=instructions, voice=voice, language=language),
+            config=merged,
             client=client,
         )
-        self._input = AudioInput(hangover_ms=VAD_HANGOVER_MS)
-        self._output = AudioOutput()
+        self._barge_in = times = gives_way or BargeIn()
+        self._half_duplex = half_duplex
+        self._nudge = watch.nudge if watch else None
+        self._activity = activity = resolve_activity(merged)
+        may_stay_silent = watch.may_stay_silent if watch else None
+        if may_stay_silent is None:
+            may_stay_silent = is_proactive(self._model, merged)
         self._conversation = Conversation(
-            resume_after=times.resume_after_ms / 1000,
-            commit_after=times.commit_after_ms / 1000,
-            barge_in=gives_way is not None,
-            hangover=VAD_HANGOVER_MS / 1000,
+            Rules(
+                # The model is not to be interrupted: then local speech does not do it either.
+                barge_in=gives_way is not None and activity.interrupts,
+                resume_after=times.resume_after_ms / 1000,
+                commit_after=times.commit_after_ms / 1000,
+                hangover=VAD_HANGOVER_MS / 1000,
+                marks_activity=activity.marked,
+                end_of_turn=activity.silence_ms / 1000,
+                stall_after=watch.after_ms / 1000 if watch else None,
+                may_stay_silent=may_stay_silent,
+                nudge=self._nudge is not None,
+            )
         )
+        self._detection_ms = times.pause_after_ms + VAD_DELAY_MS
+        before_speech_ms = activity.padding_ms + self._detection_ms
+        self._uplink = Uplink(
+            before_speech_ms + times.commit_after_ms + 100 if activity.marked else None
+        )
+        self._input = AudioInput(
+            self._uplink.push,
+            onset_ms=math.ceil(times.pause_after_ms),
+            hangover_ms=VAD_HANGOVER_MS,
+            listen_to=listen_to,
+        )
+        self._output = AudioOutput(self._playback_started, self._playback_finished)
         self._tasks: set[asyncio.Task[None]] = set()
         self._events = Emitter(self._spawn)
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -137,10 +222,13 @@ class GeminiLive:
         self._video_task: asyncio.Task[None] | None = None
         self._video_worker: ThreadPoolExecutor | None = None
         self._attached: list[weakref.ref[Any]] = []
-        self._texts: dict[int, str] = {}  # of the turns that are open, or still to be reported
+        self._spoken = SpokenTurns()
         self._early_text = ""  # a transcript may come before the audio of its turn
         self._cut_through = 0  # the newest turn that was interrupted
+        self._deaf_until = 0.0
+        self._hold_warning: asyncio.TimerHandle | None = None
         self._messages = self._interruptions = self._tokens = 0
+        self._barge_ins = self._false_barge_ins = self._stalls = 0
         self._bad_audio = self._bad_input = self._refused_frames = 0
         self._pictures_sent = self._bad_pictures = 0
         self._overflowing = self._going_away = self._failure_told = False
@@ -244,7 +332,8 @@ class GeminiLive:
             return
         self._failure_told = self._failure is not None
         self._check_open()
-        self._handle_speech(self._input.push(pcm, target_rate, self._now()))
+        now = self._now()
+        self._handle_speech(self._input.push(pcm, target_rate, now, self._is_deaf(now)))
 
     async def send_text(self, text: str) -> None:
         """Send text that the model answers aloud. Waits until the session is ready.
@@ -259,6 +348,7 @@ class GeminiLive:
         self._start()
         await self._wait_settled()
         await self._session.send_text(text)
+        self._apply(self._conversation.text_sent(self._now()))
 
     async def start_video_sender(self, track: Any, fps: float = 1) -> None:
         """Send pictures of a video track until it ends. A sender that runs is replaced.
@@ -348,6 +438,7 @@ class GeminiLive:
             detach.append(_call.on_video(connection, see))
         if audio:
             detach.append(_call.on_audio(connection, hear))
+            detach.append(_call.on_left(connection, self._participant_left))
         try:
             await _call.publish(connection, self.output_track)
         except BaseException:
@@ -373,6 +464,9 @@ class GeminiLive:
         turn is heard.
         """
         self._apply(self._conversation.interrupt(drop))
+        if self._hold_warning is None and self._conversation.paused_by_app:
+            loop = asyncio.get_running_loop()
+            self._hold_warning = loop.call_later(HOLD_WARNING_S, self._warn_of_hold)
 
     def resume_playback(self) -> _Done:
         """Go on with the exact sample at which playback was held. May be awaited or not."""
@@ -408,12 +502,15 @@ class GeminiLive:
         return Stats(
             frames_in=self._input.frames_in,
             frames_refused=self._refused_frames + self._bad_input,
-            frames_sent=self._input.frames_out,
-            input_dropped_ms=self._input.dropped_ms,
+            frames_sent=self._uplink.sent,
+            input_dropped_ms=self._uplink.dropped_ms,
             messages=self._messages,
             unreadable_messages=self._session.unreadable + self._bad_audio,
             turns=self._conversation.turn,
             interruptions=self._interruptions,
+            barge_ins=self._barge_ins,
+            false_barge_ins=self._false_barge_ins,
+            stalls=self._stalls,
             queued_ms=playback.queued / SAMPLES_PER_MS,
             played_ms=playback.played / SAMPLES_PER_MS,
             dropped_ms=playback.dropped / SAMPLES_PER_MS,
@@ -481,8 +578,9 @@ class GeminiLive:
             logger.error("Gemini Live: %s", failure)
             self._events.emit("error", failure)
         self._settled.set()
-        if self._timer is not None:
-            self._timer.cancel()
+        for timer in (self._timer, self._hold_warning):
+            if timer is not None:
+                timer.cancel()
         await self.stop_video_sender()
         if self._video_worker is not None:
             self._video_worker.shutdown(wait=False)
@@ -543,7 +641,7 @@ class GeminiLive:
             logger.warning("Gemini Live will end this session in %s", message.time_left)
         if message.interrupted:
             # Audio in the same message belongs to the cut turn.
-            self._apply(self._conversation.interrupted(self._output.playing))
+            self._apply(self._conversation.interrupted(now, self._output.playing))
             self._early_text = ""
         else:
             for pcm, rate in message.audio:
@@ -558,7 +656,8 @@ class GeminiLive:
         if message.generation_complete:
             self._apply(self._conversation.generation_complete())
         if message.turn_complete:
-            self._complete_turn(now)
+            self._apply(self._conversation.turn_complete(now))
+            self._early_text = ""  # the rest of a turn that was cut
 
     def _add_text(self, text: str) -> None:
         """Keep text with its turn. Transcripts have no order against the audio."""
@@ -566,15 +665,7 @@ class GeminiLive:
         if not self._conversation.turn_open:
             self._early_text += text
         elif turn > self._cut_through:
-            self._texts[turn] = self._texts.get(turn, "") + text
-
-    def _complete_turn(self, now: float) -> None:
-        turn, was_open = self._conversation.turn, self._conversation.turn_open
-        self._apply(self._conversation.turn_complete(now))
-        self._early_text = ""  # the rest of a turn that was cut
-        text = self._texts.pop(turn, "")
-        if was_open and turn > self._cut_through:
-            self._events.emit("turn_complete", TurnComplete(turn, text))
+            self._spoken[turn].transcript.add(text, self._output.received_ms(turn))
 
     def _play(self, actions: list[Action], pcm: bytes, rate: int) -> None:
         """Do what the conversation makes of content that has just arrived."""
@@ -583,7 +674,7 @@ class GeminiLive:
                 self._apply([action])
                 continue
             if self._early_text:
-                self._texts[action.turn] = self._early_text + self._texts.get(action.turn, "")
+                self._spoken[action.turn].transcript.add(self._early_text, 0.0)
                 self._early_text = ""
             try:
                 fits = self._output.push(pcm, rate, action.turn)
@@ -602,15 +693,20 @@ class GeminiLive:
     async def _send_audio(self) -> None:
         idle = True
         while True:
-            frame = await self._input.next_frame(AUDIO_STREAM_END_S)
-            if frame is not None:
-                assert self._input.rate is not None  # fixed by the push that made the frame
-                await self._session.send_audio(frame, self._input.rate)
-                idle = False
-            elif not idle:
+            item = await self._uplink.next(AUDIO_STREAM_END_S)
+            if item is None:
+                if not idle:
+                    self._handle_speech(self._input.end_speech())
+                    if not self._activity.marked:
+                        await self._session.send_audio_stream_end()
                 idle = True
-                self._handle_speech(self._input.end_speech())
-                await self._session.send_audio_stream_end()
+                continue
+            idle = False
+            if isinstance(item, Mark):
+                await self._session.send_activity(starts=item is Mark.ACTIVITY_START)
+            else:
+                assert self._input.rate is not None  # fixed by the push that made the frame
+                await self._session.send_audio(item, self._input.rate)
 
     async def _run_video(self, sender: VideoSender) -> None:
         try:
@@ -637,40 +733,123 @@ class GeminiLive:
     # -- the conversation ----------------------------------------------------------------------
 
     def _handle_speech(self, events: list[SpeechEvent]) -> None:
+        conversation, playing = self._conversation, self._output.playing
         for event in events:
             now = self._now()
-            if event.started:
-                self._apply(self._conversation.speech_started(now, event.who, self._output.playing))
+            if event.kind == "starting":
+                self._apply(conversation.speech_starting(event.who, playing))
+            elif event.kind == "dismissed":
+                self._apply(conversation.speech_dismissed(now, event.who))
+            elif event.kind == "started":
+                self._apply(conversation.speech_started(now, event.who, playing))
+                self._events.emit("speech_started", Speech(event.user_id))
             else:
-                self._apply(self._conversation.speech_stopped(now, event.who))
-            name = "speech_started" if event.started else "speech_stopped"
-            self._events.emit(name, Speech(event.user_id))
+                self._apply(conversation.speech_stopped(now, event.who))
+                self._events.emit("speech_stopped", Speech(event.user_id))
+
+    def _participant_left(self, user_id: str, session_id: str) -> None:
+        if not self._closing:
+            self._handle_speech(self._input.leave(user_id, session_id))
+
+    def _is_deaf(self, now: float) -> bool:
+        """Whether nobody is listened to at the moment."""
+        speaks = self._output.playing and not self._conversation.paused
+        if self._half_duplex and speaks:
+            self._deaf_until = now + DEAF_TAIL_S
+        return now < self._deaf_until
 
     def _apply(self, actions: list[Action]) -> None:
         for action in actions:
-            if isinstance(action, Pause):
+            if isinstance(action, Duck):
+                self._output.duck(self._barge_in.duck_db)
+            elif isinstance(action, Unduck):
+                self._output.duck(0.0)
+            elif isinstance(action, Pause):
+                self._barge_ins += not self._conversation.paused_by_app
                 self._output.pause()
             elif isinstance(action, Resume):
                 self._output.resume()
             elif isinstance(action, EndTurn):
                 self._output.end_turn(action.turn)
+            elif isinstance(action, CompleteTurn):
+                text = self._spoken[action.turn].transcript.text
+                self._events.emit("turn_complete", TurnComplete(action.turn, text))
             elif isinstance(action, Drop):
                 self._drop(action)
+            elif isinstance(action, StartActivity):
+                before_ms = action.since * 1000 + self._detection_ms + self._activity.padding_ms
+                self._uplink.start_activity(before_ms)
+            elif isinstance(action, EndActivity):
+                self._uplink.end_activity()
+            elif isinstance(action, StalledAction):
+                self._stalls += 1
+                stalled = Stalled(action.waited * 1000, action.unfinished)
+                if not self._events.emit("stalled", stalled):
+                    logger.warning("Gemini Live has stalled: %s", stalled)
+            elif isinstance(action, Nudge):
+                self._spawn(self._send_nudge())
+        if self._hold_warning is not None and not self._conversation.paused_by_app:
+            self._hold_warning.cancel()
+            self._hold_warning = None
         self._set_timer()
 
     def _drop(self, action: Drop) -> None:
         cut = set(self._output.unfinished())
         if action.open:
             cut.add(action.turn)
+        fresh = sorted(turn for turn in cut if turn > self._cut_through)
+        self._cut_through = max([self._cut_through, *fresh])
         self._output.drop()
-        for turn in sorted(cut):
-            self._texts.pop(turn, None)
-            if turn <= self._cut_through:
-                continue  # the application was first
-            self._cut_through = turn
+        for turn in fresh:
             self._interruptions += 1
-            heard = self._output.heard_ms(turn)
-            self._events.emit("interrupted", Interrupted(turn, heard, action.by))
+            heard_ms = self._output.heard_ms(turn)
+            heard_text = self._spoken[turn].transcript.heard(heard_ms)
+            self._events.emit("interrupted", Interrupted(turn, heard_ms, heard_text, action.by))
+
+    async def _send_nudge(self) -> None:
+        assert self._nudge is not None
+        try:
+            await self._session.send_text(self._nudge)
+        except GeminiError as error:
+            logger.debug("The nudge was not sent: %s", error)
+
+    def _warn_of_hold(self) -> None:
+        self._hold_warning = None
+        if self._output.playing:
+            logger.warning(
+                "Playback has been held by interrupt_playback() for %g s, and speech is waiting; "
+                "resume_playback() goes on with it",
+                HOLD_WARNING_S,
+            )
+
+    # -- what is heard ---------------------------------------------------------------------------
+
+    def _playback_started(self, turn: int, at: float) -> None:
+        self._spoken[turn].started_at = at
+        self._emit_soon("playback_started", PlaybackStarted(turn, at))
+
+    def _playback_finished(self, turn: int, at: float) -> None:
+        spoken = self._spoken[turn]
+        cut, heard_ms = turn <= self._cut_through, self._output.heard_ms(turn)
+        text = spoken.transcript.text
+        finished = PlaybackFinished(
+            turn,
+            text=text,
+            heard_text=spoken.transcript.heard(heard_ms) if cut else text,
+            heard_ms=heard_ms,
+            cut=cut,
+            started_at=at if spoken.started_at is None else spoken.started_at,
+            finished_at=at,
+        )
+        self._emit_soon("playback_finished", finished)
+
+    def _emit_soon(self, event: str, argument: Any) -> None:
+        """Emit, but not inside of the call by which the SDK takes a frame."""
+        asyncio.get_running_loop().call_soon(self._emit_unless_over, event, argument)
+
+    def _emit_unless_over(self, event: str, argument: Any) -> None:
+        if not self._ending:
+            self._events.emit(event, argument)
 
     def _set_timer(self) -> None:
         if self._timer is not None:
@@ -683,7 +862,10 @@ class GeminiLive:
 
     def _on_timer(self) -> None:
         self._timer = None
-        self._apply(self._conversation.timeout(self._now(), self._output.playing))
+        actions = self._conversation.timeout(self._now(), self._output.playing)
+        if any(isinstance(action, Resume) for action in actions):
+            self._false_barge_ins += not any(isinstance(action, Drop) for action in actions)
+        self._apply(actions)
 
     def _now(self) -> float:
         return asyncio.get_running_loop().time()

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
+from typing import Any
 
 from ..errors import ConfigError
 
@@ -28,6 +30,16 @@ RETIRED_MODELS = {
     "gemini-live-2.5-flash-preview": Retirement(date(2025, 12, 9), DEFAULT_MODEL),
     "gemini-2.0-flash-live-001": Retirement(date(2025, 12, 9), DEFAULT_MODEL),
 }
+
+
+def is_proactive(model: str, config: Mapping[str, Any]) -> bool:
+    """Whether the model may choose not to answer (proactive audio).
+
+    Gemini 3.8 always may; others if the merged configuration asks for it.
+    """
+    if model.removeprefix("models/").startswith("gemini-3.8-live"):
+        return True
+    return bool((config.get("proactivity") or {}).get("proactive_audio"))
 
 
 class RetiredModelWarning(UserWarning):

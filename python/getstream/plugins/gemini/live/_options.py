@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
 from ..errors import ConfigError
 
@@ -21,6 +21,8 @@ DEFAULT_CONFIG: dict[str, Any] = {
     "context_window_compression": {"sliding_window": {}},
 }
 
+MAX_PAUSE_AFTER_MS = 5_000.0
+
 # Below these keys the names are the user's own (function arguments, labels), not the API's.
 _FREE_FORM = frozenset({"tools", "labels"})
 
@@ -29,44 +31,159 @@ _FREE_FORM = frozenset({"tools", "labels"})
 class BargeIn:
     """How the assistant gives way when somebody speaks while it is speaking.
 
-    It pauses at the first confirmed speech. Then either the service confirms the interruption
-    and the rest of the reply is dropped, or the speech ends and playback goes on at the exact
-    sample where it stopped.
+    At the first sign of speech its voice is lowered, and when the sign holds it pauses. Then
+    either the interruption is confirmed and the rest of the reply is dropped, or the speech ends
+    and playback goes on at the exact sample where it stopped.
 
         GeminiLive(barge_in=True)                              # these defaults
         GeminiLive(barge_in=BargeIn(resume_after_ms=250))      # go on sooner after a cough
         GeminiLive(barge_in=False)                             # only the service interrupts
     """
 
+    duck_db: float = -15.0
+    """Gain at the first sign of speech, in decibels: clearly out of the way of a voice, and a dip
+    rather than a hole when the sign was nothing. 0 does not duck; `-math.inf` mutes."""
+
+    pause_after_ms: float = 32.0
+    """Speech that pauses the assistant. The detector looks at frames of 16 ms; two in a row are
+    hardly ever a click or a key. Rounded up to whole frames."""
+
     resume_after_ms: float = 400.0
     """Silence after which a paused reply goes on: longer than the gaps between words, shorter
     than the silence that makes the model answer (500 ms and more)."""
 
     commit_after_ms: float = 600.0
-    """Speech after which a reply that the model has already finished sending is dropped: the
-    service has nothing left to interrupt then, so this side decides. Longer than a cough or an
-    "mhm"."""
+    """Speech after which a reply is dropped that only this side can cut: the model has finished
+    sending it, or the service's own detection is off. Longer than a cough or an "mhm"."""
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if not isinstance(value, (int, float)) or not 0 <= value < float("inf"):
-                raise ConfigError(
-                    f"BargeIn.{field.name} is a time in milliseconds, 0 or more, not {value!r}"
-                )
+        if not _is_number(self.duck_db) or not self.duck_db <= 0:
+            raise ConfigError(
+                f"BargeIn.duck_db is a gain in decibels, 0 or less, not {self.duck_db!r}"
+            )
+        _check_times(self, "pause_after_ms", "resume_after_ms", "commit_after_ms")
+        if self.pause_after_ms > MAX_PAUSE_AFTER_MS:
+            raise ConfigError(
+                f"BargeIn.pause_after_ms is at most {MAX_PAUSE_AFTER_MS:g}, "
+                f"not {self.pause_after_ms!r}; barge_in=False never pauses"
+            )
 
 
-def resolve_barge_in(value: bool | BargeIn) -> BargeIn | None:
-    """Return the barge-in options, or None when barge-in is off.
+@dataclass(frozen=True, kw_only=True)
+class Watchdog:
+    """What happens when the model owes an answer and nothing comes.
+
+    The event `stalled` is emitted. It is a stall when a text is not answered, when the model falls
+    silent in the middle of its turn, and when speech is not answered by a model that always does.
+
+        GeminiLive(watchdog=True)                                     # these defaults
+        GeminiLive(watchdog=Watchdog(nudge="Please go on."))          # say something, too
+        GeminiLive(watchdog=False)                                    # nobody watches
+    """
+
+    after_ms: float = 5000.0
+    """How long the model may take: several times as long as it ever needs, tools aside."""
+
+    nudge: str | None = None
+    """A text that is sent to a model that has stalled. None sends nothing."""
+
+    may_stay_silent: bool | None = None
+    """Whether silence after speech may be meant, so that it is no stall. None goes by the model:
+    one with proactive audio (Gemini 3.8 always, others if `config` asks for it) chooses itself
+    what it answers."""
+
+    def __post_init__(self) -> None:
+        _check_times(self, "after_ms")
+        if self.nudge is not None and not (isinstance(self.nudge, str) and self.nudge.strip()):
+            raise ConfigError(f"Watchdog.nudge is a text or None, not {self.nudge!r}")
+
+
+@dataclass(frozen=True)
+class Activity:
+    """Who detects the user's speech, as the configuration says.
+
+    Attributes:
+        marked: the service's own detection is off.
+        interrupts: speech interrupts the model.
+        silence_ms: silence that ends the user's turn where it is marked here.
+        padding_ms: audio from before the speech that is sent with it, likewise.
+    """
+
+    marked: bool
+    interrupts: bool
+    silence_ms: float
+    padding_ms: float
+
+
+def resolve_activity(config: Mapping[str, Any]) -> Activity:
+    """Read the detection of activity from a merged configuration.
 
     Raises:
-        ConfigError: the value is neither a bool nor a `BargeIn`.
+        ConfigError: a duration is not a number of milliseconds.
     """
-    if isinstance(value, BargeIn):
+    realtime = config.get("realtime_input_config") or {}
+    detection = realtime.get("automatic_activity_detection") or {}
+    durations = []
+    for name, default in (("silence_duration_ms", 500), ("prefix_padding_ms", 300)):
+        value = detection.get(name)
+        value = default if value is None else value
+        if not _is_number(value) or not 0 <= value <= 60_000:
+            raise ConfigError(
+                "config['realtime_input_config']['automatic_activity_detection']"
+                f"[{name!r}] is a number of milliseconds, not {value!r}"
+            )
+        durations.append(float(value))
+    handling = realtime.get("activity_handling")
+    handling = getattr(handling, "value", handling)
+    silence, padding = durations
+    return Activity(
+        marked=bool(detection.get("disabled")),
+        interrupts=handling != "NO_INTERRUPTION",
+        silence_ms=silence,
+        padding_ms=padding,
+    )
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and value == value
+
+
+def _check_times(options: object, *names: str) -> None:
+    for name in names:
+        value = getattr(options, name)
+        if not _is_number(value) or not 0 <= value < float("inf"):
+            raise ConfigError(
+                f"{type(options).__name__}.{name} is a time in milliseconds, 0 or more, "
+                f"not {value!r}"
+            )
+
+
+_Options = TypeVar("_Options", BargeIn, Watchdog)
+
+
+def resolve_switch(name: str, value: object, kind: type[_Options]) -> _Options | None:
+    """Return the options behind a keyword that takes a bool or an object; None when it is off.
+
+    Raises:
+        ConfigError: the value is neither.
+    """
+    if isinstance(value, kind):
         return value
     if isinstance(value, bool):
-        return BargeIn() if value else None
-    raise ConfigError(f"barge_in must be True, False or BargeIn(...), not {value!r}")
+        return kind() if value else None
+    raise ConfigError(f"{name} must be True, False or {kind.__name__}(...), not {value!r}")
+
+
+def check_choice(name: str, value: object, choices: tuple[object, ...]) -> None:
+    """Check a keyword that takes one of a few values.
+
+    Raises:
+        ConfigError: it is none of them.
+    """
+    # By identity for bools: 1 == True.
+    if not any(value is choice or (type(choice) is str and value == choice) for choice in choices):
+        allowed = " or ".join(map(repr, choices))
+        raise ConfigError(f"{name} must be {allowed}, not {value!r}")
 
 
 def resolve_api_key(api_key: str | None) -> str:
@@ -153,13 +270,6 @@ def _refuse_unsupported(config: Mapping[str, Any]) -> None:
                 "config['tools'] holds functions: this version cannot call them, and the model "
                 "would wait for an answer. Tools of the service, such as google_search, may stay."
             )
-    realtime = config.get("realtime_input_config") or {}
-    detection = realtime.get("automatic_activity_detection") or {}
-    if detection.get("disabled"):
-        raise ConfigError(
-            "config['realtime_input_config']['automatic_activity_detection']['disabled'] must not "
-            "be true: this version does not mark activity itself, and the model would hear nothing"
-        )
 
 
 def _text(name: str, value: str | None) -> bool:

@@ -181,6 +181,13 @@ class Session:
         """Send text that the model answers."""
         await self._send(text=text)
 
+    async def send_activity(self, *, starts: bool) -> None:
+        """Tell the service, whose own detection is off, that the user begins or ends to speak."""
+        if starts:
+            await self._send(activity_start=types.ActivityStart())
+        else:
+            await self._send(activity_end=types.ActivityEnd())
+
     async def send_audio_stream_end(self) -> None:
         """Tell the service that no audio comes for a while, so that it ends the user's turn."""
         await self._send(audio_stream_end=True)

@@ -20,6 +20,9 @@ class Stats:
         unreadable_messages: messages of the service that the SDK could not read.
         turns: turns that the model has begun.
         interruptions: turns that were cut short.
+        barge_ins: times that playback paused because somebody spoke, or was said to.
+        false_barge_ins: those of them after which playback went on where it had stopped.
+        stalls: times that the model owed something and nothing came.
         queued_ms: speech of the model that is queued for playback, now.
         played_ms: speech of the model that has been played.
         dropped_ms: speech of the model that was dropped by interruptions.
@@ -40,6 +43,9 @@ class Stats:
     unreadable_messages: int
     turns: int
     interruptions: int
+    barge_ins: int
+    false_barge_ins: int
+    stalls: int
     queued_ms: float
     played_ms: float
     dropped_ms: float

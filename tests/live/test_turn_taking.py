@@ -1,0 +1,606 @@
+"""Turn-taking of the whole assistant: the real SDK and real sockets, on a virtual clock.
+
+A room has people who speak at stated times, the assistant, and a listener who takes its frames as
+`getstream` 7 does. What was said is recorded speech: the detector is not convinced by less.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from importlib.resources import files
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from getstream.plugins.gemini.live import (
+    BargeIn,
+    GeminiLive,
+    Interrupted,
+    PlaybackFinished,
+    PlaybackStarted,
+    Stalled,
+    TurnComplete,
+    Watchdog,
+    _conversation,
+    _gemini_live,
+)
+from getstream.plugins.gemini.testing import (
+    ActivityOptions,
+    LiveSession,
+    LocalGemini,
+    Parrot,
+    Script,
+    Turn,
+    signals,
+)
+from getstream.plugins.gemini.testing.clock import run_virtual
+from getstream.video.rtc import PcmData
+from numpy.typing import NDArray
+
+Int16 = NDArray[np.int16]
+Local = Callable[..., Any]
+
+CALL, WIRE, MODEL = 48000, 16000, 24000
+GRACE = 0.0003  # real seconds for the sockets before the clock jumps
+FADE_MS = 5
+TEXT = "One two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen."
+
+
+def recorded(name: str = "question.wav") -> Int16:
+    """A clip of the package at 16 kHz, from its first sound on."""
+    samples, rate = signals.read_wav(str(files("getstream.plugins.gemini") / "data" / name))
+    assert rate == WIRE
+    return samples[np.flatnonzero(np.abs(samples) > 300)[0] :]
+
+
+def words(seconds: float, start: float = 0.0) -> Int16:
+    said = recorded()[round(start * WIRE) :]
+    return said[: round(seconds * WIRE)]
+
+
+def voice(seconds: float, seed: int = 1) -> Int16:
+    """What the assistant says."""
+    return signals.speech_like(seconds * 1000, MODEL, seed=seed)
+
+
+class Room:
+    """The assistant, those who speak to it, and who listens."""
+
+    def __init__(self, gemini: GeminiLive, server: LocalGemini) -> None:
+        self.gemini = gemini
+        self.server = server
+        self.started_at = asyncio.get_running_loop().time()
+        self.events: list[tuple[float, str, Any]] = []
+        self._heard: list[tuple[float, Int16]] = []
+        self._said: list[tuple[float, str, Int16]] = []
+        names = ["interrupted", "turn_complete", "playback_started", "playback_finished"]
+        for name in (*names, "speech_started", "speech_stopped", "stalled"):
+            gemini.on(name, lambda event, name=name: self.events.append((self.now, name, event)))
+        self.people = ["anna"]
+        self._talking = asyncio.ensure_future(self._talk())
+        self._tasks = [asyncio.ensure_future(self._listen()), self._talking]
+
+    @property
+    def now(self) -> float:
+        return asyncio.get_running_loop().time() - self.started_at
+
+    @property
+    def session(self) -> LiveSession:
+        return self.server.sessions[0]
+
+    def say(self, samples: Int16, at: float, who: str = "anna") -> None:
+        """`who` will say that from `at` seconds on."""
+        self._said.append((at, who, samples))
+        if who not in self.people:
+            self.people.append(who)
+
+    def mute(self) -> None:
+        """No more frames of anybody come."""
+        self._talking.cancel()
+
+    async def until(self, seconds: float) -> None:
+        await asyncio.sleep(self.started_at + seconds - asyncio.get_running_loop().time())
+
+    def of(self, name: str) -> list[Any]:
+        return [event for _, kind, event in self.events if kind == name]
+
+    @property
+    def heard(self) -> Int16:
+        """What the listener has heard, at 48 kHz, from the start of the room."""
+        sound = np.zeros(round(self.now * CALL) + CALL, np.int16)
+        position = 0
+        for at, samples in self._heard:
+            # The SDK plays a frame when it has it, and one after the other.
+            position = max(position, round(at * CALL))
+            sound[position : position + len(samples)] = samples
+            position += len(samples)
+        return sound
+
+    async def close(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.wait(self._tasks)
+        for task in self._tasks:
+            if not task.cancelled() and task.exception() is not None:
+                raise task.exception()  # type: ignore[misc]
+
+    async def _listen(self) -> None:
+        while True:
+            frame = await self.gemini.output_track.recv()
+            self._heard.append((self.now, frame.to_ndarray().reshape(-1).copy()))
+
+    async def _talk(self) -> None:
+        for tick in range(1_000_000):
+            await self.until(tick * 0.02)
+            for who in self.people:
+                samples = np.zeros(320, np.int16)
+                for at, speaker, said in self._said:
+                    start = tick * 320 - round(at * WIRE)
+                    if speaker == who and -320 < start < len(said):
+                        piece = said[max(0, start) : start + 320]
+                        samples[max(0, -start) : max(0, -start) + len(piece)] += piece
+                person = SimpleNamespace(user_id=who, session_id="1")
+                frame = PcmData(sample_rate=WIRE, format="s16", samples=samples, participant=person)
+                await self.gemini.send_audio_pcm(frame, WIRE)
+
+
+def hold(
+    local: Local,
+    scenario: Callable[[Room], Awaitable[None]],
+    reply: Any,
+    server_options: dict[str, Any] | None = None,
+    **options: Any,
+) -> tuple[Room, Int16]:
+    """Play a scenario; returns the room and what was heard."""
+
+    async def main() -> tuple[Room, Int16]:
+        async with local(reply, **(server_options or {})) as server:
+            async with GeminiLive(**options) as gemini:
+                room = Room(gemini, server)
+                try:
+                    await scenario(room)
+                    heard = room.heard
+                finally:
+                    await room.close()
+            return room, heard
+
+    return run_virtual(main(), grace=GRACE)
+
+
+def hears(sound: Int16, said: Int16) -> float:
+    """How well the listener has heard that, as a correlation."""
+    return signals.align(said, sound[::2], MODEL).correlation
+
+
+# The service interrupts until the reply would have been played.
+TO_THE_END = {"turn_complete_after": "playback"}
+
+# Nobody but the local detector notices anything.
+DEAF = ActivityOptions(prefix_padding_ms=60_000)
+
+
+# -- nothing is lost -----------------------------------------------------------------------------
+
+
+def test_a_click_that_the_service_takes_for_speech_costs_nothing(local: Local) -> None:
+    reply = voice(5.0)
+    click = signals.click(20, WIRE, dbfs=-6)
+
+    async def scenario(room: Room) -> None:
+        await room.gemini.send_text("Go.")
+        room.say(click, at=2.0)
+        await room.until(12)
+
+    room, _ = hold(local, scenario, Script([Turn(audio=reply)]), TO_THE_END)
+    assert room.session.interruptions == 1, "it did believe the click"
+    stats = room.gemini.stats()
+    assert (stats.barge_ins, stats.false_barge_ins, stats.interruptions) == (1, 1, 0)
+    assert stats.dropped_ms == 0
+    assert stats.played_ms == pytest.approx(5000, abs=0.1)
+    (finished,) = room.of("playback_finished")
+    assert not finished.cut
+    pause = finished.finished_at - finished.started_at - 5.0
+    assert pause == pytest.approx(_conversation.DOUBT, abs=0.1)
+
+
+def test_mhm_over_a_reply_costs_nothing(local: Local) -> None:
+    reply = voice(5.0)
+
+    async def scenario(room: Room) -> None:
+        await room.gemini.send_text("Go.")
+        room.say(words(0.3), at=2.0)
+        await room.until(9)
+
+    # The reply is complete before the word, and the model does not answer it.
+    room, _ = hold(local, scenario, Script([Turn(audio=reply), []]))
+    stats = room.gemini.stats()
+    assert (stats.barge_ins, stats.false_barge_ins) == (1, 1)
+    assert (stats.dropped_ms, stats.played_ms) == (0, pytest.approx(5000, abs=0.1))
+    (started,), (stopped,) = room.of("speech_started"), room.of("speech_stopped")
+    assert started.user_id == stopped.user_id == "anna"
+
+
+@pytest.mark.parametrize("delay_ms", [0, 50, 100, 200, 300, 500, 750, 1000])
+def test_a_reply_soon_after_the_user_is_heard_whole(local: Local, delay_ms: int) -> None:
+    reply = voice(2.4)
+
+    async def scenario(room: Room) -> None:
+        room.say(words(1.5), at=1.0)
+        await room.until(2.5 + delay_ms / 1000)
+        room.session.say(Turn(audio=reply))
+        await room.until(8)
+
+    room, sound = hold(local, scenario, Script([]), {"speed": 4.0, "activity": DEAF})
+    stats = room.gemini.stats()
+    assert (stats.turns, stats.barge_ins, stats.interruptions) == (1, 0, 0)
+    assert stats.played_ms == pytest.approx(2400, abs=0.1)
+    assert hears(sound, reply) > 0.98
+
+
+def test_a_reply_of_fifteen_minutes_that_comes_in_one_burst(local: Local) -> None:
+    reply = np.tile(voice(10.0), 90)
+
+    async def scenario(room: Room) -> None:
+        complete = asyncio.ensure_future(happens(room, "turn_complete"))
+        await room.gemini.send_text("Tell me everything.")
+        await complete
+        assert room.now < 20, "it has arrived long before it is heard"
+        assert room.gemini.stats().queued_ms > 800_000
+        room.mute()
+        asyncio.get_running_loop().grace = 0  # type: ignore[attr-defined]  # no socket has a part
+        await room.until(15 * 60 + 20)
+
+    room, sound = hold(
+        local,
+        scenario,
+        Script([Turn(audio=reply)]),
+        {"speed": 200.0, "chunk_ms": 400, "record_bytes": 1 << 20},
+        barge_in=False,
+    )
+    stats = room.gemini.stats()
+    assert stats.played_ms == pytest.approx(900_000, abs=0.1)
+    assert (stats.dropped_ms, stats.underruns, stats.output_underruns) == (0, 0, 0)
+    (finished,) = room.of("playback_finished")
+    assert finished.finished_at - finished.started_at == pytest.approx(900, abs=0.1), "at 1x"
+    # The one-way delay does not creep: the last ten seconds come as late as the first.
+    first = signals.align(reply[: 10 * MODEL], sound[: 12 * CALL][::2], MODEL)
+    begin = round((900 - 10) * CALL)
+    last = signals.align(reply[-10 * MODEL :], sound[begin : begin + 14 * CALL][::2], MODEL)
+    drift = (begin / CALL * 1000 + last.offset_ms) - (first.offset_ms + 890_000)
+    assert abs(drift) < 1
+
+
+# -- who commits ---------------------------------------------------------------------------------
+
+
+def test_the_service_interrupts_an_open_turn(local: Local) -> None:
+    reply, answer = voice(6.0, 1), voice(1.0, 2)
+
+    async def scenario(room: Room) -> None:
+        await room.gemini.send_text("Go.")
+        room.say(words(1.5), at=2.0)
+        await room.until(8)
+
+    script = Script([Turn(audio=reply, text=TEXT), Turn(audio=answer, text="Yes.")])
+    room, sound = hold(local, scenario, script, TO_THE_END)
+    (cut,) = room.of("interrupted")
+    assert (cut.turn, cut.by) == (1, "server")
+    assert 1000 < cut.heard_ms < 2200
+    assert TEXT.startswith(cut.heard_text)
+    share = cut.heard_ms / 6000 * len(TEXT.split())
+    assert len(cut.heard_text.split()) == pytest.approx(share, abs=1.01)
+    assert hears(sound, answer) > 0.98
+    assert room.of("turn_complete") == [TurnComplete(2, "Yes.")]
+    first, second = room.of("playback_finished")
+    assert isinstance(first, PlaybackFinished)
+    assert (first.turn, first.cut, first.heard_text) == (1, True, cut.heard_text)
+    assert first.heard_ms == pytest.approx(cut.heard_ms, abs=FADE_MS)
+    assert (second.turn, second.cut, second.heard_text) == (2, False, "Yes.")
+    assert second.heard_ms == 1000
+    # Silent well before the service said so: the first word is not yet over.
+    started = next(at for at, name, _ in room.events if name == "speech_started")
+    assert started < 2.15
+    quiet = sound[round((started + 0.08) * CALL) : round((started + 0.3) * CALL)]
+    assert not quiet.any()
+
+
+def test_a_reply_that_is_complete_is_cut_here(local: Local) -> None:
+    reply, answer = voice(8.0, 1), voice(1.0, 2)
+
+    async def scenario(room: Room) -> None:
+        await room.gemini.send_text("Go.")
+        room.say(words(1.6), at=3.0)
+        await room.until(9)
+
+    script = Script([Turn(audio=reply, text=TEXT), Turn(audio=answer)])
+    room, sound = hold(local, scenario, script)
+    assert room.session.interruptions == 0, "the service has nothing left to interrupt"
+    (cut,) = room.of("interrupted")
+    assert (cut.turn, cut.by) == (1, "speech")
+    (at,) = [at for at, name, _ in room.events if name == "interrupted"]
+    (started,) = [at for at, name, _ in room.events if name == "speech_started"]
+    assert at - started == pytest.approx(0.6, abs=0.02)
+    assert hears(sound, answer) > 0.98
+    assert hears(sound[round(at * CALL) :], reply[4 * MODEL :]) < 0.5
+
+
+def test_playback_events_come_in_order_and_say_when(local: Local) -> None:
+    async def scenario(room: Room) -> None:
+        for _ in range(2):
+            complete = asyncio.ensure_future(happens(room, "playback_finished"))
+            await room.gemini.send_text("Go.")
+            await complete
+
+    script = Script([Turn(audio=voice(1.0), text="First."), Turn(audio=voice(2.0), text="Second.")])
+    room, _ = hold(local, scenario, script, barge_in=False)
+    started, finished = room.of("playback_started"), room.of("playback_finished")
+    assert [each.turn for each in started] == [each.turn for each in finished] == [1, 2]
+    for begin, end, seconds, text in zip(
+        started, finished, (1.0, 2.0), ("First.", "Second."), strict=True
+    ):
+        assert isinstance(begin, PlaybackStarted)
+        assert begin.at == end.started_at
+        assert end.finished_at - end.started_at == pytest.approx(seconds, abs=0.021)
+        assert (end.text, end.heard_text, end.cut) == (text, text, False)
+
+
+# -- stages --------------------------------------------------------------------------------------
+
+
+def test_it_is_ducked_and_then_paused(local: Local) -> None:
+    tone = signals.tone(440, 6000, MODEL, dbfs=-20)
+    options = BargeIn(duck_db=-12, pause_after_ms=400)
+
+    async def scenario(room: Room) -> None:
+        await room.gemini.send_text("Go.")
+        room.say(words(1.0), at=3.0)
+        await room.until(4.0)
+
+    script = Script([Turn(audio=tone)])
+    _, sound = hold(local, scenario, script, {"activity": DEAF}, barge_in=options)
+    level = [signals.rms_dbfs(sound[i : i + 480]) for i in range(0, 4 * CALL, 480)]
+    before, ducked, silent = level[290], level[325], level[390]
+    assert before == pytest.approx(-20, abs=0.1)
+    assert ducked == pytest.approx(-32, abs=0.1)
+    assert silent < -90
+    # Ducked within the detector's own delay, paused 400 ms after that.
+    duck_at = next(i for i, each in enumerate(level) if i > 290 and each < -31) / 100
+    pause_at = next(i for i, each in enumerate(level) if i > 290 and each < -90) / 100
+    assert duck_at < 3.2
+    assert pause_at - duck_at == pytest.approx(0.4, abs=0.05)
+
+
+def test_a_sign_that_is_nothing_changes_nothing_without_a_duck(local: Local) -> None:
+    tone = signals.tone(440, 6000, MODEL, dbfs=-20)
+
+    async def scenario(room: Room) -> None:
+        await room.gemini.send_text("Go.")
+        room.say(words(0.3), at=3.0)
+        await room.until(9.0)
+
+    options = BargeIn(duck_db=0, pause_after_ms=1000)
+    script = Script([Turn(audio=tone)])
+    room, sound = hold(local, scenario, script, {"activity": DEAF}, barge_in=options)
+    level = [signals.rms_dbfs(sound[i : i + 480]) for i in range(1 * CALL, 6 * CALL, 480)]
+    assert min(level) > -20.1
+    assert room.gemini.stats().barge_ins == 0
+
+
+# -- the service's own detection is off ----------------------------------------------------------
+
+MARKED = {
+    "realtime_input_config": {
+        "automatic_activity_detection": {"disabled": True, "silence_duration_ms": 600}
+    }
+}
+
+
+def test_the_user_is_marked_from_before_the_first_sound(local: Local) -> None:
+    said = words(1.5)
+
+    async def scenario(room: Room) -> None:
+        room.say(said, at=2.0)
+        await room.until(8)
+
+    room, sound = hold(local, scenario, Parrot(), config=MARKED)
+    kinds = [frame.kind for frame in room.session.frames]
+    assert kinds[:2] == ["setup", "activityStart"], "nothing is sent that nobody listens to"
+    assert kinds[-1] == "activityEnd"
+    assert kinds.count("activityStart") == kinds.count("activityEnd") == 1
+    (wire,) = room.session.audio
+    match = signals.align(said, wire.samples, WIRE)
+    assert match.correlation > 0.999, "whole"
+    assert match.offset_ms > 150, "with what came before"
+    spoken = len(said) / WIRE
+    lasted = len(wire.samples) / WIRE
+    assert lasted == pytest.approx(match.offset_ms / 1000 + spoken + 0.6, abs=0.1)
+    back = signals.align(said, sound[::3], WIRE)
+    assert back.correlation > 0.95, "and the parrot has it"
+
+
+def test_marked_speech_cuts_the_assistant_and_is_sent_whole(local: Local) -> None:
+    said = words(1.5)
+
+    async def scenario(room: Room) -> None:
+        await room.gemini.send_text("Go.")
+        room.say(said, at=3.0)
+        await room.until(9)
+
+    greeting = Turn(audio=voice(6.0))
+    room, sound = hold(local, scenario, Parrot(greeting), TO_THE_END, config=MARKED)
+    (cut,) = room.of("interrupted")
+    assert cut.by == "speech"
+    (at,) = [at for at, name, _ in room.events if name == "interrupted"]
+    (started,) = [at for at, name, _ in room.events if name == "speech_started"]
+    assert at - started == pytest.approx(0.6, abs=0.02)
+    assert room.session.interruptions == 1, "the service has been told"
+    (wire,) = room.session.audio
+    assert signals.align(said, wire.samples, WIRE).correlation > 0.999
+    assert signals.align(said, sound[::3], WIRE).correlation > 0.95, "and the next turn speaks"
+
+
+def test_a_short_word_is_not_marked_over_the_assistant(local: Local) -> None:
+    async def scenario(room: Room) -> None:
+        await room.gemini.send_text("Go.")
+        room.say(words(0.3), at=3.0)
+        await room.until(9)
+
+    greeting = Turn(audio=voice(6.0))
+    room, _ = hold(local, scenario, Parrot(greeting), TO_THE_END, config=MARKED)
+    assert [frame.kind for frame in room.session.frames] == ["setup", "text"]
+    assert room.gemini.stats().played_ms == pytest.approx(6000, abs=0.1)
+    assert room.gemini.stats().false_barge_ins == 1
+
+
+def test_who_mutes_in_a_marked_turn_has_finished_it(local: Local) -> None:
+    async def scenario(room: Room) -> None:
+        room.say(words(1.5), at=1.0)
+        await room.until(2.0)
+        room.mute()
+        await room.until(5.0)
+
+    room, _ = hold(local, scenario, Script([[]]), config=MARKED)
+    kinds = [frame.kind for frame in room.session.frames]
+    assert kinds[-1] == "activityEnd"
+    assert "audioStreamEnd" not in kinds, "it belongs to the service's own detection"
+
+
+def test_no_interruption_is_asked_for(local: Local) -> None:
+    async def scenario(room: Room) -> None:
+        await room.gemini.send_text("Go.")
+        room.say(words(1.5), at=2.0)
+        await room.until(8)
+
+    config = {"realtime_input_config": {"activity_handling": "NO_INTERRUPTION"}}
+    room, _ = hold(local, scenario, Script([Turn(audio=voice(4.0)), []]), config=config)
+    assert room.gemini.stats().barge_ins == 0
+    assert room.gemini.stats().played_ms == pytest.approx(4000, abs=0.1)
+
+
+# -- loudspeakers, and many people ---------------------------------------------------------------
+
+
+def test_half_duplex_hears_nobody_while_it_speaks(local: Local) -> None:
+    async def scenario(room: Room) -> None:
+        await room.gemini.send_text("Go.")
+        room.say(words(1.0), at=2.0)
+        room.say(words(1.0, start=1.0), at=6.0)
+        await room.until(9)
+
+    script = Script([Turn(audio=voice(3.0)), Turn(audio=voice(0.5, 2))])
+    room, _ = hold(local, scenario, script, TO_THE_END, half_duplex=True)
+    assert room.session.interruptions == 0
+    (wire,) = room.session.audio
+    assert not wire.samples[WIRE : 4 * WIRE].any(), "the wire is silent, and goes on"
+    assert wire.samples[5 * WIRE :].any(), "afterwards everybody is heard"
+    assert len(wire.samples) / WIRE == pytest.approx(9, abs=0.1)
+    assert len(room.of("speech_started")) == 1
+    assert room.gemini.stats().turns == 2
+
+
+def test_the_active_speaker_has_the_floor(local: Local) -> None:
+    async def scenario(room: Room) -> None:
+        room.say(np.full(1, 0, np.int16), at=0.0, who="ben")
+        room.say(words(1.5), at=1.0)
+        room.say(words(1.5, start=1.5), at=4.0, who="ben")
+        await room.until(8)
+
+    room, _ = hold(local, scenario, Script([[], []]), listen_to="active_speaker")
+    (wire,) = room.session.audio
+    for said in (words(1.5), words(1.5, start=1.5)):
+        assert said.tobytes() in wire.samples.tobytes(), "each from the first sample to the last"
+    users = [event.user_id for event in room.of("speech_started")]
+    assert users == ["anna", "ben"]
+
+
+# -- stalls and holds ----------------------------------------------------------------------------
+
+
+def test_a_text_without_an_answer_is_a_stall_and_nudged(local: Local) -> None:
+    async def scenario(room: Room) -> None:
+        await room.gemini.send_text("Are you there?")
+        await room.until(12)
+
+    script = Script([[], Turn(audio=voice(1.0))])
+    watchdog = Watchdog(after_ms=3000, nudge="Please answer.")
+    room, _ = hold(local, scenario, script, watchdog=watchdog)
+    assert room.of("stalled") == [Stalled(3000, unfinished=False)]
+    texts = [f.message["realtimeInput"]["text"] for f in room.session.frames if f.kind == "text"]
+    assert texts == ["Are you there?", "Please answer."]
+    assert room.gemini.stats().played_ms == 1000
+
+
+def test_a_stall_nobody_listens_to_is_logged(
+    local: Local, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def main() -> None:
+        async with local(Script([[]])), GeminiLive(watchdog=Watchdog(after_ms=1000)) as gemini:
+            await gemini.send_text("Are you there?")
+            await asyncio.sleep(2)
+            assert gemini.stats().stalls == 1
+
+    run_virtual(main(), grace=GRACE)
+    (record,) = [r for r in caplog.records if "stalled" in r.getMessage()]
+    assert record.levelno == logging.WARNING
+
+
+@pytest.mark.parametrize("may_stay_silent", [True, False, None])
+def test_silence_after_speech_is_respected_where_it_may_be_meant(
+    local: Local, may_stay_silent: bool | None
+) -> None:
+    async def scenario(room: Room) -> None:
+        room.say(words(1.5), at=1.0)
+        await room.until(12)
+
+    watchdog = Watchdog(after_ms=4000, may_stay_silent=may_stay_silent)
+    room, _ = hold(local, scenario, Script([[]]), watchdog=watchdog)
+    # The default model, Gemini 3.8, chooses itself what it answers.
+    assert len(room.of("stalled")) == (0 if may_stay_silent in (True, None) else 1)
+
+
+def test_a_hold_that_keeps_speech_waiting_is_warned_of(
+    local: Local, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def scenario(room: Room) -> None:
+        await room.gemini.interrupt_playback()
+        await room.gemini.send_text("Go.")
+        await room.until(_gemini_live.HOLD_WARNING_S + 1)
+        assert caplog.text.count("resume_playback()") == 1
+        room.gemini.resume_playback()
+        await room.until(_gemini_live.HOLD_WARNING_S + 4)
+
+    room, _ = hold(local, scenario, Script([Turn(audio=voice(2.0))]))
+    assert room.gemini.stats().played_ms == 2000
+    assert room.gemini.stats().barge_ins == 0, "it was the application"
+
+
+def test_an_application_that_takes_the_place_of_the_detector(local: Local) -> None:
+    """`interrupt_playback` and `resume_playback` by hand, with the local rules off."""
+    reply = voice(4.0)
+
+    async def scenario(room: Room) -> None:
+        await room.gemini.send_text("Go.")
+        await room.until(2)
+        await room.gemini.interrupt_playback()
+        await room.until(5)
+        room.gemini.resume_playback()
+        await room.until(9)
+
+    room, sound = hold(local, scenario, Script([Turn(audio=reply)]), barge_in=False)
+    assert room.gemini.stats().played_ms == 4000
+    hole = signals.longest_silence(sound[CALL : 8 * CALL], CALL)
+    assert hole == pytest.approx(3000, abs=100)
+
+
+async def happens(room: Room, event: str) -> Any:
+    future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+    room.gemini.once(event, lambda value: future.done() or future.set_result(value))
+    return await future
+
+
+def test_interrupted_is_what_the_readme_says() -> None:
+    cut = Interrupted(3, 1250.0, "One two", "server")
+    assert (cut.turn, cut.heard_ms, cut.heard_text, cut.by) == (3, 1250.0, "One two", "server")
