@@ -755,7 +755,8 @@ async def test_the_text_of_a_cut_turn_is_not_the_next_ones(local: Local, collect
         return {"serverContent": fields}
 
     def speech(text: str) -> dict[str, Any]:
-        blob = {"mimeType": "audio/pcm;rate=24000", "data": base64.b64encode(bytes(4800)).decode()}
+        half_a_second = base64.b64encode(bytes(24000)).decode()
+        blob = {"mimeType": "audio/pcm;rate=24000", "data": half_a_second}
         return content(
             modelTurn={"parts": [{"inlineData": blob}]}, outputTranscription={"text": text}
         )
@@ -776,7 +777,7 @@ async def test_the_text_of_a_cut_turn_is_not_the_next_ones(local: Local, collect
         await session.send(content(turnComplete=True))
         await complete
         assert seen == [
-            ("interrupted", Interrupted(1, 100.0, "First.", "server")),
+            ("interrupted", Interrupted(1, 500.0, "First.", "server")),
             ("turn_complete", TurnComplete(2, "Early. Second.")),
         ]
 
@@ -822,6 +823,7 @@ class Connection:
     def __init__(self, broken: bool = False) -> None:
         self.handlers: dict[str, list[Any]] = {}
         self.broken = broken
+        self.participants_state = self  # an emitter of its own, in the SDK
 
     def on(self, event: str, handler: Any) -> None:
         self.handlers.setdefault(event, []).append(handler)
@@ -843,7 +845,7 @@ async def test_attach_checks_first_and_leaves_nothing_behind(local: Local, colle
             await gemini.attach(connection, fps=0)
         with pytest.raises(CallError, match="no permission"):
             await gemini.attach(connection)
-        assert connection.handlers == {"audio": []}
+        assert connection.handlers == {"audio": [], "participant_left": []}
         connection.broken = False
         await gemini.attach(connection)
         with pytest.raises(CallError, match="already"):
@@ -856,6 +858,10 @@ async def test_attach_checks_first_and_leaves_nothing_behind(local: Local, colle
         assert gemini.stats().frames_refused == 10
         await hear(pcm(np.zeros(960, np.int16)))
         assert gemini.stats().frames_in == 1
+        (left,) = connection.handlers["participant_left"]
+        assert len(gemini._input._participants) == 1
+        left(SimpleNamespace(user_id="", session_id=""))
+        assert not gemini._input._participants
 
 
 async def test_two_video_senders_at_once_are_one(local: Local) -> None:
@@ -922,7 +928,6 @@ async def test_wait_until_ready_without_patience(local: Local) -> None:
         {"tools": [{"function_declarations": [{"name": "f"}]}]},
         {"tools": [{"functionDeclarations": [{"name": "f"}]}]},
         {"tools": [print]},
-        {"realtimeInputConfig": {"automaticActivityDetection": {"disabled": True}}},
     ],
 )
 def test_what_this_version_would_not_answer_is_refused(config: Any) -> None:
