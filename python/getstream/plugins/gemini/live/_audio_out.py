@@ -237,6 +237,11 @@ class AudioOutput:
         """Whether any speech is queued or sounding."""
         return self._playback.level_ms > 0 or self._playback.audible
 
+    @property
+    def waiting(self) -> bool:
+        """Whether any speech is queued that has not been played."""
+        return self._playback.level_ms > 0
+
     def unfinished(self) -> list[int]:
         """The turns that are not cut and of which something is queued or may come, oldest first."""
         known = [(turn, self._playback.turn_stats(turn)) for turn in self._turns]

@@ -388,7 +388,8 @@ class Conversation:
         return actions
 
     def interrupted(self, now: float, playing: bool) -> list[Action]:
-        """The service says that the user has interrupted the model."""
+        """The service says that the user has interrupted the model. `playing`: there is something
+        to lose."""
         if self._rules.marks_activity and not self._provoked:
             return []  # nothing that it was told could have done that
         if not (self._open or playing):

@@ -641,7 +641,7 @@ class GeminiLive:
             logger.warning("Gemini Live will end this session in %s", message.time_left)
         if message.interrupted:
             # Audio in the same message belongs to the cut turn.
-            self._apply(self._conversation.interrupted(now, self._output.playing))
+            self._apply(self._conversation.interrupted(now, self._output.waiting))
             self._early_text = ""
         else:
             for pcm, rate in message.audio:
