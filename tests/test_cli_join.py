@@ -156,6 +156,7 @@ async def test_no_greeting_and_the_end_of_the_call() -> None:
 async def test_a_lost_session() -> None:
     async with local() as servers, joined(servers, "--events-json") as join:
         await join.until(is_event("turn_complete"))
+        servers.gemini.fail_next(Reject(403), times=20)
         (await servers.gemini.wait_session()).abort()
         code, _, err = await join.end()
         await servers.stream.wait_left("assistant-bot")

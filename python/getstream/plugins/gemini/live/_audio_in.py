@@ -84,7 +84,9 @@ class AudioInput:
     Synchronous: a call of `push` has done its work when it returns.
 
     Args:
-        send: called with each 20 ms of the call, s16le mono at `rate`, and the time.
+        send: called with each 20 ms of the call, the time, and whether nobody speaks in it. The
+            audio is s16le mono at `rate`, as base64 in its envelope.
+        envelope: what stands before and behind that base64, for a rate.
         onset_ms: speech that lasts so long is reported as started.
         hangover_ms: silence after which the detector reports the end of speech.
         listen_to: mix `everybody`; or send only the `active_speaker`: who speaks first has the
@@ -93,7 +95,8 @@ class AudioInput:
 
     def __init__(
         self,
-        send: Callable[[bytes, float], None],
+        send: Callable[[bytes, float, bool], None],
+        envelope: Callable[[int], tuple[bytes, bytes]],
         *,
         onset_ms: int,
         hangover_ms: int,
@@ -102,6 +105,7 @@ class AudioInput:
         self.rate: int | None = None
         self.frames_in = 0
         self._send = send
+        self._envelope = envelope
         self._onset_ms = onset_ms
         self._hangover_ms = hangover_ms
         self._one_at_a_time = listen_to == "active_speaker"
@@ -112,6 +116,7 @@ class AudioInput:
         self._clock = 0  # samples of the participant who has sent most: the time of the call
         self._sent = 0  # samples of those who had the floor: the time of the wire
         self._quiet = 0  # samples since the participant who has the floor was heard
+        self._around = (b"", b"")
         self._events: list[SpeechEvent] = []
         self._looked_at = 0.0
 
@@ -153,6 +158,8 @@ class AudioInput:
             self._events += self._speech_events(participant, found)
         wire, found = participant.stream.push(samples, rate, channels)
 
+        if self.rate is None:
+            self._around = self._envelope(target_rate)
         self.rate, self._mixer = target_rate, mixer
         self._participants[participant.key] = participant
         self.frames_in += 1
@@ -160,8 +167,9 @@ class AudioInput:
         participant.next_pts = None if start is None else start + wire.size / target_rate
         events, self._events = self._events + self._speech_events(participant, found), []
         self._route(participant, wire, mixer)
-        while (frame := mixer.pop()) is not None:
-            self._send(frame.tobytes(), now)
+        quiet = not any(each.speaking or each.starting for each in self._participants.values())
+        while (frame := mixer.pop_base64(*self._around)) is not None:
+            self._send(frame, now, quiet)
         if now - self._looked_at >= LOOK_EVERY_S:
             self._looked_at = now
             events += self._look_around(now)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import logging
 import math
+import random
 import weakref
 from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 from ..errors import (
     AudioError,
@@ -17,7 +19,9 @@ from ..errors import (
     ClosedError,
     ConfigError,
     ConnectError,
+    ConnectionLostError,
     GeminiError,
+    SessionError,
     VideoError,
 )
 from . import _call
@@ -34,6 +38,7 @@ from ._conversation import (
     Nudge,
     Pause,
     Play,
+    Reconnect,
     Resume,
     Rules,
     StartActivity,
@@ -41,27 +46,31 @@ from ._conversation import (
 )
 from ._conversation import Stalled as StalledAction
 from ._events import (
+    Disconnected,
     Emitter,
     Interrupted,
     PlaybackFinished,
     PlaybackStarted,
+    Reconnecting,
+    Resumed,
     Speech,
     Stalled,
     TurnComplete,
 )
-from ._models import is_proactive, resolve_model
+from ._models import check_config, is_proactive, model_of, resolve_model
 from ._options import (
     BargeIn,
     Watchdog,
     build_config,
     check_choice,
+    resolve_access,
     resolve_activity,
-    resolve_api_key,
     resolve_switch,
 )
+from ._recovery import REST_S, Plan, Recovery
 from ._session import ServerMessage, Session
 from ._stats import Stats
-from ._transcript import SpokenTurns
+from ._transcript import Dialogue, SpokenTurns
 from ._uplink import Mark, Uplink
 from ._video import VideoSender, check_fps
 
@@ -69,6 +78,8 @@ if TYPE_CHECKING:
     from getstream.video.rtc.tracks import SubscriptionConfig
     from google import genai
     from google.genai.types import LiveConnectConfigDict
+
+State = Literal["new", "connecting", "ready", "reconnecting", "closed"]
 
 logger = logging.getLogger("getstream.plugins.gemini")
 
@@ -80,6 +91,7 @@ VAD_DELAY_MS = 64
 network."""
 
 SAMPLES_PER_MS = MODEL_RATE // 1000
+FRAME_MS = 20
 
 AUDIO_STREAM_END_S = 1.0
 """Seconds without audio from the call (everybody muted, or gone) before the service is told: its
@@ -89,6 +101,16 @@ activity detection runs on the audio, and would wait for ever for the end of a c
 DEAF_TAIL_S = 0.3
 """With `half_duplex`, seconds after the last speech for which nobody is heard: its echo is still on
 the way."""
+
+PREROLL_MS = 300.0
+"""Audio from before a word was detected that belongs to it all the same: soft onsets."""
+
+DRAIN_S = 1.0
+"""Seconds for reading what has arrived on a connection on which nothing can be sent any more."""
+
+LOOK_AROUND_S = 0.1
+"""How often to look for a boundary between turns, once the service has announced the end of the
+connection."""
 
 HOLD_WARNING_S = 30.0
 """Seconds for which the application may hold speech back before a warning says so."""
@@ -117,6 +139,7 @@ class GeminiLive:
     `connected`         the session is set up
     `audio`             `bytes`: a chunk of speech as it arrives, s16le mono 24 kHz
     `text`              `str`: a piece of what the assistant says (its transcript, or text)
+    `user_text`         `str`: a piece of what the user says (its transcript)
     `playback_started`  `PlaybackStarted`: a turn begins to be heard
     `playback_finished` `PlaybackFinished`: what was said in it, what was heard, and when
     `interrupted`       `Interrupted`: a turn was cut short
@@ -124,6 +147,9 @@ class GeminiLive:
     `speech_started`    `Speech`: somebody in the call has begun to speak
     `speech_stopped`    `Speech`: and has stopped
     `stalled`           `Stalled`: the model owes an answer and nothing comes
+    `disconnected`      `Disconnected`: the connection is gone, or was left in time
+    `reconnecting`      `Reconnecting`: an attempt to have it again begins
+    `resumed`           `Resumed`: the conversation goes on over a new connection
     `error`             `Exception`: something failed; logged when nobody listens
     `closed`            `Exception | None`: the end, with its cause unless `close()` was called
     ==================  ====================================================================
@@ -145,7 +171,8 @@ class GeminiLive:
         watchdog: whether to notice that the model owes an answer; `Watchdog(...)` sets how.
 
     Raises:
-        ConfigError: no key, or an argument that cannot be used.
+        ConfigError: no key, an argument that cannot be used, or an option of `config` that the
+            model does not accept.
     """
 
     def __init__(
@@ -169,12 +196,22 @@ class GeminiLive:
         check_choice("listen_to", listen_to, ("everybody", "active_speaker"))
         self._model = resolve_model(model)
         merged = build_config(config, instructions=instructions, voice=voice, language=language)
+        check_config(self._model, merged)
+        access = None if client is not None else resolve_access(api_key)
         self._session = Session(
-            api_key=None if client is not None else resolve_api_key(api_key),
+            api_key=access.api_key if access else None,
+            vertexai=access is not None and access.vertexai,
             model=self._model,
             config=merged,
+            seeding=model_of(self._model).seeding,
             client=client,
         )
+        self._recovery = Recovery(
+            resumable="session_resumption" in merged,
+            handle=(merged.get("session_resumption") or {}).get("handle") or "",
+            random=random.random,
+        )
+        self._dialogue = Dialogue()
         self._barge_in = times = gives_way or BargeIn()
         self._half_duplex = half_duplex
         self._nudge = watch.nudge if watch else None
@@ -194,6 +231,7 @@ class GeminiLive:
                 stall_after=watch.after_ms / 1000 if watch else None,
                 may_stay_silent=may_stay_silent,
                 nudge=self._nudge is not None,
+                reconnect=watch is not None and watch.reconnect,
             )
         )
         self._detection_ms = times.pause_after_ms + VAD_DELAY_MS
@@ -203,6 +241,7 @@ class GeminiLive:
         )
         self._input = AudioInput(
             self._uplink.push,
+            Session.audio_envelope,
             onset_ms=math.ceil(times.pause_after_ms),
             hangover_ms=VAD_HANGOVER_MS,
             listen_to=listen_to,
@@ -214,6 +253,9 @@ class GeminiLive:
         self._supervisor: asyncio.Task[None] | None = None
         self._settled = asyncio.Event()  # ready, failed or closed
         self._ready = False
+        self._was_ready = False
+        self._leaving: asyncio.Future[SessionError | None] | None = None
+        self._look_around: asyncio.TimerHandle | None = None
         self._closing = False
         self._ending = False  # the session is being wound up
         self._failure: GeminiError | None = None
@@ -229,9 +271,11 @@ class GeminiLive:
         self._hold_warning: asyncio.TimerHandle | None = None
         self._messages = self._interruptions = self._tokens = 0
         self._barge_ins = self._false_barge_ins = self._stalls = 0
+        self._losses = self._moves = 0
+        self._numbered = False  # the service tells by number what it has taken
         self._bad_audio = self._bad_input = self._refused_frames = 0
         self._pictures_sent = self._bad_pictures = 0
-        self._overflowing = self._going_away = self._failure_told = False
+        self._overflowing = self._failure_told = False
         try:
             asyncio.get_running_loop()
         except RuntimeError:
@@ -239,7 +283,18 @@ class GeminiLive:
         self._start()
 
     def __repr__(self) -> str:
-        return f"<GeminiLive model={self._model!r} {self._state()}>"
+        return f"<GeminiLive model={self._model!r} {self.state}>"
+
+    @property
+    def state(self) -> State:
+        """`new` before it is used, `connecting`, `ready`, `reconnecting`, `closed` at the end."""
+        if self._closing or self._failure is not None:
+            return "closed"
+        if self._ready:
+            return "ready"
+        if self._was_ready:
+            return "reconnecting"
+        return "new" if self._supervisor is None else "connecting"
 
     @property
     def output_track(self) -> OutputTrack:
@@ -266,7 +321,7 @@ class GeminiLive:
         await self.close()
 
     async def wait_until_ready(self, timeout: float | None = 10.0) -> bool:
-        """Wait until the session is set up.
+        """Wait until the session is set up, also while it is being resumed.
 
         Args:
             timeout: seconds to wait; None waits as long as connecting takes, which is bounded.
@@ -336,7 +391,8 @@ class GeminiLive:
         self._handle_speech(self._input.push(pcm, target_rate, now, self._is_deaf(now)))
 
     async def send_text(self, text: str) -> None:
-        """Send text that the model answers aloud. Waits until the session is ready.
+        """Send text that the model answers aloud. Waits until the session is ready; when the
+        connection is lost on the way, the text is sent again on the next one.
 
         Raises:
             ConfigError: the text is not a non-empty string.
@@ -346,8 +402,8 @@ class GeminiLive:
         if not isinstance(text, str) or not text.strip():
             raise ConfigError(f"send_text takes a non-empty string, not {text!r}")
         self._start()
-        await self._wait_settled()
-        await self._session.send_text(text)
+        await self._send_when_ready(text)
+        self._dialogue.user_said(text)
         self._apply(self._conversation.text_sent(self._now()))
 
     async def start_video_sender(self, track: Any, fps: float = 1) -> None:
@@ -503,6 +559,9 @@ class GeminiLive:
             frames_in=self._input.frames_in,
             frames_refused=self._refused_frames + self._bad_input,
             frames_sent=self._uplink.sent,
+            sent_again_ms=self._uplink.sent_again * FRAME_MS,
+            losses=self._losses,
+            moves=self._moves,
             input_dropped_ms=self._uplink.dropped_ms,
             messages=self._messages,
             unreadable_messages=self._session.unreadable + self._bad_audio,
@@ -538,11 +597,11 @@ class GeminiLive:
         """The life of the session, from connecting to the end."""
         failure: GeminiError | None = None
         try:
-            await self._session.open()
-            self._ready = True
-            self._settled.set()
+            await self._session.open(self._recovery.handle)
+            self._note_open()
             self._events.emit("connected")
-            await self._talk()
+            while True:
+                await self._reconnect(await self._talk())
         except asyncio.CancelledError:
             if not self._closing:  # the loop is shutting down
                 self._closing = True
@@ -556,19 +615,98 @@ class GeminiLive:
             failure.__cause__ = error
         await self._shut_down(failure)
 
-    async def _talk(self) -> None:
-        """Send and receive until one of the two ends, and raise why."""
-        both = [asyncio.ensure_future(self._receive()), asyncio.ensure_future(self._send_audio())]
+    async def _talk(self) -> SessionError | None:
+        """Send and receive until the connection is gone; returns why, or None if it is time to
+        leave it."""
+        self._leaving = asyncio.get_running_loop().create_future()
+        receiving = asyncio.ensure_future(self._receive())
+        sending = asyncio.ensure_future(self._send_audio())
+        living = asyncio.ensure_future(self._session.keep_alive())
+        work: tuple[asyncio.Future[Any], ...] = (receiving, sending, living)
         try:
-            await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
-            # Both may have failed; the receiver has seen the close code.
-            for task in both:
-                if task.done():
-                    task.result()
+            await asyncio.wait([*work, self._leaving], return_when=asyncio.FIRST_COMPLETED)
+            if sending.done() and not receiving.done():
+                # What has arrived before the end is still to be read; and the reader has seen the
+                # close code.
+                await asyncio.wait([receiving], timeout=DRAIN_S)
+            for task in work:
+                error = task.exception() if task.done() else None
+                if isinstance(error, SessionError):
+                    return error
+                if error is not None:
+                    raise error
+            return self._leaving.result()
         finally:
-            for task in both:
+            for task in work:
                 task.cancel()
-            await asyncio.gather(*both, return_exceptions=True)
+            await asyncio.gather(*work, return_exceptions=True)
+
+    async def _reconnect(self, reason: SessionError | None) -> None:
+        """Have the connection again, or raise why that is not possible."""
+        lost_at = self._now()
+        self._ready = False
+        self._settled.clear()
+        self._losses += reason is not None
+        self._moves += reason is None
+        again = self._uplink.sent_again
+        self._apply(self._conversation.connection_lost(lost_at))
+        self._uplink.restart()
+        if reason is not None:
+            logger.warning("Gemini Live: %s", reason)
+        self._events.emit("disconnected", Disconnected(reason))
+        error: SessionError = reason or ConnectionLostError(
+            "Gemini Live ends each connection soon after it was made", retryable=True
+        )
+        plan = self._recovery.lost(lost_at, reason)
+        while plan is not None:
+            try:
+                await self._try(plan, abort=reason is not None)
+            except SessionError as failed:
+                error = failed
+                plan = self._recovery.failed(self._now(), failed)
+                continue
+            self._note_open()
+            self._apply(self._conversation.connection_resumed(self._now()))
+            resumed = Resumed(
+                gap_ms=(self._now() - lost_at) * 1000,
+                attempts=plan.attempt,
+                same_session=bool(plan.handle),
+                sent_again_ms=(self._uplink.sent_again - again) * FRAME_MS,
+            )
+            logger.info("Gemini Live: %s", resumed)
+            self._events.emit("resumed", resumed)
+            return
+        raise error
+
+    async def _try(self, plan: Plan, *, abort: bool) -> None:
+        """Make one attempt to have the connection again."""
+        resuming = bool(plan.handle)
+        self._events.emit("reconnecting", Reconnecting(plan.attempt, plan.delay * 1000, resuming))
+        # The service refuses to resume a session whose connection is open.
+        await self._session.close(abort=abort)
+        if plan.delay:
+            await asyncio.sleep(plan.delay)
+        await self._session.open(plan.handle, () if resuming else self._dialogue.lines())
+
+    def _note_open(self) -> None:
+        self._recovery.opened(self._now())
+        self._ready = self._was_ready = True
+        self._settled.set()
+
+    def _leave_connection(self, reason: SessionError | None) -> None:
+        """End `_talk`."""
+        if self._leaving is not None and not self._leaving.done():
+            self._leaving.set_result(reason)
+
+    def _leave_at_a_boundary(self) -> None:
+        """Leave the connection, whose end is announced, at a boundary between turns, or in time."""
+        self._look_around = None
+        now, since = self._now(), self._conversation.rests_since
+        if self._recovery.should_leave(now, None if since is None else since + REST_S):
+            self._leave_connection(None)
+        elif self._recovery.leave_at is not None and not self._ending:
+            loop = asyncio.get_running_loop()
+            self._look_around = loop.call_later(LOOK_AROUND_S, self._leave_at_a_boundary)
 
     async def _shut_down(self, failure: GeminiError | None) -> None:
         self._ending = True
@@ -578,7 +716,7 @@ class GeminiLive:
             logger.error("Gemini Live: %s", failure)
             self._events.emit("error", failure)
         self._settled.set()
-        for timer in (self._timer, self._hold_warning):
+        for timer in (self._timer, self._hold_warning, self._look_around):
             if timer is not None:
                 timer.cancel()
         await self.stop_video_sender()
@@ -606,13 +744,6 @@ class GeminiLive:
         if self._failure is not None:
             raise self._failure.with_traceback(None)
 
-    def _state(self) -> str:
-        if self._closing or self._failure is not None:
-            return "closed"
-        if self._ready:
-            return "ready"
-        return "new" if self._supervisor is None else "connecting"
-
     def _is_own_task(self) -> bool:
         """Whether the caller runs inside the supervisor or one of its handlers, which must not
         wait for the supervisor: it waits for them."""
@@ -628,7 +759,8 @@ class GeminiLive:
     # -- from the service ----------------------------------------------------------------------
 
     async def _receive(self) -> None:
-        async for message in self._session.receive():
+        while True:
+            message = await self._session.next()
             self._messages += 1
             self._handle(message)
 
@@ -636,28 +768,62 @@ class GeminiLive:
         now = self._now()
         if message.tokens is not None:
             self._tokens = message.tokens
-        if message.time_left is not None and not self._going_away:
-            self._going_away = True
-            logger.warning("Gemini Live will end this session in %s", message.time_left)
+        if message.time_left is not None:
+            logger.info("Gemini Live will end this connection in %g s", message.time_left)
+            self._recovery.going_away(now, message.time_left)
+            if self._look_around is None:
+                self._leave_at_a_boundary()
+        if message.resumable is not None:
+            self._recovery.noted(message.handle, message.resumable)
+            if message.consumed is not None:
+                self._numbered = True
+                self._uplink.settled(message.consumed)
+            elif message.resumable:
+                self._settle_uplink(now)
+        if message.tool_calls:
+            names = ", ".join(str(call.get("name")) for call in message.tool_calls)
+            logger.warning("Gemini Live calls functions that nobody has declared: %s", names)
+        if message.at_work:
+            self._apply(self._conversation.at_work(now))
         if message.interrupted:
             # Audio in the same message belongs to the cut turn.
             self._apply(self._conversation.interrupted(now, self._output.waiting))
             self._early_text = ""
         else:
-            for pcm, rate in message.audio:
-                self._events.emit("audio", pcm)
-                self._play(self._conversation.model_content(now), pcm, rate)
+            for data, rate in message.audio:
+                self._play(self._conversation.model_content(now), data, rate)
+                self._emit_audio(data)
             if message.text:
                 self._play(self._conversation.model_content(now), b"", MODEL_RATE)
         for text in (*message.text, message.spoken):
             if text:
                 self._add_text(text)
                 self._events.emit("text", text)
+        if message.asked:
+            self._dialogue.user_said(message.asked)
+            self._events.emit("user_text", message.asked)
         if message.generation_complete:
             self._apply(self._conversation.generation_complete())
+            if not self._numbered:
+                self._settle_uplink(now)
         if message.turn_complete:
             self._apply(self._conversation.turn_complete(now))
             self._early_text = ""  # the rest of a turn that was cut
+
+    def _emit_audio(self, data: bytes | str) -> None:
+        if not self._events.listens("audio"):
+            return
+        try:
+            pcm = base64.b64decode(data, validate=True) if isinstance(data, str) else data
+        except ValueError:
+            return  # counted where it was to be played
+        self._events.emit("audio", pcm)
+
+    def _settle_uplink(self, now: float) -> None:
+        """What was sent is taken; but not what the user has begun to say since."""
+        since = self._conversation.unanswered_since
+        spoken_ms = 0.0 if since is None else (now - since) * 1000 + self._detection_ms
+        self._uplink.settled(but_ms=PREROLL_MS + spoken_ms)
 
     def _add_text(self, text: str) -> None:
         """Keep text with its turn. Transcripts have no order against the audio."""
@@ -666,8 +832,9 @@ class GeminiLive:
             self._early_text += text
         elif turn > self._cut_through:
             self._spoken[turn].transcript.add(text, self._output.received_ms(turn))
+            self._dialogue.model_said(turn, text)
 
-    def _play(self, actions: list[Action], pcm: bytes, rate: int) -> None:
+    def _play(self, actions: list[Action], pcm: bytes | str, rate: int) -> None:
         """Do what the conversation makes of content that has just arrived."""
         for action in actions:
             if not isinstance(action, Play):
@@ -675,6 +842,7 @@ class GeminiLive:
                 continue
             if self._early_text:
                 self._spoken[action.turn].transcript.add(self._early_text, 0.0)
+                self._dialogue.model_said(action.turn, self._early_text)
                 self._early_text = ""
             try:
                 fits = self._output.push(pcm, rate, action.turn)
@@ -703,10 +871,23 @@ class GeminiLive:
                 continue
             idle = False
             if isinstance(item, Mark):
-                await self._session.send_activity(starts=item is Mark.ACTIVITY_START)
+                number = await self._session.send_activity(starts=item is Mark.ACTIVITY_START)
             else:
                 assert self._input.rate is not None  # fixed by the push that made the frame
-                await self._session.send_audio(item, self._input.rate)
+                number = await self._session.send_audio(item.data, self._input.rate)
+            self._uplink.done(item, number)
+
+    async def _send_when_ready(self, text: str) -> None:
+        while True:
+            await self._wait_settled()
+            try:
+                await self._session.send_text(text)
+            except SessionError as error:
+                if self._leaving is not None and not self._leaving.done():
+                    self._settled.clear()  # until the supervisor has had the connection again
+                self._leave_connection(error)
+            else:
+                return
 
     async def _run_video(self, sender: VideoSender) -> None:
         try:
@@ -727,8 +908,16 @@ class GeminiLive:
             if self._video is sender:
                 self._video = None
 
-    async def _send_picture(self, jpeg: bytes) -> None:
-        await self._session.send_video(jpeg)
+    async def _send_picture(self, jpeg: bytes) -> bool:
+        """Send a picture, unless there is no connection: the next one will be newer."""
+        if not self._ready:
+            return False
+        try:
+            await self._session.send_video(jpeg)
+        except SessionError as error:
+            self._leave_connection(error)
+            return False
+        return True
 
     # -- the conversation ----------------------------------------------------------------------
 
@@ -788,6 +977,10 @@ class GeminiLive:
                     logger.warning("Gemini Live has stalled: %s", stalled)
             elif isinstance(action, Nudge):
                 self._spawn(self._send_nudge())
+            elif isinstance(action, Reconnect):
+                self._leave_connection(
+                    ConnectionLostError("Gemini Live has stalled", retryable=True)
+                )
         if self._hold_warning is not None and not self._conversation.paused_by_app:
             self._hold_warning.cancel()
             self._hold_warning = None
@@ -804,12 +997,13 @@ class GeminiLive:
             self._interruptions += 1
             heard_ms = self._output.heard_ms(turn)
             heard_text = self._spoken[turn].transcript.heard(heard_ms)
+            self._dialogue.model_was_cut(turn, heard_text)
             self._events.emit("interrupted", Interrupted(turn, heard_ms, heard_text, action.by))
 
     async def _send_nudge(self) -> None:
         assert self._nudge is not None
         try:
-            await self._session.send_text(self._nudge)
+            await self._send_when_ready(self._nudge)
         except GeminiError as error:
             logger.debug("The nudge was not sent: %s", error)
 
