@@ -221,6 +221,7 @@ class Conversation:
 
         # The model's turn.
         self.turn = 0
+        self._turn_since = float("-inf")
         self._generating = False  # the service is sending it
         self._open = False  # neither complete nor interrupted
         self._cut = False  # dropped here while the service goes on sending it
@@ -275,6 +276,11 @@ class Conversation:
         """Since when nobody speaks and nothing is expected of the model; None if that is not so."""
         busy = self._open or self._speakers or self._starting or self._activity or self._owed
         return None if busy else self._stirred_at
+
+    @property
+    def turn_since(self) -> float:
+        """When the newest turn of the model began."""
+        return self._turn_since
 
     @property
     def unanswered_since(self) -> float | None:
@@ -376,6 +382,7 @@ class Conversation:
                 # The model answers what was said over its finished turn.
                 actions += self._drop("speech")
             self.turn += 1
+            self._turn_since = now
             self._generating = self._open = True
             self._provoked = self._activity
             self._owed = False

@@ -71,7 +71,7 @@ from ._recovery import REST_S, Plan, Recovery
 from ._session import ServerMessage, Session
 from ._stats import Stats
 from ._transcript import Dialogue, SpokenTurns
-from ._uplink import Mark, Uplink
+from ._uplink import Mark, Text, Uplink
 from ._video import VideoSender, check_fps
 
 if TYPE_CHECKING:
@@ -252,6 +252,7 @@ class GeminiLive:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._supervisor: asyncio.Task[None] | None = None
         self._settled = asyncio.Event()  # ready, failed or closed
+        self._ended: asyncio.Future[None] | None = None  # failed or closed
         self._ready = False
         self._was_ready = False
         self._leaving: asyncio.Future[SessionError | None] | None = None
@@ -591,6 +592,7 @@ class GeminiLive:
         elif self._loop is not loop:
             raise ConfigError("This GeminiLive belongs to another event loop; make one per loop")
         if self._supervisor is None and not self._closing:
+            self._ended = loop.create_future()
             self._supervisor = loop.create_task(self._run(), name="GeminiLive")
 
     async def _run(self) -> None:
@@ -716,6 +718,8 @@ class GeminiLive:
             logger.error("Gemini Live: %s", failure)
             self._events.emit("error", failure)
         self._settled.set()
+        if self._ended is not None:
+            self._ended.set_result(None)
         for timer in (self._timer, self._hold_warning, self._look_around):
             if timer is not None:
                 timer.cancel()
@@ -777,9 +781,10 @@ class GeminiLive:
             self._recovery.noted(message.handle, message.resumable)
             if message.consumed is not None:
                 self._numbered = True
-                self._uplink.settled(message.consumed)
+                self._uplink.settled(number=message.consumed)
             elif message.resumable:
-                self._settle_uplink(now)
+                # What was said in the last moment may not have been there yet.
+                self._settle_uplink(max(self._conversation.turn_since, now - PREROLL_MS / 1000))
         if message.tool_calls:
             names = ", ".join(str(call.get("name")) for call in message.tool_calls)
             logger.warning("Gemini Live calls functions that nobody has declared: %s", names)
@@ -805,7 +810,7 @@ class GeminiLive:
         if message.generation_complete:
             self._apply(self._conversation.generation_complete())
             if not self._numbered:
-                self._settle_uplink(now)
+                self._settle_uplink(self._conversation.turn_since)
         if message.turn_complete:
             self._apply(self._conversation.turn_complete(now))
             self._early_text = ""  # the rest of a turn that was cut
@@ -819,11 +824,12 @@ class GeminiLive:
             return  # counted where it was to be played
         self._events.emit("audio", pcm)
 
-    def _settle_uplink(self, now: float) -> None:
-        """What was sent is taken; but not what the user has begun to say since."""
+    def _settle_uplink(self, before: float) -> None:
+        """What was sent before is taken; but not what the user has begun to say since."""
         since = self._conversation.unanswered_since
-        spoken_ms = 0.0 if since is None else (now - since) * 1000 + self._detection_ms
-        self._uplink.settled(but_ms=PREROLL_MS + spoken_ms)
+        if since is not None:
+            before = min(before, since - (self._detection_ms + PREROLL_MS) / 1000)
+        self._uplink.settled(before=before)
 
     def _add_text(self, text: str) -> None:
         """Keep text with its turn. Transcripts have no order against the audio."""
@@ -872,22 +878,25 @@ class GeminiLive:
             idle = False
             if isinstance(item, Mark):
                 number = await self._session.send_activity(starts=item is Mark.ACTIVITY_START)
+            elif isinstance(item, Text):
+                number = await self._session.send_text(item.text)
             else:
                 assert self._input.rate is not None  # fixed by the push that made the frame
                 number = await self._session.send_audio(item.data, self._input.rate)
-            self._uplink.done(item, number)
+            self._uplink.done(item, number, self._now())
 
     async def _send_when_ready(self, text: str) -> None:
-        while True:
-            await self._wait_settled()
-            try:
-                await self._session.send_text(text)
-            except SessionError as error:
-                if self._leaving is not None and not self._leaving.done():
-                    self._settled.clear()  # until the supervisor has had the connection again
-                self._leave_connection(error)
-            else:
-                return
+        """Send a text, now or when there is a connection, or raise why that will never be."""
+        await self._wait_settled()
+        assert self._ended is not None  # made with the supervisor
+        item = self._uplink.push_text(text)
+        try:
+            await asyncio.wait([item.sent, self._ended], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            if not item.sent.done():
+                self._uplink.withdraw(item)
+        if not item.sent.done():
+            self._check_open()
 
     async def _run_video(self, sender: VideoSender) -> None:
         try:

@@ -8,7 +8,9 @@ Sans-IO, like the conversation: what happens comes in with the time, plans come 
   1001 are the service's own limits, 1006 is the network, 1008 and 1011 are aborted operations.
 - 1007 says that the service did not accept something. What a handle stands for may be the reason,
   so it is not resumed; one new session is tried, and a second 1007 soon after is final.
-- A refused handle is not tried again: a new session, seeded with what was said.
+- A refused handle is not tried again: a new session, seeded with what was said. The same when the
+  service answers `HANDLE_ATTEMPTS` times that it cannot resume: it may hold the old connection for
+  open, and refuse for as long as that (sip-to-ai #14).
 - A refused key or model does not become right by trying again.
 - Attempts are spaced by a backoff with jitter, and bounded: an outage in time, connections that do
   not last in number. Planned moves have a bound of their own.
@@ -42,8 +44,9 @@ OUTAGE_S = 60.0
 """Seconds for which a lost connection is tried to be had again: handles are valid for two hours,
 but nobody waits in a call for longer."""
 
-FIRST_DELAY_S, LARGEST_DELAY_S = 0.25, 8.0
-"""Backoff: nothing before the first attempt, then this, doubled each time, up to that."""
+FIRST_DELAY_S, LARGEST_DELAY_S = 0.25, 4.0
+"""Backoff: nothing before the first attempt, then this, doubled each time, up to that: in a call,
+the service that is back is wanted at once."""
 
 JITTER = 0.5
 """Each delay is shortened by up to this part of it, so that many clients do not come at once."""
@@ -53,6 +56,9 @@ WINDOW_S = 600.0
 
 MOST_LOSSES, MOST_MOVES = 10, 10
 """Unplanned and planned connections in that time. More means that they do not last."""
+
+HANDLE_ATTEMPTS = 4
+"""Answers of the service to the same handle until it is given up: two seconds, with the backoff."""
 
 REFUSED_AGAIN_S = 60.0
 """A second 1007 within this is final."""
@@ -94,6 +100,7 @@ class Recovery:
         self._losses: deque[float] = deque()
         self._moves: deque[float] = deque()
         self._refused_at: float | None = None
+        self._answers = 0  # to attempts with a handle, in this outage
 
     @property
     def handle(self) -> str:
@@ -137,7 +144,7 @@ class Recovery:
             The first attempt to come back, or None: it is final.
         """
         self._lost_at = now
-        self._attempt = 0
+        self._attempt = self._answers = 0
         counted, most = (self._losses, MOST_LOSSES) if error else (self._moves, MOST_MOVES)
         counted.append(now)
         while counted and counted[0] <= now - WINDOW_S:
@@ -156,6 +163,10 @@ class Recovery:
             verdict = "new session"  # it may be the handle that is refused
         if self._handle and isinstance(error, SessionExpiredError):
             verdict = "new session"
+        if self._handle and verdict == "retry" and getattr(error, "code", None) is not None:
+            self._answers += 1
+            if self._answers >= HANDLE_ATTEMPTS:
+                verdict = "new session"
         return self._next(now, verdict, error)
 
     def _next(self, now: float, verdict: Verdict, error: GeminiError | None) -> Plan | None:

@@ -1,4 +1,4 @@
-"""What waits to be sent to the service: frames of the call, and the marks between them.
+"""What waits to be sent to the service: frames of the call, marks between them, and texts.
 
 Nothing that somebody says is lost up to stated bounds. What waits for a connection is kept; what
 was sent is kept, too, until the service is known to have taken it: a session is resumed as it was
@@ -10,7 +10,6 @@ delays.
 from __future__ import annotations
 
 import asyncio
-import math
 from collections import deque
 from enum import Enum
 from typing import NamedTuple
@@ -50,11 +49,26 @@ class Frame(NamedTuple):
     quiet: bool
 
 
-Item = Frame | Mark
+class Text:
+    """A text of the application.
+
+    Attributes:
+        text: what it says.
+        sent: done when it was sent for the first time.
+    """
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.sent: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+
+Item = Frame | Mark | Text
 
 
 class Uplink:
-    """A bounded queue of 20 ms frames and marks, for one sender on one event loop.
+    """A queue of 20 ms frames, marks and texts, for one sender on one event loop.
+
+    Frames are bounded. Marks are few, and texts are waited for by those who send them.
 
     Args:
         preroll_ms: with a number, frames are sent only between `start_activity` and
@@ -73,9 +87,10 @@ class Uplink:
         self._open = self._preroll is None
         self._pushed_at = float("-inf")
         self._arrived = asyncio.Event()
-        # What was sent and may have to be sent again, each with its number on the connection.
+        # What was sent and may have to be sent again; each with its number on the connection, and
+        # the time.
         self._unsettled = _Audio(MAX_SENT_MS)
-        self._numbers: deque[int] = deque()
+        self._sendings: deque[tuple[int, float]] = deque()
         self._active = False  # the service has been told that the user speaks
         self._active_before_unsettled = False
 
@@ -103,6 +118,17 @@ class Uplink:
         self._enqueue(Mark.ACTIVITY_END)
         self._open = self._preroll is None
 
+    def push_text(self, text: str) -> Text:
+        """Take a text; it is sent behind what was said before it."""
+        item = Text(text)
+        self._enqueue(item)
+        return item
+
+    def withdraw(self, item: Text) -> None:
+        """Forget a text that was not sent."""
+        if item in self._queue.items:
+            self._queue.items.remove(item)
+
     async def next(self, idle_after: float) -> Item | None:
         """Return what is to be sent next, or None when `push` was not called for `idle_after` s.
 
@@ -123,35 +149,32 @@ class Uplink:
                 timer.cancel()
         return self._queue.items[0]
 
-    def done(self, item: Item, number: int) -> None:
+    def done(self, item: Item, number: int, now: float) -> None:
         """`item`, which `next` has returned, was sent as client message `number`."""
         if not self._queue.items or self._queue.items[0] is not item:
             return  # it was dropped meanwhile: the socket was stuck for longer than the bound
         self._queue.popleft()
         if isinstance(item, Mark):
             self._active = item is Mark.ACTIVITY_START
-        else:
+        elif isinstance(item, Frame):
             self.sent += 1
+        elif not item.sent.done():
+            item.sent.set_result(None)
         if self._unsettled.append(item, shorten=True):
-            self._numbers.append(number)
-        while len(self._numbers) > len(self._unsettled.items):
-            self._numbers.popleft()
+            self._sendings.append((number, now))
+        while len(self._sendings) > len(self._unsettled.items):
+            self._sendings.popleft()
 
-    def settled(self, number: int | None = None, *, but_ms: float = 0.0) -> None:
-        """The service has taken what was sent.
-
-        Args:
-            number: up to this message, if the service says so.
-            but_ms: all but the newest audio.
-        """
-        kept = math.ceil(but_ms / FRAME_MS)
-        while self._unsettled.items and self._unsettled.frames >= kept:
-            if number is not None and self._numbers[0] > number:
-                break
-            if self._unsettled.frames == kept and isinstance(self._unsettled.items[0], Frame):
-                break
+    def settled(self, *, number: int | None = None, before: float | None = None) -> None:
+        """The service has taken what was sent up to a message, or before a time."""
+        while self._unsettled.items:
+            sent_as, sent_at = self._sendings[0]
+            if (number is not None and sent_as > number) or (
+                before is not None and sent_at > before
+            ):
+                return
             item = self._unsettled.popleft()
-            self._numbers.popleft()
+            self._sendings.popleft()
             if isinstance(item, Mark):
                 self._active_before_unsettled = item is Mark.ACTIVITY_START
 
@@ -159,7 +182,7 @@ class Uplink:
         """The connection is gone: send again, first of all, what was not taken."""
         again: list[Item] = list(self._unsettled.items)
         self._unsettled = _Audio(MAX_SENT_MS)
-        self._numbers.clear()
+        self._sendings.clear()
         self.sent_again += sum(isinstance(item, Frame) for item in again)
         if self._active_before_unsettled:
             again.insert(0, Mark.ACTIVITY_START)
@@ -176,7 +199,7 @@ class Uplink:
 
 
 class _Audio:
-    """Frames and marks in order; the oldest frames go beyond `most_ms`, marks never."""
+    """Items in order; beyond `most_ms` the oldest frames go, and nothing else."""
 
     def __init__(self, most_ms: int) -> None:
         self.items: deque[Item] = deque()
@@ -187,7 +210,7 @@ class _Audio:
 
     def append(self, item: Item, *, shorten: bool) -> bool:
         """Add an item; False if it was part of a silence that is long enough already."""
-        if isinstance(item, Mark):
+        if not isinstance(item, Frame):
             self.items.append(item)
             return True
         self._quiet = self._quiet + 1 if item.quiet else 0
@@ -210,10 +233,10 @@ class _Audio:
         return overflow
 
     def _drop_oldest(self) -> None:
-        marks: list[Item] = []
+        others: list[Item] = []
         while not isinstance(self.items[0], Frame):
-            marks.append(self.items.popleft())
+            others.append(self.items.popleft())
         self.items.popleft()
-        self.items.extendleft(reversed(marks))
+        self.items.extendleft(reversed(others))
         self.frames -= 1
         self._overflow += 1

@@ -209,9 +209,9 @@ class Session:
         loop = asyncio.get_running_loop()
         socket = self._socket
         while socket is not None:
-            silent = loop.time() - self._heard_at
-            if silent < PING_AFTER_S:
-                await asyncio.sleep(PING_AFTER_S - silent)
+            patience = self._heard_at + PING_AFTER_S - loop.time()
+            if patience > 0:
+                await asyncio.sleep(patience)
                 continue
             asked_at = loop.time()
             try:

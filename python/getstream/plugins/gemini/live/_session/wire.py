@@ -88,7 +88,8 @@ def _read_content(content: dict[str, Any], result: ServerMessage) -> None:
     result.interrupted = content.get("interrupted") is True
     result.generation_complete = content.get("generationComplete") is True
     result.turn_complete = content.get("turnComplete") is True
-    result.at_work = content.get("interactionStatus") == "IN_PROGRESS"
+    if content.get("interactionStatus") == "IN_PROGRESS":
+        result.at_work = True
     result.spoken = _text_of(content.get("outputTranscription"))
     result.asked = _text_of(content.get("inputTranscription"))
 
