@@ -49,8 +49,9 @@ def voice(seconds: float, seed: int = 1) -> Int16:
 class Room:
     """The assistant, those who speak to it, and who listens."""
 
-    def __init__(self, gemini: GeminiLive, server: LocalGemini) -> None:
+    def __init__(self, gemini: GeminiLive, server: LocalGemini, rate: int = WIRE) -> None:
         self.gemini = gemini
+        self.rate = rate  # on the wire
         self.server = server
         self.started_at = asyncio.get_running_loop().time()
         self.events: list[tuple[float, str, Any]] = []
@@ -128,7 +129,7 @@ class Room:
                         samples[max(0, -start) : max(0, -start) + len(piece)] += piece
                 person = SimpleNamespace(user_id=who, session_id="1")
                 frame = PcmData(sample_rate=WIRE, format="s16", samples=samples, participant=person)
-                await self.gemini.send_audio_pcm(frame, WIRE)
+                await self.gemini.send_audio_pcm(frame, self.rate)
 
 
 def hold(
@@ -136,6 +137,7 @@ def hold(
     scenario: Callable[[Room], Awaitable[None]],
     reply: Any,
     server_options: dict[str, Any] | None = None,
+    rate: int = WIRE,
     **options: Any,
 ) -> tuple[Room, Int16]:
     """Play a scenario; returns the room and what was heard."""
@@ -143,7 +145,7 @@ def hold(
     async def main() -> tuple[Room, Int16]:
         async with local(reply, **(server_options or {})) as server:
             async with GeminiLive(**options) as gemini:
-                room = Room(gemini, server)
+                room = Room(gemini, server, rate)
                 try:
                     await scenario(room)
                     heard = room.heard

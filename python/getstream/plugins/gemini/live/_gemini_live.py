@@ -726,7 +726,7 @@ class GeminiLive:
         await self.stop_video_sender()
         if self._video_worker is not None:
             self._video_worker.shutdown(wait=False)
-        await self._session.close()
+        await self._session.dispose()
         if failure is None:
             self.output_track.stop()
         else:

@@ -116,6 +116,7 @@ class Session:
         self._plain_config = config
         self._seeding = seeding
         self._client = client
+        self._owns_client = client is None
         self._config: types.LiveConnectConfig | None = None
         self._context: AbstractAsyncContextManager[AsyncSession] | None = None
         self._live: AsyncSession | None = None
@@ -199,6 +200,18 @@ class Session:
             await context.__aexit__(None, None, None)
         except (genai_errors.APIError, websockets.exceptions.WebSocketException, OSError) as error:
             logger.debug("Closing Gemini Live: %s", type(error).__name__)
+
+    async def dispose(self) -> None:
+        """Close the connection, and the client unless it is the user's own."""
+        await self.close()
+        client = self._client
+        if client is None or not self._owns_client:
+            return
+        try:
+            await client.aio.aclose()
+            client.close()
+        except Exception as error:
+            logger.debug("Closing the client of google-genai: %s", type(error).__name__)
 
     async def keep_alive(self) -> None:
         """Ask for a sign of life whenever the service is silent, until the connection is gone.

@@ -301,6 +301,11 @@ class LiveSession:
         self.hold()
         self._connection.transport.pause_reading()
 
+    def thaw(self) -> None:
+        """Ends `freeze()`."""
+        self.release()
+        self._connection.transport.resume_reading()
+
     def delay_pongs(self, seconds: float) -> None:
         """Answers pings late from now on, and counts them in `pings`."""
         protocol = self._connection.protocol
