@@ -28,6 +28,9 @@ FORGOTTEN_AFTER_S = 30.0
 # How often to look for those. Looking costs a microsecond for each participant.
 LOOK_EVERY_S = 0.1
 
+LATE_S = 1.0
+"""Seconds in which audio of somebody who has left may still come; it would bring them back."""
+
 PREROLL_MS = 300
 """Of a participant who is given the floor, so much from before the moment when that is decided: the
 detector's delay is 50 to 100 ms, and the onset of a word may be too soft for it."""
@@ -118,6 +121,7 @@ class AudioInput:
         self._quiet = 0  # samples since the participant who has the floor was heard
         self._around = (b"", b"")
         self._events: list[SpeechEvent] = []
+        self._left: dict[str, float] = {}
         self._looked_at = 0.0
 
     def push(self, pcm: Pcm, target_rate: int, now: float, deaf: bool = False) -> list[SpeechEvent]:
@@ -145,6 +149,8 @@ class AudioInput:
             samples = _silenced(samples)
         start = _start_of(pcm)
         participant = self._participant_of(pcm, target_rate)
+        if self._left and now - self._left.get(participant.key, -LATE_S) < LATE_S:
+            return []
         if now - participant.last_at > SILENT_AFTER_S:
             participant.position = self._clock
         mixer = self._mixer if self._mixer is not None else Mixer(target_rate)
@@ -181,9 +187,12 @@ class AudioInput:
             event for participant in self._participants.values() for event in self._end(participant)
         ]
 
-    def leave(self, user_id: str, session_id: str) -> list[SpeechEvent]:
+    def leave(self, user_id: str, session_id: str, now: float) -> list[SpeechEvent]:
         """Forget a participant who has left; returns the end of their speech, if they spoke."""
-        participant = self._participants.get(_key_of(user_id, session_id))
+        key = _key_of(user_id, session_id)
+        self._left = {each: at for each, at in self._left.items() if now - at < LATE_S}
+        self._left[key] = now
+        participant = self._participants.get(key)
         return [] if participant is None else self._forget(participant)
 
     # -- who is sent ---------------------------------------------------------------------------

@@ -947,7 +947,7 @@ class GeminiLive:
 
     def _participant_left(self, user_id: str, session_id: str) -> None:
         if not self._closing:
-            self._handle_speech(self._input.leave(user_id, session_id))
+            self._handle_speech(self._input.leave(user_id, session_id, self._now()))
 
     def _is_deaf(self, now: float) -> bool:
         """Whether nobody is listened to at the moment."""
