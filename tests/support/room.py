@@ -83,6 +83,12 @@ class Room:
         """No more frames of anybody come."""
         self._talking.cancel()
 
+    def forget(self) -> None:
+        """What was heard, said and told until now."""
+        self.events.clear()
+        self._heard.clear()
+        self._said = [(at, who, said) for at, who, said in self._said if at > self.now - 10]
+
     async def until(self, seconds: float) -> None:
         await asyncio.sleep(self.started_at + seconds - asyncio.get_running_loop().time())
 
