@@ -30,6 +30,8 @@ from ...errors import (
 ABNORMAL = 1006
 """The code of a connection that ended without a close frame (RFC 6455, 7.1.5)."""
 
+COMES_BACK = "If it does not come back by itself, check the network and make a new GeminiLive."
+
 _UNKNOWN_NAME = re.compile(r"Unknown name \"(?P<name>[^\"]+)\"(?: at '(?P<place>[^']+)')?")
 _INVALID_AT = re.compile(r"[Ii]nvalid value at '(?P<place>[^']+)'")
 _EXPIRED = ("session not found", "deadline expired", "session has expired", "operation was cancel")
@@ -145,5 +147,5 @@ def lost_error(error: Exception, model: str) -> SessionError:
         code=code,
         reason=reason,
         retryable=True,
-        remedy="Make a new GeminiLive.",
+        remedy=COMES_BACK,
     )

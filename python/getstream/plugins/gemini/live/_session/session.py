@@ -25,7 +25,7 @@ from websockets.asyncio.client import ClientConnection
 from ...errors import AuthError, ConfigError, ConnectError, ConnectionLostError, GeminiError
 from . import wire
 from .fallback import from_sdk
-from .refusals import connect_error, lost_error
+from .refusals import COMES_BACK, connect_error, lost_error
 from .wire import ServerMessage
 
 logger = logging.getLogger("getstream.plugins.gemini")
@@ -236,7 +236,7 @@ class Session:
                             f"Gemini Live has been silent for {PING_AFTER_S + SILENT_S:g} s, "
                             "and does not answer a ping",
                             retryable=True,
-                            remedy="Make a new GeminiLive.",
+                            remedy=COMES_BACK,
                         )
                     await asyncio.wait([pong], timeout=min(left, 1.0))
             except websockets.exceptions.ConnectionClosed:
@@ -376,7 +376,7 @@ class Session:
             raise ConnectionLostError(
                 "There is no connection to Gemini Live",
                 retryable=True,
-                remedy="Make a new GeminiLive.",
+                remedy=COMES_BACK,
             )
         return self._live
 
