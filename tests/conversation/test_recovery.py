@@ -25,6 +25,7 @@ from getstream.plugins.gemini.live._recovery import (
     MOST_MOVES,
     OUTAGE_S,
     REFUSED_AGAIN_S,
+    REST_S,
     WINDOW_S,
     Plan,
     Recovery,
@@ -176,21 +177,23 @@ def test_planned_moves_have_a_budget_of_their_own() -> None:
 
 def test_an_announced_end_is_left_at_a_rest_or_in_time() -> None:
     recovery = connected()
-    assert not recovery.should_leave(100.0, 0.0), "nothing is announced"
+    assert not recovery.should_leave(100.0, 0.0, receiving=False), "nothing is announced"
     recovery.going_away(100.0, 50.0)
     assert recovery.leave_at == 150.0 - LEAVE_BEFORE_S
-    assert not recovery.should_leave(101.0, None), "somebody speaks"
-    assert not recovery.should_leave(101.0, 102.0)
-    assert recovery.should_leave(102.0, 102.0)
-    assert recovery.should_leave(145.0, None), "there is no more time"
-    recovery.opened(146.0)
+    assert not recovery.should_leave(101.0, None, receiving=False), "somebody speaks"
+    assert not recovery.should_leave(101.0, 100.0, receiving=False), "a pause is not yet a rest"
+    assert recovery.should_leave(100.0 + REST_S, 100.0, receiving=False)
+    assert recovery.should_leave(145.0, None, receiving=False), "there is little time"
+    assert not recovery.should_leave(145.0, None, receiving=True), "a turn is soon whole"
+    assert recovery.should_leave(149.0, None, receiving=True), "there is no more time"
+    recovery.opened(149.5)
     assert recovery.leave_at is None
 
 
 def test_an_announcement_without_a_time_is_left_at_once() -> None:
     recovery = connected()
     recovery.going_away(100.0, 0.0)
-    assert recovery.should_leave(100.0, None)
+    assert recovery.should_leave(100.0, None, receiving=True)
 
 
 ERRORS = st.sampled_from(

@@ -129,7 +129,9 @@ def converse(local: Local, fault: Break, moment: str, **options: Any) -> Outcome
 
 @pytest.mark.parametrize("moment", MOMENTS)
 @pytest.mark.parametrize("name", FAULTS)
-def test_the_conversation_goes_on(local: Local, name: str, moment: str) -> None:
+def test_the_conversation_goes_on(
+    local: Local, name: str, moment: str, outcomes: dict[tuple[str, str], str]
+) -> None:
     fault, kind = FAULTS[name]
     outcome = converse(local, fault, moment)
     (lost,) = outcome.losses
@@ -156,6 +158,9 @@ def test_the_conversation_goes_on(local: Local, name: str, moment: str) -> None:
         assert stats.played_ms <= received + 0.2  # a reset takes with it what was on the way
     assert (stats.dropped_ms, stats.input_dropped_ms) == (0, 0)
     assert not outcome.room.of("error")
+    session = "resumed" if resumed.same_session else "new session"
+    lost_ms = received - stats.played_ms
+    outcomes[name, moment] = f"{session}, {resumed.gap_ms:.0f} ms, {max(0.0, lost_ms):.0f} ms lost"
 
 
 def test_the_order_of_the_events_and_the_state(local: Local) -> None:
@@ -409,6 +414,21 @@ def test_an_announced_end_in_a_long_speech_is_left_in_time(local: Local) -> None
     (at,) = [at for at, name, _ in room.events if name == "disconnected"]
     assert at == pytest.approx(3 + 10 - _recovery.LEAVE_BEFORE_S, abs=0.3)
     assert room.server.sessions[0].closed_by == "client"
+
+
+def test_an_announced_end_in_a_turn_is_left_when_it_has_come(local: Local) -> None:
+    reply = voice(8.0)
+
+    async def scenario(room: Room) -> None:
+        await room.gemini.send_text("Go.")
+        await room.session.wait_spoken(400)
+        await room.session.go_away(5.0)  # the turn takes two more seconds to come
+        await room.until(12)
+
+    room, sound = hold(local, scenario, Script([Turn(audio=reply)]), {"speed": 3.0})
+    assert [turn.outcome for turn in room.server.sessions[0].spoken] == ["complete"]
+    assert signals.align(reply, sound[::2], MODEL).correlation > 0.98
+    assert room.gemini.stats().moves == 1
 
 
 def test_repeated_announcements_move_once(local: Local) -> None:

@@ -272,6 +272,11 @@ class Conversation:
         return self._open
 
     @property
+    def generating(self) -> bool:
+        """Whether the service is sending the current turn."""
+        return self._generating
+
+    @property
     def rests_since(self) -> float | None:
         """Since when nobody speaks and nothing is expected of the model; None if that is not so."""
         busy = self._open or self._speakers or self._starting or self._activity or self._owed

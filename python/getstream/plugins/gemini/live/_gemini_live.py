@@ -67,7 +67,7 @@ from ._options import (
     resolve_activity,
     resolve_switch,
 )
-from ._recovery import REST_S, Plan, Recovery
+from ._recovery import Plan, Recovery
 from ._session import ServerMessage, Session
 from ._stats import Stats
 from ._transcript import Dialogue, SpokenTurns
@@ -703,8 +703,8 @@ class GeminiLive:
     def _leave_at_a_boundary(self) -> None:
         """Leave the connection, whose end is announced, at a boundary between turns, or in time."""
         self._look_around = None
-        now, since = self._now(), self._conversation.rests_since
-        if self._recovery.should_leave(now, None if since is None else since + REST_S):
+        talk = self._conversation
+        if self._recovery.should_leave(self._now(), talk.rests_since, talk.generating):
             self._leave_connection(None)
         elif self._recovery.leave_at is not None and not self._ending:
             loop = asyncio.get_running_loop()

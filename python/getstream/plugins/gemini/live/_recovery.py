@@ -33,8 +33,12 @@ from ..errors import (
 )
 
 LEAVE_BEFORE_S = 5.0
-"""Seconds before the announced end at which a connection is left in any case: connecting takes one
-or two, and the announced time is not exact."""
+"""Seconds before the announced end at which a connection is left, whoever speaks: connecting takes
+one or two, and the announced time is not exact."""
+
+LEAVE_BEFORE_AT_LEAST_S = 1.0
+"""The same while the model is sending its turn, which comes faster than it is spoken: what is not
+sent when the connection is left is never heard."""
 
 REST_S = 2.0
 """Seconds of rest that are a boundary between turns: the model begins to answer in less, and the
@@ -95,6 +99,7 @@ class Recovery:
         self._handle = handle
         self._random = random
         self._leave_at: float | None = None
+        self._leave_by = 0.0
         self._lost_at: float | None = None
         self._attempt = 0
         self._losses: deque[float] = deque()
@@ -128,12 +133,21 @@ class Recovery:
     def going_away(self, now: float, time_left: float) -> None:
         """The service has announced the end of this connection."""
         self._leave_at = now + max(0.0, time_left - LEAVE_BEFORE_S)
+        self._leave_by = now + max(0.0, time_left - LEAVE_BEFORE_AT_LEAST_S)
 
-    def should_leave(self, now: float, rests_at: float | None) -> bool:
-        """Whether to leave now. `rests_at`: when the conversation rests, if it does."""
+    def should_leave(self, now: float, rests_since: float | None, receiving: bool) -> bool:
+        """Whether to leave now.
+
+        Args:
+            now: the time.
+            rests_since: since when the conversation rests, if it does.
+            receiving: the model is sending its turn.
+        """
         if self._leave_at is None:
             return False
-        return now >= self._leave_at or (rests_at is not None and now >= rests_at)
+        if rests_since is not None and now >= rests_since + REST_S:
+            return True
+        return now >= (self._leave_by if receiving else self._leave_at)
 
     # -- in between ----------------------------------------------------------------------------
 
