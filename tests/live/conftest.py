@@ -49,7 +49,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         return
     faults = list(dict.fromkeys(fault for fault, _ in OUTCOMES))
     moments = list(dict.fromkeys(moment for _, moment in OUTCOMES))
-    terminalreporter.section("fault x moment -> outcome (gap on the virtual clock)")
+    terminalreporter.section("fault x moment -> outcome, assistant audio lost")
     terminalreporter.write_line("| fault | " + " | ".join(moments) + " |")
     terminalreporter.write_line("|---" * (len(moments) + 1) + "|")
     for fault in faults:
