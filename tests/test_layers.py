@@ -48,7 +48,7 @@ STARTS_TASKS = frozenset({"create_task", "ensure_future", "gather", "run_corouti
 # What hands work to a thread that is there, and awaits it.
 BORROWS_THREADS = frozenset({"run_in_executor", "submit", "to_thread"})
 MAY_BORROW_THREADS = {
-    "live._session.session": 1,  # building the SDK's client
+    "live._session.session": 2,  # building and closing the SDK's client
     "live._video": 1,  # encoding a picture
 }
 

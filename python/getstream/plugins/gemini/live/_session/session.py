@@ -207,11 +207,8 @@ class Session:
         client = self._client
         if client is None or not self._owns_client:
             return
-        try:
-            await client.aio.aclose()
-            client.close()
-        except Exception as error:
-            logger.debug("Closing the client of google-genai: %s", type(error).__name__)
+        # Closing it takes 8 ms, most of them for modules that it imports just then.
+        await asyncio.get_running_loop().run_in_executor(None, _close_client, client)
 
     async def keep_alive(self) -> None:
         """Ask for a sign of life whenever the service is silent, until the connection is gone.
@@ -439,6 +436,16 @@ class Session:
             ) from error
         except ValueError as error:
             raise ConfigError(f"google-genai could not be set up: {error}") from error
+
+
+def _close_client(client: genai.Client) -> None:
+    """Close what a client holds, on a thread of its own. What is left open closes itself in the
+    end, by a task on whatever loop is running then."""
+    try:
+        asyncio.run(client.aio.aclose())
+        client.close()
+    except Exception as error:
+        logger.debug("Closing the client of google-genai: %s", type(error).__name__)
 
 
 async def _enter(context: AbstractAsyncContextManager[AsyncSession]) -> AsyncSession:
