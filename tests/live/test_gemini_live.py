@@ -34,6 +34,7 @@ from getstream.plugins.gemini.live import (
     _events,
     _gemini_live,
 )
+from getstream.plugins.gemini.live._audio_in import SpeechEvent
 from getstream.plugins.gemini.live._options import build_config
 from getstream.plugins.gemini.live._session import session as session_module
 from getstream.plugins.gemini.testing import (
@@ -794,7 +795,7 @@ async def test_what_speech_holds_is_heard_after_a_loss(local: Local) -> None:
         await gemini.send_text("Go.")
         await complete
         await heard(gemini, 5)
-        gemini._apply(gemini._conversation.speech_started(gemini._now(), "anna", True))
+        gemini._turns.notice([SpeechEvent("anna", "anna", "started")])
         closed = asyncio.ensure_future(happens(gemini, "closed"))
         await lose_for_good(server)
         await closed

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import logging
 import math
 import random
@@ -25,38 +24,10 @@ from ..errors import (
     VideoError,
 )
 from . import _call
-from ._audio_in import AudioInput, ListenTo, SpeechEvent, check_rate
-from ._audio_out import MODEL_RATE, AudioOutput, OutputTrack
-from ._conversation import (
-    Action,
-    CompleteTurn,
-    Conversation,
-    Drop,
-    Duck,
-    EndActivity,
-    EndTurn,
-    Nudge,
-    Pause,
-    Play,
-    Reconnect,
-    Resume,
-    Rules,
-    StartActivity,
-    Unduck,
-)
-from ._conversation import Stalled as StalledAction
-from ._events import (
-    Disconnected,
-    Emitter,
-    Interrupted,
-    PlaybackFinished,
-    PlaybackStarted,
-    Reconnecting,
-    Resumed,
-    Speech,
-    Stalled,
-    TurnComplete,
-)
+from ._audio_in import AudioInput, ListenTo, check_rate
+from ._audio_out import MODEL_RATE, OutputTrack
+from ._conversation import Rules
+from ._events import Disconnected, Emitter, Reconnecting, Resumed
 from ._models import check_config, is_proactive, model_of, resolve_model
 from ._options import (
     BargeIn,
@@ -70,7 +41,7 @@ from ._options import (
 from ._recovery import Plan, Recovery
 from ._session import ServerMessage, Session
 from ._stats import Stats
-from ._transcript import Dialogue, SpokenTurns
+from ._turns import Turns
 from ._uplink import Mark, Text, Uplink
 from ._video import VideoSender, check_fps
 
@@ -97,7 +68,6 @@ AUDIO_STREAM_END_S = 1.0
 """Seconds without audio from the call (everybody muted, or gone) before the service is told: its
 activity detection runs on the audio, and would wait for ever for the end of a cut-off word."""
 
-
 DEAF_TAIL_S = 0.3
 """With `half_duplex`, seconds after the last speech for which nobody is heard: its echo is still on
 the way."""
@@ -111,9 +81,6 @@ DRAIN_S = 1.0
 LOOK_AROUND_S = 0.1
 """How often to look for a boundary between turns, once the service has announced the end of the
 connection."""
-
-HOLD_WARNING_S = 30.0
-"""Seconds for which the application may hold speech back before a warning says so."""
 
 HANDLER_GRACE_S = 2.0
 """Seconds that async event handlers have, at the end, to finish what they are doing."""
@@ -211,28 +178,30 @@ class GeminiLive:
             handle=(merged.get("session_resumption") or {}).get("handle") or "",
             random=random.random,
         )
-        self._dialogue = Dialogue()
-        self._barge_in = times = gives_way or BargeIn()
         self._half_duplex = half_duplex
         self._nudge = watch.nudge if watch else None
         self._activity = activity = resolve_activity(merged)
+        times = gives_way or BargeIn()
         may_stay_silent = watch.may_stay_silent if watch else None
         if may_stay_silent is None:
             may_stay_silent = is_proactive(self._model, merged)
-        self._conversation = Conversation(
-            Rules(
-                # The model is not to be interrupted: then local speech does not do it either.
-                barge_in=gives_way is not None and activity.interrupts,
-                resume_after=times.resume_after_ms / 1000,
-                commit_after=times.commit_after_ms / 1000,
-                hangover=VAD_HANGOVER_MS / 1000,
-                marks_activity=activity.marked,
-                end_of_turn=activity.silence_ms / 1000,
-                stall_after=watch.after_ms / 1000 if watch else None,
-                may_stay_silent=may_stay_silent,
-                nudge=self._nudge is not None,
-                reconnect=watch is not None and watch.reconnect,
-            )
+        rules = Rules(
+            # If the model is not to be interrupted, local speech does not do it either.
+            barge_in=gives_way is not None and activity.interrupts,
+            resume_after=times.resume_after_ms / 1000,
+            commit_after=times.commit_after_ms / 1000,
+            hangover=VAD_HANGOVER_MS / 1000,
+            marks_activity=activity.marked,
+            end_of_turn=activity.silence_ms / 1000,
+            stall_after=watch.after_ms / 1000 if watch else None,
+            may_stay_silent=may_stay_silent,
+            nudge=self._nudge is not None,
+            reconnect=watch is not None and watch.reconnect,
+        )
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._events = Emitter(self._spawn)
+        self._turns = Turns(
+            rules, duck_db=times.duck_db, events=self._events, effects=_Effects(self)
         )
         self._detection_ms = times.pause_after_ms + VAD_DELAY_MS
         before_speech_ms = activity.padding_ms + self._detection_ms
@@ -246,9 +215,6 @@ class GeminiLive:
             hangover_ms=VAD_HANGOVER_MS,
             listen_to=listen_to,
         )
-        self._output = AudioOutput(self._playback_started, self._playback_finished)
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._events = Emitter(self._spawn)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._supervisor: asyncio.Task[None] | None = None
         self._settled = asyncio.Event()  # ready, failed or closed
@@ -260,23 +226,16 @@ class GeminiLive:
         self._closing = False
         self._ending = False  # the session is being wound up
         self._failure: GeminiError | None = None
-        self._timer: asyncio.TimerHandle | None = None
         self._video: VideoSender | None = None
         self._video_task: asyncio.Task[None] | None = None
         self._video_worker: ThreadPoolExecutor | None = None
         self._attached: list[weakref.ref[Any]] = []
-        self._spoken = SpokenTurns()
-        self._early_text = ""  # a transcript may come before the audio of its turn
-        self._cut_through = 0  # the newest turn that was interrupted
         self._deaf_until = 0.0
-        self._hold_warning: asyncio.TimerHandle | None = None
-        self._messages = self._interruptions = self._tokens = 0
-        self._barge_ins = self._false_barge_ins = self._stalls = 0
-        self._losses = self._moves = 0
-        self._numbered = False  # the service tells by number what it has taken
-        self._bad_audio = self._bad_input = self._refused_frames = 0
+        self._messages = self._tokens = self._losses = self._moves = 0
+        self._bad_input = self._refused_frames = 0
         self._pictures_sent = self._bad_pictures = 0
-        self._overflowing = self._failure_told = False
+        self._numbered = False  # the service tells by number what it has taken
+        self._failure_told = False
         try:
             asyncio.get_running_loop()
         except RuntimeError:
@@ -300,7 +259,7 @@ class GeminiLive:
     @property
     def output_track(self) -> OutputTrack:
         """The assistant's voice, to publish with `connection.add_tracks(audio=...)`."""
-        return self._output.track
+        return self._turns.output.track
 
     # -- life ----------------------------------------------------------------------------------
 
@@ -389,7 +348,7 @@ class GeminiLive:
         self._failure_told = self._failure is not None
         self._check_open()
         now = self._now()
-        self._handle_speech(self._input.push(pcm, target_rate, now, self._is_deaf(now)))
+        self._turns.notice(self._input.push(pcm, target_rate, now, self._is_deaf(now)))
 
     async def send_text(self, text: str) -> None:
         """Send text that the model answers aloud. Waits until the session is ready; when the
@@ -404,8 +363,6 @@ class GeminiLive:
             raise ConfigError(f"send_text takes a non-empty string, not {text!r}")
         self._start()
         await self._send_when_ready(text)
-        self._dialogue.user_said(text)
-        self._apply(self._conversation.text_sent(self._now()))
 
     async def start_video_sender(self, track: Any, fps: float = 1) -> None:
         """Send pictures of a video track until it ends. A sender that runs is replaced.
@@ -520,14 +477,14 @@ class GeminiLive:
         is over: what is queued of it is dropped, and so is what still arrives of it; the next
         turn is heard.
         """
-        self._apply(self._conversation.interrupt(drop))
-        if self._hold_warning is None and self._conversation.paused_by_app:
-            loop = asyncio.get_running_loop()
-            self._hold_warning = loop.call_later(HOLD_WARNING_S, self._warn_of_hold)
+        if drop:
+            self._turns.apply(self._turns.conversation.interrupt(drop=True))
+        else:
+            self._turns.hold()
 
     def resume_playback(self) -> _Done:
         """Go on with the exact sample at which playback was held. May be awaited or not."""
-        self._apply(self._conversation.resume())
+        self._turns.apply(self._turns.conversation.resume())
         return _Done()
 
     # -- events --------------------------------------------------------------------------------
@@ -554,8 +511,7 @@ class GeminiLive:
 
     def stats(self) -> Stats:
         """Return a snapshot of the counters."""
-        playback = self._output.stats()
-        video = self._video
+        playback, counts, video = self._turns.output.stats(), self._turns.counts, self._video
         return Stats(
             frames_in=self._input.frames_in,
             frames_refused=self._refused_frames + self._bad_input,
@@ -565,12 +521,12 @@ class GeminiLive:
             moves=self._moves,
             input_dropped_ms=self._uplink.dropped_ms,
             messages=self._messages,
-            unreadable_messages=self._session.unreadable + self._bad_audio,
-            turns=self._conversation.turn,
-            interruptions=self._interruptions,
-            barge_ins=self._barge_ins,
-            false_barge_ins=self._false_barge_ins,
-            stalls=self._stalls,
+            unreadable_messages=self._session.unreadable + counts.bad_audio,
+            turns=self._turns.conversation.turn,
+            interruptions=counts.interruptions,
+            barge_ins=counts.barge_ins,
+            false_barge_ins=counts.false_barge_ins,
+            stalls=counts.stalls,
             queued_ms=playback.queued / SAMPLES_PER_MS,
             played_ms=playback.played / SAMPLES_PER_MS,
             dropped_ms=playback.dropped / SAMPLES_PER_MS,
@@ -651,7 +607,8 @@ class GeminiLive:
         self._losses += reason is not None
         self._moves += reason is None
         again = self._uplink.sent_again
-        self._apply(self._conversation.connection_lost(lost_at))
+        turns = self._turns
+        turns.apply(turns.conversation.connection_lost(lost_at))
         self._uplink.restart()
         if reason is not None:
             logger.warning("Gemini Live: %s", reason)
@@ -668,7 +625,7 @@ class GeminiLive:
                 plan = self._recovery.failed(self._now(), failed)
                 continue
             self._note_open()
-            self._apply(self._conversation.connection_resumed(self._now()))
+            turns.apply(turns.conversation.connection_resumed(self._now()))
             resumed = Resumed(
                 gap_ms=(self._now() - lost_at) * 1000,
                 attempts=plan.attempt,
@@ -688,7 +645,7 @@ class GeminiLive:
         await self._session.close(abort=abort)
         if plan.delay:
             await asyncio.sleep(plan.delay)
-        await self._session.open(plan.handle, () if resuming else self._dialogue.lines())
+        await self._session.open(plan.handle, () if resuming else self._turns.dialogue.lines())
 
     def _note_open(self) -> None:
         self._recovery.opened(self._now())
@@ -703,7 +660,7 @@ class GeminiLive:
     def _leave_at_a_boundary(self) -> None:
         """Leave the connection, whose end is announced, at a boundary between turns, or in time."""
         self._look_around = None
-        talk = self._conversation
+        talk = self._turns.conversation
         if self._recovery.should_leave(self._now(), talk.rests_since, talk.generating):
             self._leave_connection(None)
         elif self._recovery.leave_at is not None and not self._ending:
@@ -720,22 +677,19 @@ class GeminiLive:
         self._settled.set()
         if self._ended is not None:
             self._ended.set_result(None)
-        for timer in (self._timer, self._hold_warning, self._look_around):
-            if timer is not None:
-                timer.cancel()
+        self._turns.stop()
+        if self._look_around is not None:
+            self._look_around.cancel()
         await self.stop_video_sender()
         if self._video_worker is not None:
             self._video_worker.shutdown(wait=False)
-        await self._session.dispose()
+        await self._session.close()
         if failure is None:
             self.output_track.stop()
         else:
-            # What the model has said already is still worth hearing. Nobody is left who would
-            # tell that the speech which holds it has ended.
-            if not self._conversation.paused_by_app:
-                self._apply(self._conversation.resume())
-            self._output.end_turn(self._conversation.turn)
+            self._turns.play_out()
         self._events.emit("closed", failure)
+        await self._session.dispose()
         await self._events.drain(HANDLER_GRACE_S)
 
     async def _wait_settled(self) -> None:
@@ -777,6 +731,7 @@ class GeminiLive:
             self._recovery.going_away(now, message.time_left)
             if self._look_around is None:
                 self._leave_at_a_boundary()
+        conversation = self._turns.conversation
         if message.resumable is not None:
             self._recovery.noted(message.handle, message.resumable)
             if message.consumed is not None:
@@ -784,83 +739,20 @@ class GeminiLive:
                 self._uplink.settled(number=message.consumed)
             elif message.resumable:
                 # What was said in the last moment may not have been there yet.
-                self._settle_uplink(max(self._conversation.turn_since, now - PREROLL_MS / 1000))
+                self._settle_uplink(max(conversation.turn_since, now - PREROLL_MS / 1000))
         if message.tool_calls:
             names = ", ".join(str(call.get("name")) for call in message.tool_calls)
             logger.warning("Gemini Live calls functions that nobody has declared: %s", names)
-        if message.at_work:
-            self._apply(self._conversation.at_work(now))
-        if message.interrupted:
-            # Audio in the same message belongs to the cut turn.
-            self._apply(self._conversation.interrupted(now, self._output.waiting))
-            self._early_text = ""
-        else:
-            for data, rate in message.audio:
-                self._play(self._conversation.model_content(now), data, rate)
-                self._emit_audio(data)
-            if message.text:
-                self._play(self._conversation.model_content(now), b"", MODEL_RATE)
-        for text in (*message.text, message.spoken):
-            if text:
-                self._add_text(text)
-                self._events.emit("text", text)
-        if message.asked:
-            self._dialogue.user_said(message.asked)
-            self._events.emit("user_text", message.asked)
-        if message.generation_complete:
-            self._apply(self._conversation.generation_complete())
-            if not self._numbered:
-                self._settle_uplink(self._conversation.turn_since)
-        if message.turn_complete:
-            self._apply(self._conversation.turn_complete(now))
-            self._early_text = ""  # the rest of a turn that was cut
-
-    def _emit_audio(self, data: bytes | str) -> None:
-        if not self._events.listens("audio"):
-            return
-        try:
-            pcm = base64.b64decode(data, validate=True) if isinstance(data, str) else data
-        except ValueError:
-            return  # counted where it was to be played
-        self._events.emit("audio", pcm)
+        self._turns.hear(message)
+        if message.generation_complete and not self._numbered:
+            self._settle_uplink(conversation.turn_since)
 
     def _settle_uplink(self, before: float) -> None:
         """What was sent before is taken; but not what the user has begun to say since."""
-        since = self._conversation.unanswered_since
+        since = self._turns.conversation.unanswered_since
         if since is not None:
             before = min(before, since - (self._detection_ms + PREROLL_MS) / 1000)
         self._uplink.settled(before=before)
-
-    def _add_text(self, text: str) -> None:
-        """Keep text with its turn. Transcripts have no order against the audio."""
-        turn = self._conversation.turn
-        if not self._conversation.turn_open:
-            self._early_text += text
-        elif turn > self._cut_through:
-            self._spoken[turn].transcript.add(text, self._output.received_ms(turn))
-            self._dialogue.model_said(turn, text)
-
-    def _play(self, actions: list[Action], pcm: bytes | str, rate: int) -> None:
-        """Do what the conversation makes of content that has just arrived."""
-        for action in actions:
-            if not isinstance(action, Play):
-                self._apply([action])
-                continue
-            if self._early_text:
-                self._spoken[action.turn].transcript.add(self._early_text, 0.0)
-                self._dialogue.model_said(action.turn, self._early_text)
-                self._early_text = ""
-            try:
-                fits = self._output.push(pcm, rate, action.turn)
-            except AudioError as error:
-                self._bad_audio += 1
-                if self._bad_audio == 1:
-                    logger.warning("Passed over audio of Gemini Live: %s", error)
-                continue
-            if not fits and not self._overflowing:
-                self._report(AudioError("Playback is full (30 minutes): speech is being dropped"))
-            self._overflowing = not fits
-        self._set_timer()
 
     # -- to the service ------------------------------------------------------------------------
 
@@ -870,7 +762,7 @@ class GeminiLive:
             item = await self._uplink.next(AUDIO_STREAM_END_S)
             if item is None:
                 if not idle:
-                    self._handle_speech(self._input.end_speech())
+                    self._turns.notice(self._input.end_speech())
                     if not self._activity.marked:
                         await self._session.send_audio_stream_end()
                 idle = True
@@ -880,6 +772,8 @@ class GeminiLive:
                 number = await self._session.send_activity(starts=item is Mark.ACTIVITY_START)
             elif isinstance(item, Text):
                 number = await self._session.send_text(item.text)
+                if not item.sent.done():
+                    self._turns.text_sent(item.text)
             else:
                 assert self._input.rate is not None  # fixed by the push that made the frame
                 number = await self._session.send_audio(item.data, self._input.rate)
@@ -897,6 +791,13 @@ class GeminiLive:
                 self._uplink.withdraw(item)
         if not item.sent.done():
             self._check_open()
+
+    async def _send_nudge(self) -> None:
+        assert self._nudge is not None
+        try:
+            await self._send_when_ready(self._nudge)
+        except GeminiError as error:
+            logger.debug("The nudge was not sent: %s", error)
 
     async def _run_video(self, sender: VideoSender) -> None:
         try:
@@ -928,147 +829,17 @@ class GeminiLive:
             return False
         return True
 
-    # -- the conversation ----------------------------------------------------------------------
-
-    def _handle_speech(self, events: list[SpeechEvent]) -> None:
-        conversation, playing = self._conversation, self._output.playing
-        for event in events:
-            now = self._now()
-            if event.kind == "starting":
-                self._apply(conversation.speech_starting(event.who, playing))
-            elif event.kind == "dismissed":
-                self._apply(conversation.speech_dismissed(now, event.who))
-            elif event.kind == "started":
-                self._apply(conversation.speech_started(now, event.who, playing))
-                self._events.emit("speech_started", Speech(event.user_id))
-            else:
-                self._apply(conversation.speech_stopped(now, event.who))
-                self._events.emit("speech_stopped", Speech(event.user_id))
+    # -- the call ------------------------------------------------------------------------------
 
     def _participant_left(self, user_id: str, session_id: str) -> None:
         if not self._closing:
-            self._handle_speech(self._input.leave(user_id, session_id, self._now()))
+            self._turns.notice(self._input.leave(user_id, session_id, self._now()))
 
     def _is_deaf(self, now: float) -> bool:
         """Whether nobody is listened to at the moment."""
-        speaks = self._output.playing and not self._conversation.paused
-        if self._half_duplex and speaks:
+        if self._half_duplex and self._turns.speaking:
             self._deaf_until = now + DEAF_TAIL_S
         return now < self._deaf_until
-
-    def _apply(self, actions: list[Action]) -> None:
-        for action in actions:
-            if isinstance(action, Duck):
-                self._output.duck(self._barge_in.duck_db)
-            elif isinstance(action, Unduck):
-                self._output.duck(0.0)
-            elif isinstance(action, Pause):
-                self._barge_ins += not self._conversation.paused_by_app
-                self._output.pause()
-            elif isinstance(action, Resume):
-                self._output.resume()
-            elif isinstance(action, EndTurn):
-                self._output.end_turn(action.turn)
-            elif isinstance(action, CompleteTurn):
-                text = self._spoken[action.turn].transcript.text
-                self._events.emit("turn_complete", TurnComplete(action.turn, text))
-            elif isinstance(action, Drop):
-                self._drop(action)
-            elif isinstance(action, StartActivity):
-                before_ms = action.since * 1000 + self._detection_ms + self._activity.padding_ms
-                self._uplink.start_activity(before_ms)
-            elif isinstance(action, EndActivity):
-                self._uplink.end_activity()
-            elif isinstance(action, StalledAction):
-                self._stalls += 1
-                stalled = Stalled(action.waited * 1000, action.unfinished)
-                if not self._events.emit("stalled", stalled):
-                    logger.warning("Gemini Live has stalled: %s", stalled)
-            elif isinstance(action, Nudge):
-                self._spawn(self._send_nudge())
-            elif isinstance(action, Reconnect):
-                self._leave_connection(
-                    ConnectionLostError("Gemini Live has stalled", retryable=True)
-                )
-        if self._hold_warning is not None and not self._conversation.paused_by_app:
-            self._hold_warning.cancel()
-            self._hold_warning = None
-        self._set_timer()
-
-    def _drop(self, action: Drop) -> None:
-        cut = set(self._output.unfinished())
-        if action.open:
-            cut.add(action.turn)
-        fresh = sorted(turn for turn in cut if turn > self._cut_through)
-        self._cut_through = max([self._cut_through, *fresh])
-        self._output.drop()
-        for turn in fresh:
-            self._interruptions += 1
-            heard_ms = self._output.heard_ms(turn)
-            heard_text = self._spoken[turn].transcript.heard(heard_ms)
-            self._dialogue.model_was_cut(turn, heard_text)
-            self._events.emit("interrupted", Interrupted(turn, heard_ms, heard_text, action.by))
-
-    async def _send_nudge(self) -> None:
-        assert self._nudge is not None
-        try:
-            await self._send_when_ready(self._nudge)
-        except GeminiError as error:
-            logger.debug("The nudge was not sent: %s", error)
-
-    def _warn_of_hold(self) -> None:
-        self._hold_warning = None
-        if self._output.playing:
-            logger.warning(
-                "Playback has been held by interrupt_playback() for %g s, and speech is waiting; "
-                "resume_playback() goes on with it",
-                HOLD_WARNING_S,
-            )
-
-    # -- what is heard ---------------------------------------------------------------------------
-
-    def _playback_started(self, turn: int, at: float) -> None:
-        self._spoken[turn].started_at = at
-        self._emit_soon("playback_started", PlaybackStarted(turn, at))
-
-    def _playback_finished(self, turn: int, at: float) -> None:
-        spoken = self._spoken[turn]
-        cut, heard_ms = turn <= self._cut_through, self._output.heard_ms(turn)
-        text = spoken.transcript.text
-        finished = PlaybackFinished(
-            turn,
-            text=text,
-            heard_text=spoken.transcript.heard(heard_ms) if cut else text,
-            heard_ms=heard_ms,
-            cut=cut,
-            started_at=at if spoken.started_at is None else spoken.started_at,
-            finished_at=at,
-        )
-        self._emit_soon("playback_finished", finished)
-
-    def _emit_soon(self, event: str, argument: Any) -> None:
-        """Emit, but not inside of the call by which the SDK takes a frame."""
-        asyncio.get_running_loop().call_soon(self._emit_unless_over, event, argument)
-
-    def _emit_unless_over(self, event: str, argument: Any) -> None:
-        if not self._ending:
-            self._events.emit(event, argument)
-
-    def _set_timer(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        due = self._conversation.next_timeout
-        if due is not None and not self._closing:
-            assert self._loop is not None  # the time came from it
-            self._timer = self._loop.call_at(due, self._on_timer)
-
-    def _on_timer(self) -> None:
-        self._timer = None
-        actions = self._conversation.timeout(self._now(), self._output.playing)
-        if any(isinstance(action, Resume) for action in actions):
-            self._false_barge_ins += not any(isinstance(action, Drop) for action in actions)
-        self._apply(actions)
 
     def _now(self) -> float:
         return asyncio.get_running_loop().time()
@@ -1076,6 +847,31 @@ class GeminiLive:
     def _report(self, error: GeminiError) -> None:
         if not self._events.emit("error", error):
             logger.error("Gemini Live: %s", error)
+
+
+class _Effects:
+    """What the turns ask of the assistant."""
+
+    def __init__(self, owner: GeminiLive) -> None:
+        self._owner = owner
+
+    def start_activity(self, since: float) -> None:
+        owner = self._owner
+        before_ms = since * 1000 + owner._detection_ms + owner._activity.padding_ms
+        owner._uplink.start_activity(before_ms)
+
+    def end_activity(self) -> None:
+        self._owner._uplink.end_activity()
+
+    def nudge(self) -> None:
+        self._owner._spawn(self._owner._send_nudge())
+
+    def leave_stalled(self) -> None:
+        stalled = ConnectionLostError("Gemini Live has stalled", retryable=True)
+        self._owner._leave_connection(stalled)
+
+    def report(self, error: GeminiError) -> None:
+        self._owner._report(error)
 
 
 class _Done:
