@@ -1,5 +1,5 @@
 #![doc = include_str!("../README.md")]
-// Only the kernels may: of the resampler in `resample/kernel`, of the VAD in `vad/simd.rs`.
+// Only the kernels may: of the resampler in `resample/kernel`, of all others in `simd.rs`.
 #![deny(unsafe_code)]
 
 pub mod base64;
@@ -10,6 +10,7 @@ mod input;
 mod mixer;
 mod playback;
 mod resample;
+mod simd;
 mod vad;
 
 pub use error::Error;
