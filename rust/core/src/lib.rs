@@ -3,6 +3,7 @@
 #![deny(unsafe_code)]
 
 pub mod base64;
+mod echo;
 mod error;
 pub mod pcm;
 
@@ -13,6 +14,7 @@ mod resample;
 mod simd;
 mod vad;
 
+pub use echo::EchoReference;
 pub use error::Error;
 pub use input::InputStream;
 pub use mixer::{Mixer, MixerOptions, MixerStats};
