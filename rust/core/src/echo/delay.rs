@@ -23,8 +23,8 @@ const PATIENCE: u32 = 2;
 ///
 /// Two voices that have nothing to do with each other are alike by chance at the best of a hundred
 /// delays, the less so the longer they are heard. In 8 h of two people who speak at the same time, who
-/// began 2880 times, none were alike enough; with a bar that begins at 0.8, three in a thousand are
-/// at the beginning, and with one that ends at 0.5, one in two hundred later on.
+/// began 2880 times, none were alike enough. With a bar that begins at 0.8, 1 of 870 were soon after
+/// the beginning; with one that ends at 0.5, 3 of 870 were later on.
 const BAR: f32 = 0.9;
 const BAR_HOPS: f32 = 10.0;
 const BAR_SLOPE: f32 = 0.02;
