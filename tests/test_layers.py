@@ -33,7 +33,13 @@ def under(*roots: str) -> Within:
 IN_LIVE = under("live")
 IN_TESTING = under("testing")
 IN_SESSION = under("live._session")  # a part of several modules
-PURE = ("live._conversation", "live._recovery", "live._transcript", "live._session.wire")
+PURE = (
+    "live._acquaintance",
+    "live._conversation",
+    "live._recovery",
+    "live._transcript",
+    "live._session.wire",
+)
 PROGRAMS = under("cli", "_cli", "__main__")
 
 # Modules of the standard library that know the time, wait, or talk to somebody.
@@ -232,6 +238,8 @@ def _parts_do_not_meet(each: Import) -> bool:
     wiring = ("live", "live._gemini_live", "live._turns")
     if IN_SESSION(each.by) and IN_SESSION(each.target):
         return True
+    if (each.by, each.target) == ("live._audio_in", "live._acquaintance"):
+        return True  # a rule of the input, and pure
     return not IN_LIVE(each.by) or not IN_LIVE(each.target) or each.by in wiring
 
 

@@ -7,11 +7,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from getstream.plugins.gemini.audio import decode_base64
+from getstream.plugins.gemini.audio import EchoReference, decode_base64
 from getstream.plugins.gemini.errors import AudioError
+from getstream.plugins.gemini.live._acquaintance import VERDICT_S
 from getstream.plugins.gemini.live._audio_in import (
     FORGOTTEN_AFTER_S,
     LATE_S,
+    NOTICE_S,
     PREROLL_MS,
     QUIET_MS,
     AudioInput,
@@ -259,6 +261,34 @@ def test_a_deaf_assistant_hears_silence_at_the_same_pace(samples: Any) -> None:
         audio.push(piece(samples), RATE, index * 0.02, deaf=True)
     assert len(queued(audio)) == 10 * FRAME
     assert not queued(audio).any()
+
+
+# -- loudspeakers ------------------------------------------------------------------------------
+
+NOTICED = NOTICE_S / 0.02  # frames
+
+
+def test_who_may_be_a_loudspeaker_waits_and_is_sent_whole(words: NDArray[np.int16]) -> None:
+    audio, plain = make(echo=EchoReference()), make()
+    for index, start in enumerate(range(0, len(words) - FRAME, FRAME)):
+        frame, now = words[start : start + FRAME], index * 0.02
+        audio.push(piece(frame), RATE, now, sounding=True)
+        plain.push(piece(frame), RATE, now)
+        behind = len(plain.sent) - len(audio.sent)
+        assert behind <= VERDICT_S / 0.02 + NOTICED, "no longer than that, and what came before"
+    assert np.array_equal(queued(audio), queued(plain)[: len(queued(audio))])
+    assert behind == 0, "they are known"
+    assert audio.echo_ms == 0
+
+
+def test_somebody_who_leaves_takes_what_waits_along(words: NDArray[np.int16]) -> None:
+    audio = make(echo=EchoReference())
+    for index in range(3):
+        frame = words[index * FRAME : (index + 1) * FRAME]
+        audio.push(piece(frame, "anna"), RATE, index * 0.02, sounding=True)
+        audio.push(piece(frame, "ben"), RATE, index * 0.02, sounding=True)
+    audio.leave("anna", "1", 0.06)
+    assert {each.user_id for each, _, _ in audio._waiting} == {"ben"}
 
 
 # -- the active speaker ------------------------------------------------------------------------

@@ -7,6 +7,7 @@ import logging
 
 import numpy as np
 import pytest
+from getstream.plugins.gemini.audio import Resampler
 from getstream.plugins.gemini.live import (
     BargeIn,
     GeminiLive,
@@ -16,6 +17,7 @@ from getstream.plugins.gemini.live import (
     Stalled,
     TurnComplete,
     Watchdog,
+    _acquaintance,
     _conversation,
     _turns,
 )
@@ -28,11 +30,13 @@ from room import (
     MODEL,
     TEXT,
     WIRE,
+    Int16,
     Local,
     Room,
     happens,
     hears,
     hold,
+    recorded,
     voice,
     words,
 )
@@ -361,6 +365,90 @@ def test_half_duplex_hears_nobody_while_it_speaks(local: Local) -> None:
     assert len(wire.samples) / WIRE == pytest.approx(9, abs=0.1)
     assert len(room.of("speech_started")) == 1
     assert room.gemini.stats().turns == 2
+
+
+# -- loudspeakers --------------------------------------------------------------------------------
+
+
+def spoken(name: str) -> Int16:
+    """A recording at the rate of the model."""
+    converter = Resampler(WIRE, MODEL)
+    return np.concatenate([converter.push(recorded(name)), converter.flush()])
+
+
+@pytest.mark.parametrize("level_db", [-6, -12, -20])
+@pytest.mark.parametrize("delay_ms", [30, 60, 110, 250, 600, 900])
+def test_its_own_voice_from_a_loudspeaker_does_not_stop_it(
+    local: Local, delay_ms: int, level_db: int
+) -> None:
+    reply = spoken("speech.wav")
+
+    async def scenario(room: Room) -> None:
+        room.loudspeaker(delay_ms / 1000, level_db)
+        await room.gemini.send_text("Go.")
+        await room.until(11)
+
+    # The service interrupts as soon as it hears a voice, and it hears none.
+    room, heard = hold(local, scenario, Script([Turn(audio=reply)]), TO_THE_END)
+    stats = room.gemini.stats()
+    assert room.session.interruptions == 0
+    assert (stats.barge_ins, stats.interruptions, stats.dropped_ms) == (0, 0, 0)
+    assert stats.played_ms == pytest.approx(len(reply) * 1000 / MODEL, abs=0.1)
+    assert stats.echo_ms > 7000
+    assert not room.of("speech_started")
+    assert hears(heard, reply) > 0.95, "it was ducked for a moment"
+
+
+def test_a_loudspeaker_that_is_not_kept_out_would_stop_it(
+    local: Local, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario(room: Room) -> None:
+        room.gemini._input._echo = None
+        room.loudspeaker(0.25, -12)
+        await room.gemini.send_text("Go.")
+        await room.until(11)
+
+    turns = Script([Turn(audio=spoken("speech.wav")), []])
+    room, _ = hold(local, scenario, turns, TO_THE_END)
+    assert room.session.interruptions > 0, "or the test above shows nothing"
+    assert room.gemini.stats().barge_ins > 0
+
+
+def test_who_speaks_over_its_echo_interrupts_it(local: Local) -> None:
+    said = words(1.5)
+
+    async def scenario(room: Room) -> None:
+        room.loudspeaker(0.25, -20)
+        await room.gemini.send_text("Go.")
+        room.say(said, at=4.0)
+        await room.until(9)
+
+    turns = Script([Turn(audio=spoken("speech.wav")), []])
+    room, _ = hold(local, scenario, turns, TO_THE_END)
+    (finished,) = room.of("playback_finished")
+    assert finished.cut
+    assert 4.0 < finished.finished_at - room.started_at < 4.5
+    (wire,) = room.session.audio
+    assert signals.align(said, wire.samples, WIRE).correlation > 0.9
+
+
+def test_who_speaks_over_the_first_words_is_sent_whole(local: Local) -> None:
+    said = words(1.5)
+
+    async def scenario(room: Room) -> None:
+        await room.gemini.send_text("Go.")
+        room.say(said, at=1.0)
+        await room.until(6)
+
+    turns = Script([Turn(audio=spoken("speech.wav")), []])
+    room, _ = hold(local, scenario, turns, TO_THE_END)
+    (finished,) = room.of("playback_finished")
+    assert finished.cut
+    # It could be an echo for VERDICT_S, and no longer.
+    assert 1.0 < finished.finished_at - room.started_at < 1.0 + _acquaintance.VERDICT_S + 0.3
+    (wire,) = room.session.audio
+    assert signals.align(said, wire.samples, WIRE).correlation > 0.99
+    assert room.gemini.stats().echo_ms == 0
 
 
 def test_the_active_speaker_has_the_floor(local: Local) -> None:

@@ -55,8 +55,9 @@ class Room:
         self.server = server
         self.started_at = asyncio.get_running_loop().time()
         self.events: list[tuple[float, str, Any]] = []
-        self._heard: list[tuple[float, Int16]] = []
+        self._heard: list[tuple[int, Int16]] = []  # from that sample on
         self._said: list[tuple[float, str, Int16]] = []
+        self._echo: tuple[float, float] | None = None
         names = ["interrupted", "turn_complete", "playback_started", "playback_finished"]
         names += ["speech_started", "speech_stopped", "stalled", "disconnected", "resumed", "error"]
         for name in names:
@@ -79,6 +80,10 @@ class Room:
         if who not in self.people:
             self.people.append(who)
 
+    def loudspeaker(self, delay: float, level_db: float) -> None:
+        """Everybody's microphone picks up the assistant, `delay` seconds late (20 ms or more)."""
+        self._echo = delay, 10 ** (level_db / 20)
+
     def mute(self) -> None:
         """No more frames of anybody come."""
         self._talking.cancel()
@@ -99,12 +104,8 @@ class Room:
     def heard(self) -> Int16:
         """What the listener has heard, at 48 kHz, from the start of the room."""
         sound = np.zeros(round(self.now * CALL) + CALL, np.int16)
-        position = 0
-        for at, samples in self._heard:
-            # The SDK plays a frame when it has it, and one after the other.
-            position = max(position, round(at * CALL))
+        for position, samples in self._heard:
             sound[position : position + len(samples)] = samples
-            position += len(samples)
         return sound
 
     async def close(self) -> None:
@@ -121,7 +122,12 @@ class Room:
                 frame = await self.gemini.output_track.recv()
             except MediaStreamError:
                 return
-            self._heard.append((self.now, frame.to_ndarray().reshape(-1).copy()))
+            # The SDK plays a frame when it has it, and one after the other.
+            position = round(self.now * CALL)
+            if self._heard:
+                before, samples = self._heard[-1]
+                position = max(position, before + len(samples))
+            self._heard.append((position, frame.to_ndarray().reshape(-1).copy()))
 
     async def _talk(self) -> None:
         for tick in range(1_000_000):
@@ -133,9 +139,25 @@ class Room:
                     if speaker == who and -320 < start < len(said):
                         piece = said[max(0, start) : start + 320]
                         samples[max(0, -start) : max(0, -start) + len(piece)] += piece
+                samples += self._echo_at(tick * 0.02)
                 person = SimpleNamespace(user_id=who, session_id="1")
                 frame = PcmData(sample_rate=WIRE, format="s16", samples=samples, participant=person)
                 await self.gemini.send_audio_pcm(frame, self.rate)
+
+    def _echo_at(self, now: float) -> Int16:
+        """What the microphones pick up of the assistant in the 20 ms from then on."""
+        if self._echo is None:
+            return np.zeros(320, np.int16)
+        delay, gain = self._echo
+        start = round((now - delay) * CALL)
+        sound = np.zeros(960, np.int16)
+        for position, samples in reversed(self._heard):
+            if position + len(samples) <= start:
+                break
+            a, b = max(position, start), min(position + len(samples), start + 960)
+            if a < b:
+                sound[a - start : b - start] = samples[a - position : b - position]
+        return (sound.reshape(-1, 3).mean(axis=1) * gain).astype(np.int16)
 
 
 def hold(

@@ -30,6 +30,9 @@ const SPEECH_HOPS: u32 = 20;
 /// Correlation, and hops of evidence, from which what is more than expected may be echo.
 const STILL_ECHO: f32 = 0.6;
 const STILL_ECHO_HOPS: f32 = 20.0;
+/// The same with less evidence: what the coupling knows then is an onset, whose edges are too low when
+/// the echo falls again, or is ducked. So near to a perfect copy is nobody who speaks over it.
+const SURE_ECHO: f32 = 0.95;
 /// Another delay is taken if it correlates better than the known one by this; the known one just
 /// follows if it is not farther away than so many hops.
 const BETTER: f32 = 0.15;
@@ -322,21 +325,22 @@ impl EchoGuard {
         };
         coupling.step(&self.far, row);
         let verdict = coupling.judge(&near_db, &self.background);
+        let correlation = self.search.correlation_at(coupling.delay);
+        let evidence = self.search.evidence();
+        let sure = correlation > SURE_ECHO && evidence <= STILL_ECHO_HOPS;
         let more = verdict.excess > EXCESS_DB;
         self.excess = SPEECH_KEEP * self.excess + verdict.excess;
-        self.speech = match more && self.excess > SPEECH_DB {
+        self.speech = match more && !sure && self.excess > SPEECH_DB {
             true => SPEECH_HOPS,
             false => self.speech.saturating_sub(1),
         };
-        let correlation = self.search.correlation_at(coupling.delay);
-        let evidence = self.search.evidence();
         if !more && self.speech == 0 {
             coupling.learn(&near_db, &self.background);
             self.echo_expected = verdict.audible;
             if verdict.audible {
                 coupling.weigh(&near.bands, &self.far, row);
             }
-        } else if correlation > STILL_ECHO && evidence > STILL_ECHO_HOPS {
+        } else if sure || (correlation > STILL_ECHO && evidence > STILL_ECHO_HOPS) {
             coupling.raise(&near_db, &self.background, verdict);
         }
         if correlation > FOUND {

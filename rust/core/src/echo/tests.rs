@@ -224,6 +224,33 @@ fn an_echo_is_found_and_silenced_at_any_level_and_delay() {
     }
 }
 
+/// An agent ducks at the first sign of speech, which is its echo, in the moment in which that is found.
+#[test]
+fn an_echo_that_is_ducked_when_it_is_found_is_silenced() {
+    for voice in 0..8 {
+        let far = talk(voice, 2.0);
+        let run = |far: &[f32]| {
+            let echo: Vec<f32> = delayed(far, 60).iter().map(|x| 0.5 * x).collect();
+            let near = captured(&echo);
+            let heard = Call::new().run(far, &near);
+            (heard, near)
+        };
+        let found = run(&far).0.found.expect("found");
+        for frames_before in 0..4 {
+            let mut ducked = far.clone();
+            for x in &mut ducked[(found - frames_before) * FRAME..] {
+                *x *= 0.3;
+            }
+            let (heard, near) = run(&ducked);
+            let from = heard.found.expect("found") + 5;
+            let before = count(&loud(&near, -50.0)[from..]);
+            let after = count(&loud(&heard.wire, -50.0)[from..]);
+            assert!(before > 30);
+            assert!(after <= 2, "voice {voice}, {frames_before}: {after}");
+        }
+    }
+}
+
 #[test]
 fn a_person_without_an_echo_is_not_touched() {
     for voice in 0..6 {

@@ -11,8 +11,9 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ..audio import InputStream, Mixer, SpeechStarted, SpeechStopped
+from ..audio import EchoReference, InputStream, Mixer, SpeechStarted, SpeechStopped
 from ..errors import AudioError
+from ._acquaintance import Acquaintance
 
 FRAME_MS = 20
 MIN_RATE, MAX_RATE = 8000, 96000
@@ -34,6 +35,10 @@ LATE_S = 1.0
 PREROLL_MS = 300
 """Of a participant who is given the floor, so much from before the moment when that is decided: the
 detector's delay is 50 to 100 ms, and the onset of a word may be too soft for it."""
+
+NOTICE_S = 0.1
+"""While the assistant is heard, what comes from somebody who may be a loudspeaker waits for so long:
+the detector notices speech 20 to 60 ms after its first sound."""
 
 QUIET_MS = 2000
 """Silence that is never shortened: the service finds the end of the user's turn in it."""
@@ -72,6 +77,8 @@ class _Participant:
     user_id: str
     number: int
     stream: InputStream
+    acquaintance: Acquaintance = field(default_factory=Acquaintance)
+    withheld: list[SpeechStarted | SpeechStopped] = field(default_factory=list)
     next_pts: float | None = None  # seconds
     last_at: float = 0.0
     starting: bool = False
@@ -94,6 +101,8 @@ class AudioInput:
         hangover_ms: silence after which the detector reports the end of speech.
         listen_to: mix `everybody`; or send only the `active_speaker`: who speaks first has the
             floor until the detector reports the end, then it goes to whoever speaks.
+        echo: what is played to the call, on the clock of `push`. Its echo is neither detected nor
+            sent.
     """
 
     def __init__(
@@ -104,14 +113,17 @@ class AudioInput:
         onset_ms: int,
         hangover_ms: int,
         listen_to: ListenTo = "everybody",
+        echo: EchoReference | None = None,
     ) -> None:
         self.rate: int | None = None
         self.frames_in = 0
+        self.echo_ms = 0.0
         self._send = send
         self._envelope = envelope
         self._onset_ms = onset_ms
         self._hangover_ms = hangover_ms
         self._one_at_a_time = listen_to == "active_speaker"
+        self._echo = echo
         self._participants: dict[str, _Participant] = {}
         self._numbers = 0
         self._mixer: Mixer | None = None
@@ -121,10 +133,21 @@ class AudioInput:
         self._quiet = 0  # samples since the participant who has the floor was heard
         self._around = (b"", b"")
         self._events: list[SpeechEvent] = []
+        # What waits until it is known whether it is an echo, of all: the mix is of one time.
+        self._waiting: deque[tuple[_Participant, Int16, float]] = deque()
+        self._sounding = False
         self._left: dict[str, float] = {}
         self._looked_at = 0.0
 
-    def push(self, pcm: Pcm, target_rate: int, now: float, deaf: bool = False) -> list[SpeechEvent]:
+    def push(
+        self,
+        pcm: Pcm,
+        target_rate: int,
+        now: float,
+        *,
+        deaf: bool = False,
+        sounding: bool = False,
+    ) -> list[SpeechEvent]:
         """Take one piece of a participant's audio.
 
         Args:
@@ -132,6 +155,7 @@ class AudioInput:
             target_rate: the rate on the wire, in Hz. The first piece that is taken fixes it.
             now: seconds on a monotonic clock.
             deaf: take it for silence.
+            sounding: the assistant is heard, or its echo may still be on its way.
 
         Raises:
             AudioError: the audio cannot be used, or `target_rate` differs from the first one.
@@ -148,6 +172,7 @@ class AudioInput:
         if deaf:
             samples = _silenced(samples)
         start = _start_of(pcm)
+        self._sounding = sounding and self._echo is not None and not deaf
         participant = self._participant_of(pcm, target_rate)
         if self._left and now - self._left.get(participant.key, -LATE_S) < LATE_S:
             return []
@@ -158,21 +183,25 @@ class AudioInput:
         gap_ms = 0 if start is None else self._gap_ms(participant, start)
         if gap_ms:
             filled, found = participant.stream.silence(gap_ms)
-            self._route(participant, filled, mixer)
+            self._pass_on(participant, filled, mixer, now)
             participant.next_pts = start
             # Kept apart: what follows may be refused, and an end of speech must not be lost.
-            self._events += self._speech_events(participant, found)
-        wire, found = participant.stream.push(samples, rate, channels)
+            self._events += self._noticed(participant, found, now)
+        wire, found = participant.stream.push(samples, rate, channels, now)
 
         if self.rate is None:
             self._around = self._envelope(target_rate)
         self.rate, self._mixer = target_rate, mixer
         self._participants[participant.key] = participant
         self.frames_in += 1
+        if participant.stream.echo:
+            self.echo_ms += wire.size * 1000 / target_rate
         participant.last_at = now
         participant.next_pts = None if start is None else start + wire.size / target_rate
-        events, self._events = self._events + self._speech_events(participant, found), []
-        self._route(participant, wire, mixer)
+        self._pass_on(participant, wire, mixer, now)
+        events, self._events = self._events + self._noticed(participant, found, now), []
+        if self._waiting:
+            self._release(mixer, now)
         quiet = not any(each.speaking or each.starting for each in self._participants.values())
         while (frame := mixer.pop_base64(*self._around)) is not None:
             self._send(frame, now, quiet)
@@ -194,6 +223,52 @@ class AudioInput:
         self._left[key] = now
         participant = self._participants.get(key)
         return [] if participant is None else self._forget(participant)
+
+    # -- who may be a loudspeaker --------------------------------------------------------------
+
+    def _pass_on(self, participant: _Participant, wire: Int16, mixer: Mixer, now: float) -> None:
+        """Route a participant's audio, now or when it is known whether it is an echo."""
+        if self._waiting or (self._sounding and not participant.acquaintance.known):
+            self._waiting.append((participant, wire, now))
+        else:
+            self._route(participant, wire, mixer)
+
+    def _noticed(
+        self, participant: _Participant, found: list[SpeechStarted | SpeechStopped], now: float
+    ) -> list[SpeechEvent]:
+        """Tell what the detector has found, unless it may be an echo: then there is but a sign."""
+        acquaintance = participant.acquaintance
+        if acquaintance.known:
+            return self._speech_events(participant, found)
+        verdict = acquaintance.listen(participant.stream, self._sounding, now)
+        if acquaintance.doubted:
+            participant.withheld += found
+            heard = participant.stream.starting or participant.stream.speaking
+            if participant.starting or not heard:
+                return []
+            participant.starting = True
+            return [SpeechEvent(participant.key, participant.user_id, "starting")]
+        found, participant.withheld = participant.withheld + found, []
+        if verdict == "echo":
+            self._silence_waiting(participant)
+            found = []
+        return self._speech_events(participant, found)
+
+    def _silence_waiting(self, participant: _Participant) -> None:
+        for index, (each, wire, at) in enumerate(self._waiting):
+            if each is participant:
+                self._waiting[index] = each, np.zeros_like(wire), at
+                self.echo_ms += wire.size * 1000 / participant.stream.wire_rate
+
+    def _release(self, mixer: Mixer, now: float) -> None:
+        """Route what has waited for long enough."""
+        known = [each.acquaintance for each in self._participants.values()]
+        if any(each.doubted for each in known):
+            return
+        wait = NOTICE_S if self._sounding and not all(each.known for each in known) else 0.0
+        while self._waiting and now - self._waiting[0][2] >= wait:
+            participant, wire, _ = self._waiting.popleft()
+            self._route(participant, wire, mixer)
 
     # -- who is sent ---------------------------------------------------------------------------
 
@@ -252,7 +327,10 @@ class AudioInput:
         if participant is None:
             self._numbers += 1
             stream = InputStream(
-                target_rate, onset_ms=self._onset_ms, hangover_ms=self._hangover_ms
+                target_rate,
+                onset_ms=self._onset_ms,
+                hangover_ms=self._hangover_ms,
+                echo=self._echo,
             )
             participant = _Participant(key, user_id, self._numbers, stream)
         return participant
@@ -270,7 +348,10 @@ class AudioInput:
     ) -> list[SpeechEvent]:
         events = []
         for event in found:
-            participant.speaking = isinstance(event, SpeechStarted)
+            starts = isinstance(event, SpeechStarted)
+            if not (starts or participant.speaking):
+                continue  # the end of an echo
+            participant.speaking = starts
             participant.starting = False
             kind: Literal["started", "stopped"] = "started" if participant.speaking else "stopped"
             events.append(SpeechEvent(participant.key, participant.user_id, kind))
@@ -297,6 +378,7 @@ class AudioInput:
     def _forget(self, participant: _Participant) -> list[SpeechEvent]:
         events = self._end(participant)
         del self._participants[participant.key]
+        self._waiting = deque(each for each in self._waiting if each[0] is not participant)
         if self._mixer is not None:
             self._mixer.remove(participant.number)
         if participant is self._floor:

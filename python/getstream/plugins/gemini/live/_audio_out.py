@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import fractions
+import math
 from collections import deque
 from collections.abc import Callable
 from typing import Any
@@ -12,7 +13,7 @@ import av
 from aiortc.mediastreams import MediaStreamError
 from getstream.video.rtc.audio_track import AudioStreamTrack
 
-from ..audio import Playback, PlaybackStats, Resampler, decode_base64
+from ..audio import EchoReference, Playback, PlaybackStats, Resampler, decode_base64
 from ..errors import AudioError
 
 MODEL_RATE = 24000  # Gemini speaks s16le mono at this rate
@@ -222,6 +223,7 @@ class AudioOutput:
         on_started: Callable[[int, float], None] = lambda turn, at: None,
         on_finished: Callable[[int, float], None] = lambda turn, at: None,
     ) -> None:
+        self.reference = EchoReference(SAMPLE_RATE)  # what is played, for those who hear it back
         self._playback = Playback(MODEL_RATE, SAMPLE_RATE)
         self._converter: Resampler | None = None  # should the model ever speak at another rate
         self._turns: deque[int] = deque()  # pushed, and not known to have finished
@@ -230,6 +232,7 @@ class AudioOutput:
         self._newest = 0
         self._started = 0  # the newest turn of which something was played
         self._frame_at = 0.0  # when the newest frame begins to be heard
+        self._sounded_at = -math.inf  # when the newest frame with speech in it does
         self.track = OutputTrack(self._playback, self._note_frame)
 
     @property
@@ -241,6 +244,10 @@ class AudioOutput:
     def waiting(self) -> bool:
         """Whether any speech is queued that has not been played."""
         return self._playback.level_ms > 0
+
+    def may_come_back(self, now: float) -> bool:
+        """Whether speech is heard, or its echo may still be on its way."""
+        return now - self._sounded_at <= self.reference.max_delay_ms / 1000
 
     def unfinished(self) -> list[int]:
         """The turns that are not cut and of which something is queued or may come, oldest first."""
@@ -320,6 +327,9 @@ class AudioOutput:
     def _note_frame(self, samples: Any, at: float) -> None:
         """The read head has moved by a frame, which is about to be handed to the SDK."""
         self._frame_at = at
+        self.reference.push(samples, at)
+        if self._playback.audible:
+            self._sounded_at = at
         self._note_progress()
 
     def _note_progress(self) -> None:

@@ -214,6 +214,7 @@ class GeminiLive:
             onset_ms=math.ceil(times.pause_after_ms),
             hangover_ms=VAD_HANGOVER_MS,
             listen_to=listen_to,
+            echo=self._turns.output.reference,
         )
         self._loop: asyncio.AbstractEventLoop | None = None
         self._supervisor: asyncio.Task[None] | None = None
@@ -348,7 +349,14 @@ class GeminiLive:
         self._failure_told = self._failure is not None
         self._check_open()
         now = self._now()
-        self._turns.notice(self._input.push(pcm, target_rate, now, self._is_deaf(now)))
+        heard = self._input.push(
+            pcm,
+            target_rate,
+            now,
+            deaf=self._is_deaf(now),
+            sounding=self._turns.output.may_come_back(now),
+        )
+        self._turns.notice(heard)
 
     async def send_text(self, text: str) -> None:
         """Send text that the model answers aloud. Waits until the session is ready; when the
@@ -516,6 +524,7 @@ class GeminiLive:
             frames_in=self._input.frames_in,
             frames_refused=self._refused_frames + self._bad_input,
             frames_sent=self._uplink.sent,
+            echo_ms=self._input.echo_ms,
             sent_again_ms=self._uplink.sent_again * FRAME_MS,
             losses=self._losses,
             moves=self._moves,

@@ -14,6 +14,8 @@ class Stats:
         frames_refused: pieces of audio that came after the session had failed, or that `attach`
             received and could not use.
         frames_sent: 20 ms frames of the call that went to Gemini, repetitions included.
+        echo_ms: audio of participants that was the assistant's own voice, from a loudspeaker: it
+            was neither taken for speech nor sent.
         sent_again_ms: audio of the call that was sent again on another connection.
         losses: connections that ended without having been asked to.
         moves: connections that were left because the service had announced their end.
@@ -41,6 +43,7 @@ class Stats:
     frames_in: int
     frames_refused: int
     frames_sent: int
+    echo_ms: float
     sent_again_ms: float
     losses: int
     moves: int
