@@ -87,6 +87,12 @@ class Program:
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps(command).encode() + b"\n")
 
+    def tell_end(self) -> None:
+        """No more commands."""
+        assert self._process is not None
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+
     async def wait_report(self, *events: str, timeout: float = 60.0) -> dict[str, Any]:
         """The next report of one of these events; others before it are passed over."""
         assert self._process is not None

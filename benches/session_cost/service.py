@@ -140,7 +140,9 @@ class Service:
         for label in labels:
             self._arrivals[label].clear()
         works = [
-            self._pace(self._sessions[label], start + number / len(labels) * AUDIO_MS / 1000, seconds)
+            self._pace(
+                self._sessions[label], start + number / len(labels) * AUDIO_MS / 1000, seconds
+            )
             for number, label in enumerate(labels)
         ]
         await asyncio.gather(*works)

@@ -43,7 +43,9 @@ GAP_S = 0.001
 Work = Callable[[], Awaitable[None]]
 
 
-async def race(works: dict[str, Work], settle: Callable[[str], Awaitable[None]], rounds: int, per: int) -> dict[str, list[float]]:
+async def race(
+    works: dict[str, Work], settle: Callable[[str], Awaitable[None]], rounds: int, per: int
+) -> dict[str, list[float]]:
     """CPU of the process in µs, for one of `per`, in each round."""
     found: dict[str, list[float]] = {name: [] for name in works}
     for number in range(rounds + 1):
@@ -65,7 +67,9 @@ async def pong(socket: Any) -> None:
     await (await socket.ping())
 
 
-async def sending(rounds: int, ours: dict[str, GeminiLive], bare: Session, sdk: Any) -> dict[str, list[float]]:
+async def sending(
+    rounds: int, ours: dict[str, GeminiLive], bare: Session, sdk: Any
+) -> dict[str, list[float]]:
     floor = socket_of(bare)
     resampler = Resampler(48_000, WIRE_RATE)
     pcm = resampler.push(next(frames()).samples, 2).tobytes()
