@@ -87,6 +87,7 @@ class Uplink:
         self._open = self._preroll is None
         self._pushed_at = float("-inf")
         self._arrived = asyncio.Event()
+        self._alarm: asyncio.TimerHandle | None = None
         # What was sent and may have to be sent again; each with its number on the connection, and
         # the time.
         self._unsettled = _Audio(MAX_SENT_MS)
@@ -141,12 +142,14 @@ class Uplink:
             if loop.time() >= due:
                 return None
             self._arrived.clear()
-            # A timer that sets the event costs a tenth of what asyncio.wait_for does.
-            timer = loop.call_at(due, self._arrived.set)
+            self._look_again_at(due)
             try:
                 await self._arrived.wait()
-            finally:
-                timer.cancel()
+            except asyncio.CancelledError:
+                if self._alarm is not None:
+                    self._alarm.cancel()
+                    self._alarm = None
+                raise
         return self._queue.items[0]
 
     def done(self, item: Item, number: int, now: float) -> None:
@@ -190,6 +193,18 @@ class Uplink:
         waiting, self._queue = self._queue, _Audio(MAX_QUEUED_MS)
         for item in (*again, *waiting.items):
             self._enqueue(item)
+
+    def _look_again_at(self, due: float) -> None:
+        """Wake `next` then, or sooner: a timer for each frame would cost more than to look."""
+        if self._alarm is not None:
+            if self._alarm.when() <= due:
+                return
+            self._alarm.cancel()
+        self._alarm = asyncio.get_running_loop().call_at(due, self._on_alarm)
+
+    def _on_alarm(self) -> None:
+        self._alarm = None
+        self._arrived.set()
 
     def _enqueue(self, item: Item) -> None:
         backlog = self._queue.frames * FRAME_MS > BACKLOG_MS
