@@ -348,7 +348,9 @@ class GeminiLive:
         self._failure_told = self._failure is not None
         self._check_open()
         now = self._now()
-        self._turns.notice(self._input.push(pcm, target_rate, now, self._is_deaf(now)))
+        events = self._input.push(pcm, target_rate, now, self._is_deaf(now))
+        if events:
+            self._turns.notice(events)
 
     async def send_text(self, text: str) -> None:
         """Send text that the model answers aloud. Waits until the session is ready; when the

@@ -86,7 +86,7 @@ class Uplink:
             self._preroll = deque(maxlen=max(1, round(preroll_ms / FRAME_MS)))
         self._open = self._preroll is None
         self._pushed_at = float("-inf")
-        self._arrived = asyncio.Event()
+        self._waiter: asyncio.Future[None] | None = None  # of `next`
         self._alarm: asyncio.TimerHandle | None = None
         # What was sent and may have to be sent again; each with its number on the connection, and
         # the time.
@@ -141,10 +141,10 @@ class Uplink:
             due = max(self._pushed_at, called_at) + idle_after
             if loop.time() >= due:
                 return None
-            self._arrived.clear()
             self._look_again_at(due)
+            self._waiter = loop.create_future()
             try:
-                await self._arrived.wait()
+                await self._waiter
             except asyncio.CancelledError:
                 if self._alarm is not None:
                     self._alarm.cancel()
@@ -204,13 +204,17 @@ class Uplink:
 
     def _on_alarm(self) -> None:
         self._alarm = None
-        self._arrived.set()
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
 
     def _enqueue(self, item: Item) -> None:
         backlog = self._queue.frames * FRAME_MS > BACKLOG_MS
         self._queue.append(item, shorten=backlog)
         self.dropped_ms += self._queue.take_overflow() * FRAME_MS
-        self._arrived.set()
+        self._wake()
 
 
 class _Audio:
