@@ -51,7 +51,7 @@ bench: $(VENV)/.bench  ## measure the audio core beside other libraries; results
 	$(BIN)/pytest -c benches/pytest.ini benches
 	cargo bench --package voice-audio --locked --quiet
 
-bench-session: $(VENV)/.installed  ## measure what a session costs (8 minutes); results in benches/results/
+bench-session: $(VENV)/.installed  ## measure what a session costs (9 minutes); results in benches/results/
 	$(BIN)/python benches/session.py
 
 develop: $(VENV)/.installed  ## build and install the wheel into .venv (editable installs cannot work, see README)

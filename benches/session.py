@@ -3,8 +3,8 @@
 
     python benches/session.py [--quick] [--only PART,...] [--results DIR]
 
-Prints Markdown tables. A whole run (about eight minutes) writes them to `benches/results/session.md`
-with a picture, `session.svg`; a part of one, or a quick one (under two minutes), writes only with
+Prints Markdown tables. A whole run (nine minutes) writes them to `benches/results/session.md`, and
+a picture to `session.svg`; a part of one, or a quick one (two minutes), writes only with
 `--results`. Needs Linux.
 
 What is measured is a process of its own: its CPU is all that it uses, by `time.process_time`, the
@@ -64,13 +64,13 @@ class Plan:
     def __init__(self, quick: bool) -> None:
         self.rounds = 8 if quick else 30
         self.counts = COUNTS[:1] if quick else COUNTS
-        self.seconds = 2.0 if quick else 5.0
+        self.seconds = 2.0 if quick else 4.0
         self.repeats = 1 if quick else 2
         self.calls = 1 if quick else 3
         self.call_seconds = 6.0 if quick else 12.0
         self.trials = 1 if quick else 8
         self.sessions = 10 if quick else 50
-        self.turns = 300 if quick else 3000
+        self.turns = 300 if quick else 2000
 
 
 def progress(text: str) -> None:
@@ -158,8 +158,8 @@ def head(seconds: float, load: float) -> list[str]:
     return [
         "# What a session costs",
         "",
-        f"{datetime.date.today()}, {machine()}, {os.cpu_count()} cores; {seconds / 60:.0f} minutes. "
-        f"The load average before it was {load:.1f}. {versions}.",
+        f"{datetime.date.today()}, {machine()}, {os.cpu_count()} cores; {seconds / 60:.0f} "
+        f"minutes. The load average before it was {load:.1f}. {versions}.",
         "",
         "“Ours” is this package. “SDK” is google-genai by its own methods, with the resampler of "
         "this package. “Floor” is the SDK's websocket alone. All are measured in turns, in one "

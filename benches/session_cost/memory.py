@@ -1,8 +1,8 @@
 """Memory: `python -m session_cost.memory CONTENDER SESSIONS`, or `... turns TURNS`.
 
 Contenders: `ours` and `sdk`, each session with a client of its own, as programs with one session
-have it; `ours shared` and `sdk shared`, all on one client. Reports what the process holds of its own
-(private pages) per session; for ours idle, and with 20 s of speech queued in each.
+have it; `ours shared` and `sdk shared`, all on one client. Reports what the process holds of its
+own (private pages) per session; for ours idle, and with 20 s of speech queued in each.
 
 `turns`: what it holds over many turns of one session.
 """
@@ -70,7 +70,7 @@ async def sessions(who: str, count: int) -> None:
             await control.label([socket_of(each) for each in them], labels)
             for label in labels:
                 await control.ask("turn", label=label, messages=QUEUED_MESSAGES, gap=0)
-            while any(each.stats().messages < messages_of(QUEUED_MESSAGES) for each in them):
+            while any(each.stats().messages < messages_of(QUEUED_MESSAGES) for each in them):  # noqa: ASYNC110
                 await asyncio.sleep(0.05)
             assert all(each.stats().queued_ms == QUEUED_MESSAGES * 40 for each in them)
             report("queued", bytes=(own_bytes() - before) / count)

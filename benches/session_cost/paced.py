@@ -1,8 +1,8 @@
 """Sessions in real time in one process: `python -m session_cost.paced CONTENDER SESSIONS`.
 
-Contenders: `ours` and `ours with detector` (`GeminiLive`), `sdk` (its own methods, with the resampler
-of this package), `floor` (ready frames, and messages that nobody reads in), `driver` (the clock of
-the frames alone, on connections that are silent).
+Contenders: `ours` and `ours with detector` (`GeminiLive`), `sdk` (its own methods, with the
+resampler of this package), `floor` (ready frames, and messages that nobody reads in), `driver` (the
+clock of the frames alone, on connections that are silent).
 
 Command `run`: so many `sessions` for so many `seconds`, each with 50 frames in and 25 messages of
 audio out per second. Reports the CPU of the process, and how late frames were with the service.

@@ -86,7 +86,8 @@ def _panel(top: int, title: str, unit: str, rows: Sequence[Row]) -> list[str]:
         text = f"{value:.1f}" if value >= 3 else f"{value:.2f}"
         out += [
             f'<text x="{LEFT - 12}" y="{y + 12}" text-anchor="end"{weight}>{escape(label)}</text>',
-            f'<rect x="{LEFT}" y="{y}" width="{length:.1f}" height="{BAR}" rx="2" fill="{colour}"/>',
+            f'<rect x="{LEFT}" y="{y}" width="{length:.1f}" height="{BAR}" rx="2"'
+            f' fill="{colour}"/>',
             f'<text x="{LEFT + length + 8:.1f}" y="{y + 12}"{weight}>{text}</text>',
         ]
     return out

@@ -1,7 +1,7 @@
 """Programs in processes of their own: commands and reports are lines of JSON.
 
-Commands come on stdin, reports go to stdout. All times are `time.monotonic()`, which on Linux is one
-clock for all processes.
+Commands come on stdin, reports go to stdout. All times are `time.monotonic()`, which on Linux is
+one clock for all processes.
 """
 
 from __future__ import annotations

@@ -123,7 +123,7 @@ class Service:
             self._awake = asyncio.create_task(self._look_for_work())
 
     async def _look_for_work(self) -> None:
-        while True:
+        while True:  # noqa: ASYNC110
             await asyncio.sleep(0)
 
     async def turn(self, label: str, messages: int, gap: float) -> None:

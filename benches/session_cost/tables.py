@@ -157,8 +157,8 @@ def paced(found: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[str]:
         "core. The last column is how many of them a core would carry at that price.",
         "",
         *_table(["", "goal", *head, "sessions per core", "met"], cpu),
-        f"“{NOTHING}”: more than one core carries. Lateness of the frames at the service, p50 / p99 "
-        "in ms:",
+        f"“{NOTHING}”: more than one core carries. Lateness of the frames at the service, "
+        "p50 / p99 in ms:",
         "",
         *_table(["", *head], late),
         f"Frames that did not come: {missing}.",

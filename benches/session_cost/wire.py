@@ -126,7 +126,7 @@ async def sending(
             for each in pending[name]:
                 await gemini.send_audio_pcm(each, WIRE_RATE)
                 await asyncio.sleep(0)
-            while gemini._uplink._queue.items:
+            while gemini._uplink._queue.items:  # noqa: ASYNC110
                 await asyncio.sleep(0)
             await pong(socket_of(gemini))
 
