@@ -3,6 +3,7 @@
 * `ours`: this package, in the short form of the README.
 * `plain`: what a page of code makes of the two SDKs: their own resampler, session and queue. It
   detects nothing, gives way to nobody, and ends with its connection.
+* `ready`: a handler that does nothing, and ready frames at 48 kHz at the times of the replies. No
   service: what a call costs on this SDK.
 
 Command `measure`: the CPU of this process for so many `seconds`.
