@@ -12,9 +12,12 @@ import logging
 import ssl
 import time
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+import getstream.plugins.gemini
 import numpy as np
+from getstream.plugins.gemini.audio import Resampler
 from getstream.plugins.gemini.live import GeminiLive
 from getstream.plugins.gemini.testing import (
     ActivityOptions,
@@ -34,16 +37,25 @@ from .program import Program, commands, report
 KINDS = ("goAway", "1006", "1011")
 FRAME = WIRE_RATE // 50
 NEVER_MS = 60_000.0
-LOUD = 300
-"""Root mean square of a frame that is speech; the pauses between words may be shortened when they
-are late."""
+RECORDING = Path(next(iter(getstream.plugins.gemini.__path__))) / "data" / "speech.wav"
+LOUD = 0.03
+"""Of the loudest frame: what is speech. Pauses may be shortened when they are late."""
 
 REPLY_S, SPEECH_S, TIME_LEFT_S = 3.0, 2.0, 10.0
 
 
 def speech(seed: int) -> Any:
-    """What a person says; no two frames of it are equal."""
-    return signals.speech_like(SPEECH_S * 1000, WIRE_RATE, seed=seed)
+    """What a person says, by a recording: of what is no speech the detector makes a silence."""
+    samples, rate = signals.read_wav(RECORDING)
+    start = round((0.1 + 0.02 * (seed % 16)) * rate)
+    return Resampler(rate, WIRE_RATE).push(samples[start : start + round(SPEECH_S * rate)])
+
+
+def loud(frames: list[Any]) -> list[Any]:
+    levels = np.array([np.sqrt(np.mean(frame.astype(float) ** 2)) for frame in frames])
+    return [
+        frame for frame, level in zip(frames, levels, strict=True) if level > LOUD * levels.max()
+    ]
 
 
 # -- the assistants, in a process of their own -----------------------------------------------------
@@ -222,9 +234,9 @@ class Trials:
             trial.assistant_lost_ms = ended["received_ms"] - ended["played_ms"]
             heard = {frame.data for each in service.sessions for frame in each.frames}
             said = np.split(speech(number), len(speech(number)) // FRAME)
-            loud = [frame for frame in said if np.sqrt(np.mean(frame.astype(float) ** 2)) > LOUD]
-            trial.user_frames = len(loud)
-            trial.user_lost = sum(frame.tobytes() not in heard for frame in loud)
+            words = loud(said)
+            trial.user_frames = len(words)
+            trial.user_lost = sum(frame.tobytes() not in heard for frame in words)
         return trial
 
 
