@@ -154,8 +154,8 @@ def paced(found: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[str]:
         "## Sessions in real time in one process",
         "",
         "50 frames in and 25 messages out per second for each session. CPU of one session, % of a "
-        "core; the goal is for the first column. “Sessions per core” is how many a core would carry at "
-        "the price of the last one.",
+        "core; the goal is for the first column. “Sessions per core” is how many a core would "
+        "carry at the price of the last one.",
         "",
         *_table(["", "goal", *head, "sessions per core", "met"], cpu),
         f"“{NOTHING}”: more than one core carries. Lateness of the frames at the service, "
@@ -270,7 +270,7 @@ def memory(found: Mapping[str, Any]) -> list[str]:
             rows,
         ),
         f"Over {turns} turns of 2 s in one session the process went from {held[0] / 1e3:.1f} to "
-        f"{held[-1] / 1e3:.1f} MB; over the second half of them it grew by {slope:.0f} kB per 1000 "
+        f"{held[-1] / 1e3:.1f} MB; over the second half of them it grew by {slope:+.0f} kB per 1000 "
         "turns.",
         "",
     ]
