@@ -270,8 +270,8 @@ def memory(found: Mapping[str, Any]) -> list[str]:
             rows,
         ),
         f"Over {turns} turns of 2 s in one session the process went from {held[0] / 1e3:.1f} to "
-        f"{held[-1] / 1e3:.1f} MB; over the second half of them it grew by {slope:+.0f} kB per 1000 "
-        "turns.",
+        f"{held[-1] / 1e3:.1f} MB; over the second half of them it grew by {slope:+.0f} kB per "
+        "1000 turns.",
         "",
     ]
 
