@@ -187,7 +187,10 @@ fn channels<'py, T: Element + Copy>(
     }
     if let Ok(array) = array.cast::<PyArray2<T>>() {
         let planes: PyReadonlyArray2<'py, T> = array.try_readonly()?;
-        let samples = planes.as_array().iter().copied().collect();
+        let samples = match planes.as_array().as_slice() {
+            Some(rows) => rows.to_vec(), // an iterator over two dimensions takes 3 us for 20 ms
+            None => planes.as_array().iter().copied().collect(),
+        };
         match array.shape()[0] {
             1 => return Ok(Some(Channels::Row(Samples::Owned(samples)))),
             2 => return Ok(Some(Channels::Planes(Planes(samples)))),

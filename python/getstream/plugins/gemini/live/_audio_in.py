@@ -6,6 +6,7 @@ import math
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from fractions import Fraction
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -37,8 +38,8 @@ PREROLL_MS = 300
 detector's delay is 50 to 100 ms, and the onset of a word may be too soft for it."""
 
 NOTICE_S = 0.1
-"""While the assistant is heard, what comes from somebody who may be a loudspeaker waits for so long:
-the detector notices speech 20 to 60 ms after its first sound."""
+"""While the assistant is heard, what comes from somebody who may be a loudspeaker waits so long: the
+detector notices speech 20 to 60 ms after its first sound."""
 
 QUIET_MS = 2000
 """Silence that is never shortened: the service finds the end of the user's turn in it."""
@@ -427,7 +428,11 @@ def _start_of(pcm: Pcm) -> float | None:
     if pts is None or not time_base:
         return None
     try:
-        start = float(pts * time_base)
+        if isinstance(pts, int) and isinstance(time_base, Fraction):
+            # The same number, rounded once; the product as a fraction costs five times as much.
+            start = pts * time_base.numerator / time_base.denominator
+        else:
+            start = float(pts * time_base)
     except (TypeError, ValueError, OverflowError):
         raise AudioError(
             f"pts and time_base must be numbers, not {pts!r} and {time_base!r}"

@@ -229,6 +229,7 @@ class AudioOutput:
         self._turns: deque[int] = deque()  # pushed, and not known to have finished
         self._on_started = on_started
         self._on_finished = on_finished
+        self._overflowed = 0  # samples
         self._newest = 0
         self._started = 0  # the newest turn of which something was played
         self._frame_at = 0.0  # when the newest frame begins to be heard
@@ -263,7 +264,6 @@ class AudioOutput:
         Raises:
             AudioError: it is not base64, an odd byte count, or a rate outside 8 to 96 kHz.
         """
-        full = self._playback.stats().overflowed
         if sample_rate == MODEL_RATE:
             if isinstance(pcm, str):
                 self._playback.push_base64(pcm, turn)
@@ -280,12 +280,13 @@ class AudioOutput:
             self._turns.append(turn)
             self._note_progress()  # this turn has ended those before it
         self.track.wake()
-        return self._playback.stats().overflowed == full
+        return self._fitted()
 
     def end_turn(self, turn: int) -> None:
         """No more of this turn will be pushed: what is there plays out."""
         if self._converter is not None:
             self._playback.push(self._converter.flush(), turn)
+            self._fitted()
         self._playback.end_turn(turn)
         self._note_progress()
         self.track.wake()
@@ -323,6 +324,11 @@ class AudioOutput:
     def stats(self) -> PlaybackStats:
         """The counters of the store."""
         return self._playback.stats()
+
+    def _fitted(self) -> bool:
+        """Whether the store has taken all that was pushed since the last call."""
+        before, self._overflowed = self._overflowed, self._playback.stats().overflowed
+        return self._overflowed == before
 
     def _note_frame(self, samples: Any, at: float) -> None:
         """The read head has moved by a frame, which is about to be handed to the SDK."""

@@ -304,7 +304,11 @@ class Conversation:
             self._activity_ends_at,
             self._stalls_at,
         )
-        return min((time for time in times if time is not None), default=None)
+        due = None
+        for time in times:  # asked after each message; a generator would take twice as long
+            if time is not None and (due is None or time < due):
+                due = time
+        return due
 
     # -- from the call -------------------------------------------------------------------------
 

@@ -349,14 +349,15 @@ class GeminiLive:
         self._failure_told = self._failure is not None
         self._check_open()
         now = self._now()
-        heard = self._input.push(
+        events = self._input.push(
             pcm,
             target_rate,
             now,
             deaf=self._is_deaf(now),
             sounding=self._turns.output.may_come_back(now),
         )
-        self._turns.notice(heard)
+        if events:
+            self._turns.notice(events)
 
     async def send_text(self, text: str) -> None:
         """Send text that the model answers aloud. Waits until the session is ready; when the

@@ -86,7 +86,8 @@ class Uplink:
             self._preroll = deque(maxlen=max(1, round(preroll_ms / FRAME_MS)))
         self._open = self._preroll is None
         self._pushed_at = float("-inf")
-        self._arrived = asyncio.Event()
+        self._waiter: asyncio.Future[None] | None = None  # of `next`
+        self._alarm: asyncio.TimerHandle | None = None
         # What was sent and may have to be sent again; each with its number on the connection, and
         # the time.
         self._unsettled = _Audio(MAX_SENT_MS)
@@ -140,13 +141,15 @@ class Uplink:
             due = max(self._pushed_at, called_at) + idle_after
             if loop.time() >= due:
                 return None
-            self._arrived.clear()
-            # A timer that sets the event costs a tenth of what asyncio.wait_for does.
-            timer = loop.call_at(due, self._arrived.set)
+            self._look_again_at(due)
+            self._waiter = loop.create_future()
             try:
-                await self._arrived.wait()
-            finally:
-                timer.cancel()
+                await self._waiter
+            except asyncio.CancelledError:
+                if self._alarm is not None:
+                    self._alarm.cancel()
+                    self._alarm = None
+                raise
         return self._queue.items[0]
 
     def done(self, item: Item, number: int, now: float) -> None:
@@ -191,11 +194,27 @@ class Uplink:
         for item in (*again, *waiting.items):
             self._enqueue(item)
 
+    def _look_again_at(self, due: float) -> None:
+        """Wake `next` then, or sooner: a timer for each frame would cost more than to look."""
+        if self._alarm is not None:
+            if self._alarm.when() <= due:
+                return
+            self._alarm.cancel()
+        self._alarm = asyncio.get_running_loop().call_at(due, self._on_alarm)
+
+    def _on_alarm(self) -> None:
+        self._alarm = None
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
     def _enqueue(self, item: Item) -> None:
         backlog = self._queue.frames * FRAME_MS > BACKLOG_MS
         self._queue.append(item, shorten=backlog)
         self.dropped_ms += self._queue.take_overflow() * FRAME_MS
-        self._arrived.set()
+        self._wake()
 
 
 class _Audio:

@@ -1,0 +1,223 @@
+"""A Gemini Live service that costs little: `python -m session_cost.service`.
+
+`LocalGemini` decodes and keeps each frame and looks for speech in it; at thousands of frames per
+second it would be what is measured. This one speaks the same protocol over the same TLS and sends
+messages of the same form, made once; of what comes it notes the time. What it is to do comes over
+a connection of its own, see `Control`, so that the sessions carry nothing else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import os
+import ssl
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from getstream.plugins.gemini.testing import Authority
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.asyncio.server import ServerConnection, serve
+from websockets.exceptions import ConnectionClosed
+
+from .program import commands, report
+
+AUDIO_MS = 40
+TRANSCRIPT_EVERY = 8
+"""Audio messages for each piece of a transcript: a word takes about 300 ms."""
+
+CONTROL_PATH = "/control"
+LABEL = '{"label":'
+
+
+def audio_message(number: int) -> bytes:
+    """A message with 1920 bytes of audio, as `LocalGemini` sends it."""
+    at = np.arange(24 * AUDIO_MS) + number * 24 * AUDIO_MS
+    tone = 6000 * np.sin(2 * np.pi * 220 * at / 24000) + np.random.default_rng(number).normal(
+        0, 300, at.size
+    )
+    data = base64.b64encode(tone.astype("<i2").tobytes()).decode()
+    part = {"inlineData": {"mimeType": "audio/pcm;rate=24000", "data": data}}
+    return _content({"modelTurn": {"parts": [part]}})
+
+
+def _content(content: dict[str, Any], **rest: Any) -> bytes:
+    return json.dumps({"serverContent": content, **rest}).encode()
+
+
+AUDIO = [audio_message(number) for number in range(25)]
+WORD = _content({"outputTranscription": {"text": " indeed"}})
+GENERATED = _content({"generationComplete": True})
+COMPLETE = _content({"turnComplete": True}, usageMetadata={"totalTokenCount": 125})
+
+
+def turn(messages: int) -> list[bytes]:
+    """All messages of a turn with so much audio, but for its end."""
+    found = []
+    for number in range(messages):
+        found.append(AUDIO[number % len(AUDIO)])
+        if number % TRANSCRIPT_EVERY == 0:
+            found.append(WORD)
+    return found
+
+
+def messages_of(audio_messages: int) -> int:
+    """All messages of a whole turn."""
+    return len(turn(audio_messages)) + 2
+
+
+class Service:
+    """The sessions, by their labels."""
+
+    def __init__(self) -> None:
+        self._sessions: dict[str, ServerConnection] = {}
+        self._arrivals: dict[str, list[float]] = {}
+        self._labelled = asyncio.Condition()
+        self._awake: asyncio.Task[None] | None = None
+
+    async def handle(self, connection: ServerConnection) -> None:
+        assert connection.request is not None
+        if connection.request.path == CONTROL_PATH:
+            async for raw in connection:
+                command = json.loads(raw)
+                await connection.send(json.dumps(await getattr(self, command.pop("do"))(**command)))
+            return
+        await connection.recv()
+        await connection.send(b'{"setupComplete": {}}')
+        arrivals: list[float] = []
+        now = time.monotonic
+        while True:
+            try:
+                raw = await connection.recv(decode=False)
+            except ConnectionClosed:
+                return
+            if raw.startswith(LABEL.encode()):
+                label = json.loads(raw)["label"]
+                async with self._labelled:
+                    self._sessions[label] = connection
+                    self._arrivals[label] = arrivals
+                    self._labelled.notify_all()
+                continue
+            arrivals.append(now())
+
+    # -- commands ------------------------------------------------------------------------------
+
+    async def wait(self, labels: list[str]) -> None:
+        """Wait for sessions."""
+        async with self._labelled:
+            await self._labelled.wait_for(lambda: self._sessions.keys() >= set(labels))
+
+    async def stay_awake(self, yes: bool) -> None:
+        """Whether to look for work without ever sleeping.
+
+        On loopback it is the sender who pays for waking the receiver up, several times the price
+        of sending; and only a path that is slow enough finds the receiver asleep.
+        """
+        if self._awake is not None:
+            self._awake.cancel()
+            self._awake = None
+        if yes:
+            self._awake = asyncio.create_task(self._look_for_work())
+
+    async def _look_for_work(self) -> None:
+        while True:  # noqa: ASYNC110
+            await asyncio.sleep(0)
+
+    async def turn(self, label: str, messages: int, gap: float) -> None:
+        """The model says a turn: as fast as it goes, or message by message."""
+        connection = self._sessions[label]
+        for message in [*turn(messages), GENERATED, COMPLETE]:
+            await connection.send(message)
+            if gap:
+                await asyncio.sleep(gap)
+
+    async def pace(self, labels: list[str], start: float, seconds: float) -> None:
+        """The model says a turn in real time, in each of the sessions; begins anew with the times
+        of arrival."""
+        for label in labels:
+            self._arrivals[label].clear()
+        works = [
+            self._pace(
+                self._sessions[label], start + number / len(labels) * AUDIO_MS / 1000, seconds
+            )
+            for number, label in enumerate(labels)
+        ]
+        await asyncio.gather(*works)
+
+    async def _pace(self, connection: ServerConnection, start: float, seconds: float) -> None:
+        for number in range(round(seconds * 1000 / AUDIO_MS)):
+            delay = start + number * AUDIO_MS / 1000 - time.monotonic()
+            if delay > 0:
+                await asyncio.sleep(delay)
+            await connection.send(AUDIO[number % len(AUDIO)])
+            if number % TRANSCRIPT_EVERY == 0:
+                await connection.send(WORD)
+        await connection.send(GENERATED)
+        await connection.send(COMPLETE)
+
+    async def arrivals(self, labels: list[str]) -> list[list[float]]:
+        """When each frame came since `pace`."""
+        return [self._arrivals[label] for label in labels]
+
+
+class Control:
+    """What tells the service what to do, from the process that is measured or another one."""
+
+    def __init__(self, connection: ClientConnection) -> None:
+        self._connection = connection
+
+    @classmethod
+    async def open(cls) -> Control:
+        url = os.environ["GOOGLE_GEMINI_BASE_URL"].replace("https", "wss", 1) + CONTROL_PATH
+        context = ssl.create_default_context(cafile=os.environ["SSL_CERT_FILE"])
+        return cls(await connect(url, ssl=context, compression=None, max_size=None))
+
+    async def tell(self, do: str, **command: Any) -> None:
+        await self._connection.send(json.dumps({"do": do, **command}))
+
+    async def done(self) -> Any:
+        return json.loads(await self._connection.recv())
+
+    async def ask(self, do: str, **command: Any) -> Any:
+        await self.tell(do, **command)
+        return await self.done()
+
+    async def label(self, sockets: Sequence[ClientConnection], names: Sequence[str]) -> None:
+        for socket, name in zip(sockets, names, strict=True):
+            await socket.send(f'{LABEL} "{name}"}}')
+        await self.ask("wait", labels=list(names))
+
+    async def close(self) -> None:
+        await self._connection.close()
+
+
+async def main() -> None:
+    service = Service()
+    with Authority() as authority:
+        server = await serve(
+            service.handle,
+            "127.0.0.1",
+            0,
+            ssl=authority.server_context(),
+            compression=None,
+            max_size=None,
+            ping_interval=None,
+            close_timeout=1,
+        )
+        port = next(iter(server.sockets)).getsockname()[1]
+        env = {
+            "GOOGLE_GEMINI_BASE_URL": f"https://127.0.0.1:{port}",
+            "SSL_CERT_FILE": str(authority.ca_file),
+            "GOOGLE_API_KEY": "local-gemini-key",
+        }
+        report("ready", env=env)
+        async for _ in commands():
+            pass
+        server.close()
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
