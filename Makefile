@@ -12,7 +12,7 @@ SOURCE  := pyproject.toml README.md LICENSE Cargo.toml Cargo.lock \
            $(shell find rust -type f $(VISIBLE)) \
            $(shell find python $(VISIBLE) -not -name '*.so')
 
-.PHONY: help demo test test-rust test-python lint format bench develop clean
+.PHONY: help demo test test-rust test-python lint format bench bench-barge-in develop clean
 .DELETE_ON_ERROR:
 
 help:  ## show this list
@@ -47,6 +47,9 @@ format: $(VENV)/.lint  ## format everything
 bench: $(VENV)/.bench  ## measure the audio core beside other libraries; results in benches/results/
 	$(BIN)/pytest -c benches/pytest.ini benches
 	cargo bench --package voice-audio --locked --quiet
+
+bench-barge-in: $(VENV)/.installed  ## measure turn-taking end to end (25 minutes); results in benches/results/
+	$(BIN)/python benches/barge_in.py
 
 develop: $(VENV)/.installed  ## build and install the wheel into .venv (editable installs cannot work, see README)
 
