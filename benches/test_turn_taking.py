@@ -53,6 +53,19 @@ def test_what_is_missing_without_a_gap_is_lost(tmp_path: Path) -> None:
     assert found.later == pytest.approx(-0.3, abs=0.001)
 
 
+@pytest.mark.parametrize("level", [0, 0.1], ids=["silent", "quiet"])
+def test_what_has_many_holes_is_heard(tmp_path: Path, level: float) -> None:
+    """A service that is slower than real time: nothing is lost, and it comes with many holes."""
+    pieces = []
+    for start in range(0, len(ANSWER), RATE * 230 // 1000):
+        pieces.append(ANSWER[start : start + RATE * 230 // 1000])
+        pieces.append((level * ANSWER[: RATE // 50]).astype(np.int16))
+    holed = np.concatenate([*pieces, silence(0.5)])
+    found = find_reply(heard(holed, tmp_path), ANSWER, BEGAN, BEGAN + 2.7)
+    assert found.share > 0.95
+    assert found.later == pytest.approx(8 * 0.020, abs=0.021)  # the last piece is short
+
+
 def test_another_reply_is_not_this_one(tmp_path: Path) -> None:
     sound = heard(reply(2000, seed=2), tmp_path)
     assert find_reply(sound, ANSWER, BEGAN, BEGAN + 2).share == 0

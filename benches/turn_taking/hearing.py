@@ -38,7 +38,7 @@ SILENT_FOR_MS = 80
 STEADY_FROM_S = 0.5
 SOUNDING_DBFS = -45.0
 STRETCH = RATE // 5
-SHORTEST = RATE // 50
+SHORTEST, RELIABLE = RATE // 50, RATE // 25
 NEAR_S = 0.025
 ALIKE = 0.7
 _COARSE = 3  # stretches are looked for at 16 kHz
@@ -216,9 +216,9 @@ def find_reply(heard: Heard, reply: Int16, start: float, end: float) -> HeardRep
         run = sound[begin * MS : (stop - 1) * MS + BLOCK]
         loud = np.flatnonzero(np.abs(run.astype(int)) > FULL_SCALE * 10 ** (SOUNDING_DBFS / 20))
         if loud.size:
-            offset = first + begin * MS
-            for a, b, place in finder.look(run, int(loud[0]), int(loud[-1]) + 1):
-                parts.append(Part(heard.time_of(offset + a), (b - a) / RATE, place))
+            from_, to = begin * MS + int(loud[0]), begin * MS + int(loud[-1]) + 1
+            for a, b, place in finder.look(sound, from_, to):
+                parts.append(Part(heard.time_of(first + a), (b - a) / RATE, place))
     return HeardReply(tuple(parts), len(reply) / RATE)
 
 
@@ -231,39 +231,50 @@ class _Finder:
         self._size = 1 << (len(self._reply) + 2 * STRETCH // _COARSE).bit_length()
         self._spectrum = np.fft.rfft(self._reply, self._size)
         self._energy = np.concatenate([[0.0], np.cumsum(self._reply**2)])
+        self._begins: list[float] = []  # of the reply in the sound, as the part before has it
+        self._heard: tuple[int, float] | None = None  # the end of the run before, and the same
 
     def look(self, sound: Int16, first: int, end: int) -> list[tuple[int, int, float | None]]:
-        """The parts of a sound that lie in the reply: from, to, and where."""
+        """The parts of a sound that lie in the reply: from, to, and where. Calls are in order."""
         if end - first < STRETCH:
             return [(first, end, None)]
         count = (end - first) // STRETCH
         stretches = list(pairwise([*(first + k * STRETCH for k in range(count)), end]))
-        begins = []
+        begins = []  # of the reply in the sound, as each stretch has it
         for a, b in stretches:
             place = self._place(sound[a:b])
             begins.append(None if place is None else a / RATE - place)
+        if self._heard is not None:
+            # After a silence the reply goes on where it was, or where it would be by now.
+            until, begin = self._heard
+            self._begins = [begin, begin + (first - until) / RATE]
         parts: list[tuple[int, int, float | None]] = []
         for number, ((a, b), begin) in enumerate(zip(stretches, begins, strict=True)):
             if begin is not None:
+                self._begins = [begin]
                 parts.append((a, b, a / RATE - begin))
                 continue
             # There may be a seam in it, where something is missing or was put in.
-            known = [each for each in begins[:number] if each is not None][-1:]
-            known += [each for each in begins[number:] if each is not None][:1]
+            behind = [each for each in begins[number:] if each is not None][:1]
             for half in _halves(a, b):
-                parts += self._find(sound, *half, known)
+                parts += self._find(sound, *half, behind)
+        if len(self._begins) == 1:
+            self._heard = (end, self._begins[0])
         return parts
 
     def _find(
-        self, sound: Int16, a: int, b: int, begins: Sequence[float]
+        self, sound: Int16, a: int, b: int, behind: Sequence[float]
     ) -> list[tuple[int, int, float | None]]:
-        """The parts of a stretch, near to where they would be if the reply began at `begins`."""
+        """The parts of a stretch, near to where those before or behind it would have them."""
+        begins = [*self._begins, *behind]
         place = self._place(sound[a:b], [a / RATE - begin for begin in begins])
         if place is not None:
+            if b - a >= RELIABLE:
+                self._begins = [a / RATE - place]
             return [(a, b, place)]
         if b - a < 2 * SHORTEST:
             return []
-        return [part for half in _halves(a, b) for part in self._find(sound, *half, begins)]
+        return [part for half in _halves(a, b) for part in self._find(sound, *half, behind)]
 
     def _place(self, stretch: Int16, near: Sequence[float] | None = None) -> float | None:
         """Where a stretch lies, in seconds; None if it is not of this reply.

@@ -483,7 +483,7 @@ TROUBLES = {
 }
 
 
-TROUBLE_REPLY_MS = 6000
+TROUBLE_REPLY_MS = 5000
 
 
 @dataclass(frozen=True)
