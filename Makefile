@@ -12,7 +12,7 @@ SOURCE  := pyproject.toml README.md LICENSE Cargo.toml Cargo.lock \
            $(shell find rust -type f $(VISIBLE)) \
            $(shell find python $(VISIBLE) -not -name '*.so')
 
-.PHONY: help demo test test-rust test-python lint format bench bench-barge-in develop clean
+.PHONY: help demo test test-rust test-python soak lint format bench bench-barge-in develop clean
 .DELETE_ON_ERROR:
 
 help:  ## show this list
@@ -29,6 +29,9 @@ test-rust:  ## the tests of the audio core
 # `pytest`, not `python -m pytest`: nothing of the checkout is on the path, the wheel is tested.
 test-python: $(VENV)/.installed $(VENV)/.test $(VENV6)/.installed  ## all Python tests, against the installed wheel
 	GETSTREAM6_PYTHON=$(CURDIR)/$(VENV6)/bin/python $(BIN)/pytest
+
+soak: $(VENV)/.installed $(VENV)/.test  ## hours of conversation full of faults; SOAK_HOURS=1 SOAK_SEED=1
+	$(BIN)/pytest -m soak -s tests/live/test_soak.py
 
 lint: $(VENV)/.lint  ## formatting, lints and types
 	cargo fmt --all --check

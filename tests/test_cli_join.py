@@ -16,7 +16,7 @@ from urllib.parse import parse_qs, urlsplit
 import jwt
 import pytest
 from call_trial import assert_no_complaint
-from getstream.plugins.gemini.testing import LocalGemini, LocalServers, Parrot, Turn
+from getstream.plugins.gemini.testing import LocalGemini, LocalServers, Parrot, Reject, Turn
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(120)]
 
@@ -156,6 +156,7 @@ async def test_no_greeting_and_the_end_of_the_call() -> None:
 async def test_a_lost_session() -> None:
     async with local() as servers, joined(servers, "--events-json") as join:
         await join.until(is_event("turn_complete"))
+        servers.gemini.fail_next(Reject(403), times=20)
         (await servers.gemini.wait_session()).abort()
         code, _, err = await join.end()
         await servers.stream.wait_left("assistant-bot")
@@ -165,7 +166,8 @@ async def test_a_lost_session() -> None:
     assert "Traceback" not in err
     assert_no_complaint(err)
     by_name = {event["event"]: event for event in join.events}
-    assert by_name["error"]["type"] == "ConnectionLostError"
+    assert by_name["error"]["type"] == "AuthError"
+    assert "1006" in by_name["disconnected"]["reason"]
     assert by_name["closed"]["message"] == by_name["error"]["message"]
     assert join.events[-1]["event"] == "stats"
 

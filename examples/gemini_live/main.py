@@ -16,7 +16,7 @@ import signal
 import uuid
 
 from getstream import Stream
-from getstream.plugins.gemini.live import GeminiLive, Interrupted, Speech, TurnComplete
+from getstream.plugins.gemini.live import GeminiLive, Interrupted, Resumed, Speech, TurnComplete
 from getstream.video import rtc
 
 INSTRUCTIONS = "You are a friendly assistant in a video call. Answer in one or two sentences."
@@ -56,7 +56,11 @@ def show_events(gemini: GeminiLive) -> None:
 
     @gemini.on("interrupted")
     def on_interrupted(cut: Interrupted) -> None:
-        print(f"interrupted after {cut.heard_ms / 1000:.1f} s", flush=True)
+        print(f"interrupted after {cut.heard_ms / 1000:.1f} s: {cut.heard_text!r}", flush=True)
+
+    @gemini.on("resumed")
+    def on_resumed(resumed: Resumed) -> None:
+        print(f"connected again after {resumed.gap_ms / 1000:.1f} s", flush=True)
 
     @gemini.on("error")
     def on_error(error: Exception) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from getstream.plugins.gemini.audio import (
     AudioError,
+    EchoReference,
     InputStream,
     Mixer,
     Playback,
@@ -40,6 +41,23 @@ def _resampler() -> Callable[[Any], int]:
 def _input_stream() -> Callable[[Any], int]:
     stream = InputStream(16000)
     return lambda pcm: len(stream.push(pcm, 48000)[0])
+
+
+def _guarded() -> Callable[[Any], int]:
+    reference = EchoReference()
+    stream = InputStream(16000, echo=reference)
+    reference.push(np.full(96000, 9000, np.int16), 0.0)
+    return lambda pcm: len(stream.push(pcm, 48000, at=1.0)[0])
+
+
+def _reference() -> Callable[[Any], int]:
+    reference = EchoReference()
+
+    def push(pcm: Any) -> int:
+        reference.push(pcm, 1.0)
+        return 0
+
+    return push
 
 
 def _vad() -> Callable[[Any], int]:
@@ -70,6 +88,8 @@ def _base64() -> Callable[[Any], int]:
 ENTRIES = [
     Entry("Resampler", _resampler, floats=True, stereo=True),
     Entry("InputStream", _input_stream, floats=True, stereo=True),
+    Entry("InputStream, guarded", _guarded, floats=True, stereo=True),
+    Entry("EchoReference", _reference),
     Entry("Vad", _vad),
     Entry("Playback", _playback),
     Entry("Mixer", _mixer),
@@ -81,6 +101,8 @@ MINUTES = 3 * 60 * 48000
 EXPECTED = {
     "Resampler": (1, MINUTES // 3),
     "InputStream": (1, MINUTES // 3),
+    "InputStream, guarded": (1, MINUTES // 3),
+    "EchoReference": (0, 0),
     "Vad": (0, 0),
     "Playback": (1, MINUTES),
     "Mixer": (1, 32000),  # two seconds, and the rest is counted as dropped
@@ -165,6 +187,7 @@ def test_what_is_no_pcm(entry: Entry, what: object) -> None:
         lambda rate: Resampler(rate, 16000),
         lambda rate: Resampler(16000, rate),
         InputStream,
+        EchoReference,
         Vad,
         lambda rate: Playback(input_rate=rate),
         lambda rate: Playback(output_rate=rate),

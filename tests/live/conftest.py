@@ -33,6 +33,30 @@ def local(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
     return Local
 
 
+OUTCOMES: dict[tuple[str, str], str] = {}
+"""What became of the conversation, by fault and moment: see `test_faults`."""
+
+
+@pytest.fixture
+def outcomes() -> dict[tuple[str, str], str]:
+    """Filled by the fault suite; printed as a table at the end of the run."""
+    return OUTCOMES
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print the table of the fault suite: a fault in each row, a moment in each column."""
+    if not OUTCOMES:
+        return
+    faults = list(dict.fromkeys(fault for fault, _ in OUTCOMES))
+    moments = list(dict.fromkeys(moment for _, moment in OUTCOMES))
+    terminalreporter.section("fault x moment -> outcome, assistant audio lost")
+    terminalreporter.write_line("| fault | " + " | ".join(moments) + " |")
+    terminalreporter.write_line("|---" * (len(moments) + 1) + "|")
+    for fault in faults:
+        cells = [OUTCOMES.get((fault, moment), "") for moment in moments]
+        terminalreporter.write_line(f"| {fault} | " + " | ".join(cells) + " |")
+
+
 @pytest.fixture
 def complaints() -> list[dict[str, Any]]:
     """What asyncio complained about during the test."""

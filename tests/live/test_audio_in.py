@@ -7,9 +7,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from getstream.plugins.gemini.audio import decode_base64
 from getstream.plugins.gemini.errors import AudioError
 from getstream.plugins.gemini.live._audio_in import (
     FORGOTTEN_AFTER_S,
+    LATE_S,
     PREROLL_MS,
     QUIET_MS,
     AudioInput,
@@ -46,7 +48,8 @@ class Input(AudioInput):
     def __init__(self, **options: Any) -> None:
         self.sent: list[bytes] = []
         super().__init__(
-            lambda frame, now: self.sent.append(frame),
+            lambda data, now, quiet: self.sent.append(decode_base64(data)),
+            lambda rate: (b"", b""),
             **{"onset_ms": 32, "hangover_ms": 200, **options},
         )
 
@@ -220,9 +223,9 @@ def test_a_sign_of_speech_ends_with_who_gave_it(words: NDArray[np.int16]) -> Non
         events += audio.push(piece(words[start : start + FRAME]), RATE, start / RATE)
         if kinds(events[-1:]) == ["starting"]:
             break
-    assert kinds(audio.leave("anna", "1")) == ["dismissed"]
+    assert kinds(audio.leave("anna", "1", 1.0)) == ["dismissed"]
     assert audio._participants == {}
-    assert audio.leave("anna", "1") == []
+    assert audio.leave("anna", "1", 1.0) == []
 
 
 def test_who_leaves_in_mid_word_has_stopped_and_leaves_no_state(words: NDArray[np.int16]) -> None:
@@ -230,12 +233,23 @@ def test_who_leaves_in_mid_word_has_stopped_and_leaves_no_state(words: NDArray[n
     for start in range(0, 16000, FRAME):
         audio.push(piece(words[start : start + FRAME]), RATE, start / RATE)
         audio.push(piece(np.zeros(FRAME, np.int16), "ben"), RATE, start / RATE)
-    assert kinds(audio.leave("anna", "1")) == ["stopped"]
+    assert kinds(audio.leave("anna", "1", 1.0)) == ["stopped"]
     assert list(audio._participants) == ["ben/1"]
     before = len(audio.sent)
     for index in range(10):
         audio.push(piece(np.zeros(FRAME, np.int16), "ben"), RATE, 1 + index * 0.02)
     assert len(audio.sent) - before in (10, 11), "nobody waits for who has left"
+
+
+def test_a_late_frame_of_who_has_left_does_not_bring_them_back() -> None:
+    audio = make()
+    frame = np.zeros(FRAME, np.int16)
+    audio.push(piece(frame), RATE, 0.0)
+    audio.leave("anna", "1", 0.1)
+    assert audio.push(piece(frame), RATE, 0.2) == []
+    assert audio._participants == {}
+    audio.push(piece(frame), RATE, 0.1 + LATE_S)
+    assert list(audio._participants) == ["anna/1"], "who comes back is heard"
 
 
 @pytest.mark.parametrize("samples", [np.full(FRAME, 9000, np.int16), b"\x01\x02" * FRAME])
@@ -317,7 +331,7 @@ def test_the_floor_goes_on_when_its_holder_is_gone() -> None:
     audio = make(listen_to="active_speaker")
     meeting = Meeting(audio)
     meeting.run(0.5)
-    audio.leave("anna", "1")
+    audio.leave("anna", "1", meeting.now)
     for _ in range(50):
         audio.push(piece(np.full(FRAME, -40, np.int16), "ben"), RATE, meeting.now)
         meeting.now += 0.02

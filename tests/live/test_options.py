@@ -14,7 +14,12 @@ from getstream.plugins.gemini.live import (
     RetiredModelWarning,
     Watchdog,
 )
-from getstream.plugins.gemini.live._models import is_proactive, resolve_model
+from getstream.plugins.gemini.live._models import (
+    check_config,
+    is_proactive,
+    model_of,
+    resolve_model,
+)
 from getstream.plugins.gemini.live._options import (
     Activity,
     build_config,
@@ -233,3 +238,84 @@ def test_which_models_may_stay_silent() -> None:
     assert not is_proactive("gemini-3.1-flash-live-preview", {})
     own = build_config({"proactivity": {"proactiveAudio": True}})
     assert is_proactive("gemini-2.5-flash-native-audio-latest", own)
+
+
+# -- what the models accept ----------------------------------------------------------------------
+
+REFUSED = [
+    ("gemini-3.8-live", {"thinking_config": {"thinking_budget": 0}}, "thinking_config"),
+    ("gemini-3.8-live", {"thinkingConfig": {"includeThoughts": True}}, "thinking_config"),
+    ("gemini-3.8-live", {"enable_affective_dialog": True}, "enable_affective_dialog"),
+    ("models/gemini-3.8-live", {"proactivity": {"proactive_audio": False}}, "proactivity"),
+    ("gemini-3.8-live", {"response_modalities": ["TEXT"]}, "response_modalities"),
+    (
+        "gemini-3.8-live-extended-thinking",
+        {"thinking_config": {"thinking_level": "MINIMAL"}},
+        "thinking_config",
+    ),
+    (
+        "gemini-3.8-live-extended-thinking",
+        {"thinking_config": {"thinking_budget": 100}},
+        "thinking_config",
+    ),
+    ("gemini-3.1-flash-live-preview", {"proactivity": {"proactive_audio": True}}, "proactivity"),
+    ("gemini-3.1-flash-live-preview", {"enable_affective_dialog": False}, "enable_affective"),
+    (
+        "publishers/google/models/gemini-live-2.5-flash-native-audio",
+        {"thinking_config": {"thinking_level": "LOW"}},
+        "thinking_config",
+    ),
+]
+
+
+@pytest.mark.parametrize(("model", "config", "option"), REFUSED)
+def test_an_option_that_the_model_refuses_is_named_before_a_socket_opens(
+    model: str, config: dict[str, Any], option: str
+) -> None:
+    with pytest.raises(ConfigError, match=option) as caught:
+        GeminiLive("key", model, config)
+    assert model.rpartition("/")[2] in str(caught.value)
+
+
+ACCEPTED = [
+    ("gemini-3.8-live", {"proactivity": {"proactive_audio": True}}),
+    ("gemini-3.8-live-extended-thinking", {"thinking_config": {"thinking_level": "low"}}),
+    ("gemini-3.1-flash-live-preview", {"thinking_config": {"thinking_level": "MINIMAL"}}),
+    ("gemini-2.5-flash-native-audio-latest", {"thinking_config": {"thinking_budget": 0}}),
+    ("gemini-2.5-flash-native-audio-latest", {"enable_affective_dialog": True}),
+]
+
+
+@pytest.mark.parametrize(("model", "config"), ACCEPTED)
+def test_an_option_that_the_model_takes_passes(model: str, config: dict[str, Any]) -> None:
+    check_config(model, build_config(config))
+
+
+def test_an_enum_of_the_sdk_is_checked_like_its_name() -> None:
+    from google.genai import types
+
+    for level, good in ((types.ThinkingLevel.LOW, True), (types.ThinkingLevel.MINIMAL, False)):
+        config = build_config({"thinking_config": {"thinking_level": level}})
+        if good:
+            check_config("gemini-3.8-live-extended-thinking", config)
+        else:
+            with pytest.raises(ConfigError, match="thinking_level"):
+                check_config("gemini-3.8-live-extended-thinking", config)
+
+
+def test_an_unknown_model_passes_with_a_note(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("INFO"):
+        check_config("gemini-9-live", {"thinking_config": {}, "response_modalities": ["TEXT"]})
+    assert "gemini-9-live" in caplog.text
+
+
+def test_how_the_models_take_history() -> None:
+    assert model_of("gemini-3.8-live").seeding == "history"
+    assert model_of("models/gemini-2.5-flash-native-audio-preview-12-2025").seeding == "content"
+
+
+def test_every_retired_model_has_a_successor_that_is_known() -> None:
+    from getstream.plugins.gemini.live import _models
+
+    for retirement in _models.RETIRED_MODELS.values():
+        assert model_of(retirement.successor) is not model_of("gemini-9-live")

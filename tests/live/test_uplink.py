@@ -1,35 +1,55 @@
-"""The queue to the service: order, bounds, and what is sent of speech that is marked here."""
+"""The queue to the service: order, bounds, what is sent of marked speech, and what again."""
 
 from __future__ import annotations
 
 import asyncio
 
-from getstream.plugins.gemini.live._uplink import MAX_QUEUED_MS, Mark, Uplink
+import pytest
+from getstream.plugins.gemini.live._uplink import (
+    BACKLOG_MS,
+    LONGEST_SILENCE_MS,
+    MAX_QUEUED_MS,
+    Frame,
+    Mark,
+    Text,
+    Uplink,
+)
 from getstream.plugins.gemini.testing.clock import run_virtual
+from hypothesis import given
+from hypothesis import strategies as st
 
 START, END = Mark.ACTIVITY_START, Mark.ACTIVITY_END
+KEPT = MAX_QUEUED_MS // 20
+PAUSE = LONGEST_SILENCE_MS // 20
 
 
-def frame(number: int) -> bytes:
+def data(number: int) -> bytes:
     return number.to_bytes(4, "little")
 
 
-async def drain(uplink: Uplink) -> list[int | Mark]:
-    items: list[int | Mark] = []
+def name(item: Frame | Mark | Text) -> int | Mark | str:
+    if isinstance(item, Frame):
+        return int.from_bytes(item.data, "little")
+    return item.text if isinstance(item, Text) else item
+
+
+async def drain(uplink: Uplink, now: float = 0.0, first: int = 1) -> list[int | Mark | str]:
+    """Send all that waits, as messages number `first` and up."""
+    items: list[int | Mark | str] = []
     while (item := await uplink.next(0.0)) is not None:
-        items.append(item if isinstance(item, Mark) else int.from_bytes(item, "little"))
+        uplink.done(item, first + len(items), now)
+        items.append(name(item))
     return items
 
 
 def test_frames_come_in_order_and_the_oldest_are_dropped_beyond_the_bound() -> None:
     async def main() -> None:
         uplink = Uplink()
-        kept = MAX_QUEUED_MS // 20
-        for number in range(kept + 10):
-            uplink.push(frame(number), 0.0)
+        for number in range(KEPT + 10):
+            uplink.push(data(number), 0.0)
         assert uplink.dropped_ms == 200
-        assert await drain(uplink) == list(range(10, kept + 10))
-        assert uplink.sent == kept
+        assert await drain(uplink) == list(range(10, KEPT + 10))
+        assert uplink.sent == KEPT
 
     run_virtual(main())
 
@@ -38,12 +58,12 @@ def test_speech_that_is_marked_is_sent_from_before_its_start() -> None:
     async def main() -> None:
         uplink = Uplink(preroll_ms=200)
         for number in range(50):
-            uplink.push(frame(number), 0.0)
+            uplink.push(data(number), 0.0, quiet=True)
         assert await drain(uplink) == [], "nothing is sent that nobody listens to"
         uplink.start_activity(100)
-        uplink.push(frame(50), 0.0)
+        uplink.push(data(50), 0.0)
         uplink.end_activity()
-        uplink.push(frame(51), 0.0)
+        uplink.push(data(51), 0.0)
         assert await drain(uplink) == [START, 45, 46, 47, 48, 49, 50, END]
         uplink.start_activity(1000)
         uplink.end_activity()
@@ -56,26 +76,231 @@ def test_no_more_than_the_pre_roll_is_kept() -> None:
     async def main() -> None:
         uplink = Uplink(preroll_ms=100)
         for number in range(50):
-            uplink.push(frame(number), 0.0)
+            uplink.push(data(number), 0.0)
         uplink.start_activity(5000)
         assert await drain(uplink) == [START, 45, 46, 47, 48, 49]
 
     run_virtual(main())
 
 
-def test_marks_outlive_the_frames_around_them() -> None:
+def test_marks_and_texts_outlive_the_frames_around_them() -> None:
     async def main() -> None:
         uplink = Uplink(preroll_ms=100)
-        kept = MAX_QUEUED_MS // 20
         uplink.start_activity(0)
-        for number in range(3 * kept):
-            uplink.push(frame(number), 0.0)
+        uplink.push_text("between")
+        for number in range(3 * KEPT):
+            uplink.push(data(number), 0.0)
         uplink.end_activity()
         items = await drain(uplink)
-        assert (items[0], items[-1], len(items)) == (START, END, kept + 2)
-        assert items[1] == 2 * kept
+        assert (items[:2], items[-1], len(items)) == ([START, "between"], END, KEPT + 3)
+        assert items[2] == 2 * KEPT
 
     run_virtual(main())
+
+
+def test_silence_that_waits_is_shortened_and_what_is_on_time_is_not() -> None:
+    async def main() -> None:
+        uplink = Uplink()
+        for number in range(200):
+            uplink.push(data(number), 0.0, quiet=True)
+        assert len(await drain(uplink)) == BACKLOG_MS // 20 + 1
+        assert uplink.dropped_ms == 0
+        for number in range(200):
+            uplink.push(data(number), 0.0, quiet=True)
+            assert await drain(uplink) == [number]
+
+    run_virtual(main())
+
+
+def test_the_gaps_between_words_are_kept() -> None:
+    async def main() -> None:
+        uplink = Uplink()
+        quiet = [(number // PAUSE) % 2 == 1 for number in range(10 * PAUSE)]
+        for number, silent in enumerate(quiet):
+            uplink.push(data(number), 0.0, quiet=silent)
+        assert await drain(uplink) == list(range(10 * PAUSE))
+
+    run_virtual(main())
+
+
+def test_a_text_is_sent_once_in_its_place_and_may_be_withdrawn() -> None:
+    async def main() -> None:
+        uplink = Uplink()
+        uplink.push(data(1), 0.0)
+        text = uplink.push_text("Hello")
+        other = uplink.push_text("Never mind")
+        uplink.push(data(2), 0.0)
+        uplink.withdraw(other)
+        uplink.withdraw(other)
+        assert not text.sent.done()
+        assert await drain(uplink) == [1, "Hello", 2]
+        assert text.sent.done()
+
+    run_virtual(main())
+
+
+# -- again ---------------------------------------------------------------------------------------
+
+
+def test_what_was_not_taken_is_sent_again_first() -> None:
+    async def main() -> None:
+        uplink = Uplink()
+        for number in range(10):
+            uplink.push(data(number), 0.0)
+        uplink.push_text("Hello")
+        await drain(uplink)
+        uplink.push(data(10), 0.0)
+        uplink.settled(number=8)  # messages count from 1
+        uplink.restart()
+        assert await drain(uplink) == [8, 9, "Hello", 10]
+        assert uplink.sent_again == 2
+        uplink.settled()
+        uplink.restart()
+        assert await drain(uplink) == []
+
+    run_virtual(main())
+
+
+def test_what_was_sent_before_a_time_is_taken() -> None:
+    async def main() -> None:
+        uplink = Uplink()
+        for at in range(5):
+            uplink.push(data(at), float(at))
+            await drain(uplink, now=float(at))
+        uplink.settled(before=2.0)
+        uplink.restart()
+        assert await drain(uplink) == [3, 4]
+
+    run_virtual(main())
+
+
+def test_what_is_being_sent_when_the_connection_ends_is_not_lost() -> None:
+    async def main() -> None:
+        uplink = Uplink()
+        uplink.push(data(1), 0.0)
+        assert name(await uplink.next(0.0)) == 1  # type: ignore[arg-type]
+        uplink.restart()  # it was not done
+        assert await drain(uplink) == [1]
+
+    run_virtual(main())
+
+
+@pytest.mark.parametrize(
+    ("taken", "again"), [(0, [START, 1, 2]), (1, [START, 1, 2]), (2, [START, 2])]
+)
+def test_an_activity_under_way_begins_again(taken: int, again: list[int | Mark]) -> None:
+    async def main() -> None:
+        uplink = Uplink(preroll_ms=100)
+        uplink.start_activity(0)
+        uplink.push(data(1), 0.0)
+        uplink.push(data(2), 0.0)
+        await drain(uplink)
+        uplink.settled(number=taken)
+        uplink.restart()
+        uplink.push(data(3), 0.0)
+        uplink.end_activity()
+        assert await drain(uplink) == [*again, 3, END]
+
+    run_virtual(main())
+
+
+def test_an_activity_that_is_over_begins_again_only_if_it_was_not_taken() -> None:
+    async def main() -> None:
+        for taken, again in ((0, [START, 1, END]), (2, [START, END]), (3, [])):
+            uplink = Uplink(preroll_ms=100)
+            uplink.start_activity(0)
+            uplink.push(data(1), 0.0)
+            uplink.end_activity()
+            await drain(uplink)
+            uplink.settled(number=taken)
+            uplink.restart()
+            assert await drain(uplink) == again
+
+    run_virtual(main())
+
+
+def test_what_may_be_sent_again_is_bounded_and_holds_no_long_silence() -> None:
+    async def main() -> None:
+        uplink = Uplink()
+        for number in range(3 * KEPT):
+            uplink.push(data(number), 0.0, quiet=number < 2 * KEPT)
+            await drain(uplink)
+        uplink.restart()
+        again = await drain(uplink)
+        assert again == list(range(2 * KEPT, 3 * KEPT))
+        quiet = Uplink()
+        for number in range(3 * KEPT):
+            quiet.push(data(number), 0.0, quiet=True)
+            await drain(quiet)
+        quiet.restart()
+        assert len(await drain(quiet)) == PAUSE
+
+    run_virtual(main())
+
+
+STEPS = st.lists(
+    st.sampled_from(["speech", "silence", "text", "start", "end", "send", "settle", "restart"]),
+    max_size=80,
+)
+
+
+@given(STEPS)
+def test_whatever_happens_speech_is_taken_in_order_and_activities_are_whole(
+    steps: list[str],
+) -> None:
+    """Against a service that takes what was sent when it says so, and forgets the rest."""
+
+    async def main() -> None:
+        uplink = Uplink(preroll_ms=100)
+        said, told, number, texts = [], False, 0, 0
+        sent: list[int | Mark | str] = []  # on this connection, and not known to have been taken
+        taken: list[int | Mark | str] = []
+
+        async def send() -> None:
+            sent.extend(await drain(uplink, first=number + 1))
+
+        for step in (*steps, "send", "settle"):
+            if step in ("speech", "silence"):
+                uplink.push(data(len(said)), 0.0, quiet=step == "silence")
+                if told:
+                    said.append(len(said))
+            elif step == "text":
+                texts += 1
+                uplink.push_text(f"text {texts}")
+            elif step == "start" and not told:
+                uplink.start_activity(0)
+                told = True
+            elif step == "end" and told:
+                uplink.end_activity()
+                told = False
+            elif step == "send":
+                before = len(sent)
+                await send()
+                number += len(sent) - before
+            elif step == "settle":
+                uplink.settled()
+                taken += sent
+                sent = []
+            elif step == "restart":
+                uplink.restart()
+                sent, number = [], 0
+        frames = [item for item in taken if isinstance(item, int)]
+        assert frames == sorted(set(frames)), "each once, in order"
+        assert set(frames) == set(said)
+        assert [item for item in taken if isinstance(item, str)] == [
+            f"text {index + 1}" for index in range(texts)
+        ]
+        active = False
+        for item in taken:
+            if isinstance(item, Mark):
+                active = item is START
+            elif isinstance(item, int):
+                assert active, "a frame that nobody listens to"
+
+    run_virtual(main())
+
+
+# -- waiting -------------------------------------------------------------------------------------
 
 
 def test_it_is_idle_when_nothing_is_pushed_not_when_nothing_is_to_be_sent() -> None:
@@ -85,7 +310,7 @@ def test_it_is_idle_when_nothing_is_pushed_not_when_nothing_is_to_be_sent() -> N
 
         async def talk() -> None:
             for number in range(100):  # two seconds
-                uplink.push(frame(number), loop.time())
+                uplink.push(data(number), loop.time())
                 await asyncio.sleep(0.02)
 
         talking = asyncio.ensure_future(talk())
@@ -102,8 +327,8 @@ def test_a_waiting_sender_is_woken() -> None:
     async def main() -> None:
         loop = asyncio.get_running_loop()
         uplink = Uplink()
-        loop.call_later(0.5, lambda: uplink.push(frame(7), loop.time()))
-        assert await uplink.next(1.0) == frame(7)
+        loop.call_later(0.5, lambda: uplink.push(data(7), loop.time()))
+        assert await uplink.next(1.0) == Frame(data(7), quiet=False)
         assert loop.time() == 0.5
 
     run_virtual(main())

@@ -90,14 +90,17 @@ class Inline(ThreadPoolExecutor):
         return future
 
 
-def run(source: Any, fps: float) -> tuple[VideoSender, list[tuple[float, bytes]]]:
+def run(
+    source: Any, fps: float, takes: bool = True
+) -> tuple[VideoSender, list[tuple[float, bytes]]]:
     sent: list[tuple[float, bytes]] = []
 
     async def main() -> VideoSender:
         loop = asyncio.get_running_loop()
 
-        async def send(jpeg: bytes) -> None:
+        async def send(jpeg: bytes) -> bool:
             sent.append((loop.time(), jpeg))
+            return takes
 
         with Inline(1) as worker:
             sender = VideoSender(source, fps, send, worker)
@@ -118,6 +121,8 @@ def test_one_picture_a_second_and_always_the_newest() -> None:
     assert sender.sent == len(sent) == 5
     times = [round(time, 1) for time, _ in sent]
     assert times == [0.0, 1.0, 2.0, 3.0, 4.0]
+    refused, _ = run(camera(2.0), fps=1, takes=False)
+    assert refused.sent == 0, "there is no connection"
     # 30 frames of luma 16, 17, ...: the picture at second 2 is number 60.
     assert abs(decode(sent[2][1]).mean() - 60 * 255 / 219) < 4
 

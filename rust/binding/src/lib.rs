@@ -10,6 +10,7 @@
 
 mod base64;
 mod convert;
+mod echo;
 mod input;
 mod mixer;
 mod playback;
@@ -26,6 +27,8 @@ mod _core {
 
     #[pymodule_export]
     use crate::base64::{decode_base64, encode_base64};
+    #[pymodule_export]
+    use crate::echo::EchoReference;
     #[pymodule_export]
     use crate::input::InputStream;
     #[pymodule_export]

@@ -25,6 +25,11 @@ impl<T: Send> State<T> {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The same for code that has given up the GIL already.
+    pub(crate) fn lock_detached(&self) -> MutexGuard<'_, T> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Runs `work` on the object. A long call gives up the GIL for its duration.
     pub(crate) fn run<R: Send>(
         &self,
@@ -34,10 +39,7 @@ impl<T: Send> State<T> {
     ) -> R {
         match long {
             false => work(&mut self.lock(py)),
-            true => py.detach(|| {
-                let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-                work(&mut inner)
-            }),
+            true => py.detach(|| work(&mut self.lock_detached())),
         }
     }
 }

@@ -13,8 +13,8 @@ use std::hint::black_box;
 use std::time::Instant;
 
 use voice_audio::{
-    InputStream, Kernel, Mixer, MixerOptions, Playback, PlaybackOptions, Quality, Resampler,
-    ResamplerOptions, VadOptions, base64,
+    EchoReference, InputStream, Kernel, Mixer, MixerOptions, Playback, PlaybackOptions, Quality,
+    Resampler, ResamplerOptions, VadOptions, base64,
 };
 
 struct Case {
@@ -91,6 +91,38 @@ fn cases() -> Vec<Case> {
             .expect("a usable frame");
         black_box((&out, &events));
     }));
+
+    // The far end, and a near end that has nothing of it: the guard searches all the time.
+    let mut reference = EchoReference::new(48_000, 1_000).expect("in range");
+    let (played, mut at) = (pcm(960), 0.0);
+    cases.push(Case::new("out: EchoReference, 20 ms", 0.0, move || {
+        reference.push(black_box(&played), at).expect("a time");
+        at += 0.02;
+    }));
+    for wire_rate in [16_000, 48_000] {
+        for guarded in [false, true] {
+            let mut reference = EchoReference::new(48_000, 1_000).expect("in range");
+            let mut input = InputStream::new(wire_rate, VadOptions::default()).expect("defaults");
+            let near: Vec<i16> = pcm(2 * wire_rate as usize / 50)[wire_rate as usize / 50..].into();
+            let (played, mut at) = (pcm(960), 0.0);
+            let (mut out, mut events) = (Vec::new(), Vec::new());
+            let with = if guarded { "with" } else { "without" };
+            let name = format!("in and out: {wire_rate} Hz, VAD, {with} echo guard");
+            cases.push(Case::new(name, 0.0, move || {
+                out.clear();
+                events.clear();
+                reference.push(black_box(&played), at).expect("a time");
+                if guarded {
+                    input.expect_echo(&reference, at).expect("a time");
+                }
+                input
+                    .push(black_box(&near), wire_rate, &mut out, &mut events)
+                    .expect("a usable frame");
+                at += 0.02;
+                black_box((&out, &events));
+            }));
+        }
+    }
 
     let mut playback = Playback::new(PlaybackOptions::default()).expect("defaults");
     let (chunk, mut frame) = (pcm(480), [0; 960]);

@@ -1,7 +1,8 @@
-//! The way in, for one participant: downmix, resample to the wire, voice activity.
+//! The way in, for one participant: downmix, resample to the wire, echo, voice activity.
 
 use std::f32::consts::PI;
 
+use crate::echo::{EchoGuard, EchoReference, check_time};
 use crate::pcm::{self, Sample};
 use crate::{Error, Resampler, Vad, VadEvent, VadOptions, ms_to_samples};
 
@@ -19,7 +20,12 @@ const SEAM_MS: u32 = 5;
 /// The [`Vad`] hears what goes to the wire. Offsets of its events count samples at the wire rate
 /// from the start of the stream, silence included, so they survive a change of the input's rate.
 ///
-/// Allocates: when the rate changes, and while the longest push so far grows.
+/// A person on a loudspeaker sends back what is played to them. With an [`EchoReference`] and
+/// [`expect_echo`](Self::expect_echo) in front of each push the stream finds that echo and keeps it
+/// from the VAD and from the wire. See the README for how, how well, and where it ends.
+///
+/// Allocates: when the rate changes, while the longest push so far grows, and when an echo is
+/// expected for the first time.
 ///
 /// ```
 /// use voice_audio::{InputStream, VadOptions};
@@ -36,10 +42,14 @@ pub struct InputStream {
     /// None before the first push.
     resampler: Option<Resampler>,
     seam: Seam,
-    /// Newest sample on the wire.
+    /// Newest sample on its way to the wire.
     last: i16,
     /// The current push at the wire rate, while it is being joined to the old stream.
     resampled: Vec<f32>,
+    /// None while no echo was expected.
+    guard: Option<Box<EchoGuard>>,
+    /// For the next push.
+    expects_echo: bool,
 }
 
 /// Checked samples as they lie in memory.
@@ -89,6 +99,8 @@ impl InputStream {
             seam: Seam::default(),
             last: 0,
             resampled: Vec::new(),
+            guard: None,
+            expects_echo: false,
         })
     }
 
@@ -123,6 +135,56 @@ impl InputStream {
         self.vad.starting()
     }
 
+    /// Declares that the next push arrives at `at` and may be an echo of what was played up to now.
+    ///
+    /// `at` is in seconds on the clock of the reference; jitter is evened out. Blocks of 20 ms (or
+    /// the push, if it is shorter) that are echo and nothing else are replaced by noise as loud as
+    /// the background, or by silence if that is below -66 dBFS, with fades of 5 ms. All other
+    /// samples stay as they are; there is no delay. It holds for one push, taken or refused: one
+    /// that is not announced is left alone.
+    ///
+    /// ```
+    /// use voice_audio::{EchoReference, InputStream, VadOptions};
+    /// let mut reference = EchoReference::new(48_000, 1_000)?;
+    /// let mut stream = InputStream::new(16_000, VadOptions::default())?;
+    /// let (mut wire, mut events) = (Vec::new(), Vec::new());
+    /// for k in 0..50 {
+    ///     let now = 0.02 * f64::from(k);
+    ///     reference.push(&[0; 960], now)?; // what is handed to the call
+    ///     stream.expect_echo(&reference, now)?;
+    ///     stream.push(&[0i16; 960], 48_000, &mut wire, &mut events)?; // what has come from it
+    /// }
+    /// assert_eq!(stream.echo_delay_ms(), None);
+    /// # Ok::<(), voice_audio::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Option`] if `at` is not a finite number of seconds.
+    pub fn expect_echo(&mut self, reference: &EchoReference, at: f64) -> Result<(), Error> {
+        check_time(at)?;
+        let new = || Box::new(EchoGuard::new(self.wire_rate, reference));
+        self.guard.get_or_insert_with(new).arrive(reference, at);
+        self.expects_echo = true;
+        Ok(())
+    }
+
+    /// True if the newest block was taken for echo.
+    pub fn echo(&self) -> bool {
+        self.guard.as_ref().is_some_and(|guard| guard.echo())
+    }
+
+    /// Delay of the echo in milliseconds, in steps of 10: from when a sample was handed over to when
+    /// it comes back. None while no echo is known.
+    pub fn echo_delay_ms(&self) -> Option<f64> {
+        self.guard.as_ref().and_then(|guard| guard.delay_ms())
+    }
+
+    /// Level of the echo relative to what is played, in dB from 200 to 4000 Hz (the negative of the
+    /// echo return loss). None while no echo is known.
+    pub fn echo_level_db(&self) -> Option<f32> {
+        self.guard.as_ref().and_then(|guard| guard.level_db())
+    }
+
     /// Takes mono samples at `sample_rate` Hz; appends wire samples to `out` and what the VAD
     /// noticed to `events`.
     ///
@@ -136,8 +198,9 @@ impl InputStream {
         out: &mut Vec<i16>,
         events: &mut Vec<VadEvent>,
     ) -> Result<(), Error> {
+        let expects_echo = std::mem::take(&mut self.expects_echo);
         self.set_rate(sample_rate)?;
-        self.resample(Layout::Mono(samples), out, events);
+        self.resample(Layout::Mono(samples), expects_echo, out, events);
         Ok(())
     }
 
@@ -152,9 +215,10 @@ impl InputStream {
         out: &mut Vec<i16>,
         events: &mut Vec<VadEvent>,
     ) -> Result<(), Error> {
+        let expects_echo = std::mem::take(&mut self.expects_echo);
         pcm::pairs(samples)?;
         self.set_rate(sample_rate)?;
-        self.resample(Layout::Interleaved(samples), out, events);
+        self.resample(Layout::Interleaved(samples), expects_echo, out, events);
         Ok(())
     }
 
@@ -170,9 +234,10 @@ impl InputStream {
         out: &mut Vec<i16>,
         events: &mut Vec<VadEvent>,
     ) -> Result<(), Error> {
+        let expects_echo = std::mem::take(&mut self.expects_echo);
         pcm::check_planes(left, right)?;
         self.set_rate(sample_rate)?;
-        self.resample(Layout::Planar(left, right), out, events);
+        self.resample(Layout::Planar(left, right), expects_echo, out, events);
         Ok(())
     }
 
@@ -185,11 +250,11 @@ impl InputStream {
         while left > 0 {
             let zeros = &ZEROS[..left.min(ZEROS.len())];
             if self.resampler.is_some() {
-                self.push(zeros, rate, out, events)
-                    .expect("the rate is in use");
+                self.resample(Layout::Mono(zeros), false, out, events);
             } else {
+                let start = out.len();
                 out.extend(zeros);
-                self.vad.push(zeros, events);
+                self.hear(false, &mut out[start..], events);
             }
             left -= zeros.len();
         }
@@ -199,11 +264,15 @@ impl InputStream {
     fn resample<S: Sample>(
         &mut self,
         samples: Layout<'_, S>,
+        expects_echo: bool,
         out: &mut Vec<i16>,
         events: &mut Vec<VadEvent>,
     ) {
         let start = out.len();
-        let resampler = self.resampler.as_mut().expect("set_rate made it");
+        let resampler = self
+            .resampler
+            .as_mut()
+            .expect("there is one since the rate was set");
         if self.seam.is_closed() {
             samples.push_to(resampler, out);
         } else {
@@ -213,7 +282,18 @@ impl InputStream {
             pcm::convert(&self.resampled, out);
         }
         self.last = out.last().copied().unwrap_or(self.last);
-        self.vad.push(&out[start..], events);
+        self.hear(expects_echo, &mut out[start..], events);
+    }
+
+    /// Takes the echo out of samples for the wire, and lets the VAD hear the rest.
+    fn hear(&mut self, expects_echo: bool, wire: &mut [i16], events: &mut Vec<VadEvent>) {
+        if let Some(guard) = &mut self.guard {
+            match expects_echo {
+                true => guard.guard(wire),
+                false => guard.skip(wire.len()),
+            }
+        }
+        self.vad.push(wire, events);
     }
 
     fn set_rate(&mut self, sample_rate: u32) -> Result<(), Error> {

@@ -1,8 +1,9 @@
 #![doc = include_str!("../README.md")]
-// Only the kernels may: of the resampler in `resample/kernel`, of the VAD in `vad/simd.rs`.
+// Only the kernels may: of the resampler in `resample/kernel`, of all others in `simd.rs`.
 #![deny(unsafe_code)]
 
 pub mod base64;
+mod echo;
 mod error;
 pub mod pcm;
 
@@ -10,8 +11,10 @@ mod input;
 mod mixer;
 mod playback;
 mod resample;
+mod simd;
 mod vad;
 
+pub use echo::EchoReference;
 pub use error::Error;
 pub use input::InputStream;
 pub use mixer::{Mixer, MixerOptions, MixerStats};

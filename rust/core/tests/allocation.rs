@@ -6,8 +6,8 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
 use voice_audio::{
-    InputStream, Kernel, Mixer, MixerOptions, Playback, PlaybackOptions, Quality, Resampler,
-    ResamplerOptions, VadOptions, base64, pcm,
+    EchoReference, InputStream, Kernel, Mixer, MixerOptions, Playback, PlaybackOptions, Quality,
+    Resampler, ResamplerOptions, VadOptions, base64, pcm,
 };
 
 struct Counting;
@@ -137,6 +137,49 @@ fn the_frame_path_does_not_allocate() {
             "InputStream, {wire_rate} Hz"
         );
     }
+
+    // An echo: searched for, found, silenced; and a person over it.
+    let mut reference = EchoReference::new(48_000, 1_000).unwrap();
+    let mut input = InputStream::new(16_000, VadOptions::default()).unwrap();
+    let (mut wire, mut events) = (Vec::new(), Vec::with_capacity(1_000));
+    let (mut tick, mut state, mut found, mut silenced) = (0u32, 1u32, false, 0);
+    let mut sound = [0i16; 960 * 12];
+    let mut call = |rounds: u32| {
+        for _ in 0..rounds {
+            // Bursts of noise, each of another colour and length.
+            let played = &mut sound[..960];
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            let (burst, colour) = (tick / 5 % 7 % 3, (tick / 5) as f32 * 0.37 % 0.9);
+            let mut last = 0.0;
+            for x in played.iter_mut() {
+                state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                last = colour * last + (1.0 - colour) * ((state >> 16) as f32 - 32_768.0);
+                *x = if burst == 0 { 0 } else { (last * 0.5) as i16 };
+            }
+            let now = 0.02 * f64::from(tick);
+            reference.push(&sound[..960], now).unwrap();
+            sound.copy_within(0..960 * 11, 960);
+            wire.clear();
+            events.clear();
+            let mut near = [0i16; 960];
+            for (y, x) in near.iter_mut().zip(&sound[960 * 10..]) {
+                *y = x / 6
+                    + if tick % 400 > 350 {
+                        frame[tick as usize] / 4
+                    } else {
+                        0
+                    };
+            }
+            input.expect_echo(&reference, now).unwrap();
+            input.push(&near, 48_000, &mut wire, &mut events).unwrap();
+            found |= input.echo_delay_ms().is_some();
+            silenced += u32::from(input.echo());
+            tick += 1;
+        }
+    };
+    call(20);
+    assert_eq!(calls_during(|| call(700)), 0, "echo");
+    assert!(found && silenced > 100, "no echo was found: {silenced}");
 
     let mut playback = Playback::new(PlaybackOptions::default()).unwrap();
     let minute = vec![1_000i16; 24_000 * 60];

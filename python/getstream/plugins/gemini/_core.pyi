@@ -29,6 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 __all__ = [
+    "EchoReference",
     "InputStream",
     "Mixer",
     "MixerStats",
@@ -603,6 +604,51 @@ class Mixer:
         """The rate in Hz."""
 
 @final
+class EchoReference:
+    """What is played to a call, for the `InputStream`s that may hear it come back.
+
+    Frames are pushed as they are handed to the transport. Those of a run of speech follow each
+    other whatever the times say; one that comes 60 ms late or later begins a new run, behind
+    silence. While nothing is played nothing needs to be pushed. One reference serves all streams
+    of a call.
+
+    Of the sound only the power in each of 32 bands (200 to 4000 Hz) and 10 ms is kept, for as long
+    as an echo may take.
+    """
+
+    def __new__(cls, sample_rate: int = 48000, *, max_delay_ms: int = 1000) -> EchoReference:
+        """Set up a reference of silence.
+
+        Args:
+            sample_rate: Rate of the frames in Hz.
+            max_delay_ms: Longest delay of an echo that is found, 100 to 2000 ms.
+
+        Raises:
+            AudioError: The rate or the delay is out of range.
+        """
+
+    def push(self, pcm: _Pcm16, at: float) -> None:
+        """Take the next samples that are played.
+
+        Args:
+            pcm: Mono, of any length; 20 ms in practice.
+            at: When the first of them was handed over: seconds on any clock that only goes
+                forward, the same one that `InputStream.push` is given.
+
+        Raises:
+            AudioError: `pcm` cannot be used, or `at` is not a finite number of seconds. Nothing is
+                changed then.
+        """
+
+    @property
+    def sample_rate(self) -> int:
+        """Rate of the frames in Hz."""
+
+    @property
+    def max_delay_ms(self) -> int:
+        """Longest delay of an echo that is found, in milliseconds."""
+
+@final
 class InputStream:
     """One participant's way in: any rate and layout in, mono at the wire rate out, and a `Vad`.
 
@@ -610,6 +656,13 @@ class InputStream:
     of the new sound, which is faded in over 5 ms. Frames keep their length.
 
     Offsets of events count samples at the wire rate since the start, silence included.
+
+    A person on a loudspeaker sends back what is played to them. With `echo` and the times of
+    arrival the stream finds that echo, by how the powers in 32 bands move on both sides, usually
+    within 0.3 s. From then on blocks of 20 ms that are echo and nothing else are replaced by noise
+    as loud as the background (by silence if that is below -66 dBFS), with fades of 5 ms, before the
+    VAD and before the wire. All other samples stay as they are, and there is no delay. Somebody who
+    speaks over the echo is heard where they exceed it.
     """
 
     def __new__(
@@ -619,6 +672,7 @@ class InputStream:
         threshold: float = 0.5,
         onset_ms: int = 16,
         hangover_ms: int = 200,
+        echo: EchoReference | None = None,
     ) -> InputStream:
         """Set up a stream.
 
@@ -627,6 +681,7 @@ class InputStream:
             threshold: See `Vad`.
             onset_ms: See `Vad`.
             hangover_ms: See `Vad`.
+            echo: What is played to this participant.
 
         Raises:
             AudioError: The rate or an option is out of range.
@@ -637,6 +692,7 @@ class InputStream:
         samples: _Pcm16 | NDArray[np.float32],
         sample_rate: int,
         channels: int = 1,
+        at: float | None = None,
     ) -> tuple[NDArray[np.int16], list[_SpeechEvent]]:
         """Take the next piece of the stream.
 
@@ -646,6 +702,9 @@ class InputStream:
                 `channels` says. Bytes: little-endian int16, mono or interleaved.
             sample_rate: Rate of `samples` in Hz.
             channels: 1 or 2.
+            at: When they arrived, in seconds on the clock of the reference; jitter is evened out.
+                None: no echo is expected, and the samples are left alone, as they are without a
+                reference.
 
         Returns:
             The samples for the wire (20 ms in is 20 ms out, at a constant delay) and the events of
@@ -653,7 +712,8 @@ class InputStream:
 
         Raises:
             AudioError: Dtype, shape, rate or channels cannot be used, or a number of bytes or of
-                interleaved samples is odd. The stream is then unchanged.
+                interleaved samples is odd, or `at` is not a finite number of seconds. The stream is
+                then unchanged.
         """
 
     def silence(self, ms: int) -> tuple[NDArray[np.int16], list[_SpeechEvent]]:
@@ -688,4 +748,22 @@ class InputStream:
         """True while the newest frames are speech, but not yet for `onset_ms`.
 
         The first evidence: it either becomes `SpeechStarted` or was nothing.
+        """
+
+    @property
+    def echo(self) -> bool:
+        """True if the newest block was taken for echo."""
+
+    @property
+    def echo_delay_ms(self) -> float | None:
+        """Delay of the echo in steps of 10 ms; None while no echo is known.
+
+        From when a sample was handed over to when it comes back.
+        """
+
+    @property
+    def echo_level_db(self) -> float | None:
+        """Level of the echo relative to what is played, in dB; None while no echo is known.
+
+        From 200 to 4000 Hz; the negative of the echo return loss.
         """

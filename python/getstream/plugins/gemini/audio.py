@@ -20,6 +20,7 @@ import warnings
 
 from . import _core
 from ._core import (
+    EchoReference,
     InputStream,
     Mixer,
     MixerStats,
@@ -37,6 +38,7 @@ from .errors import AudioError
 
 __all__ = [
     "AudioError",
+    "EchoReference",
     "InputStream",
     "Mixer",
     "MixerStats",

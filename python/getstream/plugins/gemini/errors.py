@@ -12,7 +12,8 @@ Everything that the package raises on its own account is a `GeminiError`::
     │   ├── QuotaError                          the quota is used up, or the rate limit was hit
     │   ├── ModelNotFoundError                  not offered for live sessions
     │   ├── RequestError                        the service refused a field of the request (1007)
-    │   └── ConnectionLostError                 it ended after having been set up
+    │   ├── ConnectionLostError                 it ended after having been set up
+    │   └── SessionExpiredError                 it has reached its greatest age, or is not known
     ├── CallError(GeminiError)                  the Stream side; see `__cause__`
     └── ClosedError(GeminiError)                a method was called after `close()`
 
@@ -34,6 +35,7 @@ __all__ = [
     "QuotaError",
     "RequestError",
     "SessionError",
+    "SessionExpiredError",
     "VideoError",
 ]
 
@@ -108,11 +110,33 @@ class ModelNotFoundError(SessionError):
 
 
 class RequestError(SessionError):
-    """The service refused a field of the request (close code 1007)."""
+    """The service refused a field of the request (close code 1007).
+
+    Attributes:
+        option: The option that the service names, as a path such as
+            `setup.generation_config.temprature`; empty when it names none.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        option: str = "",
+        code: int | None = None,
+        reason: str = "",
+        retryable: bool = False,
+        remedy: str = "",
+    ) -> None:
+        super().__init__(message, code=code, reason=reason, retryable=retryable, remedy=remedy)
+        self.option = option
 
 
 class ConnectionLostError(SessionError):
     """The connection ended after the session had been set up."""
+
+
+class SessionExpiredError(SessionError):
+    """The session has reached its greatest age, or the service does not know it any more."""
 
 
 class CallError(GeminiError):

@@ -1,15 +1,14 @@
 //! Voice activity detection with onset and hangover.
 
 mod network;
-mod simd;
 mod spectrum;
 
 use std::fmt;
 
 use crate::pcm::Sample;
+use crate::simd::Level;
 use crate::{Error, Resampler, check_rate};
 use network::State;
-use simd::Level;
 use spectrum::WINDOW;
 
 /// The rate that the network hears, in Hz.

@@ -25,8 +25,8 @@
 
 use std::sync::OnceLock;
 
-use super::simd::{self, Codes, LANES, Lanes, Level, Simd};
 use super::spectrum::{self, BINS, FRAMES, Spectra, WINDOW};
+use crate::simd::{self, Codes, LANES, Lanes, Level, Simd, on};
 
 /// Units of the LSTM, and features that go into it.
 const UNITS: usize = 128;
@@ -122,33 +122,6 @@ impl State {
 
 /// What the convolutions make of a window.
 type Features = [Lanes; BLOCKS];
-
-/// Compiles `$work` for each instruction set and runs the one of `$level`.
-macro_rules! on {
-    ($level:expr, $simd:ident => $work:expr) => {
-        match $level {
-            Level::Scalar($simd) => $simd.run(
-                #[inline(always)]
-                || $work,
-            ),
-            #[cfg(target_arch = "x86_64")]
-            Level::Avx2($simd) => $simd.run(
-                #[inline(always)]
-                || $work,
-            ),
-            #[cfg(target_arch = "x86_64")]
-            Level::Avx512($simd) => $simd.run(
-                #[inline(always)]
-                || $work,
-            ),
-            #[cfg(target_arch = "aarch64")]
-            Level::Neon($simd) => $simd.run(
-                #[inline(always)]
-                || $work,
-            ),
-        }
-    };
-}
 
 /// Probability of speech in a window (at unit scale): 512 new samples behind 64 of the window
 /// before. Steps the state.

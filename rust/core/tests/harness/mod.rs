@@ -7,8 +7,8 @@
 #![allow(dead_code, reason = "each target uses one of them")]
 
 use voice_audio::{
-    Error, InputStream, Kernel, Mixer, MixerOptions, Playback, PlaybackOptions, Quality, Resampler,
-    ResamplerOptions, Vad, VadEvent, VadOptions, base64, pcm,
+    EchoReference, Error, InputStream, Kernel, Mixer, MixerOptions, Playback, PlaybackOptions,
+    Quality, Resampler, ResamplerOptions, Vad, VadEvent, VadOptions, base64, pcm,
 };
 
 /// Calls of one program: long enough for any state, short enough for many programs.
@@ -91,6 +91,17 @@ impl Bytes<'_> {
         samples
     }
 
+    /// Seconds: mostly a little later than before, sometimes anything.
+    fn time(&mut self, now: &mut f64) -> f64 {
+        match self.byte() {
+            255 => return f64::from_bits(u64::from(self.long()) << 32 | u64::from(self.long())),
+            250..=254 => *now += f64::from(self.word()) / 1_000.0,
+            248..=249 => *now -= f64::from(self.word()) / 10_000.0,
+            byte => *now += f64::from(byte % 50) / 1_000.0,
+        }
+        *now
+    }
+
     fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -161,7 +172,8 @@ pub fn resampler(data: &[u8]) {
     }
 }
 
-/// Frames keep their length through every change, events alternate and lie within the stream.
+/// Frames keep their length through every change, events alternate and lie within the stream,
+/// whatever was played and whenever.
 pub fn input_stream(data: &[u8]) {
     let mut bytes = Bytes(data);
     let wire_rate = bytes.rate();
@@ -173,10 +185,25 @@ pub fn input_stream(data: &[u8]) {
     let Ok(mut stream) = InputStream::new(wire_rate, options) else {
         return;
     };
+    let Ok(mut reference) = EchoReference::new(bytes.rate(), 8 * u32::from(bytes.byte())) else {
+        return;
+    };
+    let mut now = 0.0;
     let (mut wire, mut events) = (Vec::new(), Vec::new());
     for _ in 0..CALLS / 4 {
         if bytes.is_empty() {
             break;
+        }
+        let calls = bytes.byte();
+        if calls % 2 == 1 {
+            let (n, at) = (bytes.len() % 3_000, bytes.time(&mut now));
+            let taken = reference.push(&bytes.samples(n), at);
+            assert_eq!(taken.is_ok(), at.abs() < 1e12, "{at}");
+        }
+        if calls % 4 > 1 {
+            let at = bytes.time(&mut now);
+            let taken = stream.expect_echo(&reference, at);
+            assert_eq!(taken.is_ok(), at.abs() < 1e12, "{at}");
         }
         let (n, rate, before) = (bytes.len() % 3_000, bytes.rate(), wire.len());
         let known = stream.input_rate();
@@ -208,6 +235,10 @@ pub fn input_stream(data: &[u8]) {
     }
     assert_eq!(stream.speaking(), speaking);
     assert!((0.0..=1.0).contains(&stream.probability()));
+    let longest = f64::from(reference.max_delay_ms());
+    let delay = stream.echo_delay_ms();
+    assert!(delay.is_none_or(|ms| (0.0..=longest).contains(&ms)));
+    assert!(stream.echo_level_db().is_none_or(f32::is_finite));
 }
 
 /// The same for the detector alone.

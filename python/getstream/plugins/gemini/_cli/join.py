@@ -19,7 +19,15 @@ from getstream.models import UserRequest
 from getstream.video import rtc
 
 from ..errors import CallError, ConfigError
-from ..live import GeminiLive, Interrupted, Speech, TurnComplete
+from ..live import (
+    Disconnected,
+    GeminiLive,
+    Interrupted,
+    Resumed,
+    Speech,
+    Stalled,
+    TurnComplete,
+)
 from .story import one_line
 
 __all__ = ["JoinOptions", "browser_link", "require_stream_keys", "run_join"]
@@ -94,6 +102,12 @@ def _describe(event: str, details: Mapping[str, Any]) -> str:
         return f"assistant: {one_line(details['text']) or '(no transcript)'}"
     if event == "interrupted":
         return f"interrupted after {details['heard_ms'] / 1000:.1f} s"
+    if event == "stalled":
+        return f"no answer for {details['waited_ms'] / 1000:.0f} s"
+    if event == "disconnected":
+        return details["reason"] or "Gemini Live ends this connection; moving to another one"
+    if event == "resumed":
+        return f"connected again after {details['gap_ms'] / 1000:.1f} s"
     if event == "left":
         return f"left: {details['reason']}"
     if event == "stats":
@@ -288,7 +302,27 @@ class _Assistant:
 
         @gemini.on("interrupted")
         def on_interrupted(cut: Interrupted) -> None:
-            report("interrupted", turn=cut.turn, heard_ms=round(cut.heard_ms, 1), by=cut.by)
+            heard: dict[str, Any] = {
+                "heard_ms": round(cut.heard_ms, 1),
+                "heard_text": cut.heard_text,
+            }
+            report("interrupted", turn=cut.turn, by=cut.by, **heard)
+
+        @gemini.on("user_text")
+        def on_user_text(text: str) -> None:
+            report("user_text", text=text)
+
+        @gemini.on("stalled")
+        def on_stalled(stalled: Stalled) -> None:
+            report("stalled", **asdict(stalled))
+
+        @gemini.on("disconnected")
+        def on_disconnected(lost: Disconnected) -> None:
+            report("disconnected", reason=str(lost.reason) if lost.reason else "")
+
+        @gemini.on("resumed")
+        def on_resumed(resumed: Resumed) -> None:
+            report("resumed", **asdict(resumed))
 
         @gemini.on("error")
         def on_error(error: Exception) -> None:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from ._audio_out import OutputTrack
 from ._events import (
+    Disconnected,
     Interrupted,
     PlaybackFinished,
     PlaybackStarted,
+    Reconnecting,
+    Resumed,
     Speech,
     Stalled,
     TurnComplete,
@@ -20,11 +23,14 @@ from ._stats import Stats
 __all__ = [
     "DEFAULT_MODEL",
     "BargeIn",
+    "Disconnected",
     "GeminiLive",
     "Interrupted",
     "OutputTrack",
     "PlaybackFinished",
     "PlaybackStarted",
+    "Reconnecting",
+    "Resumed",
     "RetiredModelWarning",
     "Speech",
     "Stalled",

@@ -28,6 +28,9 @@ FORGOTTEN_AFTER_S = 30.0
 # How often to look for those. Looking costs a microsecond for each participant.
 LOOK_EVERY_S = 0.1
 
+LATE_S = 1.0
+"""Seconds in which audio of somebody who has left may still come; it would bring them back."""
+
 PREROLL_MS = 300
 """Of a participant who is given the floor, so much from before the moment when that is decided: the
 detector's delay is 50 to 100 ms, and the onset of a word may be too soft for it."""
@@ -84,7 +87,9 @@ class AudioInput:
     Synchronous: a call of `push` has done its work when it returns.
 
     Args:
-        send: called with each 20 ms of the call, s16le mono at `rate`, and the time.
+        send: called with each 20 ms of the call, the time, and whether nobody speaks in it. The
+            audio is s16le mono at `rate`, as base64 in its envelope.
+        envelope: what stands before and behind that base64, for a rate.
         onset_ms: speech that lasts so long is reported as started.
         hangover_ms: silence after which the detector reports the end of speech.
         listen_to: mix `everybody`; or send only the `active_speaker`: who speaks first has the
@@ -93,7 +98,8 @@ class AudioInput:
 
     def __init__(
         self,
-        send: Callable[[bytes, float], None],
+        send: Callable[[bytes, float, bool], None],
+        envelope: Callable[[int], tuple[bytes, bytes]],
         *,
         onset_ms: int,
         hangover_ms: int,
@@ -102,6 +108,7 @@ class AudioInput:
         self.rate: int | None = None
         self.frames_in = 0
         self._send = send
+        self._envelope = envelope
         self._onset_ms = onset_ms
         self._hangover_ms = hangover_ms
         self._one_at_a_time = listen_to == "active_speaker"
@@ -112,7 +119,9 @@ class AudioInput:
         self._clock = 0  # samples of the participant who has sent most: the time of the call
         self._sent = 0  # samples of those who had the floor: the time of the wire
         self._quiet = 0  # samples since the participant who has the floor was heard
+        self._around = (b"", b"")
         self._events: list[SpeechEvent] = []
+        self._left: dict[str, float] = {}
         self._looked_at = 0.0
 
     def push(self, pcm: Pcm, target_rate: int, now: float, deaf: bool = False) -> list[SpeechEvent]:
@@ -140,6 +149,8 @@ class AudioInput:
             samples = _silenced(samples)
         start = _start_of(pcm)
         participant = self._participant_of(pcm, target_rate)
+        if self._left and now - self._left.get(participant.key, -LATE_S) < LATE_S:
+            return []
         if now - participant.last_at > SILENT_AFTER_S:
             participant.position = self._clock
         mixer = self._mixer if self._mixer is not None else Mixer(target_rate)
@@ -153,6 +164,8 @@ class AudioInput:
             self._events += self._speech_events(participant, found)
         wire, found = participant.stream.push(samples, rate, channels)
 
+        if self.rate is None:
+            self._around = self._envelope(target_rate)
         self.rate, self._mixer = target_rate, mixer
         self._participants[participant.key] = participant
         self.frames_in += 1
@@ -160,8 +173,9 @@ class AudioInput:
         participant.next_pts = None if start is None else start + wire.size / target_rate
         events, self._events = self._events + self._speech_events(participant, found), []
         self._route(participant, wire, mixer)
-        while (frame := mixer.pop()) is not None:
-            self._send(frame.tobytes(), now)
+        quiet = not any(each.speaking or each.starting for each in self._participants.values())
+        while (frame := mixer.pop_base64(*self._around)) is not None:
+            self._send(frame, now, quiet)
         if now - self._looked_at >= LOOK_EVERY_S:
             self._looked_at = now
             events += self._look_around(now)
@@ -173,9 +187,12 @@ class AudioInput:
             event for participant in self._participants.values() for event in self._end(participant)
         ]
 
-    def leave(self, user_id: str, session_id: str) -> list[SpeechEvent]:
+    def leave(self, user_id: str, session_id: str, now: float) -> list[SpeechEvent]:
         """Forget a participant who has left; returns the end of their speech, if they spoke."""
-        participant = self._participants.get(_key_of(user_id, session_id))
+        key = _key_of(user_id, session_id)
+        self._left = {each: at for each, at in self._left.items() if now - at < LATE_S}
+        self._left[key] = now
+        participant = self._participants.get(key)
         return [] if participant is None else self._forget(participant)
 
     # -- who is sent ---------------------------------------------------------------------------

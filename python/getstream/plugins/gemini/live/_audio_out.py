@@ -12,7 +12,7 @@ import av
 from aiortc.mediastreams import MediaStreamError
 from getstream.video.rtc.audio_track import AudioStreamTrack
 
-from ..audio import Playback, PlaybackStats, Resampler
+from ..audio import Playback, PlaybackStats, Resampler, decode_base64
 from ..errors import AudioError
 
 MODEL_RATE = 24000  # Gemini speaks s16le mono at this rate
@@ -237,24 +237,34 @@ class AudioOutput:
         """Whether any speech is queued or sounding."""
         return self._playback.level_ms > 0 or self._playback.audible
 
+    @property
+    def waiting(self) -> bool:
+        """Whether any speech is queued that has not been played."""
+        return self._playback.level_ms > 0
+
     def unfinished(self) -> list[int]:
         """The turns that are not cut and of which something is queued or may come, oldest first."""
         known = [(turn, self._playback.turn_stats(turn)) for turn in self._turns]
         return [turn for turn, stats in known if stats and not (stats.finished or stats.cut)]
 
-    def push(self, pcm: bytes, sample_rate: int, turn: int) -> bool:
-        """Queue s16le mono speech of a turn.
+    def push(self, pcm: bytes | str, sample_rate: int, turn: int) -> bool:
+        """Queue s16le mono speech of a turn, as bytes or as base64.
 
         Returns:
             False when the store is full and refused some of it, which is counted.
 
         Raises:
-            AudioError: odd byte count, or a rate outside 8 to 96 kHz.
+            AudioError: it is not base64, an odd byte count, or a rate outside 8 to 96 kHz.
         """
         full = self._playback.stats().overflowed
         if sample_rate == MODEL_RATE:
-            self._playback.push(pcm, turn)
+            if isinstance(pcm, str):
+                self._playback.push_base64(pcm, turn)
+            else:
+                self._playback.push(pcm, turn)
         else:
+            if isinstance(pcm, str):
+                pcm = decode_base64(pcm)
             if self._converter is None or self._converter.in_rate != sample_rate:
                 self._converter = Resampler(sample_rate, MODEL_RATE)
             self._playback.push(self._converter.push(pcm), turn)

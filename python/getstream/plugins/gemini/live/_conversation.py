@@ -221,6 +221,7 @@ class Conversation:
 
         # The model's turn.
         self.turn = 0
+        self._turn_since = float("-inf")
         self._generating = False  # the service is sending it
         self._open = False  # neither complete nor interrupted
         self._cut = False  # dropped here while the service goes on sending it
@@ -231,6 +232,7 @@ class Conversation:
         self._starting: set[str] = set()  # signs of speech that are not confirmed
         self._speakers: set[str] = set()
         self._speech_since = 0.0
+        self._unanswered_since: float | None = None
         self._heard_at: float | None = None  # when somebody was last known to speak
         self._activity = False  # the service has been told that the user speaks
 
@@ -240,6 +242,8 @@ class Conversation:
         self._paused_by_app = False
         self._doubted = False  # paused by an interruption that nobody here has heard
         self._completion_waits = False  # of the turn in doubt
+
+        self._stirred_at = float("-inf")  # when something was last said, by anybody
 
         # What is due.
         self._unduck_at: float | None = None
@@ -266,6 +270,27 @@ class Conversation:
     def turn_open(self) -> bool:
         """Whether the service may still send or interrupt the current turn."""
         return self._open
+
+    @property
+    def generating(self) -> bool:
+        """Whether the service is sending the current turn."""
+        return self._generating
+
+    @property
+    def rests_since(self) -> float | None:
+        """Since when nobody speaks and nothing is expected of the model; None if that is not so."""
+        busy = self._open or self._speakers or self._starting or self._activity or self._owed
+        return None if busy else self._stirred_at
+
+    @property
+    def turn_since(self) -> float:
+        """When the newest turn of the model began."""
+        return self._turn_since
+
+    @property
+    def unanswered_since(self) -> float | None:
+        """When the speech began that the model has not begun to answer, or None."""
+        return self._unanswered_since
 
     @property
     def next_timeout(self) -> float | None:
@@ -303,6 +328,8 @@ class Conversation:
         self._starting.discard(who)
         if not self._speakers:
             self._speech_since = now
+        if self._unanswered_since is None:
+            self._unanswered_since = now
         self._speakers.add(who)
         self._stalls_at = self._activity_ends_at = None
         self._owed = False
@@ -328,7 +355,7 @@ class Conversation:
         if who not in self._speakers:
             return self.speech_dismissed(now, who)
         self._speakers.discard(who)
-        self._heard_at = now
+        self._heard_at = self._stirred_at = now
         if self._speakers:
             return []
         self._commit_at = self._overlap_at = None
@@ -348,6 +375,7 @@ class Conversation:
     def model_content(self, now: float) -> list[Action]:
         """Audio or text of the model has arrived. Without a `Play` in the answer, drop it."""
         self._watch(now)  # for the rest of it
+        self._stirred_at = now
         if self._cut:
             return []
         actions: list[Action] = []
@@ -359,9 +387,11 @@ class Conversation:
                 # The model answers what was said over its finished turn.
                 actions += self._drop("speech")
             self.turn += 1
+            self._turn_since = now
             self._generating = self._open = True
             self._provoked = self._activity
             self._owed = False
+            self._unanswered_since = self._speech_since if self._speakers else None
             if self._speakers and self._rules.barge_in:
                 self._overlap_at = now + self._overlap_delay
         actions.append(Play(self.turn))
@@ -378,6 +408,7 @@ class Conversation:
     def turn_complete(self, now: float) -> list[Action]:
         """The service considers the turn over."""
         actions = self.generation_complete()
+        self._stirred_at = now
         if self._open and self._doubted:
             self._completion_waits = True
         elif self._open:
@@ -388,7 +419,8 @@ class Conversation:
         return actions
 
     def interrupted(self, now: float, playing: bool) -> list[Action]:
-        """The service says that the user has interrupted the model."""
+        """The service says that the user has interrupted the model. `playing`: there is something
+        to lose."""
         if self._rules.marks_activity and not self._provoked:
             return []  # nothing that it was told could have done that
         if not (self._open or playing):
@@ -403,11 +435,40 @@ class Conversation:
             self._expect_answer_to_speech(now)
         return actions
 
+    def at_work(self, now: float) -> list[Action]:
+        """The service shows that it is at work without having said anything."""
+        if self._stalls_at is not None:
+            self._watch(now)
+        return []
+
+    def connection_lost(self, now: float) -> list[Action]:
+        """The connection is gone, and with it the rest of the turn that was being sent."""
+        owed = self._owed
+        actions = self.generation_complete()
+        self._owed = owed
+        self._open = self._cut = False
+        self._completion_waits = False
+        self._stalls_at = None
+        if self._doubted:
+            self._doubted = False
+            self._doubt_ends_at = None
+            actions += self._let_go()
+        if self._paused_by_speech and self._speakers and not self._paused_by_app:
+            self._commit_at = max(now, self._speech_since + self._rules.commit_after)
+        return actions
+
+    def connection_resumed(self, now: float) -> list[Action]:
+        """The session goes on over another connection; what was asked is asked again."""
+        if self._owed:
+            self._watch(now)
+        return []
+
     # -- from the application ------------------------------------------------------------------
 
     def text_sent(self, now: float) -> list[Action]:
         """The application has sent a text, which interrupts the model and asks for an answer."""
         self._provoked = self._owed = True
+        self._stirred_at = now
         self._watch(now)
         return []
 

@@ -20,6 +20,7 @@ EVENTS = (
     "connected",
     "audio",
     "text",
+    "user_text",
     "playback_started",
     "playback_finished",
     "interrupted",
@@ -27,6 +28,9 @@ EVENTS = (
     "speech_started",
     "speech_stopped",
     "stalled",
+    "disconnected",
+    "reconnecting",
+    "resumed",
     "error",
     "closed",
 )
@@ -124,6 +128,50 @@ class Stalled:
 
 
 @dataclass(frozen=True)
+class Disconnected:
+    """The connection to Gemini is gone; the assistant is going to have it again.
+
+    Attributes:
+        reason: why; None when the service had announced it and it was left at a boundary between
+            turns.
+    """
+
+    reason: Exception | None
+
+
+@dataclass(frozen=True)
+class Reconnecting:
+    """An attempt to have the connection again begins.
+
+    Attributes:
+        attempt: its number, from 1.
+        delay_ms: how long it waits first.
+        resuming: whether it resumes the session; otherwise it begins a new one with what was said.
+    """
+
+    attempt: int
+    delay_ms: float
+    resuming: bool
+
+
+@dataclass(frozen=True)
+class Resumed:
+    """The conversation goes on over a new connection.
+
+    Attributes:
+        gap_ms: how long there was none.
+        attempts: how many it took.
+        same_session: whether the session was resumed; otherwise a new one knows what was said.
+        sent_again_ms: audio that the old connection may not have delivered, and that is sent again.
+    """
+
+    gap_ms: float
+    attempts: int
+    same_session: bool
+    sent_again_ms: float
+
+
+@dataclass(frozen=True)
 class Speech:
     """Somebody in the call started or stopped speaking, as the local detector hears it.
 
@@ -178,6 +226,10 @@ class Emitter:
                 listeners.remove(listener)
             listener.deliver(args, self._start)
         return heard
+
+    def listens(self, event: str) -> bool:
+        """Whether anybody listens to `event`."""
+        return bool(self._known(event))
 
     async def drain(self, timeout: float) -> None:
         """Wait until every async handler has had all its events, but at most `timeout` seconds;

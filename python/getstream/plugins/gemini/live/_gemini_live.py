@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+import random
 import weakref
 from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 from ..errors import (
     AudioError,
@@ -17,58 +18,39 @@ from ..errors import (
     ClosedError,
     ConfigError,
     ConnectError,
+    ConnectionLostError,
     GeminiError,
+    SessionError,
     VideoError,
 )
 from . import _call
-from ._audio_in import AudioInput, ListenTo, SpeechEvent, check_rate
-from ._audio_out import MODEL_RATE, AudioOutput, OutputTrack
-from ._conversation import (
-    Action,
-    CompleteTurn,
-    Conversation,
-    Drop,
-    Duck,
-    EndActivity,
-    EndTurn,
-    Nudge,
-    Pause,
-    Play,
-    Resume,
-    Rules,
-    StartActivity,
-    Unduck,
-)
-from ._conversation import Stalled as StalledAction
-from ._events import (
-    Emitter,
-    Interrupted,
-    PlaybackFinished,
-    PlaybackStarted,
-    Speech,
-    Stalled,
-    TurnComplete,
-)
-from ._models import is_proactive, resolve_model
+from ._audio_in import AudioInput, ListenTo, check_rate
+from ._audio_out import MODEL_RATE, OutputTrack
+from ._conversation import Rules
+from ._events import Disconnected, Emitter, Reconnecting, Resumed
+from ._models import check_config, is_proactive, model_of, resolve_model
 from ._options import (
     BargeIn,
     Watchdog,
     build_config,
     check_choice,
+    resolve_access,
     resolve_activity,
-    resolve_api_key,
     resolve_switch,
 )
+from ._recovery import Plan, Recovery
 from ._session import ServerMessage, Session
 from ._stats import Stats
-from ._transcript import SpokenTurns
-from ._uplink import Mark, Uplink
+from ._turns import Turns
+from ._uplink import Mark, Text, Uplink
 from ._video import VideoSender, check_fps
 
 if TYPE_CHECKING:
     from getstream.video.rtc.tracks import SubscriptionConfig
     from google import genai
     from google.genai.types import LiveConnectConfigDict
+
+State = Literal["new", "connecting", "ready", "reconnecting", "closed"]
 
 logger = logging.getLogger("getstream.plugins.gemini")
 
@@ -80,18 +62,25 @@ VAD_DELAY_MS = 64
 network."""
 
 SAMPLES_PER_MS = MODEL_RATE // 1000
+FRAME_MS = 20
 
 AUDIO_STREAM_END_S = 1.0
 """Seconds without audio from the call (everybody muted, or gone) before the service is told: its
 activity detection runs on the audio, and would wait for ever for the end of a cut-off word."""
 
-
 DEAF_TAIL_S = 0.3
 """With `half_duplex`, seconds after the last speech for which nobody is heard: its echo is still on
 the way."""
 
-HOLD_WARNING_S = 30.0
-"""Seconds for which the application may hold speech back before a warning says so."""
+PREROLL_MS = 300.0
+"""Audio from before a word was detected that belongs to it all the same: soft onsets."""
+
+DRAIN_S = 1.0
+"""Seconds for reading what has arrived on a connection on which nothing can be sent any more."""
+
+LOOK_AROUND_S = 0.1
+"""How often to look for a boundary between turns, once the service has announced the end of the
+connection."""
 
 HANDLER_GRACE_S = 2.0
 """Seconds that async event handlers have, at the end, to finish what they are doing."""
@@ -117,6 +106,7 @@ class GeminiLive:
     `connected`         the session is set up
     `audio`             `bytes`: a chunk of speech as it arrives, s16le mono 24 kHz
     `text`              `str`: a piece of what the assistant says (its transcript, or text)
+    `user_text`         `str`: a piece of what the user says (its transcript)
     `playback_started`  `PlaybackStarted`: a turn begins to be heard
     `playback_finished` `PlaybackFinished`: what was said in it, what was heard, and when
     `interrupted`       `Interrupted`: a turn was cut short
@@ -124,6 +114,9 @@ class GeminiLive:
     `speech_started`    `Speech`: somebody in the call has begun to speak
     `speech_stopped`    `Speech`: and has stopped
     `stalled`           `Stalled`: the model owes an answer and nothing comes
+    `disconnected`      `Disconnected`: the connection is gone, or was left in time
+    `reconnecting`      `Reconnecting`: an attempt to have it again begins
+    `resumed`           `Resumed`: the conversation goes on over a new connection
     `error`             `Exception`: something failed; logged when nobody listens
     `closed`            `Exception | None`: the end, with its cause unless `close()` was called
     ==================  ====================================================================
@@ -145,7 +138,8 @@ class GeminiLive:
         watchdog: whether to notice that the model owes an answer; `Watchdog(...)` sets how.
 
     Raises:
-        ConfigError: no key, or an argument that cannot be used.
+        ConfigError: no key, an argument that cannot be used, or an option of `config` that the
+            model does not accept.
     """
 
     def __init__(
@@ -169,32 +163,45 @@ class GeminiLive:
         check_choice("listen_to", listen_to, ("everybody", "active_speaker"))
         self._model = resolve_model(model)
         merged = build_config(config, instructions=instructions, voice=voice, language=language)
+        check_config(self._model, merged)
+        access = None if client is not None else resolve_access(api_key)
         self._session = Session(
-            api_key=None if client is not None else resolve_api_key(api_key),
+            api_key=access.api_key if access else None,
+            vertexai=access is not None and access.vertexai,
             model=self._model,
             config=merged,
+            seeding=model_of(self._model).seeding,
             client=client,
         )
-        self._barge_in = times = gives_way or BargeIn()
+        self._recovery = Recovery(
+            resumable="session_resumption" in merged,
+            handle=(merged.get("session_resumption") or {}).get("handle") or "",
+            random=random.random,
+        )
         self._half_duplex = half_duplex
         self._nudge = watch.nudge if watch else None
         self._activity = activity = resolve_activity(merged)
+        times = gives_way or BargeIn()
         may_stay_silent = watch.may_stay_silent if watch else None
         if may_stay_silent is None:
             may_stay_silent = is_proactive(self._model, merged)
-        self._conversation = Conversation(
-            Rules(
-                # The model is not to be interrupted: then local speech does not do it either.
-                barge_in=gives_way is not None and activity.interrupts,
-                resume_after=times.resume_after_ms / 1000,
-                commit_after=times.commit_after_ms / 1000,
-                hangover=VAD_HANGOVER_MS / 1000,
-                marks_activity=activity.marked,
-                end_of_turn=activity.silence_ms / 1000,
-                stall_after=watch.after_ms / 1000 if watch else None,
-                may_stay_silent=may_stay_silent,
-                nudge=self._nudge is not None,
-            )
+        rules = Rules(
+            # If the model is not to be interrupted, local speech does not do it either.
+            barge_in=gives_way is not None and activity.interrupts,
+            resume_after=times.resume_after_ms / 1000,
+            commit_after=times.commit_after_ms / 1000,
+            hangover=VAD_HANGOVER_MS / 1000,
+            marks_activity=activity.marked,
+            end_of_turn=activity.silence_ms / 1000,
+            stall_after=watch.after_ms / 1000 if watch else None,
+            may_stay_silent=may_stay_silent,
+            nudge=self._nudge is not None,
+            reconnect=watch is not None and watch.reconnect,
+        )
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._events = Emitter(self._spawn)
+        self._turns = Turns(
+            rules, duck_db=times.duck_db, events=self._events, effects=_Effects(self)
         )
         self._detection_ms = times.pause_after_ms + VAD_DELAY_MS
         before_speech_ms = activity.padding_ms + self._detection_ms
@@ -203,35 +210,32 @@ class GeminiLive:
         )
         self._input = AudioInput(
             self._uplink.push,
+            Session.audio_envelope,
             onset_ms=math.ceil(times.pause_after_ms),
             hangover_ms=VAD_HANGOVER_MS,
             listen_to=listen_to,
         )
-        self._output = AudioOutput(self._playback_started, self._playback_finished)
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._events = Emitter(self._spawn)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._supervisor: asyncio.Task[None] | None = None
         self._settled = asyncio.Event()  # ready, failed or closed
+        self._ended: asyncio.Future[None] | None = None  # failed or closed
         self._ready = False
+        self._was_ready = False
+        self._leaving: asyncio.Future[SessionError | None] | None = None
+        self._look_around: asyncio.TimerHandle | None = None
         self._closing = False
         self._ending = False  # the session is being wound up
         self._failure: GeminiError | None = None
-        self._timer: asyncio.TimerHandle | None = None
         self._video: VideoSender | None = None
         self._video_task: asyncio.Task[None] | None = None
         self._video_worker: ThreadPoolExecutor | None = None
         self._attached: list[weakref.ref[Any]] = []
-        self._spoken = SpokenTurns()
-        self._early_text = ""  # a transcript may come before the audio of its turn
-        self._cut_through = 0  # the newest turn that was interrupted
         self._deaf_until = 0.0
-        self._hold_warning: asyncio.TimerHandle | None = None
-        self._messages = self._interruptions = self._tokens = 0
-        self._barge_ins = self._false_barge_ins = self._stalls = 0
-        self._bad_audio = self._bad_input = self._refused_frames = 0
+        self._messages = self._tokens = self._losses = self._moves = 0
+        self._bad_input = self._refused_frames = 0
         self._pictures_sent = self._bad_pictures = 0
-        self._overflowing = self._going_away = self._failure_told = False
+        self._numbered = False  # the service tells by number what it has taken
+        self._failure_told = False
         try:
             asyncio.get_running_loop()
         except RuntimeError:
@@ -239,12 +243,23 @@ class GeminiLive:
         self._start()
 
     def __repr__(self) -> str:
-        return f"<GeminiLive model={self._model!r} {self._state()}>"
+        return f"<GeminiLive model={self._model!r} {self.state}>"
+
+    @property
+    def state(self) -> State:
+        """`new` before it is used, `connecting`, `ready`, `reconnecting`, `closed` at the end."""
+        if self._closing or self._failure is not None:
+            return "closed"
+        if self._ready:
+            return "ready"
+        if self._was_ready:
+            return "reconnecting"
+        return "new" if self._supervisor is None else "connecting"
 
     @property
     def output_track(self) -> OutputTrack:
         """The assistant's voice, to publish with `connection.add_tracks(audio=...)`."""
-        return self._output.track
+        return self._turns.output.track
 
     # -- life ----------------------------------------------------------------------------------
 
@@ -266,7 +281,7 @@ class GeminiLive:
         await self.close()
 
     async def wait_until_ready(self, timeout: float | None = 10.0) -> bool:
-        """Wait until the session is set up.
+        """Wait until the session is set up, also while it is being resumed.
 
         Args:
             timeout: seconds to wait; None waits as long as connecting takes, which is bounded.
@@ -333,10 +348,11 @@ class GeminiLive:
         self._failure_told = self._failure is not None
         self._check_open()
         now = self._now()
-        self._handle_speech(self._input.push(pcm, target_rate, now, self._is_deaf(now)))
+        self._turns.notice(self._input.push(pcm, target_rate, now, self._is_deaf(now)))
 
     async def send_text(self, text: str) -> None:
-        """Send text that the model answers aloud. Waits until the session is ready.
+        """Send text that the model answers aloud. Waits until the session is ready; when the
+        connection is lost on the way, the text is sent again on the next one.
 
         Raises:
             ConfigError: the text is not a non-empty string.
@@ -346,9 +362,7 @@ class GeminiLive:
         if not isinstance(text, str) or not text.strip():
             raise ConfigError(f"send_text takes a non-empty string, not {text!r}")
         self._start()
-        await self._wait_settled()
-        await self._session.send_text(text)
-        self._apply(self._conversation.text_sent(self._now()))
+        await self._send_when_ready(text)
 
     async def start_video_sender(self, track: Any, fps: float = 1) -> None:
         """Send pictures of a video track until it ends. A sender that runs is replaced.
@@ -463,14 +477,14 @@ class GeminiLive:
         is over: what is queued of it is dropped, and so is what still arrives of it; the next
         turn is heard.
         """
-        self._apply(self._conversation.interrupt(drop))
-        if self._hold_warning is None and self._conversation.paused_by_app:
-            loop = asyncio.get_running_loop()
-            self._hold_warning = loop.call_later(HOLD_WARNING_S, self._warn_of_hold)
+        if drop:
+            self._turns.apply(self._turns.conversation.interrupt(drop=True))
+        else:
+            self._turns.hold()
 
     def resume_playback(self) -> _Done:
         """Go on with the exact sample at which playback was held. May be awaited or not."""
-        self._apply(self._conversation.resume())
+        self._turns.apply(self._turns.conversation.resume())
         return _Done()
 
     # -- events --------------------------------------------------------------------------------
@@ -497,20 +511,22 @@ class GeminiLive:
 
     def stats(self) -> Stats:
         """Return a snapshot of the counters."""
-        playback = self._output.stats()
-        video = self._video
+        playback, counts, video = self._turns.output.stats(), self._turns.counts, self._video
         return Stats(
             frames_in=self._input.frames_in,
             frames_refused=self._refused_frames + self._bad_input,
             frames_sent=self._uplink.sent,
+            sent_again_ms=self._uplink.sent_again * FRAME_MS,
+            losses=self._losses,
+            moves=self._moves,
             input_dropped_ms=self._uplink.dropped_ms,
             messages=self._messages,
-            unreadable_messages=self._session.unreadable + self._bad_audio,
-            turns=self._conversation.turn,
-            interruptions=self._interruptions,
-            barge_ins=self._barge_ins,
-            false_barge_ins=self._false_barge_ins,
-            stalls=self._stalls,
+            unreadable_messages=self._session.unreadable + counts.bad_audio,
+            turns=self._turns.conversation.turn,
+            interruptions=counts.interruptions,
+            barge_ins=counts.barge_ins,
+            false_barge_ins=counts.false_barge_ins,
+            stalls=counts.stalls,
             queued_ms=playback.queued / SAMPLES_PER_MS,
             played_ms=playback.played / SAMPLES_PER_MS,
             dropped_ms=playback.dropped / SAMPLES_PER_MS,
@@ -532,17 +548,18 @@ class GeminiLive:
         elif self._loop is not loop:
             raise ConfigError("This GeminiLive belongs to another event loop; make one per loop")
         if self._supervisor is None and not self._closing:
+            self._ended = loop.create_future()
             self._supervisor = loop.create_task(self._run(), name="GeminiLive")
 
     async def _run(self) -> None:
         """The life of the session, from connecting to the end."""
         failure: GeminiError | None = None
         try:
-            await self._session.open()
-            self._ready = True
-            self._settled.set()
+            await self._session.open(self._recovery.handle)
+            self._note_open()
             self._events.emit("connected")
-            await self._talk()
+            while True:
+                await self._reconnect(await self._talk())
         except asyncio.CancelledError:
             if not self._closing:  # the loop is shutting down
                 self._closing = True
@@ -556,19 +573,99 @@ class GeminiLive:
             failure.__cause__ = error
         await self._shut_down(failure)
 
-    async def _talk(self) -> None:
-        """Send and receive until one of the two ends, and raise why."""
-        both = [asyncio.ensure_future(self._receive()), asyncio.ensure_future(self._send_audio())]
+    async def _talk(self) -> SessionError | None:
+        """Send and receive until the connection is gone; returns why, or None if it is time to
+        leave it."""
+        self._leaving = asyncio.get_running_loop().create_future()
+        receiving = asyncio.ensure_future(self._receive())
+        sending = asyncio.ensure_future(self._send_audio())
+        living = asyncio.ensure_future(self._session.keep_alive())
+        work: tuple[asyncio.Future[Any], ...] = (receiving, sending, living)
         try:
-            await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
-            # Both may have failed; the receiver has seen the close code.
-            for task in both:
-                if task.done():
-                    task.result()
+            await asyncio.wait([*work, self._leaving], return_when=asyncio.FIRST_COMPLETED)
+            if sending.done() and not receiving.done():
+                # What has arrived before the end is still to be read; and the reader has seen the
+                # close code.
+                await asyncio.wait([receiving], timeout=DRAIN_S)
+            for task in work:
+                error = task.exception() if task.done() else None
+                if isinstance(error, SessionError):
+                    return error
+                if error is not None:
+                    raise error
+            return self._leaving.result()
         finally:
-            for task in both:
+            for task in work:
                 task.cancel()
-            await asyncio.gather(*both, return_exceptions=True)
+            await asyncio.gather(*work, return_exceptions=True)
+
+    async def _reconnect(self, reason: SessionError | None) -> None:
+        """Have the connection again, or raise why that is not possible."""
+        lost_at = self._now()
+        self._ready = False
+        self._settled.clear()
+        self._losses += reason is not None
+        self._moves += reason is None
+        again = self._uplink.sent_again
+        turns = self._turns
+        turns.apply(turns.conversation.connection_lost(lost_at))
+        self._uplink.restart()
+        if reason is not None:
+            logger.warning("Gemini Live: %s", reason)
+        self._events.emit("disconnected", Disconnected(reason))
+        error: SessionError = reason or ConnectionLostError(
+            "Gemini Live ends each connection soon after it was made", retryable=True
+        )
+        plan = self._recovery.lost(lost_at, reason)
+        while plan is not None:
+            try:
+                await self._try(plan, abort=reason is not None)
+            except SessionError as failed:
+                error = failed
+                plan = self._recovery.failed(self._now(), failed)
+                continue
+            self._note_open()
+            turns.apply(turns.conversation.connection_resumed(self._now()))
+            resumed = Resumed(
+                gap_ms=(self._now() - lost_at) * 1000,
+                attempts=plan.attempt,
+                same_session=bool(plan.handle),
+                sent_again_ms=(self._uplink.sent_again - again) * FRAME_MS,
+            )
+            logger.info("Gemini Live: %s", resumed)
+            self._events.emit("resumed", resumed)
+            return
+        raise error
+
+    async def _try(self, plan: Plan, *, abort: bool) -> None:
+        """Make one attempt to have the connection again."""
+        resuming = bool(plan.handle)
+        self._events.emit("reconnecting", Reconnecting(plan.attempt, plan.delay * 1000, resuming))
+        # The service refuses to resume a session whose connection is open.
+        await self._session.close(abort=abort)
+        if plan.delay:
+            await asyncio.sleep(plan.delay)
+        await self._session.open(plan.handle, () if resuming else self._turns.dialogue.lines())
+
+    def _note_open(self) -> None:
+        self._recovery.opened(self._now())
+        self._ready = self._was_ready = True
+        self._settled.set()
+
+    def _leave_connection(self, reason: SessionError | None) -> None:
+        """End `_talk`."""
+        if self._leaving is not None and not self._leaving.done():
+            self._leaving.set_result(reason)
+
+    def _leave_at_a_boundary(self) -> None:
+        """Leave the connection, whose end is announced, at a boundary between turns, or in time."""
+        self._look_around = None
+        talk = self._turns.conversation
+        if self._recovery.should_leave(self._now(), talk.rests_since, talk.generating):
+            self._leave_connection(None)
+        elif self._recovery.leave_at is not None and not self._ending:
+            loop = asyncio.get_running_loop()
+            self._look_around = loop.call_later(LOOK_AROUND_S, self._leave_at_a_boundary)
 
     async def _shut_down(self, failure: GeminiError | None) -> None:
         self._ending = True
@@ -578,9 +675,11 @@ class GeminiLive:
             logger.error("Gemini Live: %s", failure)
             self._events.emit("error", failure)
         self._settled.set()
-        for timer in (self._timer, self._hold_warning):
-            if timer is not None:
-                timer.cancel()
+        if self._ended is not None:
+            self._ended.set_result(None)
+        self._turns.stop()
+        if self._look_around is not None:
+            self._look_around.cancel()
         await self.stop_video_sender()
         if self._video_worker is not None:
             self._video_worker.shutdown(wait=False)
@@ -588,12 +687,9 @@ class GeminiLive:
         if failure is None:
             self.output_track.stop()
         else:
-            # What the model has said already is still worth hearing. Nobody is left who would
-            # tell that the speech which holds it has ended.
-            if not self._conversation.paused_by_app:
-                self._apply(self._conversation.resume())
-            self._output.end_turn(self._conversation.turn)
+            self._turns.play_out()
         self._events.emit("closed", failure)
+        await self._session.dispose()
         await self._events.drain(HANDLER_GRACE_S)
 
     async def _wait_settled(self) -> None:
@@ -605,13 +701,6 @@ class GeminiLive:
             raise ClosedError("This GeminiLive has been closed; make a new one") from self._failure
         if self._failure is not None:
             raise self._failure.with_traceback(None)
-
-    def _state(self) -> str:
-        if self._closing or self._failure is not None:
-            return "closed"
-        if self._ready:
-            return "ready"
-        return "new" if self._supervisor is None else "connecting"
 
     def _is_own_task(self) -> bool:
         """Whether the caller runs inside the supervisor or one of its handlers, which must not
@@ -628,7 +717,8 @@ class GeminiLive:
     # -- from the service ----------------------------------------------------------------------
 
     async def _receive(self) -> None:
-        async for message in self._session.receive():
+        while True:
+            message = await self._session.next()
             self._messages += 1
             self._handle(message)
 
@@ -636,57 +726,33 @@ class GeminiLive:
         now = self._now()
         if message.tokens is not None:
             self._tokens = message.tokens
-        if message.time_left is not None and not self._going_away:
-            self._going_away = True
-            logger.warning("Gemini Live will end this session in %s", message.time_left)
-        if message.interrupted:
-            # Audio in the same message belongs to the cut turn.
-            self._apply(self._conversation.interrupted(now, self._output.playing))
-            self._early_text = ""
-        else:
-            for pcm, rate in message.audio:
-                self._events.emit("audio", pcm)
-                self._play(self._conversation.model_content(now), pcm, rate)
-            if message.text:
-                self._play(self._conversation.model_content(now), b"", MODEL_RATE)
-        for text in (*message.text, message.spoken):
-            if text:
-                self._add_text(text)
-                self._events.emit("text", text)
-        if message.generation_complete:
-            self._apply(self._conversation.generation_complete())
-        if message.turn_complete:
-            self._apply(self._conversation.turn_complete(now))
-            self._early_text = ""  # the rest of a turn that was cut
+        if message.time_left is not None:
+            logger.info("Gemini Live will end this connection in %g s", message.time_left)
+            self._recovery.going_away(now, message.time_left)
+            if self._look_around is None:
+                self._leave_at_a_boundary()
+        conversation = self._turns.conversation
+        if message.resumable is not None:
+            self._recovery.noted(message.handle, message.resumable)
+            if message.consumed is not None:
+                self._numbered = True
+                self._uplink.settled(number=message.consumed)
+            elif message.resumable:
+                # What was said in the last moment may not have been there yet.
+                self._settle_uplink(max(conversation.turn_since, now - PREROLL_MS / 1000))
+        if message.tool_calls:
+            names = ", ".join(str(call.get("name")) for call in message.tool_calls)
+            logger.warning("Gemini Live calls functions that nobody has declared: %s", names)
+        self._turns.hear(message)
+        if message.generation_complete and not self._numbered:
+            self._settle_uplink(conversation.turn_since)
 
-    def _add_text(self, text: str) -> None:
-        """Keep text with its turn. Transcripts have no order against the audio."""
-        turn = self._conversation.turn
-        if not self._conversation.turn_open:
-            self._early_text += text
-        elif turn > self._cut_through:
-            self._spoken[turn].transcript.add(text, self._output.received_ms(turn))
-
-    def _play(self, actions: list[Action], pcm: bytes, rate: int) -> None:
-        """Do what the conversation makes of content that has just arrived."""
-        for action in actions:
-            if not isinstance(action, Play):
-                self._apply([action])
-                continue
-            if self._early_text:
-                self._spoken[action.turn].transcript.add(self._early_text, 0.0)
-                self._early_text = ""
-            try:
-                fits = self._output.push(pcm, rate, action.turn)
-            except AudioError as error:
-                self._bad_audio += 1
-                if self._bad_audio == 1:
-                    logger.warning("Passed over audio of Gemini Live: %s", error)
-                continue
-            if not fits and not self._overflowing:
-                self._report(AudioError("Playback is full (30 minutes): speech is being dropped"))
-            self._overflowing = not fits
-        self._set_timer()
+    def _settle_uplink(self, before: float) -> None:
+        """What was sent before is taken; but not what the user has begun to say since."""
+        since = self._turns.conversation.unanswered_since
+        if since is not None:
+            before = min(before, since - (self._detection_ms + PREROLL_MS) / 1000)
+        self._uplink.settled(before=before)
 
     # -- to the service ------------------------------------------------------------------------
 
@@ -696,17 +762,42 @@ class GeminiLive:
             item = await self._uplink.next(AUDIO_STREAM_END_S)
             if item is None:
                 if not idle:
-                    self._handle_speech(self._input.end_speech())
+                    self._turns.notice(self._input.end_speech())
                     if not self._activity.marked:
                         await self._session.send_audio_stream_end()
                 idle = True
                 continue
             idle = False
             if isinstance(item, Mark):
-                await self._session.send_activity(starts=item is Mark.ACTIVITY_START)
+                number = await self._session.send_activity(starts=item is Mark.ACTIVITY_START)
+            elif isinstance(item, Text):
+                number = await self._session.send_text(item.text)
+                if not item.sent.done():
+                    self._turns.text_sent(item.text)
             else:
                 assert self._input.rate is not None  # fixed by the push that made the frame
-                await self._session.send_audio(item, self._input.rate)
+                number = await self._session.send_audio(item.data, self._input.rate)
+            self._uplink.done(item, number, self._now())
+
+    async def _send_when_ready(self, text: str) -> None:
+        """Send a text, now or when there is a connection, or raise why that will never be."""
+        await self._wait_settled()
+        assert self._ended is not None  # made with the supervisor
+        item = self._uplink.push_text(text)
+        try:
+            await asyncio.wait([item.sent, self._ended], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            if not item.sent.done():
+                self._uplink.withdraw(item)
+        if not item.sent.done():
+            self._check_open()
+
+    async def _send_nudge(self) -> None:
+        assert self._nudge is not None
+        try:
+            await self._send_when_ready(self._nudge)
+        except GeminiError as error:
+            logger.debug("The nudge was not sent: %s", error)
 
     async def _run_video(self, sender: VideoSender) -> None:
         try:
@@ -727,145 +818,28 @@ class GeminiLive:
             if self._video is sender:
                 self._video = None
 
-    async def _send_picture(self, jpeg: bytes) -> None:
-        await self._session.send_video(jpeg)
+    async def _send_picture(self, jpeg: bytes) -> bool:
+        """Send a picture, unless there is no connection: the next one will be newer."""
+        if not self._ready:
+            return False
+        try:
+            await self._session.send_video(jpeg)
+        except SessionError as error:
+            self._leave_connection(error)
+            return False
+        return True
 
-    # -- the conversation ----------------------------------------------------------------------
-
-    def _handle_speech(self, events: list[SpeechEvent]) -> None:
-        conversation, playing = self._conversation, self._output.playing
-        for event in events:
-            now = self._now()
-            if event.kind == "starting":
-                self._apply(conversation.speech_starting(event.who, playing))
-            elif event.kind == "dismissed":
-                self._apply(conversation.speech_dismissed(now, event.who))
-            elif event.kind == "started":
-                self._apply(conversation.speech_started(now, event.who, playing))
-                self._events.emit("speech_started", Speech(event.user_id))
-            else:
-                self._apply(conversation.speech_stopped(now, event.who))
-                self._events.emit("speech_stopped", Speech(event.user_id))
+    # -- the call ------------------------------------------------------------------------------
 
     def _participant_left(self, user_id: str, session_id: str) -> None:
         if not self._closing:
-            self._handle_speech(self._input.leave(user_id, session_id))
+            self._turns.notice(self._input.leave(user_id, session_id, self._now()))
 
     def _is_deaf(self, now: float) -> bool:
         """Whether nobody is listened to at the moment."""
-        speaks = self._output.playing and not self._conversation.paused
-        if self._half_duplex and speaks:
+        if self._half_duplex and self._turns.speaking:
             self._deaf_until = now + DEAF_TAIL_S
         return now < self._deaf_until
-
-    def _apply(self, actions: list[Action]) -> None:
-        for action in actions:
-            if isinstance(action, Duck):
-                self._output.duck(self._barge_in.duck_db)
-            elif isinstance(action, Unduck):
-                self._output.duck(0.0)
-            elif isinstance(action, Pause):
-                self._barge_ins += not self._conversation.paused_by_app
-                self._output.pause()
-            elif isinstance(action, Resume):
-                self._output.resume()
-            elif isinstance(action, EndTurn):
-                self._output.end_turn(action.turn)
-            elif isinstance(action, CompleteTurn):
-                text = self._spoken[action.turn].transcript.text
-                self._events.emit("turn_complete", TurnComplete(action.turn, text))
-            elif isinstance(action, Drop):
-                self._drop(action)
-            elif isinstance(action, StartActivity):
-                before_ms = action.since * 1000 + self._detection_ms + self._activity.padding_ms
-                self._uplink.start_activity(before_ms)
-            elif isinstance(action, EndActivity):
-                self._uplink.end_activity()
-            elif isinstance(action, StalledAction):
-                self._stalls += 1
-                stalled = Stalled(action.waited * 1000, action.unfinished)
-                if not self._events.emit("stalled", stalled):
-                    logger.warning("Gemini Live has stalled: %s", stalled)
-            elif isinstance(action, Nudge):
-                self._spawn(self._send_nudge())
-        if self._hold_warning is not None and not self._conversation.paused_by_app:
-            self._hold_warning.cancel()
-            self._hold_warning = None
-        self._set_timer()
-
-    def _drop(self, action: Drop) -> None:
-        cut = set(self._output.unfinished())
-        if action.open:
-            cut.add(action.turn)
-        fresh = sorted(turn for turn in cut if turn > self._cut_through)
-        self._cut_through = max([self._cut_through, *fresh])
-        self._output.drop()
-        for turn in fresh:
-            self._interruptions += 1
-            heard_ms = self._output.heard_ms(turn)
-            heard_text = self._spoken[turn].transcript.heard(heard_ms)
-            self._events.emit("interrupted", Interrupted(turn, heard_ms, heard_text, action.by))
-
-    async def _send_nudge(self) -> None:
-        assert self._nudge is not None
-        try:
-            await self._session.send_text(self._nudge)
-        except GeminiError as error:
-            logger.debug("The nudge was not sent: %s", error)
-
-    def _warn_of_hold(self) -> None:
-        self._hold_warning = None
-        if self._output.playing:
-            logger.warning(
-                "Playback has been held by interrupt_playback() for %g s, and speech is waiting; "
-                "resume_playback() goes on with it",
-                HOLD_WARNING_S,
-            )
-
-    # -- what is heard ---------------------------------------------------------------------------
-
-    def _playback_started(self, turn: int, at: float) -> None:
-        self._spoken[turn].started_at = at
-        self._emit_soon("playback_started", PlaybackStarted(turn, at))
-
-    def _playback_finished(self, turn: int, at: float) -> None:
-        spoken = self._spoken[turn]
-        cut, heard_ms = turn <= self._cut_through, self._output.heard_ms(turn)
-        text = spoken.transcript.text
-        finished = PlaybackFinished(
-            turn,
-            text=text,
-            heard_text=spoken.transcript.heard(heard_ms) if cut else text,
-            heard_ms=heard_ms,
-            cut=cut,
-            started_at=at if spoken.started_at is None else spoken.started_at,
-            finished_at=at,
-        )
-        self._emit_soon("playback_finished", finished)
-
-    def _emit_soon(self, event: str, argument: Any) -> None:
-        """Emit, but not inside of the call by which the SDK takes a frame."""
-        asyncio.get_running_loop().call_soon(self._emit_unless_over, event, argument)
-
-    def _emit_unless_over(self, event: str, argument: Any) -> None:
-        if not self._ending:
-            self._events.emit(event, argument)
-
-    def _set_timer(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        due = self._conversation.next_timeout
-        if due is not None and not self._closing:
-            assert self._loop is not None  # the time came from it
-            self._timer = self._loop.call_at(due, self._on_timer)
-
-    def _on_timer(self) -> None:
-        self._timer = None
-        actions = self._conversation.timeout(self._now(), self._output.playing)
-        if any(isinstance(action, Resume) for action in actions):
-            self._false_barge_ins += not any(isinstance(action, Drop) for action in actions)
-        self._apply(actions)
 
     def _now(self) -> float:
         return asyncio.get_running_loop().time()
@@ -873,6 +847,31 @@ class GeminiLive:
     def _report(self, error: GeminiError) -> None:
         if not self._events.emit("error", error):
             logger.error("Gemini Live: %s", error)
+
+
+class _Effects:
+    """What the turns ask of the assistant."""
+
+    def __init__(self, owner: GeminiLive) -> None:
+        self._owner = owner
+
+    def start_activity(self, since: float) -> None:
+        owner = self._owner
+        before_ms = since * 1000 + owner._detection_ms + owner._activity.padding_ms
+        owner._uplink.start_activity(before_ms)
+
+    def end_activity(self) -> None:
+        self._owner._uplink.end_activity()
+
+    def nudge(self) -> None:
+        self._owner._spawn(self._owner._send_nudge())
+
+    def leave_stalled(self) -> None:
+        stalled = ConnectionLostError("Gemini Live has stalled", retryable=True)
+        self._owner._leave_connection(stalled)
+
+    def report(self, error: GeminiError) -> None:
+        self._owner._report(error)
 
 
 class _Done:

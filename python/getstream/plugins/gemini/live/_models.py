@@ -1,15 +1,18 @@
-"""Which model to talk to: the default, and the successors of the models that were shut down."""
+"""The models: what each accepts, which one is the default, and which ones were shut down."""
 
 from __future__ import annotations
 
+import logging
 import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
-from typing import Any
+from typing import Any, Literal
 
 from ..errors import ConfigError
+
+logger = logging.getLogger("getstream.plugins.gemini")
 
 DEFAULT_MODEL = "gemini-3.8-live"
 """Google's default for low-latency voice agents; stable since 2026-09-15."""
@@ -32,14 +35,70 @@ RETIRED_MODELS = {
 }
 
 
-def is_proactive(model: str, config: Mapping[str, Any]) -> bool:
-    """Whether the model may choose not to answer (proactive audio).
+@dataclass(frozen=True, kw_only=True)
+class Model:
+    """What a model accepts. The defaults are for a model that is not known: everything.
 
-    Gemini 3.8 always may; others if the merged configuration asks for it.
+    Attributes:
+        text: whether it can answer in text; native-audio models speak only.
+        proactive: whether it may choose not to answer: `always`, when `asked` to, or `never`.
+        thinking: how its thinking is set: by a `budget`, by a `level`, by `either`, or `none`.
+        levels: the levels it knows; empty for any.
+        affective: whether `enable_affective_dialog` is an option.
+        blocking_tools: whether a function may block the conversation.
+        seeding: how it takes the history of another session: as `history`, which it reads before
+            the conversation begins, or as `content` in its course.
     """
-    if model.removeprefix("models/").startswith("gemini-3.8-live"):
-        return True
-    return bool((config.get("proactivity") or {}).get("proactive_audio"))
+
+    text: bool = True
+    proactive: Literal["always", "asked", "never"] = "asked"
+    thinking: Literal["budget", "level", "either", "none"] = "either"
+    levels: frozenset[str] = frozenset()
+    affective: bool = True
+    blocking_tools: bool = True
+    seeding: Literal["history", "content"] = "history"
+
+
+# By the start of the name, the longest first. Source: the migration sections and the model pages
+# of https://ai.google.dev/gemini-api/docs/live (September 2026).
+_MODELS: dict[str, Model] = {
+    "gemini-3.8-live-extended-thinking": Model(
+        text=False,
+        proactive="always",
+        thinking="level",
+        levels=frozenset({"LOW", "MEDIUM", "HIGH"}),
+        affective=False,
+        blocking_tools=False,
+    ),
+    "gemini-3.8-live": Model(text=False, proactive="always", thinking="none", affective=False),
+    "gemini-3.1-flash-live": Model(
+        text=False, proactive="never", thinking="level", affective=False
+    ),
+    "gemini-2.5-flash-native-audio": Model(text=False, thinking="budget", seeding="content"),
+    "gemini-live-2.5-flash-native-audio": Model(text=False, thinking="budget", seeding="content"),
+}
+_UNKNOWN = Model()
+
+
+def bare_name(model: str) -> str:
+    """The name without `models/` or the path of a project."""
+    return model.rpartition("/")[2]
+
+
+def model_of(name: str) -> Model:
+    """What is known of a model."""
+    bare = bare_name(name)
+    for start, model in _MODELS.items():
+        if bare.startswith(start):
+            return model
+    return _UNKNOWN
+
+
+def is_proactive(model: str, config: Mapping[str, Any]) -> bool:
+    """Whether the model may choose not to answer (proactive audio), under a merged config."""
+    known = model_of(model).proactive
+    asked = bool((config.get("proactivity") or {}).get("proactive_audio"))
+    return known == "always" or (known == "asked" and asked)
 
 
 class RetiredModelWarning(UserWarning):
@@ -66,7 +125,7 @@ def resolve_model(model: str | None, *, stacklevel: int = 2) -> str:
             f"model must be a non-empty string such as {DEFAULT_MODEL!r}, not {model!r}"
         )
     name = name.strip()
-    bare = name.removeprefix("models/")
+    bare = bare_name(name)
     retirement = RETIRED_MODELS.get(bare)
     if retirement is None:
         return name
@@ -77,3 +136,49 @@ def resolve_model(model: str | None, *, stacklevel: int = 2) -> str:
         stacklevel=stacklevel + 1,
     )
     return name.replace(bare, retirement.successor)
+
+
+def check_config(model: str, config: Mapping[str, Any]) -> None:
+    """Check a merged configuration against what the model accepts, before a socket opens.
+
+    The service would close the connection with 1007 and not say which option it was. A model that
+    is not known passes, with a note in the log.
+
+    Raises:
+        ConfigError: names the option, and what to do.
+    """
+    known = model_of(model)
+    if known is _UNKNOWN:
+        logger.info("The model %r is not known here; its options are not checked", model)
+        return
+    for option, why in _refused(known, config):
+        raise ConfigError(f"config[{option!r}] cannot be used with {bare_name(model)!r}: {why}")
+
+
+def _refused(model: Model, config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """The options that the model does not accept, each with the reason."""
+    modalities = [_name(each) for each in config.get("response_modalities") or ()]
+    if not model.text and modalities not in ([], ["AUDIO"]):
+        yield "response_modalities", 'it only speaks; leave it at ["AUDIO"]'
+    if config.get("enable_affective_dialog") is not None and not model.affective:
+        yield "enable_affective_dialog", "the option was removed; leave it out"
+    proactive = (config.get("proactivity") or {}).get("proactive_audio")
+    if proactive is False and model.proactive == "always":
+        yield "proactivity", "proactive_audio is always on and cannot be switched off"
+    if proactive and model.proactive == "never":
+        yield "proactivity", "it has no proactive audio; leave it out"
+    thinking = config.get("thinking_config") or {}
+    if thinking and model.thinking == "none":
+        yield "thinking_config", "it does not think; leave it out"
+    if thinking.get("thinking_budget") is not None and model.thinking == "level":
+        yield "thinking_config", "its thinking is set by thinking_level, not by a budget"
+    level = thinking.get("thinking_level")
+    if level is not None and model.thinking == "budget":
+        yield "thinking_config", "its thinking is set by thinking_budget, not by a level"
+    if level is not None and model.levels and _name(level) not in model.levels:
+        yield "thinking_config", f"thinking_level is one of {', '.join(sorted(model.levels))}"
+
+
+def _name(value: Any) -> str:
+    """The name of an option's value: the SDK takes strings and enums."""
+    return str(getattr(value, "value", value)).upper()

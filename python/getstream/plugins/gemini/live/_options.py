@@ -5,19 +5,22 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from ..errors import ConfigError
 
 KEY_VARIABLES = ("GOOGLE_API_KEY", "GEMINI_API_KEY")
 
-# Audio out, its transcript (native-audio models send no text parts, so that is where the `text`
-# event comes from), and a sliding context window: without it a session ends after 15 minutes
-# (ai.google.dev, Live API session management).
+# Audio out, and the transcripts of both sides: native-audio models send no text parts, so that is
+# where the `text` event comes from, and what a session begins with that could not be resumed.
+# Handles to resume it, because a connection lasts ten minutes; and a sliding context window,
+# without which a session ends after fifteen (ai.google.dev, Live API session management).
 DEFAULT_CONFIG: dict[str, Any] = {
     "response_modalities": ["AUDIO"],
+    "input_audio_transcription": {},
     "output_audio_transcription": {},
+    "session_resumption": {},
     "context_window_compression": {"sliding_window": {}},
 }
 
@@ -78,6 +81,7 @@ class Watchdog:
 
         GeminiLive(watchdog=True)                                     # these defaults
         GeminiLive(watchdog=Watchdog(nudge="Please go on."))          # say something, too
+        GeminiLive(watchdog=Watchdog(reconnect=True))                 # try another connection
         GeminiLive(watchdog=False)                                    # nobody watches
     """
 
@@ -86,6 +90,9 @@ class Watchdog:
 
     nudge: str | None = None
     """A text that is sent to a model that has stalled. None sends nothing."""
+
+    reconnect: bool = False
+    """Whether to resume the session on a new connection when it is still silent after that."""
 
     may_stay_silent: bool | None = None
     """Whether silence after speech may be meant, so that it is no stall. None goes by the model:
@@ -96,6 +103,8 @@ class Watchdog:
         _check_times(self, "after_ms")
         if self.nudge is not None and not (isinstance(self.nudge, str) and self.nudge.strip()):
             raise ConfigError(f"Watchdog.nudge is a text or None, not {self.nudge!r}")
+        check_choice("Watchdog.reconnect", self.reconnect, (True, False))
+        check_choice("Watchdog.may_stay_silent", self.may_stay_silent, (True, False, None))
 
 
 @dataclass(frozen=True)
@@ -184,6 +193,39 @@ def check_choice(name: str, value: object, choices: tuple[object, ...]) -> None:
     if not any(value is choice or (type(choice) is str and value == choice) for choice in choices):
         allowed = " or ".join(map(repr, choices))
         raise ConfigError(f"{name} must be {allowed}, not {value!r}")
+
+
+VERTEX_VARIABLE = "GOOGLE_GENAI_USE_VERTEXAI"
+PROJECT_VARIABLE = "GOOGLE_CLOUD_PROJECT"
+
+
+@dataclass(frozen=True)
+class Access:
+    """How to be let in. `repr` does not show the key.
+
+    Attributes:
+        api_key: the key, or an ephemeral token (`auth_tokens/...`); None with Vertex AI means the
+            credentials of the environment.
+        vertexai: whether to talk to Vertex AI.
+    """
+
+    api_key: str | None = field(repr=False)
+    vertexai: bool
+
+
+def resolve_access(api_key: str | None) -> Access:
+    """Decide between the Gemini API and Vertex AI, as the SDK does.
+
+    With `GOOGLE_GENAI_USE_VERTEXAI=true` it is Vertex AI: by a key (express mode), else by
+    `GOOGLE_CLOUD_PROJECT` and `GOOGLE_CLOUD_LOCATION` with the credentials of the environment.
+
+    Raises:
+        ConfigError: there is neither a key nor a project.
+    """
+    vertexai = os.environ.get(VERTEX_VARIABLE, "").strip().lower() in ("1", "true")
+    if vertexai and not api_key and os.environ.get(PROJECT_VARIABLE, "").strip():
+        return Access(None, vertexai=True)
+    return Access(resolve_api_key(api_key), vertexai)
 
 
 def resolve_api_key(api_key: str | None) -> str:

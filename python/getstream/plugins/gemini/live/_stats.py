@@ -13,11 +13,14 @@ class Stats:
         frames_in: pieces of audio that `send_audio_pcm` has taken.
         frames_refused: pieces of audio that came after the session had failed, or that `attach`
             received and could not use.
-        frames_sent: 20 ms frames of the call that went to Gemini.
+        frames_sent: 20 ms frames of the call that went to Gemini, repetitions included.
+        sent_again_ms: audio of the call that was sent again on another connection.
+        losses: connections that ended without having been asked to.
+        moves: connections that were left because the service had announced their end.
         input_dropped_ms: audio of the call that was given up because it waited too long for a
             session that was not ready, or for a socket that was stuck.
         messages: messages of the service.
-        unreadable_messages: messages of the service that the SDK could not read.
+        unreadable_messages: messages of the service that could not be read.
         turns: turns that the model has begun.
         interruptions: turns that were cut short.
         barge_ins: times that playback paused because somebody spoke, or was said to.
@@ -38,6 +41,9 @@ class Stats:
     frames_in: int
     frames_refused: int
     frames_sent: int
+    sent_again_ms: float
+    losses: int
+    moves: int
     input_dropped_ms: float
     messages: int
     unreadable_messages: int

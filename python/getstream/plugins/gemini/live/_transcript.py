@@ -10,8 +10,9 @@ Standard library only; times are milliseconds of the turn's audio.
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from dataclasses import dataclass
+from typing import Literal
 
 FASTEST = 25.0 / 1000
 """Characters per millisecond that speech can have: a fast speaker reaches 7 syllables a second
@@ -104,3 +105,52 @@ class SpokenTurns:
             if len(self._turns) > TURNS_KEPT:
                 self._turns.popitem(last=False)
         return spoken
+
+
+DIALOGUE_KEPT = 8000
+"""Characters of a dialogue: ten minutes of talk, 2,000 tokens."""
+
+
+@dataclass
+class _Line:
+    role: Literal["user", "model"]
+    text: str
+    turn: int = 0
+
+
+class Dialogue:
+    """What both sides have said, as far as it is known: what a new session begins with."""
+
+    def __init__(self) -> None:
+        self._lines: deque[_Line] = deque()
+        self._size = 0
+
+    def user_said(self, text: str) -> None:
+        """A piece of what the user has said or written."""
+        self._add("user", text, 0)
+
+    def model_said(self, turn: int, text: str) -> None:
+        """A piece of what the model says in a turn."""
+        self._add("model", text, turn)
+
+    def model_was_cut(self, turn: int, heard_text: str) -> None:
+        """Of a turn, only this was heard."""
+        for line in reversed(self._lines):
+            if line.role == "model" and line.turn == turn:
+                self._size += len(heard_text) - len(line.text)
+                line.text = heard_text
+                return
+
+    def lines(self) -> list[tuple[str, str]]:
+        """All of it: `("user" | "model", text)`, oldest first."""
+        return [(line.role, line.text.strip()) for line in self._lines if line.text.strip()]
+
+    def _add(self, role: Literal["user", "model"], text: str, turn: int) -> None:
+        newest = self._lines[-1] if self._lines else None
+        if newest is not None and (newest.role, newest.turn) == (role, turn):
+            newest.text += text
+        else:
+            self._lines.append(_Line(role, text, turn))
+        self._size += len(text)
+        while self._size > DIALOGUE_KEPT and len(self._lines) > 1:
+            self._size -= len(self._lines.popleft().text)

@@ -1,16 +1,33 @@
-"""What waits to be sent to the service: frames of the call, and the marks between them."""
+"""What waits to be sent to the service: frames of the call, marks between them, and texts.
+
+Nothing that somebody says is lost up to stated bounds. What waits for a connection is kept; what
+was sent is kept, too, until the service is known to have taken it: a session is resumed as it was
+when its handle was issued, and what came after that is sent again. Both are bounded, and neither
+holds silences longer than `LONGEST_SILENCE_MS`: the gaps between words matter, the rest only
+delays.
+"""
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
 from enum import Enum
+from typing import NamedTuple
 
 FRAME_MS = 20
 
 MAX_QUEUED_MS = 10_000
 """Audio that waits for a session that is not ready, or for a socket that is stuck. Older audio is
 dropped and counted: what somebody said ten seconds ago no longer helps a conversation."""
+
+MAX_SENT_MS = 10_000
+"""Audio that was sent and is not known to have been taken."""
+
+BACKLOG_MS = 500
+"""Audio that may wait before its silences are shortened: less is only a late wake-up."""
+
+LONGEST_SILENCE_MS = 200
+"""Of a silence in audio that is late anyway."""
 
 
 class Mark(Enum):
@@ -20,8 +37,38 @@ class Mark(Enum):
     ACTIVITY_END = "the user has finished"
 
 
+class Frame(NamedTuple):
+    """20 ms of the call.
+
+    Attributes:
+        data: as it is sent.
+        quiet: nobody speaks in it.
+    """
+
+    data: bytes
+    quiet: bool
+
+
+class Text:
+    """A text of the application.
+
+    Attributes:
+        text: what it says.
+        sent: done when it was sent for the first time.
+    """
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.sent: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+
+Item = Frame | Mark | Text
+
+
 class Uplink:
-    """A bounded queue of 20 ms frames and marks, for one sender on one event loop.
+    """A queue of 20 ms frames, marks and texts, for one sender on one event loop.
+
+    Frames are bounded. Marks are few, and texts are waited for by those who send them.
 
     Args:
         preroll_ms: with a number, frames are sent only between `start_activity` and
@@ -31,19 +78,26 @@ class Uplink:
 
     def __init__(self, preroll_ms: float | None = None) -> None:
         self.sent = 0
+        self.sent_again = 0
         self.dropped_ms = 0.0
-        self._queue: deque[bytes | Mark] = deque()
-        self._frames = 0  # in the queue
-        self._preroll: deque[bytes] | None = None
+        self._queue = _Audio(MAX_QUEUED_MS)
+        self._preroll: deque[Frame] | None = None
         if preroll_ms is not None:
             self._preroll = deque(maxlen=max(1, round(preroll_ms / FRAME_MS)))
         self._open = self._preroll is None
         self._pushed_at = float("-inf")
         self._arrived = asyncio.Event()
+        # What was sent and may have to be sent again; each with its number on the connection, and
+        # the time.
+        self._unsettled = _Audio(MAX_SENT_MS)
+        self._sendings: deque[tuple[int, float]] = deque()
+        self._active = False  # the service has been told that the user speaks
+        self._active_before_unsettled = False
 
-    def push(self, frame: bytes, now: float) -> None:
+    def push(self, data: bytes, now: float, quiet: bool = False) -> None:
         """Take the next 20 ms of the call; `now` is the time of the event loop."""
         self._pushed_at = now
+        frame = Frame(data, quiet)
         if self._open:
             self._enqueue(frame)
         elif self._preroll is not None:
@@ -56,7 +110,7 @@ class Uplink:
         if self._preroll is not None:
             count = min(len(self._preroll), round(before_ms / FRAME_MS))
             for frame in list(self._preroll)[len(self._preroll) - count :]:
-                self._enqueue(frame)
+                self._enqueue(frame._replace(quiet=False))
             self._preroll.clear()
 
     def end_activity(self) -> None:
@@ -64,11 +118,25 @@ class Uplink:
         self._enqueue(Mark.ACTIVITY_END)
         self._open = self._preroll is None
 
-    async def next(self, idle_after: float) -> bytes | Mark | None:
-        """Return what is to be sent next, or None when `push` was not called for `idle_after` s."""
+    def push_text(self, text: str) -> Text:
+        """Take a text; it is sent behind what was said before it."""
+        item = Text(text)
+        self._enqueue(item)
+        return item
+
+    def withdraw(self, item: Text) -> None:
+        """Forget a text that was not sent."""
+        if item in self._queue.items:
+            self._queue.items.remove(item)
+
+    async def next(self, idle_after: float) -> Item | None:
+        """Return what is to be sent next, or None when `push` was not called for `idle_after` s.
+
+        It stays in the queue until `done` is called.
+        """
         loop = asyncio.get_running_loop()
         called_at = loop.time()
-        while not self._queue:
+        while not self._queue.items:
             due = max(self._pushed_at, called_at) + idle_after
             if loop.time() >= due:
                 return None
@@ -79,21 +147,96 @@ class Uplink:
                 await self._arrived.wait()
             finally:
                 timer.cancel()
-        item = self._queue.popleft()
-        if isinstance(item, bytes):
-            self._frames -= 1
+        return self._queue.items[0]
+
+    def done(self, item: Item, number: int, now: float) -> None:
+        """`item`, which `next` has returned, was sent as client message `number`."""
+        if not self._queue.items or self._queue.items[0] is not item:
+            return  # it was dropped meanwhile: the socket was stuck for longer than the bound
+        self._queue.popleft()
+        if isinstance(item, Mark):
+            self._active = item is Mark.ACTIVITY_START
+        elif isinstance(item, Frame):
             self.sent += 1
+        elif not item.sent.done():
+            item.sent.set_result(None)
+        if self._unsettled.append(item, shorten=True):
+            self._sendings.append((number, now))
+        while len(self._sendings) > len(self._unsettled.items):
+            self._sendings.popleft()
+
+    def settled(self, *, number: int | None = None, before: float | None = None) -> None:
+        """The service has taken what was sent up to a message, or before a time."""
+        while self._unsettled.items:
+            sent_as, sent_at = self._sendings[0]
+            if (number is not None and sent_as > number) or (
+                before is not None and sent_at > before
+            ):
+                return
+            item = self._unsettled.popleft()
+            self._sendings.popleft()
+            if isinstance(item, Mark):
+                self._active_before_unsettled = item is Mark.ACTIVITY_START
+
+    def restart(self) -> None:
+        """The connection is gone: send again, first of all, what was not taken."""
+        again: list[Item] = list(self._unsettled.items)
+        self._unsettled = _Audio(MAX_SENT_MS)
+        self._sendings.clear()
+        self.sent_again += sum(isinstance(item, Frame) for item in again)
+        if self._active_before_unsettled:
+            again.insert(0, Mark.ACTIVITY_START)
+        self._active = self._active_before_unsettled = False
+        waiting, self._queue = self._queue, _Audio(MAX_QUEUED_MS)
+        for item in (*again, *waiting.items):
+            self._enqueue(item)
+
+    def _enqueue(self, item: Item) -> None:
+        backlog = self._queue.frames * FRAME_MS > BACKLOG_MS
+        self._queue.append(item, shorten=backlog)
+        self.dropped_ms += self._queue.take_overflow() * FRAME_MS
+        self._arrived.set()
+
+
+class _Audio:
+    """Items in order; beyond `most_ms` the oldest frames go, and nothing else."""
+
+    def __init__(self, most_ms: int) -> None:
+        self.items: deque[Item] = deque()
+        self.frames = 0
+        self._most = most_ms // FRAME_MS
+        self._quiet = 0  # frames of silence at the end
+        self._overflow = 0
+
+    def append(self, item: Item, *, shorten: bool) -> bool:
+        """Add an item; False if it was part of a silence that is long enough already."""
+        if not isinstance(item, Frame):
+            self.items.append(item)
+            return True
+        self._quiet = self._quiet + 1 if item.quiet else 0
+        if shorten and self._quiet * FRAME_MS > LONGEST_SILENCE_MS:
+            return False
+        self.items.append(item)
+        self.frames += 1
+        if self.frames > self._most:
+            self._drop_oldest()
+        return True
+
+    def popleft(self) -> Item:
+        item = self.items.popleft()
+        self.frames -= isinstance(item, Frame)
         return item
 
-    def _enqueue(self, item: bytes | Mark) -> None:
-        self._queue.append(item)
-        self._arrived.set()
-        if isinstance(item, Mark):
-            return
-        self._frames += 1
-        if self._frames * FRAME_MS > MAX_QUEUED_MS:
-            # The oldest frame; a mark is never lost.
-            oldest = next(i for i, each in enumerate(self._queue) if isinstance(each, bytes))
-            del self._queue[oldest]
-            self._frames -= 1
-            self.dropped_ms += FRAME_MS
+    def take_overflow(self) -> int:
+        """Frames that were dropped since the last call."""
+        overflow, self._overflow = self._overflow, 0
+        return overflow
+
+    def _drop_oldest(self) -> None:
+        others: list[Item] = []
+        while not isinstance(self.items[0], Frame):
+            others.append(self.items.popleft())
+        self.items.popleft()
+        self.items.extendleft(reversed(others))
+        self.frames -= 1
+        self._overflow += 1

@@ -49,7 +49,7 @@ class VideoSender:
         self,
         source: Any,
         fps: float,
-        send: Callable[[bytes], Awaitable[None]],
+        send: Callable[[bytes], Awaitable[bool]],
         worker: Executor,
     ) -> None:
         check_fps(fps)
@@ -99,8 +99,7 @@ class VideoSender:
                     ) from error
                 continue
             bad = 0
-            await self._send(jpeg)
-            self.sent += 1
+            self.sent += await self._send(jpeg)
 
 
 def check_fps(fps: float) -> None:

@@ -226,6 +226,10 @@ class LocalGemini:
         """The next connections fail; they come before `setup_fault`, and add up."""
         self._next_faults.extend([fault] * times)
 
+    def clear_faults(self) -> None:
+        """The next connections succeed again: forgets what `fail_next` has left."""
+        self._next_faults.clear()
+
     async def wait_session(
         self, index: int = 0, *, ready: bool = True, timeout: float = 10.0
     ) -> LiveSession:

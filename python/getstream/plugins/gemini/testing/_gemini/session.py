@@ -15,6 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from websockets.asyncio.server import ServerConnection
 from websockets.exceptions import ConnectionClosed
+from websockets.frames import Frame as WebSocketFrame
+from websockets.frames import Opcode
 
 from .activity import ActivityDetector, ActivityOptions, ActivityStart, ActivityStop, AudioHistory
 from .faults import Abort, Close, NeverAnswer, SetupFault
@@ -134,6 +136,7 @@ class LiveSession:
         close_code: WebSocket close code once closed; 1006 if there was no close frame.
         close_text: The reason in the close frame.
         closed_by: Who sent the first close frame: `client`, `server`, or `nobody`.
+        pings: Pings that came since `delay_pongs`.
     """
 
     def __init__(
@@ -156,6 +159,8 @@ class LiveSession:
         self.close_code: int | None = None
         self.close_text = ""
         self.closed_by: Literal["client", "server", "nobody"] = "nobody"
+        self.pings = 0
+        self._timers: list[asyncio.TimerHandle] = []
         self._connection = connection
         self._options = options
         self._policy = policy
@@ -291,6 +296,47 @@ class LiveSession:
         self._gate.set()
         self._release.set()
 
+    def freeze(self) -> None:
+        """Neither sends nor reads any more, not even a ping: a half-open connection."""
+        self.hold()
+        self._connection.transport.pause_reading()
+
+    def thaw(self) -> None:
+        """Ends `freeze()`."""
+        self.release()
+        self._connection.transport.resume_reading()
+
+    def delay_pongs(self, seconds: float) -> None:
+        """Answers pings late from now on, and counts them in `pings`."""
+        protocol = self._connection.protocol
+        send_frame = protocol.send_frame
+        loop = asyncio.get_running_loop()
+
+        def send_late(frame: WebSocketFrame) -> None:
+            send_frame(frame)
+            self._connection.send_data()
+
+        def send_frame_but_pongs(frame: WebSocketFrame) -> None:
+            if frame.opcode is Opcode.PONG:
+                self.pings += 1
+                self._timers.append(loop.call_later(seconds, send_late, frame))
+            else:
+                send_frame(frame)
+
+        protocol.send_frame = send_frame_but_pongs  # type: ignore[method-assign]
+
+    async def announce_handle(self) -> str:
+        """Sends a new resumption handle, which stands for all that was said until now.
+
+        Raises:
+            SessionEndedError: The connection is closed.
+        """
+        try:
+            await self._announce_handle()
+        except ConnectionClosed as error:
+            raise SessionEndedError(f"{self!r} has ended ({error})") from error
+        return f"handle-{self.index}-{self._handles}"
+
     # What a test can wait for. All of them raise TimeoutError after `timeout` seconds, and
     # SessionEndedError if the connection ends before it can come true.
 
@@ -413,6 +459,8 @@ class LiveSession:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        for timer in self._timers:
+            timer.cancel()
         protocol = self._connection.protocol
         if protocol.close_sent is not None and not protocol.close_rcvd_then_sent:
             self.closed_by = "server"

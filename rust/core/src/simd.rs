@@ -11,22 +11,22 @@ use std::arch::aarch64::*;
 use std::arch::x86_64::*;
 
 /// Lanes of a vector: output channels of a layer.
-pub(super) const LANES: usize = 16;
+pub(crate) const LANES: usize = 16;
 
 /// Sixteen `f32` in memory, on one cache line.
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[repr(C, align(64))]
-pub(super) struct Lanes(pub [f32; LANES]);
+pub(crate) struct Lanes(pub [f32; LANES]);
 
 impl Lanes {
-    pub(super) const ZERO: Self = Self([0.0; LANES]);
+    pub(crate) const ZERO: Self = Self([0.0; LANES]);
 }
 
 /// Sixteen quantized weights in memory, little-endian.
-pub(super) type Codes = [u8; 2 * LANES];
+pub(crate) type Codes = [u8; 2 * LANES];
 
 /// An instruction set.
-pub(super) trait Simd: Copy {
+pub(crate) trait Simd: Copy {
     /// Sixteen `f32` in registers.
     type Vector: Copy;
 
@@ -45,9 +45,41 @@ pub(super) trait Simd: Copy {
     fn mul_add(self, a: Self::Vector, b: Self::Vector, c: Self::Vector) -> Self::Vector;
 }
 
+/// Compiles `$work` for each instruction set and runs the one of `$level`.
+macro_rules! on {
+    ($level:expr, $simd:ident => $work:expr) => {
+        match $level {
+            $crate::simd::Level::Scalar($simd) => $crate::simd::Simd::run(
+                $simd,
+                #[inline(always)]
+                || $work,
+            ),
+            #[cfg(target_arch = "x86_64")]
+            $crate::simd::Level::Avx2($simd) => $crate::simd::Simd::run(
+                $simd,
+                #[inline(always)]
+                || $work,
+            ),
+            #[cfg(target_arch = "x86_64")]
+            $crate::simd::Level::Avx512($simd) => $crate::simd::Simd::run(
+                $simd,
+                #[inline(always)]
+                || $work,
+            ),
+            #[cfg(target_arch = "aarch64")]
+            $crate::simd::Level::Neon($simd) => $crate::simd::Simd::run(
+                $simd,
+                #[inline(always)]
+                || $work,
+            ),
+        }
+    };
+}
+pub(crate) use on;
+
 /// What the processor can do. The variants hold the proof.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Level {
+pub(crate) enum Level {
     Scalar(Scalar),
     #[cfg(target_arch = "x86_64")]
     Avx2(Avx2),
@@ -59,12 +91,12 @@ pub(super) enum Level {
 
 impl Level {
     /// The best level of this processor.
-    pub(super) fn detect() -> Self {
+    pub(crate) fn detect() -> Self {
         *Self::all().last().expect("scalar is always there")
     }
 
     /// The level for code that LLVM vectorizes: it does worse with AVX-512 than with AVX2.
-    pub(super) fn for_plain_code(self) -> Self {
+    pub(crate) fn for_plain_code(self) -> Self {
         match self {
             #[cfg(target_arch = "x86_64")]
             Self::Avx512(_) => Self::Avx2(Avx2(())), // the proof holds for less, too
@@ -73,7 +105,7 @@ impl Level {
     }
 
     /// Every level of this processor, the best one last.
-    pub(super) fn all() -> &'static [Self] {
+    pub(crate) fn all() -> &'static [Self] {
         static LEVELS: std::sync::OnceLock<Vec<Level>> = std::sync::OnceLock::new();
         LEVELS.get_or_init(|| {
             #[allow(unused_mut, reason = "other processors have the reference only")]
@@ -97,7 +129,7 @@ impl Level {
 
 /// The reference: plain Rust, on any processor.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Scalar;
+pub(crate) struct Scalar;
 
 impl Simd for Scalar {
     type Vector = [f32; LANES];
@@ -146,7 +178,7 @@ impl Simd for Scalar {
 /// AVX2 and FMA: two registers.
 #[cfg(target_arch = "x86_64")]
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Avx2(());
+pub(crate) struct Avx2(());
 
 #[cfg(target_arch = "x86_64")]
 impl Simd for Avx2 {
@@ -215,7 +247,7 @@ impl Simd for Avx2 {
 /// AVX-512: one register, and 32 of them.
 #[cfg(target_arch = "x86_64")]
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Avx512(());
+pub(crate) struct Avx512(());
 
 #[cfg(target_arch = "x86_64")]
 impl Simd for Avx512 {
@@ -268,7 +300,7 @@ impl Simd for Avx512 {
 /// NEON, which every aarch64 processor has: four registers.
 #[cfg(target_arch = "aarch64")]
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Neon(());
+pub(crate) struct Neon(());
 
 // NEON is always on, so that a compiler may find most of these intrinsics safe.
 #[cfg(target_arch = "aarch64")]

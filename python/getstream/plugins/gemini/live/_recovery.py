@@ -1,0 +1,210 @@
+"""When to leave a connection, and how to come back: handles, deadlines, delays and budgets.
+
+Sans-IO, like the conversation: what happens comes in with the time, plans come out.
+
+- A connection that the service announces to end (`goAway`) is left at the next rest of the
+  conversation, or in time before it ends.
+- A connection that ends without having been asked to is resumed, whatever its close code: 1000 and
+  1001 are the service's own limits, 1006 is the network, 1008 and 1011 are aborted operations.
+- 1007 says that the service did not accept something. What a handle stands for may be the reason,
+  so it is not resumed; one new session is tried, and a second 1007 soon after is final.
+- A refused handle is not tried again: a new session, seeded with what was said. The same when the
+  service answers `HANDLE_ATTEMPTS` times that it cannot resume: it may hold the old connection for
+  open, and refuse for as long as that (sip-to-ai #14).
+- A refused key or model does not become right by trying again.
+- Attempts are spaced by a backoff with jitter, and bounded: an outage in time, connections that do
+  not last in number. Planned moves have a bound of their own.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from ..errors import (
+    AuthError,
+    GeminiError,
+    ModelNotFoundError,
+    RequestError,
+    SessionError,
+    SessionExpiredError,
+)
+
+LEAVE_BEFORE_S = 5.0
+"""Seconds before the announced end at which a connection is left, whoever speaks: connecting takes
+one or two, and the announced time is not exact."""
+
+LEAVE_BEFORE_AT_LEAST_S = 1.0
+"""The same while the model is sending its turn, which comes faster than it is spoken: what is not
+sent when the connection is left is never heard."""
+
+REST_S = 2.0
+"""Seconds of rest that are a boundary between turns: the model begins to answer in less, and the
+handle of a finished turn comes in less."""
+
+OUTAGE_S = 60.0
+"""Seconds for which a lost connection is tried to be had again: handles are valid for two hours,
+but nobody waits in a call for longer."""
+
+FIRST_DELAY_S, LARGEST_DELAY_S = 0.25, 4.0
+"""Backoff: nothing before the first attempt, then this, doubled each time, up to that: in a call,
+the service that is back is wanted at once."""
+
+JITTER = 0.5
+"""Each delay is shortened by up to this part of it, so that many clients do not come at once."""
+
+WINDOW_S = 600.0
+"""The time in which connections are counted: the service's own limit for one of them."""
+
+MOST_LOSSES, MOST_MOVES = 10, 10
+"""Unplanned and planned connections in that time. More means that they do not last."""
+
+HANDLE_ATTEMPTS = 4
+"""Answers of the service to the same handle until it is given up: two seconds, with the backoff."""
+
+REFUSED_AGAIN_S = 60.0
+"""A second 1007 within this is final."""
+
+Verdict = Literal["retry", "new session", "final"]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One attempt to come back.
+
+    Attributes:
+        attempt: its number in this outage, from 1.
+        delay: seconds to wait before it.
+        handle: what to resume, or "" for a new session.
+    """
+
+    attempt: int
+    delay: float
+    handle: str
+
+
+class Recovery:
+    """The state of the connections of one session.
+
+    Args:
+        resumable: whether the service was asked for handles.
+        handle: the handle that the first connection resumes, if any.
+        random: a number from 0 to 1, for the jitter.
+    """
+
+    def __init__(self, *, resumable: bool, handle: str = "", random: Callable[[], float]) -> None:
+        self._resumable = resumable
+        self._handle = handle
+        self._random = random
+        self._leave_at: float | None = None
+        self._leave_by = 0.0
+        self._lost_at: float | None = None
+        self._attempt = 0
+        self._losses: deque[float] = deque()
+        self._moves: deque[float] = deque()
+        self._refused_at: float | None = None
+        self._answers = 0  # to attempts with a handle, in this outage
+
+    @property
+    def handle(self) -> str:
+        """The newest handle, "" if there is none."""
+        return self._handle
+
+    @property
+    def leave_at(self) -> float | None:
+        """When the connection has to be left, if the service has announced its end."""
+        return self._leave_at
+
+    # -- while connected -----------------------------------------------------------------------
+
+    def opened(self, now: float) -> None:
+        """A connection is set up."""
+        self._leave_at = self._lost_at = None
+        self._attempt = 0
+
+    def noted(self, handle: str, resumable: bool) -> None:
+        """The service has said where the session can be resumed. While it cannot (in the middle of
+        a turn), the handle before stays the best."""
+        if resumable and handle and self._resumable:
+            self._handle = handle
+
+    def going_away(self, now: float, time_left: float) -> None:
+        """The service has announced the end of this connection."""
+        self._leave_at = now + max(0.0, time_left - LEAVE_BEFORE_S)
+        self._leave_by = now + max(0.0, time_left - LEAVE_BEFORE_AT_LEAST_S)
+
+    def should_leave(self, now: float, rests_since: float | None, receiving: bool) -> bool:
+        """Whether to leave now.
+
+        Args:
+            now: the time.
+            rests_since: since when the conversation rests, if it does.
+            receiving: the model is sending its turn.
+        """
+        if self._leave_at is None:
+            return False
+        if rests_since is not None and now >= rests_since + REST_S:
+            return True
+        return now >= (self._leave_by if receiving else self._leave_at)
+
+    # -- in between ----------------------------------------------------------------------------
+
+    def lost(self, now: float, error: GeminiError | None) -> Plan | None:
+        """The connection has ended, or with None, is left as planned.
+
+        Returns:
+            The first attempt to come back, or None: it is final.
+        """
+        self._lost_at = now
+        self._attempt = self._answers = 0
+        counted, most = (self._losses, MOST_LOSSES) if error else (self._moves, MOST_MOVES)
+        counted.append(now)
+        while counted and counted[0] <= now - WINDOW_S:
+            counted.popleft()
+        if len(counted) > most:
+            return None
+        verdict: Verdict = "retry" if error is None else _verdict(error)
+        if isinstance(error, RequestError):
+            verdict = "new session"
+        return self._next(now, verdict, error)
+
+    def failed(self, now: float, error: GeminiError) -> Plan | None:
+        """An attempt has failed. Returns the next one, or None: it is final."""
+        verdict = _verdict(error)
+        if self._handle and getattr(error, "code", None) in (1007, 1008) and verdict == "final":
+            verdict = "new session"  # it may be the handle that is refused
+        if self._handle and isinstance(error, SessionExpiredError):
+            verdict = "new session"
+        if self._handle and verdict == "retry" and getattr(error, "code", None) is not None:
+            self._answers += 1
+            if self._answers >= HANDLE_ATTEMPTS:
+                verdict = "new session"
+        return self._next(now, verdict, error)
+
+    def _next(self, now: float, verdict: Verdict, error: GeminiError | None) -> Plan | None:
+        assert self._lost_at is not None
+        if verdict == "final":
+            return None
+        if verdict == "new session":
+            self._handle = ""
+        if isinstance(error, RequestError):
+            before, self._refused_at = self._refused_at, now
+            if before is not None and now - before < REFUSED_AGAIN_S:
+                return None
+        delay = 0.0
+        if self._attempt:
+            delay = min(LARGEST_DELAY_S, FIRST_DELAY_S * 2 ** (self._attempt - 1))
+            delay *= 1 - JITTER * self._random()
+        if now + delay - self._lost_at > OUTAGE_S:
+            return None
+        self._attempt += 1
+        return Plan(self._attempt, delay, self._handle)
+
+
+def _verdict(error: GeminiError) -> Verdict:
+    """What an error says about trying again as before."""
+    if isinstance(error, (AuthError, ModelNotFoundError, RequestError)):
+        return "final"
+    return "retry" if isinstance(error, SessionError) and error.retryable else "final"

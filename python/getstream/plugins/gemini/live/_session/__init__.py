@@ -1,0 +1,17 @@
+"""The session with Gemini Live, on the real `google-genai` SDK. Nobody else imports that.
+
+============  ============================================================================
+`session`     `Session`: connect, send, receive, keep alive, close
+`wire`        messages as they are on the wire
+`fallback`    the same by way of the SDK
+`refusals`    what the end of a connection means
+============  ============================================================================
+"""
+
+from __future__ import annotations
+
+from .fallback import warm_up
+from .session import Seeding, Session
+from .wire import ServerMessage
+
+__all__ = ["Seeding", "ServerMessage", "Session", "warm_up"]

@@ -1,0 +1,178 @@
+"""Messages of Gemini Live as they are on the wire: JSON, camelCase, base64.
+
+Read and written here without the SDK, whose own path costs six times the socket's. Standard library
+only, and no state. Whatever arrives is read: unknown fields are passed over, and a field of an
+unexpected type counts as absent.
+
+Protocol: ai.google.dev/api/live (BidiGenerateContent).
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any
+
+DEFAULT_RATE = 24000
+"""Hz: what the model speaks at when a message does not say."""
+
+
+@dataclass(slots=True)
+class ServerMessage:
+    """What one message of the service says: every field and every part of it.
+
+    Attributes:
+        audio: s16le mono chunks with their sample rates in Hz, in order; as base64 text, or as
+            bytes where the SDK has decoded it.
+        text: text parts of the model that are not thoughts.
+        spoken: delta of the transcript of the model's speech.
+        asked: delta of the transcript of the user's speech.
+        interrupted: the user has interrupted the model; `audio` of the same message is void.
+        generation_complete: the model has sent all of its turn.
+        turn_complete: the service considers the turn over.
+        at_work: a sign that the model is at work without having said anything yet.
+        time_left: the service will end this connection after so many seconds; None if it has not
+            said so.
+        handle: a handle with which the session can be resumed, or "".
+        resumable: whether it can be resumed at this moment; None if the message does not say.
+        consumed: index of the newest client message that the handle covers, or None.
+        tokens: total tokens that the service reports with this message, or None.
+        tool_calls: the functions that the model calls.
+        cancelled_calls: ids of calls that the model no longer waits for.
+        unreadable: it was no message at all.
+    """
+
+    audio: list[tuple[str | bytes, int]] = field(default_factory=list)
+    text: list[str] = field(default_factory=list)
+    spoken: str = ""
+    asked: str = ""
+    interrupted: bool = False
+    generation_complete: bool = False
+    turn_complete: bool = False
+    at_work: bool = False
+    time_left: float | None = None
+    handle: str = ""
+    resumable: bool | None = None
+    consumed: int | None = None
+    tokens: int | None = None
+    tool_calls: list[dict[str, Any]] = field(default_factory=list)
+    cancelled_calls: list[str] = field(default_factory=list)
+    unreadable: bool = False
+
+
+def read(raw: str | bytes) -> ServerMessage:
+    """Read one frame of the service. Never raises."""
+    result = ServerMessage()
+    try:
+        message = json.loads(raw)
+    except (ValueError, RecursionError):
+        message = None
+    if not isinstance(message, dict):
+        result.unreadable = True
+        return result
+    content = message.get("serverContent")
+    if isinstance(content, dict):
+        _read_content(content, result)
+    if len(message) > 1 or content is None:
+        _read_rest(message, result)
+    return result
+
+
+def _read_content(content: dict[str, Any], result: ServerMessage) -> None:
+    turn = content.get("modelTurn")
+    if turn is not None:
+        _read_parts(turn, result)
+        if len(content) == 1:
+            return
+    result.interrupted = content.get("interrupted") is True
+    result.generation_complete = content.get("generationComplete") is True
+    result.turn_complete = content.get("turnComplete") is True
+    if content.get("interactionStatus") == "IN_PROGRESS":
+        result.at_work = True
+    result.spoken = _text_of(content.get("outputTranscription"))
+    result.asked = _text_of(content.get("inputTranscription"))
+
+
+def _read_parts(turn: Any, result: ServerMessage) -> None:
+    parts = turn.get("parts") if isinstance(turn, dict) else None
+    for part in parts if isinstance(parts, list) else ():
+        if not isinstance(part, dict):
+            continue
+        blob = part.get("inlineData")
+        if isinstance(blob, dict):
+            mime, data = blob.get("mimeType"), blob.get("data")
+            if isinstance(mime, str) and mime.startswith("audio/") and isinstance(data, str):
+                result.audio.append((data, rate_of(mime)))
+        elif not part.get("thought") and isinstance(part.get("text"), str) and part["text"]:
+            result.text.append(part["text"])
+        elif part.get("thought"):
+            result.at_work = True
+
+
+def _read_rest(message: dict[str, Any], result: ServerMessage) -> None:
+    usage = message.get("usageMetadata")
+    if isinstance(usage, dict):
+        result.tokens = _whole_number(usage.get("totalTokenCount"))
+    going = message.get("goAway")
+    if isinstance(going, dict):
+        result.time_left = seconds_of(going.get("timeLeft"))
+    update = message.get("sessionResumptionUpdate")
+    if isinstance(update, dict):
+        handle = update.get("newHandle")
+        result.handle = handle if isinstance(handle, str) else ""
+        result.resumable = update.get("resumable") is True
+        result.consumed = _whole_number(update.get("lastConsumedClientMessageIndex"))
+    call = message.get("toolCall")
+    if isinstance(call, dict) and isinstance(call.get("functionCalls"), list):
+        result.tool_calls = [each for each in call["functionCalls"] if isinstance(each, dict)]
+    cancelled = message.get("toolCallCancellation")
+    if isinstance(cancelled, dict) and isinstance(cancelled.get("ids"), list):
+        result.cancelled_calls = [each for each in cancelled["ids"] if isinstance(each, str)]
+
+
+def _text_of(transcription: Any) -> str:
+    text = transcription.get("text") if isinstance(transcription, dict) else None
+    return text if isinstance(text, str) else ""
+
+
+def _whole_number(value: Any) -> int | None:
+    """An integer, which protobuf's JSON may write as a string."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 20:
+        return int(value)
+    return None
+
+
+@lru_cache(maxsize=32)
+def rate_of(mime_type: str) -> int:
+    """The sample rate in `audio/pcm;rate=24000`; `DEFAULT_RATE` when none is stated."""
+    for parameter in mime_type.split(";")[1:]:
+        name, _, value = parameter.partition("=")
+        rate = _whole_number(value.strip())
+        if name.strip() == "rate" and rate is not None:
+            return rate
+    return DEFAULT_RATE
+
+
+def seconds_of(duration: Any) -> float:
+    """The seconds of a protobuf Duration such as `"50s"`; 0 for anything else."""
+    if not isinstance(duration, str) or not duration.endswith("s"):
+        return 0.0
+    try:
+        seconds = float(duration[:-1])
+    except ValueError:
+        return 0.0
+    return seconds if 0 <= seconds < 1e9 else 0.0
+
+
+def audio_envelope(sample_rate: int) -> tuple[bytes, bytes]:
+    """What stands before and behind the base64 of s16le mono audio in a client message."""
+    before = f'{{"realtimeInput":{{"audio":{{"mimeType":"audio/pcm;rate={sample_rate}","data":"'
+    return before.encode("ascii"), b'"}}}'
+
+
+def image_message(base64: bytes) -> bytes:
+    """A client message with one JPEG."""
+    return b'{"realtimeInput":{"video":{"mimeType":"image/jpeg","data":"' + base64 + b'"}}}'

@@ -1,0 +1,63 @@
+//! The sound that is always there.
+
+use super::bands::{BANDS, Bands, Powers, decibels};
+
+/// Nothing below is worth a thought: -85 dBFS in a band, -70 in all.
+pub(super) const LEAST_DB: f32 = -85.0;
+const LEAST: f32 = 3.2e-9;
+const LEAST_TOTAL: f32 = 1e-7;
+/// Hops over which a level is smoothed: 50 ms.
+const SMOOTH: u32 = 5;
+/// How the background rises where nothing quieter is heard, in a hop: 2 dB per second. It falls at
+/// once. Speech reaches its background between words ("minimum statistics", R. Martin, IEEE Trans.
+/// SAP 9 (5), 2001).
+const RISE: f32 = 1.0046;
+
+/// The background of the near end, by bands.
+#[derive(Debug, Clone)]
+pub(super) struct Background {
+    smooth: Powers,
+    floor: Powers,
+    db: Bands,
+    hops: u32,
+}
+
+impl Background {
+    pub(super) fn new() -> Self {
+        Self {
+            smooth: Powers::SILENCE,
+            floor: Powers::SILENCE,
+            db: [LEAST_DB; BANDS],
+            hops: 0,
+        }
+    }
+
+    /// Listens to a hop. `rises` unless there is something else, known not to be the background.
+    pub(super) fn step(&mut self, near: &Powers, rises: bool) {
+        self.hops = (self.hops + 1).min(SMOOTH);
+        let rate = 1.0 / self.hops as f32;
+        self.smooth = self.smooth.mixed(1.0 - rate, near, rate);
+        if self.hops < SMOOTH {
+            self.floor = self.smooth;
+        }
+        let rise = if rises { RISE } else { 1.0 };
+        let follow = |floor: &mut f32, level: f32, least: f32| {
+            *floor = (rise * *floor).min(level).max(least);
+        };
+        for b in 0..BANDS {
+            follow(&mut self.floor.bands[b], self.smooth.bands[b], LEAST);
+            self.db[b] = decibels(self.floor.bands[b]);
+        }
+        follow(&mut self.floor.total, self.smooth.total, LEAST_TOTAL);
+    }
+
+    /// In each band, in dB.
+    pub(super) fn db(&self) -> &Bands {
+        &self.db
+    }
+
+    /// Power over all frequencies; at least -70 dBFS.
+    pub(super) fn total(&self) -> f32 {
+        self.floor.total
+    }
+}

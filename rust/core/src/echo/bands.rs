@@ -1,0 +1,359 @@
+//! Band powers: what is kept of a sound.
+
+use std::f64::consts::PI;
+
+use crate::pcm::Sample;
+use crate::simd::{LANES, Lanes, Level, Simd, on};
+
+/// Bands of the analysis. Below 1 kHz they are narrow enough to follow single harmonics, by which
+/// one voice differs from another: with half as many an echo is found as soon, and 1 of 870 voices
+/// that are none is taken for one, where it is 0 of 2880 now.
+pub(super) const BANDS: usize = 32;
+/// Edges of the lowest and of the highest band in Hz: small loudspeakers give nothing below, and
+/// narrow-band calls nothing above.
+const LOWEST: f64 = 200.0;
+const HIGHEST: f64 = 4_000.0;
+/// The rate of the analysis in Hz is the lowest from here on that divides the input's; or that
+/// itself, if it is lower.
+const LEAST_RATE: u32 = 16_000;
+/// Resonances in a row that make the filter of a band. With one, a voice is heard in too many
+/// bands.
+const SECTIONS: usize = 2;
+/// Bands that are worked on together.
+const PARTS: usize = BANDS / LANES;
+/// Samples of the analysis that are worked on together.
+const PASS: usize = 256;
+/// A state below this is silence. Far above the numbers that arithmetic is slow with, which a
+/// resonance reaches when it rings out.
+const SILENT_STATE: f32 = 1e-15;
+
+/// A value for each band.
+pub(super) type Bands = [f32; BANDS];
+
+pub(super) const NOTHING: Bands = [0.0; BANDS];
+
+/// Mean power in a stretch of sound, at unit scale.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Powers {
+    pub(super) bands: Bands,
+    /// Over all frequencies.
+    pub(super) total: f32,
+}
+
+impl Powers {
+    pub(super) const SILENCE: Self = Self {
+        bands: NOTHING,
+        total: 0.0,
+    };
+
+    /// `self` and `other`, each weighed.
+    pub(super) fn mixed(&self, weight: f32, other: &Self, other_weight: f32) -> Self {
+        let mix = |x: f32, y: f32| weight * x + other_weight * y;
+        let mut mixed = *self;
+        for (x, &y) in mixed.bands.iter_mut().zip(&other.bands) {
+            *x = mix(*x, y);
+        }
+        mixed.total = mix(self.total, other.total);
+        mixed
+    }
+}
+
+/// Band-pass filters whose outputs are squared and summed.
+pub(super) struct FilterBank {
+    level: Level,
+    /// Boxed: they want whole cache lines, which not every owner can give them.
+    filters: Box<[Filters; PARTS]>,
+    /// Samples of the analysis in 10 ms.
+    hop: f32,
+    /// Samples of the input that make one of the analysis.
+    decimation: usize,
+    /// Sum and number of those that wait for their last.
+    sum: f32,
+    summed: usize,
+    /// Sum of the squares of the samples of the analysis, and their number.
+    total: f32,
+    count: u32,
+}
+
+/// The filters of 16 bands.
+#[derive(Clone)]
+struct Filters {
+    gain: Lanes,
+    /// What the output gives to the two states.
+    feedback: [Lanes; 2],
+    state: [[Lanes; 2]; SECTIONS],
+    energy: Lanes,
+}
+
+impl FilterBank {
+    pub(super) fn new(sample_rate: u32) -> Self {
+        let decimation = (sample_rate / LEAST_RATE).max(1);
+        let rate = f64::from(sample_rate) / f64::from(decimation);
+        Self {
+            level: Level::detect(),
+            filters: Box::new(std::array::from_fn(|part| Filters::new(part * LANES, rate))),
+            hop: rate as f32 / super::HOPS_PER_SECOND as f32,
+            decimation: decimation as usize,
+            sum: 0.0,
+            summed: 0,
+            total: 0.0,
+            count: 0,
+        }
+    }
+
+    /// Takes samples.
+    ///
+    /// The rate is lowered by means of neighbours: what lies between half of the lower rate and all
+    /// of it is not kept out, only attenuated, by 10 dB where it falls into the bands. Speech has
+    /// little there.
+    pub(super) fn push(&mut self, samples: &[i16]) {
+        let sum = |group: &[i16]| group.iter().map(|x| x.to_unit()).sum::<f32>();
+        let scale = 1.0 / self.decimation as f32;
+        let mut samples = samples;
+        if self.summed > 0 {
+            let missing = self.decimation - self.summed;
+            let (now, later) = samples.split_at(missing.min(samples.len()));
+            samples = later;
+            self.sum += sum(now);
+            self.summed += now.len();
+            if self.summed == self.decimation {
+                self.run(&[self.sum * scale]);
+                (self.sum, self.summed) = (0.0, 0);
+            }
+        }
+        let mut pass = [0.0; PASS];
+        for samples in samples.chunks(PASS * self.decimation) {
+            let groups = samples.chunks_exact(self.decimation);
+            let rest = groups.remainder();
+            let mut n = 0;
+            for (y, group) in pass.iter_mut().zip(groups) {
+                *y = sum(group) * scale;
+                n += 1;
+            }
+            self.run(&pass[..n]);
+            self.sum += sum(rest);
+            self.summed += rest.len();
+        }
+    }
+
+    /// Takes samples of the analysis.
+    fn run(&mut self, samples: &[f32]) {
+        let (rows, rest) = samples.as_chunks::<8>();
+        let mut squares = [0.0; 8];
+        for row in rows {
+            for (square, x) in squares.iter_mut().zip(row) {
+                *square += x * x;
+            }
+        }
+        let rest = rest.iter().map(|x| x * x);
+        self.total += squares.into_iter().chain(rest).sum::<f32>();
+        self.count += samples.len() as u32;
+        for filters in self.filters.iter_mut() {
+            on!(self.level, simd => filters.run(simd, samples));
+        }
+    }
+
+    /// How much of a hop was pushed since the last [`take`](Self::take): 0 to 1, or a little more.
+    pub(super) fn filled(&self) -> f32 {
+        self.count as f32 / self.hop
+    }
+
+    /// Powers since the last [`take`](Self::take).
+    pub(super) fn powers(&self) -> Powers {
+        let scale = 1.0 / self.count.max(1) as f32;
+        let mut bands = NOTHING;
+        for (bands, filters) in bands.chunks_exact_mut(LANES).zip(self.filters.iter()) {
+            for (power, energy) in bands.iter_mut().zip(&filters.energy.0) {
+                *power = energy * scale;
+            }
+        }
+        Powers {
+            bands,
+            total: self.total * scale,
+        }
+    }
+
+    /// Powers since the last call. Begins anew.
+    pub(super) fn take(&mut self) -> Powers {
+        let powers = self.powers();
+        for filters in self.filters.iter_mut() {
+            filters.energy = Lanes::ZERO;
+            filters.settle();
+        }
+        (self.total, self.count) = (0.0, 0);
+        powers
+    }
+
+    /// Forgets everything.
+    pub(super) fn reset(&mut self) {
+        for filters in self.filters.iter_mut() {
+            filters.energy = Lanes::ZERO;
+            filters.state = [[Lanes::ZERO; 2]; SECTIONS];
+        }
+        (self.sum, self.summed) = (0.0, 0);
+        (self.total, self.count) = (0.0, 0);
+    }
+}
+
+impl Filters {
+    /// Filters from band number `first` on: band-pass filters with a gain of 1 in the middle
+    /// (R. Bristow-Johnson, "Cookbook formulae for audio equalizer biquad filter coefficients",
+    /// BPF), whose edges are spaced evenly on the mel scale, `2595 log10(1 + f / 700)`.
+    fn new(first: usize, rate: f64) -> Self {
+        let mel = |hz: f64| 2595.0 * (1.0 + hz / 700.0).log10();
+        let hz = |mel: f64| 700.0 * (10f64.powf(mel / 2595.0) - 1.0);
+        let (low, high) = (mel(LOWEST), mel(HIGHEST));
+        let edge = |b: usize| hz(low + (high - low) * b as f64 / BANDS as f64);
+        let mut filters = Self {
+            gain: Lanes::ZERO,
+            feedback: [Lanes::ZERO; 2],
+            state: [[Lanes::ZERO; 2]; SECTIONS],
+            energy: Lanes::ZERO,
+        };
+        for i in 0..LANES {
+            let (low, high) = (edge(first + i), edge(first + i + 1));
+            let centre = (low * high).sqrt();
+            let w = 2.0 * PI * centre / rate;
+            let alpha = w.sin() / (2.0 * centre / (high - low));
+            filters.gain.0[i] = (alpha / (1.0 + alpha)) as f32;
+            filters.feedback[0].0[i] = (2.0 * w.cos() / (1.0 + alpha)) as f32;
+            filters.feedback[1].0[i] = (-2.0 / (1.0 + alpha)) as f32;
+        }
+        filters
+    }
+
+    /// Filters `samples` and adds the squares of the outputs to the energies.
+    ///
+    /// The second transposed direct form, `y = b0 x + s0`, `s0' = s1 - a1 y`, `s1' = b2 x - a2 y`
+    /// with `b1 = 0` and `b2 = -b0`, whose last term is `s0 - (1 + a2) y`.
+    #[inline(always)]
+    fn run<S: Simd>(&mut self, simd: S, samples: &[f32]) {
+        let gain = simd.load(&self.gain);
+        let feedback = self.feedback.each_ref().map(|x| simd.load(x));
+        let mut state = self
+            .state
+            .each_ref()
+            .map(|s| s.each_ref().map(|x| simd.load(x)));
+        let mut energy = simd.load(&self.energy);
+        for &x in samples {
+            let mut y = simd.splat(x);
+            for state in &mut state {
+                y = simd.mul_add(gain, y, state[0]);
+                let next = simd.mul_add(feedback[0], y, state[1]);
+                state[1] = simd.mul_add(feedback[1], y, state[0]);
+                state[0] = next;
+            }
+            energy = simd.mul_add(y, y, energy);
+        }
+        for (lanes, &state) in self.state.iter_mut().flatten().zip(state.iter().flatten()) {
+            simd.store(state, lanes);
+        }
+        simd.store(energy, &mut self.energy);
+    }
+
+    /// Ends what has rung out.
+    fn settle(&mut self) {
+        for x in self
+            .state
+            .iter_mut()
+            .flatten()
+            .flat_map(|lanes| &mut lanes.0)
+        {
+            if x.abs() < SILENT_STATE {
+                *x = 0.0;
+            }
+        }
+    }
+}
+
+/// `10 log10(x)` within 0.01 dB, for positive normal numbers; below -370 for 0. In a form that
+/// compilers vectorise.
+#[inline(always)]
+pub(super) fn decibels(x: f32) -> f32 {
+    // x = m * 2^e with m from sqrt(1/2) to sqrt(2), and log2(m) = 2 / ln(2) * artanh(t) with
+    // t = (m - 1) / (m + 1), of which three terms of the series are enough.
+    const ROOT_HALF: u32 = 0x3f35_04f3;
+    const DB_PER_OCTAVE: f32 = 3.010_3;
+    let bits = x.to_bits().wrapping_sub(ROOT_HALF);
+    let exponent = (bits as i32 >> 23) as f32;
+    let m = f32::from_bits((bits & 0x007f_ffff) + ROOT_HALF);
+    let t = (m - 1.0) / (m + 1.0);
+    let t2 = t * t;
+    let log2 = t * (2.885_39 + t2 * (0.961_797 + t2 * 0.577_078));
+    DB_PER_OCTAVE * (exponent + log2)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tone(hz: f64, rate: u32, n: usize) -> Vec<i16> {
+        (0..n)
+            .map(|i| (16_384.0 * (2.0 * PI * hz * i as f64 / f64::from(rate)).sin()) as i16)
+            .collect()
+    }
+
+    #[test]
+    fn a_tone_is_heard_in_its_band_at_every_rate() {
+        for rate in [8_000, 11_025, 16_000, 24_000, 44_100, 48_000, 96_000] {
+            let mut bank = FilterBank::new(rate);
+            bank.push(&tone(1_000.0, rate, rate as usize / 5));
+            bank.take();
+            bank.push(&tone(1_000.0, rate, rate as usize / 5));
+            let powers = bank.take();
+            // Half of full scale, a power of 1/8.
+            let total = decibels(powers.total * 8.0);
+            assert!(total.abs() < 0.5, "{rate}: {total} dB");
+            let loudest = powers.bands.iter().copied().fold(0.0, f32::max);
+            let db = decibels(loudest * 8.0);
+            assert!(db > -3.0 && db < 0.5, "{rate}: {db} dB");
+            let far = decibels(powers.bands[2].max(powers.bands[28]) * 8.0);
+            assert!(far < -30.0, "{rate}: {far} dB");
+        }
+    }
+
+    #[test]
+    fn every_instruction_set_gives_the_same() {
+        let sound: Vec<i16> = (0..4_000)
+            .map(|i| (i * i * 31 % 60_000 - 30_000) as i16)
+            .collect();
+        let powers = |level| {
+            let mut bank = FilterBank::new(16_000);
+            bank.level = level;
+            bank.push(&sound);
+            bank.take()
+        };
+        let want = powers(Level::all()[0]);
+        for &level in Level::all() {
+            for (got, want) in powers(level).bands.iter().zip(want.bands) {
+                assert!((got / want - 1.0).abs() < 1e-3, "{level:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn silence_becomes_exact_silence() {
+        let mut bank = FilterBank::new(16_000);
+        bank.push(&tone(300.0, 16_000, 1_600));
+        for _ in 0..200 {
+            bank.push(&[0; 160]);
+            bank.take();
+        }
+        assert_eq!(bank.take(), Powers::SILENCE);
+        assert!(
+            bank.filters
+                .iter()
+                .all(|f| f.state == [[Lanes::ZERO; 2]; SECTIONS])
+        );
+    }
+
+    #[test]
+    fn decibels_are_those_of_the_standard_library() {
+        for k in -1_000..1_000 {
+            let x = 1.07f32.powi(k);
+            let want = 10.0 * x.log10();
+            assert!((decibels(x) - want).abs() < 0.01, "{x}");
+        }
+        assert!(decibels(0.0) < -370.0);
+    }
+}

@@ -1,0 +1,235 @@
+"""When a connection is left, and how it is had again: tables, and what holds for any course."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from getstream.plugins.gemini.errors import (
+    AuthError,
+    ConfigError,
+    ConnectError,
+    ConnectionLostError,
+    GeminiError,
+    ModelNotFoundError,
+    QuotaError,
+    RequestError,
+    SessionExpiredError,
+)
+from getstream.plugins.gemini.live._recovery import (
+    HANDLE_ATTEMPTS,
+    JITTER,
+    LARGEST_DELAY_S,
+    LEAVE_BEFORE_S,
+    MOST_LOSSES,
+    MOST_MOVES,
+    OUTAGE_S,
+    REFUSED_AGAIN_S,
+    REST_S,
+    WINDOW_S,
+    Plan,
+    Recovery,
+)
+from hypothesis import given
+from hypothesis import strategies as st
+
+
+def lost(code: int = 1006) -> ConnectionLostError:
+    return ConnectionLostError("lost", code=code, retryable=True)
+
+
+def unreachable() -> ConnectError:
+    return ConnectError("unreachable", retryable=True)
+
+
+def connected(*, resumable: bool = True, handle: str = "h1", random: float = 0.0) -> Recovery:
+    recovery = Recovery(resumable=resumable, random=lambda: random)
+    recovery.opened(0.0)
+    if handle:
+        recovery.noted(handle, True)
+    return recovery
+
+
+@pytest.mark.parametrize("code", [1000, 1001, 1006, 1008, 1011, 1012])
+def test_every_close_that_nobody_asked_for_is_resumed_at_once(code: int) -> None:
+    assert connected().lost(100.0, lost(code)) == Plan(attempt=1, delay=0.0, handle="h1")
+
+
+def test_without_a_handle_a_new_session_begins() -> None:
+    assert connected(handle="").lost(100.0, lost()) == Plan(1, 0.0, "")
+    assert connected(resumable=False).lost(100.0, lost()) == Plan(1, 0.0, "")
+
+
+def test_handles_are_followed_and_the_last_good_one_is_kept() -> None:
+    recovery = connected()
+    recovery.noted("h2", True)
+    recovery.noted("", False)  # in the middle of a turn
+    recovery.noted("h3", False)
+    assert recovery.handle == "h2"
+    recovery.noted("h4", True)
+    assert recovery.lost(1.0, lost()) == Plan(1, 0.0, "h4")
+
+
+def test_attempts_are_spaced_and_end_with_the_outage() -> None:
+    recovery = connected()
+    now, plan, delays = 100.0, recovery.lost(100.0, lost()), []
+    while plan is not None:
+        delays.append(plan.delay)
+        now += plan.delay + 0.1
+        plan = recovery.failed(now, unreachable())
+    assert delays[:6] == [0.0, 0.25, 0.5, 1.0, 2.0, 4.0]
+    assert set(delays[6:]) == {LARGEST_DELAY_S}
+    assert OUTAGE_S - LARGEST_DELAY_S - 1 < now - 100.0 <= OUTAGE_S
+
+
+def test_the_jitter_shortens() -> None:
+    recovery = connected(random=1.0)
+    recovery.lost(0.0, lost())
+    plan = recovery.failed(0.1, unreachable())
+    assert plan is not None
+    assert plan.delay == 0.25 * (1 - JITTER)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        AuthError("no", code=403),
+        ModelNotFoundError("no", code=1008),
+        ConfigError("no"),
+        ConnectError("no", retryable=False),
+    ],
+)
+def test_what_does_not_become_right_by_trying_again_is_final(error: GeminiError) -> None:
+    recovery = connected(handle="")
+    assert recovery.lost(0.0, lost()) is not None
+    assert recovery.failed(0.1, error) is None
+
+
+def test_a_used_up_quota_is_tried_again() -> None:
+    recovery = connected()
+    assert recovery.lost(0.0, QuotaError("no", code=1011, retryable=True)) == Plan(1, 0.0, "h1")
+    assert recovery.failed(0.1, QuotaError("no", code=1011, retryable=True)) is not None
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ConnectError("not found", code=1008, retryable=False),
+        SessionExpiredError("not found", code=1008, retryable=True),
+        RequestError("invalid", code=1007),
+    ],
+)
+def test_a_refused_handle_is_not_tried_again(error: GeminiError) -> None:
+    recovery = connected()
+    assert recovery.lost(0.0, lost()) == Plan(1, 0.0, "h1")
+    plan = recovery.failed(0.1, error)
+    assert plan is not None
+    assert (plan.attempt, plan.handle) == (2, "")
+
+
+def test_a_handle_is_tried_again_while_the_service_is_in_trouble() -> None:
+    recovery = connected()
+    recovery.lost(0.0, lost())
+    for _ in range(20):
+        plan = recovery.failed(0.1, unreachable())
+        assert plan is not None
+        assert plan.handle == "h1", "nobody has refused it"
+    handles = []
+    for _ in range(HANDLE_ATTEMPTS + 1):
+        plan = recovery.failed(0.1, ConnectError("internal", code=1011, retryable=True))
+        assert plan is not None
+        handles.append(plan.handle)
+    assert handles == ["h1"] * (HANDLE_ATTEMPTS - 1) + ["", ""], "but not for ever"
+
+
+def test_1007_is_never_resumed_blindly() -> None:
+    refused = RequestError("invalid", code=1007)
+    recovery = connected()
+    assert recovery.lost(10.0, refused) == Plan(1, 0.0, ""), "a new session, without the handle"
+    recovery.opened(10.5)
+    recovery.noted("h2", True)
+    assert recovery.lost(10.5 + REFUSED_AGAIN_S - 1, refused) is None, "soon again: final"
+    patient = connected()
+    patient.lost(10.0, refused)
+    patient.opened(10.5)
+    assert patient.lost(10.0 + REFUSED_AGAIN_S + 1, refused) is not None
+
+
+def test_connections_that_do_not_last_are_given_up() -> None:
+    recovery = connected()
+    for index in range(MOST_LOSSES):
+        assert recovery.lost(float(index), lost()) is not None
+        recovery.opened(index + 0.5)
+    assert recovery.lost(MOST_LOSSES, lost()) is None
+    assert recovery.lost(MOST_LOSSES + WINDOW_S, lost()) is not None, "they are forgotten"
+
+
+def test_planned_moves_have_a_budget_of_their_own() -> None:
+    recovery = connected()
+    for index in range(MOST_LOSSES):
+        recovery.lost(float(index), lost())
+        recovery.opened(float(index))
+    for index in range(MOST_MOVES):
+        assert recovery.lost(20.0 + index, None) == Plan(1, 0.0, "h1")
+        recovery.opened(20.0 + index)
+    assert recovery.lost(40.0, None) is None
+
+
+def test_an_announced_end_is_left_at_a_rest_or_in_time() -> None:
+    recovery = connected()
+    assert not recovery.should_leave(100.0, 0.0, receiving=False), "nothing is announced"
+    recovery.going_away(100.0, 50.0)
+    assert recovery.leave_at == 150.0 - LEAVE_BEFORE_S
+    assert not recovery.should_leave(101.0, None, receiving=False), "somebody speaks"
+    assert not recovery.should_leave(101.0, 100.0, receiving=False), "a pause is not yet a rest"
+    assert recovery.should_leave(100.0 + REST_S, 100.0, receiving=False)
+    assert recovery.should_leave(145.0, None, receiving=False), "there is little time"
+    assert not recovery.should_leave(145.0, None, receiving=True), "a turn is soon whole"
+    assert recovery.should_leave(149.0, None, receiving=True), "there is no more time"
+    recovery.opened(149.5)
+    assert recovery.leave_at is None
+
+
+def test_an_announcement_without_a_time_is_left_at_once() -> None:
+    recovery = connected()
+    recovery.going_away(100.0, 0.0)
+    assert recovery.should_leave(100.0, None, receiving=True)
+
+
+ERRORS = st.sampled_from(
+    [
+        lost(),
+        unreachable(),
+        RequestError("invalid", code=1007),
+        SessionExpiredError("over", code=1011, retryable=True),
+        QuotaError("quota", code=1011, retryable=True),
+        ConnectError("refused", code=1008, retryable=False),
+        AuthError("key", code=401),
+    ]
+)
+
+
+@given(
+    st.lists(st.tuples(ERRORS, st.floats(0.0, 30.0), st.booleans()), max_size=60),
+    st.floats(0.0, 1.0),
+)
+def test_whatever_happens_attempts_end_and_are_spaced(
+    course: list[tuple[GeminiError, float, bool]], random: float
+) -> None:
+    recovery = connected(random=random)
+    now, outage = 0.0, None
+    for error, seconds, opens in course:
+        plan: Any
+        if outage is None:
+            outage, plan = now, recovery.lost(now, error)
+        else:
+            plan = recovery.failed(now, error)
+        if plan is None:
+            return
+        assert now + plan.delay - outage <= OUTAGE_S
+        assert 0 <= plan.delay <= LARGEST_DELAY_S
+        now += plan.delay + seconds
+        if opens:
+            recovery.opened(now)
+            recovery.noted(f"h{now}", True)
+            outage = None
