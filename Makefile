@@ -12,7 +12,8 @@ SOURCE  := pyproject.toml README.md LICENSE Cargo.toml Cargo.lock \
            $(shell find rust -type f $(VISIBLE)) \
            $(shell find python $(VISIBLE) -not -name '*.so')
 
-.PHONY: help demo test test-rust test-python soak lint format bench bench-session develop clean
+.PHONY: help demo test test-rust test-python soak lint format bench bench-barge-in bench-session \
+        develop clean
 .DELETE_ON_ERROR:
 
 help:  ## show this list
@@ -53,6 +54,9 @@ bench: $(VENV)/.bench  ## measure the audio core beside other libraries; results
 
 bench-session: $(VENV)/.installed  ## measure what a session costs (9 minutes); results in benches/results/
 	$(BIN)/python benches/session.py
+
+bench-barge-in: $(VENV)/.installed  ## measure turn-taking end to end (25 minutes); results in benches/results/
+	$(BIN)/python benches/barge_in.py
 
 develop: $(VENV)/.installed  ## build and install the wheel into .venv (editable installs cannot work, see README)
 

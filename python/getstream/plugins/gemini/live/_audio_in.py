@@ -38,8 +38,8 @@ PREROLL_MS = 300
 detector's delay is 50 to 100 ms, and the onset of a word may be too soft for it."""
 
 NOTICE_S = 0.1
-"""While the assistant is heard, what comes from somebody who may be a loudspeaker waits so long: the
-detector notices speech 20 to 60 ms after its first sound."""
+"""So long, while the assistant is heard, what comes from somebody who may be a loudspeaker waits:
+the detector notices speech 20 to 60 ms after its first sound."""
 
 QUIET_MS = 2000
 """Silence that is never shortened: the service finds the end of the user's turn in it."""

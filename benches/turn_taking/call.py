@@ -1,0 +1,274 @@
+"""A call on the local servers, which run here; every program is a process of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from getstream.plugins.gemini.testing import (
+    ActivityOptions,
+    LiveSession,
+    LocalGemini,
+    LocalServers,
+    Script,
+    Stall,
+    Turn,
+)
+
+from .hearing import Heard
+from .sounds import FRAME, Int16, Sound, for_service, reply
+
+HERE = Path(__file__).parent
+
+SETTLE_S = 0.7
+"""From the moment at which both programs are in the call until anything is said: the SDK says
+nowhere when its media connection is up, and both sides hold back for 500 ms."""
+
+WARM_UP_MS = 800
+"""A first reply, which is not measured: of the first 300 ms of speech in a call the SDK's encoder
+keeps the shape badly (they correlate by 0.3 to 0.9 with what it was handed)."""
+
+NEVER_MS = 60_000.0
+
+Who = Literal["ours", "earlier"]
+Impair = Callable[[LocalServers], None]
+
+
+@dataclass(frozen=True)
+class Service:
+    """How the local Gemini Live server behaves.
+
+    Attributes:
+        speed: How much faster than real time it sends a reply.
+        chunk_ms: How much audio is in a message.
+        complete_after: When it sends `turnComplete`, see `LocalGemini`.
+        interrupts: Whether it takes the person's sounds for speech at all, and so interrupts.
+    """
+
+    speed: float = 4.0
+    chunk_ms: float = 40.0
+    complete_after: Literal["generation", "playback"] = "playback"
+    interrupts: bool = False
+
+    def servers(self) -> LocalServers:
+        # Without interruptions speech would have to last a minute before it is taken for speech.
+        needed_ms = ActivityOptions.prefix_padding_ms if self.interrupts else NEVER_MS
+        return LocalServers(
+            LocalGemini(
+                Script([]),  # it says what the measurement makes it say, nothing else
+                speed=self.speed,
+                chunk_ms=self.chunk_ms,
+                turn_complete_after=self.complete_after,
+                activity=ActivityOptions(prefix_padding_ms=needed_ms),
+            )
+        )
+
+
+class _Process:
+    """A program, its commands and its reports."""
+
+    def __init__(self, process: asyncio.subprocess.Process, name: str) -> None:
+        self.name = name
+        self._process = process
+        self._reports: list[dict[str, Any]] = []
+        self._news = asyncio.Condition()
+        self._reader = asyncio.create_task(self._read())
+
+    @classmethod
+    async def start(cls, name: str, env: dict[str, str], *arguments: str) -> _Process:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, str(HERE / f"{name}.py"), *arguments),
+            env=env,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        return cls(process, name)
+
+    async def tell(self, **command: Any) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps(command).encode() + b"\n")
+        await self._process.stdin.drain()
+
+    async def wait_report(
+        self, event: str, number: int = 1, timeout: float = 30.0
+    ) -> dict[str, Any]:
+        """The report number `number` of an event, counted from 1."""
+
+        def found() -> list[dict[str, Any]]:
+            return [each for each in self._reports if each["event"] == event]
+
+        async with self._news:
+            await asyncio.wait_for(
+                self._news.wait_for(lambda: len(found()) >= number or self._reader.done()), timeout
+            )
+        if len(found()) < number:
+            raise RuntimeError(f"{self.name} has ended without the report {event!r}")
+        return found()[number - 1]
+
+    def count(self, event: str) -> int:
+        return sum(each["event"] == event for each in self._reports)
+
+    async def end(self) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        status = await asyncio.wait_for(self._process.wait(), 30)
+        await self._reader
+        if status:
+            raise RuntimeError(f"{self.name} has ended with status {status}")
+
+    async def kill(self) -> None:
+        if self._process.returncode is None:
+            self._process.kill()
+        await self._process.wait()
+        self._reader.cancel()
+
+    async def _read(self) -> None:
+        assert self._process.stdout is not None
+        try:
+            async for line in self._process.stdout:
+                async with self._news:
+                    self._reports.append(json.loads(line))
+                    self._news.notify_all()
+        finally:
+            async with self._news:
+                self._news.notify_all()
+
+
+@dataclass
+class Call:
+    """A call that goes on, and when it is over, what it leaves.
+
+    Attributes:
+        servers: Both servers.
+        session: The assistant's session with the service.
+        stalls: When the machine stood still, as `(began, ended)`.
+        began: When everything was ready, and nothing was said any more.
+    """
+
+    servers: LocalServers
+    session: LiveSession
+    stalls: list[tuple[float, float]] = field(default_factory=list)
+    began: float = 0.0
+    _person: _Process = field(repr=False, kw_only=True)
+    _assistant: _Process = field(repr=False, kw_only=True)
+    _folder: Path = field(repr=False, kw_only=True)
+    _files: dict[int, Path] = field(default_factory=dict, repr=False)
+    _sounds: list[Sound] = field(default_factory=list, repr=False)
+
+    # -- while it goes on ----------------------------------------------------------------------
+
+    async def say(self, sound: Sound) -> float:
+        """The person says something; returns when the SDK has its first sample."""
+        if id(sound) not in self._files:
+            self._files[id(sound)] = self._folder / f"sound-{len(self._files)}.npy"
+            np.save(self._files[id(sound)], sound.samples)
+            self._sounds.append(sound)  # an id is only good for as long as its object lives
+        number = self._person.count("said") + 1
+        await self._person.tell(do="say", file=str(self._files[id(sound)]))
+        said = await self._person.wait_report("said", number)
+        return float(said["at"])
+
+    def reply(self, samples: Int16, stall: Stall | None = None) -> float:
+        """The model speaks, from now on; returns the time."""
+        self.session.say(Turn(audio=for_service(samples), stall=stall))
+        return time.monotonic()
+
+    async def stall_assistant(self, ms: float) -> None:
+        await self._assistant.tell(do="stall", ms=ms)
+
+    async def cut(self) -> None:
+        await self._assistant.tell(do="drop")
+
+    async def stats(self) -> dict[str, Any]:
+        """The counters of our assistant; the model of the earlier rules has none."""
+        number = self._assistant.count("stats") + 1
+        await self._assistant.tell(do="stats")
+        return await self._assistant.wait_report("stats", number)
+
+    async def wait_finished(self, number: int, timeout: float) -> None:
+        """Wait until our assistant is done with the reply number `number`, or for `timeout`."""
+        with contextlib.suppress(asyncio.TimeoutError):
+            await self._assistant.wait_report("finished", 1 + number, timeout)  # the warm-up
+
+    # -- when it is over -----------------------------------------------------------------------
+
+    def heard(self) -> Heard:
+        """What the person heard."""
+        return Heard.load(self._folder / "heard.npz")
+
+    def arrivals(self) -> Heard:
+        """What the assistant heard."""
+        return Heard.load(self._folder / "arrivals.npz")
+
+    def handed(self) -> tuple[Any, Any]:
+        """The frames that our assistant has handed to the SDK: due times, and samples."""
+        with np.load(self._folder / "handed.npz") as stored:
+            return stored["times"], stored["samples"].reshape(-1, FRAME)
+
+    def events(self, *names: str) -> list[dict[str, Any]]:
+        """What the assistant noted, in order of time."""
+        noted = json.loads((self._folder / "events.json").read_text(encoding="utf-8"))
+        found = [each for each in noted if each["event"] in names and each["t"] > self.began]
+        return sorted(found, key=lambda event: event["t"])
+
+    def disturbed(self, start: float, end: float) -> bool:
+        """Whether the machine stood still at any moment between two times."""
+        return any(began < end and ended > start for began, ended in self.stalls)
+
+
+@contextlib.asynccontextmanager
+async def hold_call(
+    who: Who,
+    service: Service,
+    folder: Path,
+    impair: Impair | None = None,
+) -> AsyncIterator[Call]:
+    """Hold a call: the person and the assistant join; both leave at the end of the block.
+
+    Args:
+        who: The assistant.
+        service: How the service behaves.
+        folder: An empty folder for what the programs leave.
+        impair: Called with the servers when both are in the call.
+    """
+    folder.mkdir()  # noqa: ASYNC240
+    sentinel = await asyncio.create_subprocess_exec(
+        *(sys.executable, str(HERE / "sentinel.py")), stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    processes: list[_Process] = []
+    try:
+        async with service.servers() as servers:
+            env = servers.environment(PYTHONUNBUFFERED=1)
+            person = await _Process.start("person", env, "a-call", str(folder))
+            processes.append(person)
+            assistant = await _Process.start(who, env, "a-call", str(folder))
+            processes.append(assistant)
+            await person.wait_report("ready")
+            await assistant.wait_report("ready")
+            session = await servers.gemini.wait_session()
+            call = Call(servers, session, _person=person, _assistant=assistant, _folder=folder)
+            await asyncio.sleep(SETTLE_S)
+            call.reply(reply(WARM_UP_MS, seed=0))
+            await asyncio.sleep(WARM_UP_MS / 1000 + 0.4)
+            call.began = time.monotonic()
+            if impair is not None:
+                impair(servers)
+            yield call
+            await asyncio.gather(person.end(), assistant.end())
+        found, _ = await sentinel.communicate(b"")
+        call.stalls += [(began, ended) for began, ended in json.loads(found)]
+    finally:
+        for process in processes:
+            await process.kill()
+        if sentinel.returncode is None:
+            sentinel.kill()
+            await sentinel.wait()

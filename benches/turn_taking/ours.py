@@ -1,0 +1,93 @@
+"""This package as the assistant: `python ours.py CALL_ID FOLDER`.
+
+The program is the short form of the README. Around it, the calls between the parts of the package
+are noted as they are made; nothing is changed in between.
+
+Commands: `stall` holds the event loop for `ms`, `drop` cuts the reply, `stats` reports the
+counters.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import logging
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from getstream import AsyncStream
+from getstream.plugins.gemini.live import GeminiLive
+from getstream.video import rtc
+from program import Record, commands, report
+
+
+def watch(gemini: GeminiLive, record: Record) -> None:
+    """Note what comes in, what is decided, and what goes out."""
+    taken, output = gemini._input.push, gemini._turns.output
+    note_frame = output.track._popped
+
+    def push(pcm: Any, *arguments: Any, **options: Any) -> Any:
+        at = time.monotonic()
+        events = taken(pcm, *arguments, **options)
+        record.arrivals.add(at, pcm.pts or 0, pcm.samples)
+        for event in events:
+            record.note(event.kind)
+        return events
+
+    def popped(samples: Any, at: float) -> None:
+        record.handed.add(at, 0, samples)
+        note_frame(samples, at)
+
+    def noting(name: str) -> None:
+        action = getattr(output, name)
+
+        def noted(*arguments: Any) -> None:
+            # The next frame that is handed over is the first one with it.
+            record.note(name, arguments=arguments, frame=len(record.handed.times))
+            action(*arguments)
+
+        setattr(output, name, noted)
+
+    gemini._input.push = push  # type: ignore[method-assign]
+    output.track._popped = popped
+    for name in ("duck", "pause", "resume", "drop"):
+        noting(name)
+
+    @gemini.on("playback_started")
+    def on_started(started: Any) -> None:
+        record.note("playback_started", started.at, turn=started.turn)
+
+    @gemini.on("playback_finished")
+    def on_finished(finished: Any) -> None:
+        report("finished", turn=finished.turn, cut=finished.cut, heard_ms=finished.heard_ms)
+
+    @gemini.on("interrupted")
+    def on_interrupted(interrupted: Any) -> None:
+        record.note("interrupted", by=interrupted.by, turn=interrupted.turn)
+
+
+async def main(call_id: str, folder: Path) -> None:
+    record = Record()
+    async with AsyncStream(base_url=None) as client, GeminiLive() as gemini:
+        watch(gemini, record)
+        call = client.video.call("default", call_id)
+        await call.get_or_create(data={"created_by_id": "assistant"})
+        async with await rtc.join(call, "assistant") as connection:
+            await gemini.attach(connection)
+            report("ready")
+            async for command in commands():
+                if command["do"] == "stall":
+                    record.note("stall", ms=command["ms"])
+                    time.sleep(command["ms"] / 1000)  # noqa: ASYNC251  (this is the measurement)
+                elif command["do"] == "drop":
+                    await gemini.interrupt_playback(drop=True)
+                elif command["do"] == "stats":
+                    report("stats", **dataclasses.asdict(gemini.stats()))
+    record.save(folder)
+
+
+if __name__ == "__main__":
+    logging.getLogger("getstream").setLevel(logging.ERROR)
+    asyncio.run(main(sys.argv[1], Path(sys.argv[2])))

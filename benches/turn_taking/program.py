@@ -1,0 +1,84 @@
+"""What the programs of a call have in common.
+
+Commands come as lines of JSON on stdin, reports go as lines of JSON to stdout. What is measured is
+kept in memory and written when the program ends. All times are `time.monotonic()`, which on Linux
+is one clock for all processes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+
+def report(event: str, **details: Any) -> None:
+    print(json.dumps({"event": event, "t": time.monotonic(), **details}), flush=True)
+
+
+async def commands() -> AsyncIterator[dict[str, Any]]:
+    """The commands as they come, until stdin is closed."""
+    reader = asyncio.StreamReader()
+    loop = asyncio.get_running_loop()
+    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+    while line := await reader.readline():
+        yield json.loads(line)
+
+
+@dataclass
+class Frames:
+    """A stream of audio, frame by frame.
+
+    Attributes:
+        times: When each frame came, or is due.
+        positions: Its first sample on the clock of the stream; RTP time where there is one.
+        samples: int16, shape `(n,)`.
+    """
+
+    times: list[float] = field(default_factory=list)
+    positions: list[int] = field(default_factory=list)
+    samples: list[Any] = field(default_factory=list)
+
+    def add(self, at: float, position: int, samples: Any) -> None:
+        self.times.append(at)
+        self.positions.append(position)
+        self.samples.append(np.array(samples, np.int16).reshape(-1))
+
+    def save(self, path: Path) -> None:
+        np.savez(
+            path,
+            times=np.array(self.times, np.float64),
+            positions=np.array(self.positions, np.int64),
+            lengths=np.array([len(frame) for frame in self.samples], np.int64),
+            samples=np.concatenate([np.empty(0, np.int16), *self.samples]),
+        )
+
+
+@dataclass
+class Record:
+    """What an assistant notes.
+
+    Attributes:
+        arrivals: Each frame of the call, when the handler of the SDK had it.
+        handed: Each frame that the SDK took, with the time for which it took it.
+        events: What was decided, and when.
+    """
+
+    arrivals: Frames = field(default_factory=Frames)
+    handed: Frames = field(default_factory=Frames)
+    events: list[dict[str, Any]] = field(default_factory=list)
+
+    def note(self, event: str, at: float | None = None, **details: Any) -> None:
+        self.events.append({"event": event, "t": time.monotonic() if at is None else at, **details})
+
+    def save(self, folder: Path) -> None:
+        self.arrivals.save(folder / "arrivals.npz")
+        self.handed.save(folder / "handed.npz")
+        (folder / "events.json").write_text(json.dumps(self.events), encoding="utf-8")

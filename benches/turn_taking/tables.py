@@ -1,0 +1,442 @@
+"""The results as Markdown. A ratio is the number of the earlier rules over ours."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from .call import Who
+from .trials import (
+    ANSWER_DELAYS_MS,
+    ANSWER_MS,
+    CASES,
+    SMALL_REPLY_MS,
+    STALLS_MS,
+    TROUBLE_REPLY_MS,
+    TROUBLES,
+    BargeIn,
+    Exchange,
+    SmallSound,
+    StallTrial,
+    TroubleTrial,
+)
+
+GOALS_MS = {("ducked", 50): 120, ("silent", 50): 150, ("silent", 95): 220}
+"""What is to be reached, by what is measured and its percentile."""
+
+BARGE_IN_PARTS = (
+    "talker's SDK and network: said, to the assistant's handler",
+    "detector: arrival to the first evidence",
+    "detector: evidence to the pause",
+    "read head and lead: decision, to the time for which the SDK has it",
+    "SDK and network to the listener, with the fade",
+)
+
+NAMES: dict[Who, str] = {"ours": "ours", "earlier": "earlier rules"}
+NOTHING = "–"
+
+Edges = Sequence[tuple[int, int]]
+
+
+# -- the parts -------------------------------------------------------------------------------------
+
+
+def barge_in_latency(results: Mapping[Who, Sequence[BargeIn]]) -> list[str]:
+    ours, earlier = (_quiet(results.get(who, ())) for who in NAMES)
+    openings = len({trial.sound for trial in ours})
+    return [
+        "## Barge-in latency",
+        "",
+        "From the first loud sample leaving the talker to the assistant being ducked and silent at "
+        f"the listener, in ms. Clean speech, {openings} different openings.",
+        "",
+        *_table(
+            ["", "goal", "ours", "earlier rules", "ratio"],
+            [
+                *_latency_rows("ducked", [trial.ducked for trial in ours], []),
+                *_latency_rows(
+                    "silent", [trial.silent for trial in ours], [trial.silent for trial in earlier]
+                ),
+            ],
+        ),
+        f"Trials: {', '.join(f'{_measured(t)} ({NAMES[who]})' for who, t in results.items())}. "
+        "Left out are those during which the machine stood still, and those in which the assistant "
+        "was not silent within 600 ms: "
+        + ", ".join(f"{_missed(trials)} ({NAMES[who]})" for who, trials in results.items())
+        + ".",
+        "",
+        "Where the time goes, p50 / p95 in ms:",
+        "",
+        *_table(
+            ["", "ours, to the duck", "ours, to silence", "earlier rules, to silence"],
+            _barge_in_parts(ours, earlier),
+        ),
+    ]
+
+
+def _missed(trials: Sequence[BargeIn]) -> int:
+    return sum(trial.silent is None for trial in trials)
+
+
+def _latency_rows(
+    what: str, ours: Sequence[float | None], earlier: Sequence[float | None]
+) -> list[list[str]]:
+    rows = []
+    for name, percent in (("p50", 50), ("p95", 95), ("max", 100)):
+        mine, other = _percentile(ours, percent), _percentile(earlier, percent)
+        goal = GOALS_MS.get((what, percent))
+        aim = NOTHING if goal is None else f"≤ {goal}"
+        rows.append([f"{what}, {name}", aim, _ms(mine), _ms(other), _ratio(other, mine)])
+    return rows
+
+
+def _barge_in_parts(ours: Sequence[BargeIn], earlier: Sequence[BargeIn]) -> list[list[str]]:
+    to_duck = [trial.duck_parts for trial in ours]
+    to_silence = [trial.parts for trial in ours]
+    rows = []
+    for number, name in enumerate(BARGE_IN_PARTS):
+        # There is no pause on the way to the duck, and nothing after the flush on that of the
+        # earlier rules but the SDK and the network.
+        before = None if number == 2 else number - (number > 2)
+        flush = None if number in (2, 3) else number
+        rows.append(
+            [
+                name,
+                _spread(to_duck, before),
+                _spread(to_silence, number),
+                _spread([trial.parts for trial in earlier], flush),
+            ]
+        )
+    return rows
+
+
+def _spread(parts: Sequence[Sequence[float]], number: int | None) -> str:
+    if number is None:
+        return NOTHING
+    values = [each[number] for each in parts if each]
+    return f"{_ms(_percentile(values, 50))} / {_ms(_percentile(values, 95))}"
+
+
+def way(exchanges: Sequence[Exchange]) -> list[str]:
+    kept = [each for each in _quiet(exchanges) if each.way is not None]
+    if len(kept) < 4:
+        return []
+    minutes = (np.array([each.at for each in kept]) - kept[0].at) / 60
+    ways = np.array([each.way for each in kept], np.float64) * 1000
+    (slope, _), covariance = np.polyfit(minutes, ways, 1, cov=True)
+    numbers = {
+        "first turn": ways[0],
+        "last turn": ways[-1],
+        "p50 of the first minute": np.median(ways[minutes <= 1]),
+        "p50 of the last minute": np.median(ways[minutes >= minutes[-1] - 1]),
+        "p50": np.percentile(ways, 50),
+        "p95": np.percentile(ways, 95),
+        "max": ways.max(),
+    }
+    error = 2 * math.sqrt(covariance[0, 0])
+    return [
+        f"## One-way delay over a call of {minutes[-1]:.1f} minutes",
+        "",
+        "From `playback_started` to the first sample at the listener, in ms. The SDK sends a frame "
+        "each 20 ms; a turn begins at random against that, which is the spread. Goal: it does not "
+        "creep.",
+        "",
+        *_table(
+            ["", "ours"],
+            [
+                *([name, f"{value:.1f}"] for name, value in numbers.items()),
+                ["slope, ms per minute (± two standard errors)", f"{slope:+.2f} ± {error:.2f}"],
+            ],
+        ),
+        _counted("Turns", {"ours": exchanges}),
+        "",
+    ]
+
+
+def share_after_speech(results: Mapping[Who, Sequence[Exchange]]) -> list[str]:
+    rows = []
+    for delay in ANSWER_DELAYS_MS:
+        ours, earlier = (
+            [each.share for each in results.get(who, ()) if each.delay_ms == delay] for who in NAMES
+        )
+        rows.append(
+            [
+                f"{delay} ms",
+                _percent(min(ours, default=math.nan)),
+                _percent(_mean(ours)),
+                _percent(_mean(earlier)),
+                _ratio(_mean(earlier), _mean(ours)),
+            ]
+        )
+    counts = ", ".join(f"{len(each)} ({NAMES[who]})" for who, each in results.items())
+    return [
+        "## The share of a reply that is heard, by when it begins",
+        "",
+        f"A reply of {ANSWER_MS / 1000:.1f} s is sent at four times real time, so long after the "
+        f"person's last loud sample. Goal: 100 %. Replies: {counts}.",
+        "",
+        *_table(
+            ["begins after", "ours, least", "ours, mean", "earlier rules, mean", "ratio"], rows
+        ),
+    ]
+
+
+def small_sounds(results: Mapping[tuple[Who, str], Sequence[SmallSound]]) -> list[str]:
+    rows = []
+    for case in CASES:
+        ours, earlier = (results.get((who, case), ()) for who in NAMES)
+        for sound in dict.fromkeys(trial.sound for trial in (*ours, *earlier)):
+            mine, other = ([t for t in each if t.sound == sound] for each in (ours, earlier))
+            lost = [_mean([trial.lost for trial in each]) for each in (mine, other)]
+            later = [_mean([trial.later for trial in each]) for each in (mine, other)]
+            rows.append(
+                [
+                    f"{sound}; turn {case}",
+                    _ms(lost[0]),
+                    _ms(lost[1]),
+                    _ratio(*(value if value > EDGE_S else 0.0 for value in reversed(lost))),
+                    _ms(later[0]),
+                    _ms(later[1]),
+                ]
+            )
+    names = [trial.sound for trial in next(iter(results.values()), ())]
+    count = names.count(names[0]) if names else 0
+    return [
+        f"## What a sound that is no turn costs in a reply of {SMALL_REPLY_MS / 1000:.0f} s",
+        "",
+        "In ms, the mean of so many trials of each: "
+        f"{count}. The sound comes 1.5 s after the service began to send. A reply whose rest is "
+        f"lost has no delay. Edges are found to within {1000 * EDGE_S:.0f} ms: less counts as "
+        "nothing in the ratio.",
+        "",
+        *_table(
+            [
+                "",
+                "never heard, ours",
+                "never heard, earlier rules",
+                "ratio",
+                "delay, ours",
+                "delay, earlier rules",
+            ],
+            rows,
+        ),
+    ]
+
+
+EDGE_S = 0.005
+
+
+def stalls(results: Mapping[Who, Sequence[StallTrial]]) -> list[str]:
+    rows = []
+    for length in STALLS_MS:
+        for who, trials in results.items():
+            these = [each for each in _quiet(trials) if each.ms == length]
+            holes = [trial.hole for trial in these]
+            ways = [each.way for each in these if each.way is not None]
+            rows.append(
+                [
+                    f"{length} ms, {NAMES[who]}",
+                    f"{_ms(_percentile(holes, 50))} / {_ms(_percentile(holes, 100))}",
+                    _plain(max((t.step / t.undisturbed for t in these), default=math.nan), 2),
+                    _ms(_percentile([trial.later for trial in these], 50)),
+                    f"{_ms(min(ways))} to {_ms(max(ways))}" if ways else NOTHING,
+                    _percent(min((trial.share for trial in these), default=math.nan)),
+                ]
+            )
+    return [
+        "## Stalls of the assistant's event loop, in the middle of a reply",
+        "",
+        "In ms; the largest step is that around the hole, against the largest one of the same "
+        "reply undisturbed. The earlier rules hand the SDK all that they have: a stall is not "
+        "heard, and whatever makes them flush costs all of it.",
+        "",
+        *_table(
+            [
+                "stall",
+                "hole, p50 / max",
+                "largest step, ×",
+                "the reply ends later by, p50",
+                "the way to the listener after it, less before",
+                "share heard, least",
+            ],
+            rows,
+        ),
+        _counted("Trials", results),
+        "",
+    ]
+
+
+def edges(barge_ins: Mapping[Who, Sequence[BargeIn]], cuts: Edges) -> list[str]:
+    def around(who: Who, edge: str) -> Edges:
+        trials = barge_ins.get(who, ())
+        return [(t.steps[edge], t.undisturbed) for t in trials if edge in t.steps]
+
+    rows = {
+        "duck": around("ours", "duck"),
+        "pause": around("ours", "pause"),
+        "resume": around("ours", "resume"),
+        "cut by the application": cuts,
+        "earlier rules: flush": around("earlier", "flush"),
+    }
+    return [
+        "## Edges",
+        "",
+        "The largest step between two samples at the listener around each edge, against the "
+        "largest one of the same reply undisturbed: much above 1 it is a click.",
+        "",
+        *_table(
+            ["", "edges", "p50, ×", "largest, ×"],
+            [[name, *_steps(steps)] for name, steps in rows.items() if steps],
+        ),
+    ]
+
+
+def _steps(steps: Edges) -> list[str]:
+    ratios = [step / max(1, undisturbed) for step, undisturbed in steps]
+    return [f"{len(ratios)}", f"{np.median(ratios):.2f}", f"{max(ratios):.2f}"]
+
+
+def trouble(results: Mapping[tuple[Who, str], TroubleTrial]) -> list[str]:
+    replies, barge_ins = [], []
+    for name in TROUBLES:
+        ours, earlier = (results.get((who, name)) for who in NAMES)
+        if ours is None or earlier is None:
+            continue
+        replies.append(
+            [
+                name,
+                _percent(ours.share),
+                _percent(earlier.share),
+                _ratio(earlier.share, ours.share),
+                _holes(ours),
+                _holes(earlier),
+                f"{ours.underruns}",
+                _plain(ours.step / results["ours", "none"].step, 2),
+                _plain(earlier.step / results["earlier", "none"].step, 2),
+            ]
+        )
+        mine, other = _silent_p50(ours), _silent_p50(earlier)
+        barge_ins.append(
+            [
+                name,
+                _ms(mine),
+                _ms(other),
+                _ratio(other, mine),
+                _measured(ours.barge_ins),
+                _measured(earlier.barge_ins),
+            ]
+        )
+    return [
+        "## Trouble",
+        "",
+        f"A reply of {TROUBLE_REPLY_MS / 1000:.0f} s that nobody disturbs. Holes are those of more "
+        "than 10 ms, their number and the length of the longest one in ms; steps are against those "
+        "of the same reply without trouble.",
+        "",
+        *_table(
+            [
+                "",
+                "share heard, ours",
+                "earlier rules",
+                "ratio",
+                "holes, ours",
+                "earlier rules",
+                "underruns, as ours counts them",
+                "largest step, ours, ×",
+                "earlier rules, ×",
+            ],
+            replies,
+        ),
+        "Barge-in to silence, p50 in ms, in the same calls. In one call the phases of the two SDKs "
+        "stay as they are: ± 10 ms.",
+        "",
+        *_table(
+            ["", "ours", "earlier rules", "ratio", "measured, ours", "measured, earlier rules"],
+            barge_ins,
+        ),
+    ]
+
+
+def _holes(trial: TroubleTrial) -> str:
+    return f"{len(trial.holes)} / {_ms(max(trial.holes, default=0.0))}"
+
+
+def _silent_p50(trial: TroubleTrial) -> float:
+    return _percentile([each.silent for each in _quiet(trial.barge_ins)], 50)
+
+
+def _measured(trials: Sequence[BargeIn]) -> str:
+    """How many of the trials are in the numbers."""
+    return f"{sum(trial.silent is not None for trial in _quiet(trials))} of {len(trials)}"
+
+
+# -- cells -----------------------------------------------------------------------------------------
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """A table whose first column is text and whose others are numbers."""
+    return [
+        "| " + " | ".join(head) + " |",
+        "|---|" + "---:|" * (len(head) - 1),
+        *("| " + " | ".join(row) + " |" for row in rows),
+        "",
+    ]
+
+
+def _quiet(trials: Sequence[Any]) -> list[Any]:
+    """The trials during which the machine did not stand still."""
+    return [trial for trial in trials if not trial.disturbed]
+
+
+def _counted(what: str, results: Mapping[Who, Sequence[Any]]) -> str:
+    parts = []
+    for who, trials in results.items():
+        out = len(trials) - len(_quiet(trials))
+        left = f"; {out} more left out: the machine stood still" if out else ""
+        parts.append(f"{len(trials) - out} ({NAMES[who]}{left})")
+    return f"{what}: {', '.join(parts)}."
+
+
+def _percentile(values: Sequence[float | None], percent: float) -> float:
+    known = [value for value in values if value is not None]
+    return float(np.percentile(known, percent)) if known else math.nan
+
+
+def _mean(values: Sequence[float]) -> float:
+    return float(np.mean(values)) if values else math.nan
+
+
+def _ms(seconds: float) -> str:
+    return NOTHING if math.isnan(seconds) else f"{round(seconds * 1000) + 0}"  # + 0: no minus zero
+
+
+def _plain(value: float, digits: int) -> str:
+    return NOTHING if math.isnan(value) else f"{value:.{digits}f}"
+
+
+def _percent(share: float) -> str:
+    if math.isnan(share):
+        return NOTHING
+    return "100 %" if share > 0.9995 else f"{100 * share:.1f} %"
+
+
+def _ratio(earlier: float, ours: float) -> str:
+    if math.isnan(earlier) or math.isnan(ours):
+        return NOTHING
+    if ours == 0:
+        return "∞" if earlier else "1.00"
+    return f"{earlier / ours:.2f}"
+
+
+__all__ = [
+    "barge_in_latency",
+    "edges",
+    "share_after_speech",
+    "small_sounds",
+    "stalls",
+    "trouble",
+    "way",
+]

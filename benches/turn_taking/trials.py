@@ -1,0 +1,540 @@
+"""The parts of the measurement. Each holds a call or two, and measures what they leave.
+
+Times are seconds on the clock that all programs share. "Ours" is this package, "earlier" the model
+of the earlier plugin's rules.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import random
+import time
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from getstream.plugins.gemini.testing import Stall
+
+from .call import Call, Impair, Service, Who, hold_call
+from .hearing import STEADY_FROM_S, Heard, find_reply
+from .sounds import (
+    FRAME,
+    FULL_SCALE,
+    LOUD_DBFS,
+    RATE,
+    Int16,
+    Sound,
+    click,
+    cough,
+    openings,
+    phrase,
+    reply,
+    short_word,
+)
+
+REPLY_DBFS = -20.0
+
+AUDIBLE_DBFS = -26.0
+"""The level before a barge-in: less than this, and the reply was not sounding."""
+
+BARGE_IN_MS = 1000
+BARGE_IN_AT_S = 0.42
+"""Replies that are barged into, and when: at half of them, because they are heard 0.1 s later."""
+
+REST_S = {"ours": 1.15, "earlier": 1.2}
+"""From the end of what the person says until the next trial. The assistant speaks again 400 ms and
+1000 ms after the speech; what is left of a reply takes another half second."""
+
+TRIALS_IN_A_CALL = 8
+
+BOTH: tuple[Who, ...] = ("ours", "earlier")
+
+
+@dataclass
+class Plan:
+    """How much is measured.
+
+    Attributes:
+        folder: For what the programs of the calls leave.
+        barge_ins: Trials of the barge-in latency.
+        minutes: Length of the long call.
+        repeats: Of everything that is counted in trials of one kind.
+        seed: Chooses the moments.
+        stalls: For how long the machine stood still, each time, in seconds.
+    """
+
+    folder: Path
+    barge_ins: int = 51
+    minutes: float = 10.0
+    repeats: int = 2
+    seed: int = 1
+    stalls: list[float] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.random = random.Random(self.seed)
+        self._calls = itertools.count()
+
+    @contextlib.asynccontextmanager
+    async def call(
+        self, who: Who, service: Service, impair: Impair | None = None
+    ) -> AsyncIterator[Call]:
+        """A call, whose stalls are noted."""
+        folder = self.folder / f"call-{next(self._calls)}"
+        async with hold_call(who, service, folder, impair) as call:
+            yield call
+        self.stalls += [ended - began for began, ended in call.stalls]
+
+
+async def sleep_until(when: float) -> None:
+    await asyncio.sleep(max(0.0, when - time.monotonic()))
+
+
+# -- barge-in --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class BargeIn:
+    """One barge-in.
+
+    Attributes:
+        sound: What the person said.
+        silent: From the time at which the SDK had its first loud sample until the assistant was
+            silent; None if it was not within 600 ms, or had not been speaking.
+        ducked: Until it was ducked; None for rules without.
+        parts: Of `silent`, in order; empty if one of them is not known.
+        duck_parts: Of `ducked`.
+        steps: The largest step around each edge, by the name of the edge.
+        undisturbed: The largest step of the same reply when nobody disturbs it.
+        disturbed: The machine stood still meanwhile.
+    """
+
+    sound: str
+    silent: float | None = None
+    ducked: float | None = None
+    parts: tuple[float, ...] = ()
+    duck_parts: tuple[float, ...] = ()
+    steps: dict[str, int] = field(default_factory=dict)
+    undisturbed: int = 0
+    disturbed: bool = False
+
+
+async def barge_in_latency(plan: Plan, who: Who, count: int) -> list[BargeIn]:
+    """The person speaks into replies, with many different first words.
+
+    The service takes nothing for speech, so that what stops the assistant is in the assistant. The
+    clocks of the two SDKs, which send a frame each 20 ms, have one phase in a call: hence several.
+    """
+    sounds = _shuffled(openings(), count, plan.random)
+    found = []
+    for first in range(0, len(sounds), TRIALS_IN_A_CALL):
+        async with plan.call(who, Service()) as call:
+            whole = call.reply(reply(BARGE_IN_MS, seed=1))
+            await sleep_until(whole + BARGE_IN_MS / 1000 + 0.4)
+            said = await _barge_in(call, who, plan, sounds[first : first + TRIALS_IN_A_CALL])
+        found += _barge_ins(call, said, whole)
+    return found
+
+
+async def _barge_in(
+    call: Call, who: Who, plan: Plan, sounds: Sequence[Sound]
+) -> list[tuple[Sound, float]]:
+    """The person says each sound into a reply of its own; returns when."""
+    answer = reply(BARGE_IN_MS, seed=1)
+    said = []
+    for sound in sounds:
+        began = call.reply(answer)
+        await sleep_until(began + BARGE_IN_AT_S + plan.random.uniform(0, 0.02))
+        at = await call.say(sound)
+        said.append((sound, at))
+        rest = REST_S[who] + plan.random.uniform(0, 0.02)
+        await sleep_until(at + len(sound.samples) / RATE + rest)
+    return said
+
+
+def _barge_ins(
+    call: Call, said: Sequence[tuple[Sound, float]], whole: float | None = None
+) -> list[BargeIn]:
+    """What became of them; `whole` is when an undisturbed reply began to be sent."""
+    heard, loud = call.heard(), _loud_arrivals(call.arrivals())
+    undisturbed = 0
+    if whole is not None:
+        undisturbed = heard.largest_step(whole + STEADY_FROM_S, whole + BARGE_IN_MS / 1000 + 0.3)
+    return [_one_barge_in(call, heard, loud, sound, at, undisturbed) for sound, at in said]
+
+
+def _one_barge_in(
+    call: Call, heard: Heard, loud: Sequence[float], sound: Sound, at: float, undisturbed: int
+) -> BargeIn:
+    before = heard.level(at - 0.2, at - 0.02)
+    silent = heard.silent_from(at, at + 0.6, before)
+    if silent is None or before < AUDIBLE_DBFS:
+        return BargeIn(sound.name)
+    since = [event for event in call.events("duck", "pause", "resume", "flush") if event["t"] > at]
+    decided = [event for event in since if event["t"] < silent]
+    arrived = next((t for t in loud if t > at), at)
+    pause = next((event for event in decided if event["event"] == "pause"), None)
+    resume = next((event for event in since if event["event"] == "resume"), None)
+    ducked, parts, duck_parts, steps = None, (), (), {}
+    if decided and decided[0]["event"] == "flush":
+        flushed = decided[0]["t"]
+        parts = _differences(at, arrived, flushed, flushed, flushed, silent)
+        steps["flush"] = heard.largest_step(flushed, silent + 0.02)
+    elif pause is not None:
+        due, _ = call.handed()
+        evidence = decided[0]  # the duck; or the pause, if one frame of the call brought both
+        ducked = heard.ducked_from(at, silent, before)
+        to_duck, to_pause = float(due[evidence["frame"]]), float(due[pause["frame"]])
+        parts = _differences(at, arrived, evidence["t"], pause["t"], to_pause, silent)
+        duck_parts = _differences(at, arrived, evidence["t"], to_duck, ducked)
+        steps["duck"] = heard.largest_step(ducked - 0.02, ducked + 0.01)
+        steps["pause"] = heard.largest_step(pause["t"], silent + 0.02)
+    if resume is not None:
+        steps["resume"] = heard.largest_step(resume["t"], resume["t"] + 0.15)
+    return BargeIn(
+        sound.name,
+        silent - at,
+        None if ducked is None else ducked - at,
+        parts,
+        duck_parts,
+        steps,
+        undisturbed,
+        call.disturbed(at - 0.03, silent),
+    )
+
+
+def _loud_arrivals(arrivals: Heard) -> list[float]:
+    """When each frame with a loud sample came to the assistant."""
+    loud = FULL_SCALE * 10 ** (LOUD_DBFS / 20)
+    frames = zip(arrivals.starts, arrivals.came, strict=True)
+    return [
+        float(came)
+        for start, came in frames
+        if np.abs(arrivals.samples[start : start + FRAME].astype(int)).max(initial=0) >= loud
+    ]
+
+
+def _differences(*times: float) -> tuple[float, ...]:
+    return tuple(later - earlier for earlier, later in itertools.pairwise(times))
+
+
+# -- a conversation --------------------------------------------------------------------------------
+
+ANSWER_DELAYS_MS = tuple(range(0, 1001, 100))
+ANSWER_MS = 2400
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """The person says something, and the model replies.
+
+    Attributes:
+        at: When the reply began to be sent.
+        delay_ms: How long after the person's last loud sample that was meant to be.
+        share: The share of the reply that was heard.
+        way: From `playback_started` to the first sample at the listener; None if unknown.
+        disturbed: The machine stood still at the beginning of the reply.
+    """
+
+    at: float
+    delay_ms: int
+    share: float
+    way: float | None
+    disturbed: bool
+
+
+async def conversation(plan: Plan, who: Who, seconds: float) -> list[Exchange]:
+    """The person speaks, and so much after the last word the model replies, over and over."""
+    sounds = itertools.cycle(openings())
+    replies = [reply(ANSWER_MS, seed=200 + k) for k in range(8)]
+    turns: list[tuple[float, int, Int16]] = []
+    async with plan.call(who, Service()) as call:
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            sound, answer = next(sounds), replies[len(turns) % len(replies)]
+            delay = ANSWER_DELAYS_MS[len(turns) % len(ANSWER_DELAYS_MS)]
+            at = await call.say(sound)
+            await sleep_until(at + sound.loud_until + delay / 1000)
+            began = call.reply(answer)
+            turns.append((began, delay, answer))
+            await sleep_until(began + ANSWER_MS / 1000 + 0.7 + plan.random.uniform(0, 0.04))
+    heard = call.heard()
+    started = [event["t"] for event in call.events("playback_started")]
+    exchanges = []
+    for began, delay, answer in turns:
+        found = find_reply(heard, answer, began, began + ANSWER_MS / 1000 + 0.6)
+        start = next((t for t in started if t > began), None)
+        way = None if start is None or found.begin is None else found.begin - start
+        disturbed = call.disturbed(began, began + 0.4)
+        exchanges.append(Exchange(began, delay, found.share, way, disturbed))
+    return exchanges
+
+
+# -- stalls of the assistant's event loop ----------------------------------------------------------
+
+STALLS_MS = (30, 60, 120)
+
+PLAYBACK_DELAY_S = 0.001375
+"""Of the resampler between the read head and the frames: see `Playback`."""
+
+
+@dataclass(frozen=True)
+class StallTrial:
+    """A stall of the event loop in the middle of a reply.
+
+    Attributes:
+        ms: Its length.
+        hole: The longest hole that was heard, in seconds.
+        step: The largest step from the stall to 300 ms behind it.
+        undisturbed: The largest step of the same reply when nothing stalls.
+        later: By how much the reply ended later, in seconds.
+        way: By how much the way from the assistant to the listener was longer at the end of the
+            reply than at its beginning, in seconds; None if it is not known.
+        share: The share of the reply that was heard.
+        disturbed: The machine stood still meanwhile.
+    """
+
+    ms: int
+    hole: float
+    step: int
+    undisturbed: int
+    later: float
+    way: float | None
+    share: float
+    disturbed: bool
+
+
+async def stalls(plan: Plan, who: Who) -> list[StallTrial]:
+    """The program of the assistant computes something in the middle of a reply."""
+    answer = reply(2000, seed=300)
+    lengths = [ms for _ in range(plan.repeats + 1) for ms in STALLS_MS]
+    begans = []
+    async with plan.call(who, Service()) as call:
+        whole = call.reply(answer)
+        await sleep_until(whole + 2.5)
+        for ms in lengths:
+            begans.append(call.reply(answer))
+            await sleep_until(begans[-1] + 1.0 + plan.random.uniform(0, 0.02))
+            await call.stall_assistant(ms)
+            await sleep_until(begans[-1] + 2.6)
+    heard, (due, _) = call.heard(), call.handed()
+    undisturbed = heard.largest_step(whole + STEADY_FROM_S, whole + 2.4)
+    started = [event["t"] for event in call.events("playback_started")]
+    stalled = [event["t"] for event in call.events("stall")]
+    trials = []
+    for number, (ms, began, at) in enumerate(zip(lengths, begans, stalled, strict=True)):
+        end = at + ms / 1000 + 0.3
+        found = find_reply(heard, answer, began, began + 2.5)
+        way = None
+        if started:
+            frame = int(np.searchsorted(due, started[1 + number] - 0.001))
+            first, *_, last = (
+                part.at - _handed_at(due, frame, part.place)
+                for part in found.parts
+                if part.place is not None
+            )
+            way = last - first
+        trials.append(
+            StallTrial(
+                ms,
+                max(heard.holes(at, end, REPLY_DBFS), default=0.0),
+                heard.largest_step(at, end),
+                undisturbed,
+                found.later,
+                way,
+                found.share,
+                call.disturbed(at - 0.1, end),
+            )
+        )
+    return trials
+
+
+def _handed_at(due: Any, frame: int, place: float) -> float:
+    """For when the SDK got a place of a reply whose first frame is number `frame`."""
+    samples = round((place + PLAYBACK_DELAY_S) * RATE)
+    return float(due[min(frame + samples // FRAME, len(due) - 1)]) + samples % FRAME / RATE
+
+
+# -- sounds that are no turn -----------------------------------------------------------------------
+
+SMALL_REPLY_MS = 5000
+CASES = {
+    "open, and the service is not disturbed": Service(),
+    "open, and the service interrupts": Service(interrupts=True),
+    "complete": Service(complete_after="generation"),
+}
+
+
+CLICK_AFTER_SPEECH = "click, 2 s after the person's words"
+
+
+@dataclass(frozen=True)
+class SmallSound:
+    """A sound in the middle of a reply.
+
+    Attributes:
+        sound: Which one.
+        lost: Seconds of the reply that were never heard.
+        later: Seconds by which its end came later.
+    """
+
+    sound: str
+    lost: float
+    later: float
+
+
+async def small_sounds(plan: Plan, who: Who, case: str) -> list[SmallSound]:
+    """Clicks, coughs and a short word, 1.5 s into replies of 5 s.
+
+    Nobody has spoken before the clicks. A service that interrupts gets another one, into a reply
+    that answers something: then there are words that could explain the interruption. Where the turn
+    is complete, and this side may cut it, there is also a phrase that is shorter than what cuts.
+    """
+    service = CASES[case]
+    repeats = range(plan.repeats)
+    sounds = [click(k) for k in repeats] + [cough(10 * k) for k in repeats]
+    sounds += [short_word()] * plan.repeats
+    if service.interrupts:
+        sounds += [Sound(CLICK_AFTER_SPEECH, click(k).samples) for k in repeats]
+    if service.complete_after == "generation":
+        sounds += [phrase()] * plan.repeats
+    replies = [reply(SMALL_REPLY_MS, seed=400 + k) for k in range(len(sounds))]
+    opening = openings()[0]
+    spans = []
+    async with plan.call(who, service) as call:
+        for number, (sound, answer) in enumerate(zip(sounds, replies, strict=True), 1):
+            if sound.name == CLICK_AFTER_SPEECH:
+                said = await call.say(opening)
+                await sleep_until(said + opening.loud_until + 0.5)
+            began = call.reply(answer)
+            await sleep_until(began + 1.5 + plan.random.uniform(0, 0.02))
+            await call.say(sound)
+            if who == "ours":
+                await call.wait_finished(number, SMALL_REPLY_MS / 1000 + 3)
+            else:
+                await sleep_until(began + SMALL_REPLY_MS / 1000)
+            await asyncio.sleep(0.4)
+            spans.append((began, time.monotonic()))
+    heard = call.heard()
+    found = []
+    for sound, answer, (began, ended) in zip(sounds, replies, spans, strict=True):
+        each = find_reply(heard, answer, began, ended)
+        found.append(SmallSound(sound.name, each.lost, each.later))
+    return found
+
+
+# -- cuts ------------------------------------------------------------------------------------------
+
+
+async def cuts(plan: Plan) -> list[tuple[int, int]]:
+    """The application cuts a reply at full level.
+
+    Returns:
+        For each cut the largest step around it, and that of the same reply uncut.
+    """
+    answer = reply(1500, seed=500)
+    async with plan.call("ours", Service()) as call:
+        whole = call.reply(answer)
+        await sleep_until(whole + 1.9)
+        for _ in range(3 * plan.repeats):
+            began = call.reply(answer)
+            await sleep_until(began + 0.7 + plan.random.uniform(0, 0.02))
+            await call.cut()
+            await sleep_until(began + 1.3)
+    heard = call.heard()
+    undisturbed = heard.largest_step(whole + STEADY_FROM_S, whole + 1.8)
+    at = [event["t"] for event in call.events("drop")]
+    return [(heard.largest_step(t, t + 0.2), undisturbed) for t in at]
+
+
+# -- trouble ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """What is wrong with the network, or with the service."""
+
+    service: Service = field(default_factory=Service)
+    impair: Impair | None = None
+    stall: Stall | None = None
+
+
+def _loses(direction: Any) -> Impair:
+    return lambda servers: servers.stream.impair("assistant", loss=0.1, direction=direction)
+
+
+TROUBLES = {
+    "none": Trouble(),
+    "10 % of the packets to the assistant are lost": Trouble(impair=_loses("to")),
+    "10 % of the packets from the assistant are lost": Trouble(impair=_loses("from")),
+    "packets are 20 to 80 ms late, both ways": Trouble(
+        impair=lambda servers: servers.stream.impair(
+            "assistant", delay_ms=20, jitter_ms=60, direction="both"
+        )
+    ),
+    "the service sends bursts (8 times real time, 200 ms each)": Trouble(
+        Service(speed=8, chunk_ms=200)
+    ),
+    "the service stalls for 1.5 s after 1 s of the reply": Trouble(stall=Stall(1000, 1.5)),
+    "the service is slower than real time (0.9)": Trouble(Service(speed=0.9)),
+}
+
+
+TROUBLE_REPLY_MS = 5000
+
+
+@dataclass(frozen=True)
+class TroubleTrial:
+    """What became of a reply and of barge-in in some trouble.
+
+    Attributes:
+        share: The share of the reply that was heard.
+        holes: The lengths of the holes of more than 10 ms in it, in seconds.
+        underruns: What our assistant counted; None for the other one.
+        step: The largest step in it, from half a second on.
+        barge_ins: The barge-ins, into others.
+    """
+
+    share: float
+    holes: list[float]
+    underruns: int | None
+    step: int
+    barge_ins: list[BargeIn]
+
+
+async def trouble(plan: Plan, who: Who, name: str) -> TroubleTrial:
+    """A reply that nobody disturbs, and some barge-ins."""
+    what = TROUBLES[name]
+    answer = reply(TROUBLE_REPLY_MS, seed=600)
+    stalled = (what.stall.seconds or 0.0) if what.stall else 0.0
+    takes = TROUBLE_REPLY_MS / 1000 / min(1.0, what.service.speed) + stalled
+    async with plan.call(who, what.service, what.impair) as call:
+        began = call.reply(answer, what.stall)
+        await sleep_until(began + takes + 0.6)
+        if who == "ours":
+            await call.wait_finished(1, 5)
+        ended = time.monotonic()
+        counted = await call.stats()
+        said = await _barge_in(
+            call, who, plan, _shuffled(openings(), 2 * plan.repeats, plan.random)
+        )
+    heard = call.heard()
+    found = find_reply(heard, answer, began, ended)
+    first, last = found.parts[0].at, found.parts[-1].at + found.parts[-1].seconds
+    return TroubleTrial(
+        found.share,
+        [hole for hole in heard.holes(first + 0.01, last - 0.01, REPLY_DBFS) if hole > 0.010],
+        counted["underruns"] + counted["output_underruns"] if who == "ours" else None,
+        heard.largest_step(first + STEADY_FROM_S, last + 0.1),
+        _barge_ins(call, said),
+    )
+
+
+def _shuffled(sounds: list[Sound], count: int, chance: random.Random) -> list[Sound]:
+    """As many sounds as asked for, all of them equally often, in a random order."""
+    many = [sounds[k % len(sounds)] for k in range(count)]
+    chance.shuffle(many)
+    return many
