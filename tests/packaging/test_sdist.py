@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 import tarfile
-import time
 import zipfile
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
@@ -53,22 +51,19 @@ def test_it_builds_the_wheel_that_the_checkout_builds(
     sdist: Path,
     members: dict[str, bytes],
     run: Run,
-    repository: Path,
     build_environment: dict[str, str],
     tmp_path: Path,
 ) -> None:
-    # Always in the same folder: Cargo keeps what it compiles by the path of its source, and would
-    # keep all of it. The sdist's files have one fixed time, which would hide changes from Cargo.
-    unpacked = repository / "target" / "sdist"
-    shutil.rmtree(unpacked, ignore_errors=True)
+    # With a target folder of its own: in the checkout's, Cargo would take the one source for the
+    # other, and then not see what changes in the checkout.
+    unpacked = tmp_path / "unpacked"
     with tarfile.open(sdist) as archive:
-        for member in archive:
-            member.mtime = time.time()
         archive.extractall(unpacked, filter="data")
     (source,) = unpacked.iterdir()
 
     pip = (sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation")
-    run(*pip, "--wheel-dir", tmp_path, source, **build_environment)
+    apart = {**build_environment, "CARGO_TARGET_DIR": str(tmp_path / "target")}
+    run(*pip, "--wheel-dir", tmp_path, source, **apart)
     (wheel,) = tmp_path.glob("*.whl")
     with zipfile.ZipFile(wheel) as archived:
         built = {name: archived.read(name) for name in archived.namelist()}
