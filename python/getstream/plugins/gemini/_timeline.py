@@ -385,7 +385,8 @@ def _length_text(seconds: float) -> str:
 
 
 def _delay_text(seconds: float) -> str:
-    return f"{seconds:.2f} s" if seconds >= 9.9995 else f"{seconds * 1000:.0f} ms"
+    # By way of tenths, as reports are rounded: 112.46 ms must not be 112 here and 113 (112.5) there.
+    return f"{seconds:.2f} s" if seconds >= 9.9995 else f"{round(seconds * 1000, 1):.0f} ms"
 
 
 def _count(number: int, noun: str, plural: str = "") -> str:
