@@ -39,7 +39,7 @@ def listen(
         for _ in range(round(seconds / PIECE_S)):
             now = count * PIECE_S
             count += 1
-            verdict = acquaintance.listen(stream, sounding, now)
+            verdict = acquaintance.listen(stream, sounding, PIECE_S)
             if verdict is not None:
                 verdicts.append((round(now, 3), verdict))
             if acquaintance.known or verdict is not None:
@@ -48,9 +48,9 @@ def listen(
 
 
 def test_who_is_silent_while_the_assistant_speaks_is_known() -> None:
-    acquaintance, verdicts = listen((SILENCE, QUIET_S))
+    acquaintance, verdicts = listen((SILENCE, QUIET_S - PIECE_S))
     assert not acquaintance.known
-    acquaintance, verdicts = listen((SILENCE, QUIET_S + 2 * PIECE_S))
+    acquaintance, verdicts = listen((SILENCE, QUIET_S + PIECE_S))
     assert acquaintance.known
     assert not verdicts
 
@@ -97,7 +97,7 @@ def test_verdicts(stretches: list[tuple[Stream, float]], after: float, verdict: 
 
 def test_who_speaks_before_the_assistant_is_no_echo_of_it() -> None:
     acquaintance = Acquaintance()
-    assert acquaintance.listen(SPEECH, False, 0.0) is None
-    for index in range(1, 100):
-        assert acquaintance.listen(SPEECH, True, index * PIECE_S) is None
+    assert acquaintance.listen(SPEECH, False, PIECE_S) is None
+    for _ in range(100):
+        assert acquaintance.listen(SPEECH, True, PIECE_S) is None
         assert not acquaintance.doubted

@@ -203,8 +203,8 @@ def test_everybody_falls_silent(words: NDArray[np.int16]) -> None:
     events = []
     for start in range(0, 16000, FRAME):
         events += audio.push(piece(words[start : start + FRAME]), RATE, start / RATE)
-    assert kinds(audio.end_speech()) == ["stopped"]
-    assert audio.end_speech() == []
+    assert kinds(audio.end_speech(1.0)) == ["stopped"]
+    assert audio.end_speech(1.0) == []
 
 
 def test_a_sign_of_speech_comes_first_and_may_be_nothing(words: NDArray[np.int16]) -> None:
@@ -282,14 +282,19 @@ def test_who_may_be_a_loudspeaker_waits_and_is_sent_whole(words: NDArray[np.int1
     assert audio.echo_ms == 0
 
 
-def test_somebody_who_leaves_takes_what_waits_along(words: NDArray[np.int16]) -> None:
-    audio = make(echo=EchoReference())
-    for index in range(3):
-        frame = words[index * FRAME : (index + 1) * FRAME]
-        audio.push(piece(frame, "anna"), RATE, index * 0.02, sounding=True)
-        audio.push(piece(frame, "ben"), RATE, index * 0.02, sounding=True)
-    audio.leave("anna", "1", 0.06)
-    assert {each.user_id for each, _, _ in audio._waiting} == {"ben"}
+@pytest.mark.parametrize("ends", ["silent", "left"])
+def test_who_falls_silent_in_doubt_is_sent_whole(words: NDArray[np.int16], ends: str) -> None:
+    audio, plain = make(echo=EchoReference()), make()
+    said = spoken(words)
+    events = []
+    for index in range(15):  # 300 ms
+        frame, now = said[index * FRAME : (index + 1) * FRAME], index * 0.02
+        events += audio.push(piece(frame), RATE, now, sounding=True)
+        plain.push(piece(frame), RATE, now)
+    assert len(audio.sent) < 5
+    events += audio.end_speech(1.0) if ends == "silent" else audio.leave("anna", "1", 0.3)
+    assert kinds(events) == SPOKEN
+    assert np.array_equal(queued(audio), queued(plain))
 
 
 # -- the active speaker ------------------------------------------------------------------------

@@ -385,7 +385,7 @@ def _length_text(seconds: float) -> str:
 
 
 def _delay_text(seconds: float) -> str:
-    # By way of tenths, as reports are rounded: 112.46 ms must not be 112 here and 113 (112.5) there.
+    # By way of tenths, as reports are rounded: 112.46 ms is not 112 here and 112.5, or 113, there.
     return f"{seconds:.2f} s" if seconds >= 9.9995 else f"{round(seconds * 1000, 1):.0f} ms"
 
 

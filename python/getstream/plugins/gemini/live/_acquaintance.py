@@ -49,23 +49,23 @@ class Acquaintance:
 
     def __init__(self) -> None:
         self.known = False
-        self._doubted_at: float | None = None
-        self._quiet_since: float | None = None
+        self._doubted_for: float | None = None  # seconds
+        self._quiet_for = 0.0
         self._heard = False
         self._started = False
         self._echoes = 0  # pieces in a row that were an echo
 
     @property
     def doubted(self) -> bool:
-        return self._doubted_at is not None
+        return self._doubted_for is not None
 
-    def listen(self, stream: Hearing, sounding: bool, now: float) -> Verdict | None:
+    def listen(self, stream: Hearing, sounding: bool, seconds: float) -> Verdict | None:
         """Look at the stream after each piece.
 
         Args:
             stream: what the detector and the guard say.
             sounding: the assistant is heard, or its echo may still be on its way.
-            now: seconds on a monotonic clock.
+            seconds: the length of the piece.
 
         Returns:
             The end of a doubt, if this is one.
@@ -73,18 +73,22 @@ class Acquaintance:
         heard = stream.starting or stream.speaking
         began, self._heard = heard and not self._heard, heard
         echo = stream.echo_delay_ms is not None
-        if self._doubted_at is not None:
+        if self._doubted_for is not None:
+            self._doubted_for += seconds
             self._started = self._started or stream.speaking
-            return self._verdict(stream, echo, now - self._doubted_at)
+            return self._verdict(stream, echo, self._doubted_for)
         if echo or (sounding and began):
-            self._doubted_at, self._started = now, stream.speaking
+            self._doubted_for, self._started = 0.0, stream.speaking
         elif not sounding or heard:
-            self._quiet_since = None
-        elif self._quiet_since is None:
-            self._quiet_since = now
-        elif now - self._quiet_since >= QUIET_S:
-            self.known = True
+            self._quiet_for = 0.0
+        else:
+            self._quiet_for += seconds
+            self.known = self._quiet_for >= QUIET_S
         return None
+
+    def give_up(self) -> None:
+        """Nothing comes any more that could end a doubt."""
+        self._doubted_for, self._echoes, self._heard = None, 0, False
 
     def _verdict(self, stream: Hearing, echo: bool, doubted_for: float) -> Verdict | None:
         verdict: Verdict
@@ -97,6 +101,6 @@ class Acquaintance:
             verdict = "speech"
         else:
             verdict = "echo" if echo else "nothing"
-        self._doubted_at, self._echoes = None, 0
+        self._doubted_for, self._echoes = None, 0
         self.known = verdict != "nothing"
         return verdict

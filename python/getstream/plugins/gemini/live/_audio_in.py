@@ -187,7 +187,7 @@ class AudioInput:
             self._pass_on(participant, filled, mixer, now)
             participant.next_pts = start
             # Kept apart: what follows may be refused, and an end of speech must not be lost.
-            self._events += self._noticed(participant, found, now)
+            self._events += self._noticed(participant, found, gap_ms / 1000)
         wire, found = participant.stream.push(samples, rate, channels, now)
 
         if self.rate is None:
@@ -200,22 +200,25 @@ class AudioInput:
         participant.last_at = now
         participant.next_pts = None if start is None else start + wire.size / target_rate
         self._pass_on(participant, wire, mixer, now)
-        events, self._events = self._events + self._noticed(participant, found, now), []
+        events, self._events = (
+            self._events + self._noticed(participant, found, wire.size / target_rate),
+            [],
+        )
         if self._waiting:
             self._release(mixer, now)
-        quiet = not any(each.speaking or each.starting for each in self._participants.values())
-        while (frame := mixer.pop_base64(*self._around)) is not None:
-            self._send(frame, now, quiet)
+        self._send_mixed(mixer, now)
         if now - self._looked_at >= LOOK_EVERY_S:
             self._looked_at = now
             events += self._look_around(now)
         return events
 
-    def end_speech(self) -> list[SpeechEvent]:
+    def end_speech(self, now: float) -> list[SpeechEvent]:
         """End the speech of everybody: their audio has stopped coming."""
-        return [
+        events = [
             event for participant in self._participants.values() for event in self._end(participant)
         ]
+        self._send_waiting(now)
+        return events
 
     def leave(self, user_id: str, session_id: str, now: float) -> list[SpeechEvent]:
         """Forget a participant who has left; returns the end of their speech, if they spoke."""
@@ -223,7 +226,12 @@ class AudioInput:
         self._left = {each: at for each, at in self._left.items() if now - at < LATE_S}
         self._left[key] = now
         participant = self._participants.get(key)
-        return [] if participant is None else self._forget(participant)
+        if participant is None:
+            return []
+        events = self._end(participant)
+        self._send_waiting(now)
+        self._forget(participant)
+        return events
 
     # -- who may be a loudspeaker --------------------------------------------------------------
 
@@ -235,13 +243,13 @@ class AudioInput:
             self._route(participant, wire, mixer)
 
     def _noticed(
-        self, participant: _Participant, found: list[SpeechStarted | SpeechStopped], now: float
+        self, participant: _Participant, found: list[SpeechStarted | SpeechStopped], seconds: float
     ) -> list[SpeechEvent]:
         """Tell what the detector has found, unless it may be an echo: then there is but a sign."""
         acquaintance = participant.acquaintance
         if acquaintance.known:
             return self._speech_events(participant, found)
-        verdict = acquaintance.listen(participant.stream, self._sounding, now)
+        verdict = acquaintance.listen(participant.stream, self._sounding, seconds)
         if acquaintance.doubted:
             participant.withheld += found
             heard = participant.stream.starting or participant.stream.speaking
@@ -261,6 +269,13 @@ class AudioInput:
                 self._waiting[index] = each, np.zeros_like(wire), at
                 self.echo_ms += wire.size * 1000 / participant.stream.wire_rate
 
+    def _send_waiting(self, now: float) -> None:
+        """Send all that waits and is not doubted any more; nothing comes behind it."""
+        if self._mixer is not None and self._waiting:
+            self._sounding = False
+            self._release(self._mixer, now)
+            self._send_mixed(self._mixer, now)
+
     def _release(self, mixer: Mixer, now: float) -> None:
         """Route what has waited for long enough."""
         known = [each.acquaintance for each in self._participants.values()]
@@ -272,6 +287,11 @@ class AudioInput:
             self._route(participant, wire, mixer)
 
     # -- who is sent ---------------------------------------------------------------------------
+
+    def _send_mixed(self, mixer: Mixer, now: float) -> None:
+        quiet = not any(each.speaking or each.starting for each in self._participants.values())
+        while (frame := mixer.pop_base64(*self._around)) is not None:
+            self._send(frame, now, quiet)
 
     def _route(self, participant: _Participant, wire: Int16, mixer: Mixer) -> None:
         """Put a participant's audio into the mix, or keep it until they have the floor."""
@@ -373,24 +393,25 @@ class AudioInput:
                 if participant is self._floor:
                     self._floor = None  # somebody has to carry the timeline on
             if silent > FORGOTTEN_AFTER_S:
-                events += self._forget(participant)
+                self._forget(participant)
         return events
 
-    def _forget(self, participant: _Participant) -> list[SpeechEvent]:
-        events = self._end(participant)
+    def _forget(self, participant: _Participant) -> None:
         del self._participants[participant.key]
         self._waiting = deque(each for each in self._waiting if each[0] is not participant)
         if self._mixer is not None:
             self._mixer.remove(participant.number)
         if participant is self._floor:
             self._floor = None
-        return events
 
     def _end(self, participant: _Participant) -> list[SpeechEvent]:
-        if not (participant.speaking or participant.starting):
+        acquaintance = participant.acquaintance
+        if not (participant.speaking or participant.starting or acquaintance.doubted):
             return []
         # The detector hears silence; nobody else has to, there is no stream to continue.
         _, found = participant.stream.silence(2 * self._hangover_ms)
+        found, participant.withheld = participant.withheld + found, []
+        acquaintance.give_up()
         return self._speech_events(participant, found)
 
 

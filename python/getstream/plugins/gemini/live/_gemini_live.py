@@ -772,7 +772,7 @@ class GeminiLive:
             item = await self._uplink.next(AUDIO_STREAM_END_S)
             if item is None:
                 if not idle:
-                    self._turns.notice(self._input.end_speech())
+                    self._turns.notice(self._input.end_speech(self._now()))
                     if not self._activity.marked:
                         await self._session.send_audio_stream_end()
                 idle = True
