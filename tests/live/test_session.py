@@ -98,6 +98,28 @@ def test_the_lean_path_by_the_attribute_of_the_sdk(local: Local) -> None:
     assert lean == [True]
 
 
+def test_the_lean_path_of_another_websockets(local: Local, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session_module, "writer_of", lambda socket: None)
+    room, sound = hold(local, converse, Parrot(GREETING))
+    check_conversation(room, sound)
+
+
+async def test_what_would_have_to_wait_is_not_sent_at_once(local: Local) -> None:
+    async with local(Script([])) as server, GeminiLive() as gemini:
+        assert await gemini.wait_until_ready()
+        session = gemini._session
+        server_side = await server.wait_session()
+        before, behind = session.audio_envelope(16_000)
+        frame = before + b"AAAA" + behind
+        assert session.send_audio_at_once(frame) == 1
+        server_side.freeze()
+        numbers = [session.send_audio_at_once(b" " * 500_000 + frame) for _ in range(100)]
+        assert numbers[-1] is None, "the transport is full"
+        server_side.thaw()
+        await session.close(abort=True)
+        assert session.send_audio_at_once(frame) is None, "there is no connection"
+
+
 @pytest.mark.usefixtures("without_socket")
 def test_the_sdks_own_path(local: Local, caplog: pytest.LogCaptureFixture) -> None:
     lean: list[bool] = []

@@ -332,3 +332,43 @@ def test_a_waiting_sender_is_woken() -> None:
         assert loop.time() == 0.5
 
     run_virtual(main())
+
+
+@pytest.mark.parametrize("refused", [set(), {3}, {1, 2, 3, 4, 5}])
+def test_what_needs_no_waiting_is_sent_at_once_and_in_order(refused: set[int]) -> None:
+    """A frame that is refused goes by the sender, and so does what comes before it has gone."""
+    sent: list[int] = []
+    at_once: list[int] = []
+
+    def send(frame: bytes) -> int | None:
+        number = int.from_bytes(frame, "little")
+        if number in refused:
+            return None
+        sent.append(number)
+        at_once.append(number)
+        return len(sent)
+
+    async def main() -> None:
+        uplink = Uplink(send_at_once=send)
+
+        async def sender() -> None:
+            while (item := await uplink.next(1.0)) is not None:
+                await asyncio.sleep(0.03)  # longer than a frame
+                sent.append(int.from_bytes(item.data, "little"))  # type: ignore[union-attr]
+                uplink.done(item, len(sent), asyncio.get_running_loop().time())
+
+        task = asyncio.ensure_future(sender())
+        await asyncio.sleep(0)  # it waits
+        for number in range(1, 8):
+            uplink.push(data(number), asyncio.get_running_loop().time())
+            await asyncio.sleep(0.02)
+        await task
+        assert uplink.sent == 7
+        uplink.restart()
+        assert await drain(uplink) == [1, 2, 3, 4, 5, 6, 7], "sent again, however it was sent"
+
+    run_virtual(main())
+    assert sent == [1, 2, 3, 4, 5, 6, 7]
+    if not refused:
+        assert at_once == sent
+    assert not refused & set(at_once)

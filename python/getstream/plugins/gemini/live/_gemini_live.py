@@ -206,7 +206,8 @@ class GeminiLive:
         self._detection_ms = times.pause_after_ms + VAD_DELAY_MS
         before_speech_ms = activity.padding_ms + self._detection_ms
         self._uplink = Uplink(
-            before_speech_ms + times.commit_after_ms + 100 if activity.marked else None
+            before_speech_ms + times.commit_after_ms + 100 if activity.marked else None,
+            self._session.send_audio_at_once,
         )
         self._input = AudioInput(
             self._uplink.push,
@@ -767,17 +768,16 @@ class GeminiLive:
     # -- to the service ------------------------------------------------------------------------
 
     async def _send_audio(self) -> None:
-        idle = True
+        heard = self._uplink.sent
         while True:
             item = await self._uplink.next(AUDIO_STREAM_END_S)
             if item is None:
-                if not idle:
+                if self._uplink.sent != heard:
                     self._turns.notice(self._input.end_speech(self._now()))
                     if not self._activity.marked:
                         await self._session.send_audio_stream_end()
-                idle = True
+                heard = self._uplink.sent
                 continue
-            idle = False
             if isinstance(item, Mark):
                 number = await self._session.send_activity(starts=item is Mark.ACTIVITY_START)
             elif isinstance(item, Text):

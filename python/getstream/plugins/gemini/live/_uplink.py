@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 from enum import Enum
 from typing import NamedTuple
 
@@ -74,12 +75,19 @@ class Uplink:
         preroll_ms: with a number, frames are sent only between `start_activity` and
             `end_activity`, and so much of what came before is at hand when an activity starts.
             None sends every frame.
+        send_at_once: sends a frame and returns the number of its message, if that takes no waiting;
+            called while the sender waits for something to send.
     """
 
-    def __init__(self, preroll_ms: float | None = None) -> None:
+    def __init__(
+        self,
+        preroll_ms: float | None = None,
+        send_at_once: Callable[[bytes], int | None] = lambda frame: None,
+    ) -> None:
         self.sent = 0
         self.sent_again = 0
         self.dropped_ms = 0.0
+        self._send_at_once = send_at_once
         self._queue = _Audio(MAX_QUEUED_MS)
         self._preroll: deque[Frame] | None = None
         if preroll_ms is not None:
@@ -100,7 +108,12 @@ class Uplink:
         self._pushed_at = now
         frame = Frame(data, quiet)
         if self._open:
-            self._enqueue(frame)
+            if self._waiter is None or self._waiter.done() or self._queue.items:
+                self._enqueue(frame)
+            elif (number := self._send_at_once(data)) is not None:
+                self._note_sent(frame, number, now)
+            else:
+                self._enqueue(frame)
         elif self._preroll is not None:
             self._preroll.append(frame)
 
@@ -157,6 +170,9 @@ class Uplink:
         if not self._queue.items or self._queue.items[0] is not item:
             return  # it was dropped meanwhile: the socket was stuck for longer than the bound
         self._queue.popleft()
+        self._note_sent(item, number, now)
+
+    def _note_sent(self, item: Item, number: int, now: float) -> None:
         if isinstance(item, Mark):
             self._active = item is Mark.ACTIVITY_START
         elif isinstance(item, Frame):

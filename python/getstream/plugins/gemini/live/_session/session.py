@@ -11,7 +11,7 @@ import base64
 import contextvars
 import inspect
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Literal, cast
 
@@ -24,6 +24,7 @@ from websockets.asyncio.client import ClientConnection
 
 from ...errors import AuthError, ConfigError, ConnectError, ConnectionLostError, GeminiError
 from . import wire
+from .at_once import writer_of
 from .fallback import from_sdk
 from .refusals import COMES_BACK, connect_error, lost_error
 from .wire import ServerMessage
@@ -121,6 +122,7 @@ class Session:
         self._context: AbstractAsyncContextManager[AsyncSession] | None = None
         self._live: AsyncSession | None = None
         self._socket: ClientConnection | None = None
+        self._write: Callable[[bytes], bool] | None = None
         self._sdk_messages: AsyncIterator[types.LiveServerMessage] | None = None
         self._heard_at = 0.0
         self._unreadable_in_a_row = 0
@@ -173,6 +175,7 @@ class Session:
             _CAUGHT.reset(token)
         self._context = context
         self._socket = self._find_socket(opened)
+        self._write = writer_of(self._socket) if self._socket is not None else None
         self._sdk_messages = None
         self._heard_at = asyncio.get_running_loop().time()
         self._unreadable_in_a_row = 0
@@ -192,6 +195,7 @@ class Session:
         """
         context, self._context, self._live = self._context, None, None
         socket, self._socket = self._socket, None
+        self._write = None
         if context is None:
             return
         if abort and socket is not None:
@@ -285,6 +289,13 @@ class Session:
         pcm = base64.b64decode(frame[len(before) : len(frame) - len(behind)])
         blob = types.Blob(data=pcm, mime_type=f"audio/pcm;rate={sample_rate}")
         return await self._send_by_sdk(audio=blob)
+
+    def send_audio_at_once(self, frame: bytes) -> int | None:
+        """Send as `send_audio` does, if that takes no waiting; else do nothing, and return None."""
+        if self._write is None or not self._write(frame):
+            return None
+        self._index += 1
+        return self._index
 
     async def send_video(self, jpeg: bytes) -> int:
         """Send one picture."""
