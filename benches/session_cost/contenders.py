@@ -85,6 +85,9 @@ class WithoutNetwork:
     """
 
     starting = True
+    speaking = False
+    echo = False
+    echo_delay_ms = None
 
     def __init__(self, wire_rate: int = WIRE_RATE, **_options: Any) -> None:
         self.wire_rate = wire_rate

@@ -34,12 +34,13 @@ def listen(
     *stretches: tuple[Stream, float], sounding: bool = True
 ) -> tuple[Acquaintance, list[tuple[float, str]]]:
     """Listen to stretches of so many seconds; returns the verdicts and when they came."""
-    acquaintance, verdicts, count = Acquaintance(), [], 0
+    acquaintance, verdicts, count, silent = Acquaintance(), [], 0, True
     for stream, seconds in stretches:
         for _ in range(round(seconds / PIECE_S)):
             now = count * PIECE_S
             count += 1
-            verdict = acquaintance.listen(stream, sounding, PIECE_S)
+            verdict = acquaintance.listen(stream, PIECE_S, sounding=sounding, silent_before=silent)
+            silent = not (stream.starting or stream.speaking)
             if verdict is not None:
                 verdicts.append((round(now, 3), verdict))
             if acquaintance.known or verdict is not None:
@@ -97,7 +98,7 @@ def test_verdicts(stretches: list[tuple[Stream, float]], after: float, verdict: 
 
 def test_who_speaks_before_the_assistant_is_no_echo_of_it() -> None:
     acquaintance = Acquaintance()
-    assert acquaintance.listen(SPEECH, False, PIECE_S) is None
     for _ in range(100):
-        assert acquaintance.listen(SPEECH, True, PIECE_S) is None
+        verdict = acquaintance.listen(SPEECH, PIECE_S, sounding=True, silent_before=False)
+        assert verdict is None
         assert not acquaintance.doubted

@@ -51,7 +51,6 @@ class Acquaintance:
         self.known = False
         self._doubted_for: float | None = None  # seconds
         self._quiet_for = 0.0
-        self._heard = False
         self._started = False
         self._echoes = 0  # pieces in a row that were an echo
 
@@ -59,25 +58,27 @@ class Acquaintance:
     def doubted(self) -> bool:
         return self._doubted_for is not None
 
-    def listen(self, stream: Hearing, sounding: bool, seconds: float) -> Verdict | None:
-        """Look at the stream after each piece.
+    def listen(
+        self, stream: Hearing, seconds: float, *, sounding: bool, silent_before: bool
+    ) -> Verdict | None:
+        """Look at the stream after each piece, in a doubt or while the assistant is heard.
 
         Args:
             stream: what the detector and the guard say.
-            sounding: the assistant is heard, or its echo may still be on its way.
             seconds: the length of the piece.
+            sounding: the assistant is heard, or its echo may still be on its way.
+            silent_before: nothing was heard in the piece before.
 
         Returns:
             The end of a doubt, if this is one.
         """
         heard = stream.starting or stream.speaking
-        began, self._heard = heard and not self._heard, heard
         echo = stream.echo_delay_ms is not None
         if self._doubted_for is not None:
             self._doubted_for += seconds
             self._started = self._started or stream.speaking
-            return self._verdict(stream, echo, self._doubted_for)
-        if echo or (sounding and began):
+            return self._verdict(stream, heard, echo, self._doubted_for)
+        if echo or (sounding and heard and silent_before):
             self._doubted_for, self._started = 0.0, stream.speaking
         elif not sounding or heard:
             self._quiet_for = 0.0
@@ -88,16 +89,18 @@ class Acquaintance:
 
     def give_up(self) -> None:
         """Nothing comes any more that could end a doubt."""
-        self._doubted_for, self._echoes, self._heard = None, 0, False
+        self._doubted_for, self._echoes = None, 0
 
-    def _verdict(self, stream: Hearing, echo: bool, doubted_for: float) -> Verdict | None:
+    def _verdict(
+        self, stream: Hearing, heard: bool, echo: bool, doubted_for: float
+    ) -> Verdict | None:
         verdict: Verdict
         self._echoes = self._echoes + 1 if stream.echo else 0
         if self._echoes >= SURE_AFTER:
             verdict = "echo"
         elif doubted_for < VERDICT_S:
             return None
-        elif self._heard or self._started:
+        elif heard or self._started:
             verdict = "speech"
         else:
             verdict = "echo" if echo else "nothing"

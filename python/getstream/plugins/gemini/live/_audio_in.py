@@ -247,9 +247,14 @@ class AudioInput:
     ) -> list[SpeechEvent]:
         """Tell what the detector has found, unless it may be an echo: then there is but a sign."""
         acquaintance = participant.acquaintance
-        if acquaintance.known:
+        if acquaintance.known or not (self._sounding or acquaintance.doubted):
             return self._speech_events(participant, found)
-        verdict = acquaintance.listen(participant.stream, self._sounding, seconds)
+        verdict = acquaintance.listen(
+            participant.stream,
+            seconds,
+            sounding=self._sounding,
+            silent_before=not (participant.starting or participant.speaking),
+        )
         if acquaintance.doubted:
             participant.withheld += found
             heard = participant.stream.starting or participant.stream.speaking
@@ -289,7 +294,11 @@ class AudioInput:
     # -- who is sent ---------------------------------------------------------------------------
 
     def _send_mixed(self, mixer: Mixer, now: float) -> None:
-        quiet = not any(each.speaking or each.starting for each in self._participants.values())
+        quiet = True
+        for each in self._participants.values():
+            if each.speaking or each.starting:
+                quiet = False
+                break
         while (frame := mixer.pop_base64(*self._around)) is not None:
             self._send(frame, now, quiet)
 
@@ -367,6 +376,9 @@ class AudioInput:
     def _speech_events(
         self, participant: _Participant, found: list[SpeechStarted | SpeechStopped]
     ) -> list[SpeechEvent]:
+        starting = participant.stream.starting
+        if not found and starting == participant.starting:
+            return []
         events = []
         for event in found:
             starts = isinstance(event, SpeechStarted)
@@ -376,7 +388,6 @@ class AudioInput:
             participant.starting = False
             kind: Literal["started", "stopped"] = "started" if participant.speaking else "stopped"
             events.append(SpeechEvent(participant.key, participant.user_id, kind))
-        starting = participant.stream.starting
         if starting != participant.starting:
             participant.starting = starting
             sign: Literal["starting", "dismissed"] = "starting" if starting else "dismissed"

@@ -224,6 +224,7 @@ class AudioOutput:
         on_finished: Callable[[int, float], None] = lambda turn, at: None,
     ) -> None:
         self.reference = EchoReference(SAMPLE_RATE)  # what is played, for those who hear it back
+        self._longest_echo = self.reference.max_delay_ms / 1000
         self._playback = Playback(MODEL_RATE, SAMPLE_RATE)
         self._converter: Resampler | None = None  # should the model ever speak at another rate
         self._turns: deque[int] = deque()  # pushed, and not known to have finished
@@ -248,7 +249,7 @@ class AudioOutput:
 
     def may_come_back(self, now: float) -> bool:
         """Whether speech is heard, or its echo may still be on its way."""
-        return now - self._sounded_at <= self.reference.max_delay_ms / 1000
+        return now - self._sounded_at <= self._longest_echo
 
     def unfinished(self) -> list[int]:
         """The turns that are not cut and of which something is queued or may come, oldest first."""
