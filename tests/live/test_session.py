@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 import traceback
 import warnings
 from typing import Any
 
 import numpy as np
 import pytest
-from getstream.plugins.gemini.errors import ConfigError, GeminiError
+from getstream.plugins.gemini.errors import ClosedError, ConfigError, GeminiError
 from getstream.plugins.gemini.live import GeminiLive
 from getstream.plugins.gemini.live._options import resolve_access
+from getstream.plugins.gemini.live._session import Session
 from getstream.plugins.gemini.live._session import session as session_module
 from getstream.plugins.gemini.testing import (
     QUOTA_EXCEEDED,
@@ -157,6 +159,39 @@ async def test_the_sdks_own_path_passes_over_what_it_cannot_read(local: Local) -
         (turn,) = await asyncio.wait_for(_event(gemini, "turn_complete"), 10)
         assert turn.text == "Yes."
         assert gemini.stats().unreadable_messages == 1
+
+
+async def test_a_client_that_is_made_while_it_closes_is_closed(
+    local: Local, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, may_end = threading.Event(), threading.Event()
+    made: list[Any] = []
+    closed: list[Any] = []
+    build, close = Session._build_client, session_module._close_client
+
+    def build_slowly(session: Session) -> Any:
+        begun.set()
+        may_end.wait(10)
+        made.append(build(session))
+        return made[0]
+
+    def note_closed(client: Any) -> None:
+        close(client)
+        closed.append(client)
+
+    monkeypatch.setattr(Session, "_build_client", build_slowly)
+    monkeypatch.setattr(session_module, "_close_client", note_closed)
+    async with local(Parrot()):
+        gemini = GeminiLive()
+        waiting = asyncio.ensure_future(gemini.send_text("Hello."))
+        await asyncio.to_thread(begun.wait, 10)
+        closing = asyncio.ensure_future(gemini.close())
+        with pytest.raises(ClosedError):
+            await waiting
+        may_end.set()
+        await closing
+    assert len(made) == 1
+    assert closed == made
 
 
 @pytest.mark.parametrize("fallback", [True, False])

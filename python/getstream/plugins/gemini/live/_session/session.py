@@ -119,6 +119,7 @@ class Session:
         self._client = client
         self._owns_client = client is None
         self._config: types.LiveConnectConfig | None = None
+        self._preparing: asyncio.Future[None] | None = None
         self._context: AbstractAsyncContextManager[AsyncSession] | None = None
         self._live: AsyncSession | None = None
         self._socket: ClientConnection | None = None
@@ -152,7 +153,9 @@ class Session:
         if self._config is None:
             # Building a client loads certificates and builds models: 70 to 150 ms that would
             # otherwise hold the event loop.
-            await asyncio.get_running_loop().run_in_executor(None, self._prepare)
+            self._preparing = asyncio.get_running_loop().run_in_executor(None, self._prepare)
+            # A cancellation does not stop the thread: `dispose` closes what it makes.
+            await asyncio.shield(self._preparing)
         assert self._client is not None
         opened: list[ClientConnection] = []
         token = _CAUGHT.set(opened)
@@ -208,6 +211,9 @@ class Session:
     async def dispose(self) -> None:
         """Close the connection, and the client unless it is the user's own."""
         await self.close()
+        if self._preparing is not None and not self._preparing.done():
+            await asyncio.wait([self._preparing])
+            self._preparing.exception()  # that nobody waits for
         client = self._client
         if client is None or not self._owns_client:
             return
