@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from getstream.plugins.gemini.errors import (
     AuthError,
+    ConnectError,
     ConnectionLostError,
     QuotaError,
     RequestError,
@@ -34,12 +35,13 @@ from getstream.plugins.gemini.testing import (
     Parrot,
     Reject,
     Script,
+    SetupFault,
     Stall,
     Turn,
     signals,
 )
 from getstream.plugins.gemini.testing.clock import run_virtual
-from room import CALL, MODEL, WIRE, Local, Room, happens, hold, voice, words
+from room import CALL, GRACE, MODEL, WIRE, Local, Room, happens, hold, voice, words
 
 Break = Callable[[LiveSession], Awaitable[None]]
 
@@ -76,6 +78,20 @@ FAULTS: dict[str, tuple[Break, type[SessionError] | None]] = {
     "goAway": (go_away_now, None),
 }
 MOMENTS = ("idle", "user speech", "user pause", "generating", "playing")
+
+
+# What answers a setup, and, when that is to resume, whether the handle survives it: 1007 and 1008 may
+# be meant for it.
+DURING_SETUP: dict[str, tuple[SetupFault, bool]] = {
+    "1000": (Close(1000), True),
+    "1001": (Close(1001, "going away"), True),
+    "1006": (Abort(), True),
+    "1007": (Close(1007, "Request contains an invalid argument."), False),
+    "1008": (Close(1008, "The operation was aborted."), False),
+    "1011": (Close(1011, "Internal error encountered."), True),
+    "1011 quota": (QUOTA_EXCEEDED, True),
+    "1012": (Close(1012, "service restart"), True),
+}
 
 
 @dataclass
@@ -161,6 +177,60 @@ def test_the_conversation_goes_on(
     session = "resumed" if resumed.same_session else "new session"
     lost_ms = received - stats.played_ms
     outcomes[name, moment] = f"{session}, {max(0.0, lost_ms):.0f} ms lost"
+
+
+@pytest.mark.parametrize("name", DURING_SETUP)
+def test_the_connection_that_resumes_fails_too(
+    local: Local, name: str, outcomes: dict[tuple[str, str], str]
+) -> None:
+    fault, keeps_handle = DURING_SETUP[name]
+    said = words(1.6)
+
+    async def scenario(room: Room) -> None:
+        await room.gemini.send_text("Hello.")
+        await room.until(4)
+        room.server.fail_next(fault)
+        room.session.abort()
+        room.say(said, at=4.1)
+        await room.until(10)
+        assert room.gemini.state == "ready"
+
+    room, sound = hold(local, scenario, Parrot(Turn(audio=voice(2.0), text="Good morning.")))
+    (resumed,) = room.of("resumed")
+    assert resumed.attempts == 2
+    assert resumed.same_session is keeps_handle
+    assert Outcome(room, sound).answered_with(said) > 0.95
+    stats = room.gemini.stats()
+    assert (stats.dropped_ms, stats.input_dropped_ms) == (0, 0)
+    session = "resumed" if resumed.same_session else "new session"
+    outcomes[name, "resume"] = f"{session}, 0 ms lost"
+
+
+@pytest.mark.parametrize("name", DURING_SETUP)
+def test_the_first_connection_fails(
+    local: Local, name: str, outcomes: dict[tuple[str, str], str]
+) -> None:
+    """It is the caller's to try again: nothing has been said that could be lost."""
+    fault, _ = DURING_SETUP[name]
+    kind = {"1007": RequestError, "1011 quota": QuotaError}.get(name, ConnectError)
+
+    async def main() -> SessionError:
+        async with local(Script([])) as server:
+            server.fail_next(fault)
+            with pytest.raises(SessionError) as refusal:
+                async with GeminiLive():
+                    pass
+            async with GeminiLive() as again:
+                assert again.state == "ready"
+            return refusal.value
+
+    error = run_virtual(main(), grace=GRACE)
+    assert type(error) is kind
+    assert error.code == int(name[:4])
+    assert error.retryable is (name not in ("1007", "1008"))
+    outcomes[name, "setup"] = (
+        f"{kind.__name__}, {'may' if error.retryable else 'not to'} be retried"
+    )
 
 
 def test_the_order_of_the_events_and_the_state(local: Local) -> None:
