@@ -80,8 +80,8 @@ FAULTS: dict[str, tuple[Break, type[SessionError] | None]] = {
 MOMENTS = ("idle", "user speech", "user pause", "generating", "playing")
 
 
-# What answers a setup, and, when that is to resume, whether the handle survives it: 1007 and 1008 may
-# be meant for it.
+# What answers a setup, and, when that is to resume, whether the handle survives it: 1007 and 1008
+# may be meant for it.
 DURING_SETUP: dict[str, tuple[SetupFault, bool]] = {
     "1000": (Close(1000), True),
     "1001": (Close(1001, "going away"), True),
