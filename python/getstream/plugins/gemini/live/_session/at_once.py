@@ -1,7 +1,8 @@
 """A text message to the websocket now, or not at all.
 
-`ClientConnection.send` takes a lock, drains, and needs a task that can wait: two thirds of what a
-frame of audio would cost. While nothing waits to be sent, its protocol and its transport do.
+`ClientConnection.send` drains, and needs a task that can wait: a fifth of what a frame of audio
+costs from the call to the socket. While nothing waits to be sent, its protocol and its transport
+are enough.
 """
 
 from __future__ import annotations
