@@ -60,6 +60,24 @@ pub enum Error {
         /// What the fault is, in words.
         reason: &'static str,
     },
+    /// A whole number lies outside its range.
+    Range {
+        /// Name of the option.
+        name: &'static str,
+        /// What was given.
+        value: u32,
+        /// The least that is accepted.
+        least: u32,
+        /// The most that is accepted.
+        most: u32,
+    },
+    /// There are too many of something.
+    TooMany {
+        /// What there are too many of.
+        name: &'static str,
+        /// The most that is possible.
+        most: usize,
+    },
     /// An option lies outside its range.
     Option {
         /// Name of the option.
@@ -113,6 +131,17 @@ impl fmt::Display for Error {
                 "16-bit PCM has an even number of bytes, got {bytes}: a sample was cut in half"
             ),
             Self::Base64 { offset, reason } => write!(f, "no base64 at offset {offset}: {reason}"),
+            Self::Range {
+                name,
+                value,
+                least,
+                most,
+            } => write!(f, "{name}={value} is not usable: give {least} to {most}"),
+            Self::TooMany { name, most } => write!(
+                f,
+                "there are too many {name}: {most} at a time are supported; remove those that are \
+                 gone"
+            ),
             Self::Option {
                 name,
                 value,

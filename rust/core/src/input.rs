@@ -8,6 +8,9 @@ use crate::{Error, Resampler, Vad, VadEvent, VadOptions, ms_to_samples};
 
 /// Length of the fade between a stream and its continuation at another rate, in milliseconds.
 const SEAM_MS: u32 = 5;
+/// Silence of a gap that the VAD hears beyond its hangover, in milliseconds: the network's answer
+/// falls below its threshold within 100 ms of the end of a word.
+const GAP_HEARD_BEYOND_MS: u32 = 100;
 
 /// One participant's capture path: any rate and layout in, mono `i16` at the wire rate out, and
 /// the speech events on the way.
@@ -52,14 +55,69 @@ pub struct InputStream {
     expects_echo: bool,
 }
 
-/// Checked samples as they lie in memory.
-enum Layout<'a, S> {
+/// Samples as they lie in memory, mono or stereo.
+#[derive(Debug, Clone, Copy)]
+pub enum Samples<'a, S> {
+    /// One channel.
     Mono(&'a [S]),
+    /// Two channels: L, R, L, R, ...
     Interleaved(&'a [S]),
+    /// Two channels of equal length.
     Planar(&'a [S], &'a [S]),
 }
 
-impl<S: Sample> Layout<'_, S> {
+impl<S: Sample> Samples<'_, S> {
+    /// Checks that the channels are whole.
+    ///
+    /// # Errors
+    /// [`Error::Channels`] for an odd number of interleaved samples, [`Error::Planes`] for sides of
+    /// different length.
+    pub fn check(&self) -> Result<(), Error> {
+        match self {
+            Self::Mono(_) => Ok(()),
+            Self::Interleaved(samples) => pcm::pairs(samples).map(|_| ()),
+            Self::Planar(left, right) => pcm::check_planes(left, right),
+        }
+    }
+
+    /// Samples of one channel.
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Mono(samples) | Self::Planar(samples, _) => samples.len(),
+            Self::Interleaved(samples) => samples.len() / 2,
+        }
+    }
+
+    /// True if there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Splits in front of sample `at` of each channel.
+    pub(crate) fn split_at(self, at: usize) -> (Self, Self) {
+        match self {
+            Self::Mono(samples) => {
+                let (now, later) = samples.split_at(at);
+                (Self::Mono(now), Self::Mono(later))
+            }
+            Self::Interleaved(samples) => {
+                let (now, later) = samples.split_at(2 * at);
+                (Self::Interleaved(now), Self::Interleaved(later))
+            }
+            Self::Planar(left, right) => {
+                let ((a, b), (c, d)) = (left.split_at(at), right.split_at(at));
+                (Self::Planar(a, c), Self::Planar(b, d))
+            }
+        }
+    }
+
+    /// The first channel, or both of them interleaved: enough to tell one packet from another.
+    pub(crate) fn first_row(&self) -> &[S] {
+        match self {
+            Self::Mono(samples) | Self::Interleaved(samples) | Self::Planar(samples, _) => samples,
+        }
+    }
+
     fn push_to<O: Sample>(self, resampler: &mut Resampler, out: &mut Vec<O>) {
         match self {
             Self::Mono(samples) => {
@@ -198,9 +256,24 @@ impl InputStream {
         out: &mut Vec<i16>,
         events: &mut Vec<VadEvent>,
     ) -> Result<(), Error> {
+        self.push_samples(Samples::Mono(samples), sample_rate, out, events)
+    }
+
+    /// Takes samples of any layout; otherwise as [`push`](Self::push).
+    ///
+    /// # Errors
+    /// As [`push`](Self::push), and those of [`Samples::check`].
+    pub fn push_samples<S: Sample>(
+        &mut self,
+        samples: Samples<'_, S>,
+        sample_rate: u32,
+        out: &mut Vec<i16>,
+        events: &mut Vec<VadEvent>,
+    ) -> Result<(), Error> {
         let expects_echo = std::mem::take(&mut self.expects_echo);
+        samples.check()?;
         self.set_rate(sample_rate)?;
-        self.resample(Layout::Mono(samples), expects_echo, out, events);
+        self.resample(samples, expects_echo, out, events);
         Ok(())
     }
 
@@ -215,11 +288,7 @@ impl InputStream {
         out: &mut Vec<i16>,
         events: &mut Vec<VadEvent>,
     ) -> Result<(), Error> {
-        let expects_echo = std::mem::take(&mut self.expects_echo);
-        pcm::pairs(samples)?;
-        self.set_rate(sample_rate)?;
-        self.resample(Layout::Interleaved(samples), expects_echo, out, events);
-        Ok(())
+        self.push_samples(Samples::Interleaved(samples), sample_rate, out, events)
     }
 
     /// Takes planar stereo; otherwise as [`push`](Self::push).
@@ -234,11 +303,7 @@ impl InputStream {
         out: &mut Vec<i16>,
         events: &mut Vec<VadEvent>,
     ) -> Result<(), Error> {
-        let expects_echo = std::mem::take(&mut self.expects_echo);
-        pcm::check_planes(left, right)?;
-        self.set_rate(sample_rate)?;
-        self.resample(Layout::Planar(left, right), expects_echo, out, events);
-        Ok(())
+        self.push_samples(Samples::Planar(left, right), sample_rate, out, events)
     }
 
     /// Fills a gap in the capture with `ms` milliseconds of silence, which go the way of all
@@ -250,7 +315,7 @@ impl InputStream {
         while left > 0 {
             let zeros = &ZEROS[..left.min(ZEROS.len())];
             if self.resampler.is_some() {
-                self.resample(Layout::Mono(zeros), false, out, events);
+                self.resample(Samples::Mono(zeros), false, out, events);
             } else {
                 let start = out.len();
                 out.extend(zeros);
@@ -260,10 +325,68 @@ impl InputStream {
         }
     }
 
+    /// Puts a gap of `length` wire samples into the stream, of which the VAD has heard `heard`
+    /// already. Appends to `tail` what the resampler still held of the sound in front of the gap.
+    ///
+    /// The VAD hears its hangover and [`GAP_HEARD_BEYOND_MS`] of it at most, by which all speech is
+    /// over.
+    pub(crate) fn skip_gap(
+        &mut self,
+        length: usize,
+        heard: usize,
+        tail: &mut Vec<i16>,
+        events: &mut Vec<VadEvent>,
+    ) {
+        const ZEROS: [i16; 4096] = [0; 4096];
+        if let Some(resampler) = &mut self.resampler {
+            let delay = resampler.delay().ceil() as usize;
+            let start = tail.len();
+            // As many zeros as fill the filter, which is twice its delay long.
+            let rates = (u64::from(resampler.in_rate()), u64::from(self.wire_rate));
+            let zeros = (2 * delay as u64 * rates.0).div_ceil(rates.1) as usize;
+            let mut left = zeros;
+            while left > 0 {
+                let n = left.min(ZEROS.len());
+                resampler.push(&ZEROS[..n], tail);
+                left -= n;
+            }
+            tail.truncate(start + delay.min(length));
+        }
+        if let Some(guard) = &mut self.guard {
+            guard.skip(length);
+        }
+        let hangover = self.vad.options().hangover_ms;
+        let most = ms_to_samples(hangover + GAP_HEARD_BEYOND_MS, self.wire_rate);
+        self.hear_silence(length.min(most).saturating_sub(heard), events);
+    }
+
+    /// Lets the VAD alone hear silence of `length` wire samples: nothing has arrived for so long.
+    pub(crate) fn hear_silence(&mut self, mut length: usize, events: &mut Vec<VadEvent>) {
+        const ZEROS: [i16; 2048] = [0; 2048];
+        while length > 0 {
+            let n = length.min(ZEROS.len());
+            self.vad.push(&ZEROS[..n], events);
+            length -= n;
+        }
+    }
+
+    /// Prepares for input at `sample_rate` Hz.
+    ///
+    /// # Errors
+    /// As [`push`](Self::push). The stream is then unchanged.
+    pub(crate) fn prepare(&mut self, sample_rate: u32) -> Result<(), Error> {
+        self.set_rate(sample_rate)
+    }
+
+    /// The detector.
+    pub(crate) fn vad(&self) -> &Vad {
+        &self.vad
+    }
+
     /// Brings checked samples at the current rate to the wire and to the VAD.
     fn resample<S: Sample>(
         &mut self,
-        samples: Layout<'_, S>,
+        samples: Samples<'_, S>,
         expects_echo: bool,
         out: &mut Vec<i16>,
         events: &mut Vec<VadEvent>,

@@ -3,6 +3,7 @@
 #![deny(unsafe_code)]
 
 pub mod base64;
+mod capture;
 mod echo;
 mod error;
 pub mod pcm;
@@ -14,10 +15,13 @@ mod resample;
 mod simd;
 mod vad;
 
+pub use capture::{
+    Arrival, Capture, CaptureEvent, CaptureOptions, Due, SourceKind, SourceStats, SpeechPhase,
+};
 pub use echo::EchoReference;
 pub use error::Error;
-pub use input::InputStream;
-pub use mixer::{Mixer, MixerOptions, MixerStats};
+pub use input::{InputStream, Samples};
+pub use mixer::Mixer;
 pub use playback::{
     Playback, PlaybackOptions, PlaybackState, PlaybackStats, PushOutcome, TurnStats,
 };

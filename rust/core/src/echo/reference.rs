@@ -44,6 +44,8 @@ pub struct EchoReference {
     rows: Rows<Bands>,
     pub(super) newest: i64,
     run: Option<Run>,
+    /// Time of the newest frame that was not silent.
+    sounded_at: f64,
     /// What an earlier run has given to the newest row.
     before: Bands,
 }
@@ -81,6 +83,7 @@ impl EchoReference {
             rows: Rows::new(delays(max_delay_ms) + FarEnd::AHEAD, NOTHING),
             newest: i64::MIN / 4,
             run: None,
+            sounded_at: f64::NEG_INFINITY,
             before: NOTHING,
         })
     }
@@ -106,6 +109,9 @@ impl EchoReference {
         if frame.is_empty() {
             return Ok(());
         }
+        if frame.iter().any(|&x| x != 0) {
+            self.sounded_at = at;
+        }
         let known = self.run;
         let mut run = match known {
             Some(run) if !self.ends(run, at) => run,
@@ -127,6 +133,11 @@ impl EchoReference {
         }
         self.run = Some(run);
         Ok(())
+    }
+
+    /// True at `at` if sound is being played, or its echo may still be on its way.
+    pub fn echo_possible(&self, at: f64) -> bool {
+        at - self.sounded_at <= f64::from(self.max_delay_ms) / 1000.0
     }
 
     /// Power in a row.

@@ -15,6 +15,8 @@ use spectrum::WINDOW;
 const RATE: u32 = 16_000;
 /// Samples of one analysis frame at [`RATE`]: 16 ms.
 const FRAME: usize = 256;
+/// The same in milliseconds.
+const FRAME_MS: u32 = FRAME as u32 * 1_000 / RATE;
 /// A window whose loudest sample stays below this is silence whatever the network says: 8 units of
 /// `i16`, -72 dBFS. Far below any microphone's own noise, far above the dither of a codec's
 /// silence.
@@ -117,6 +119,8 @@ pub struct Vad {
     run: u32,
     /// Frames without speech in a row, up to the newest.
     gap: u32,
+    /// Frames since speech began, up to the newest; counted while speaking.
+    lasted: u32,
     speaking: bool,
 }
 
@@ -260,6 +264,7 @@ impl Vad {
             frames: 0,
             run: 0,
             gap: 0,
+            lasted: 0,
             speaking: false,
         })
     }
@@ -291,6 +296,18 @@ impl Vad {
         !self.speaking && self.run > 0
     }
 
+    /// Milliseconds from the start of the speech that is under way to the end of its newest frame
+    /// of speech, so without the hangover; 0 while nobody speaks.
+    pub fn spoken_ms(&self) -> u32 {
+        let frames = self.lasted.saturating_sub(self.gap);
+        if self.speaking { frames * FRAME_MS } else { 0 }
+    }
+
+    /// Milliseconds since the end of the newest frame of speech, in whole analysis frames.
+    pub(crate) fn silent_ms(&self) -> u32 {
+        self.gap.saturating_mul(FRAME_MS)
+    }
+
     /// Listens to `input` and appends what it noticed to `events`.
     pub fn push<S: Sample>(&mut self, input: &[S], events: &mut Vec<VadEvent>) {
         match &mut self.resampler {
@@ -315,6 +332,7 @@ impl Vad {
         self.frames = 0;
         self.run = 0;
         self.gap = 0;
+        self.lasted = 0;
         self.speaking = false;
     }
 
@@ -350,10 +368,12 @@ impl Vad {
             self.gap = 0;
         } else {
             self.run = 0;
-            self.gap += 1;
+            self.gap = self.gap.saturating_add(1);
         }
+        self.lasted = self.lasted.saturating_add(1);
         if !self.speaking && self.run >= self.onset_frames {
             self.speaking = true;
+            self.lasted = self.run;
             // The first frame of the run completed a window that began one frame earlier.
             let sample = self.offset((self.frames - u64::from(self.run)).saturating_sub(1));
             events.push(VadEvent::SpeechStarted { sample });

@@ -1,0 +1,108 @@
+//! Edges without a click: concealment where sound ends in mid-word, and fades where it returns.
+
+/// Concealment and fades of one source. The fade lasts 10 ms, a period of a low voice.
+#[derive(Debug)]
+pub(super) struct Edge {
+    fade: usize,
+    /// The newest samples that were played, in a ring.
+    recent: Box<[i16]>,
+    newest: usize,
+    /// Samples of concealment that were played; `fade` when it has become silence.
+    concealed: usize,
+    /// Samples until sound that has returned is back at full level.
+    fade_in: usize,
+    /// Beginning of a silence that was left out: what follows fades in over it.
+    skipped: Vec<i16>,
+    skipped_at: usize,
+}
+
+impl Edge {
+    /// Edges with fades of `fade` samples; 0 makes hard edges.
+    pub(super) fn new(fade: usize) -> Self {
+        Self {
+            fade,
+            recent: vec![0; fade].into_boxed_slice(),
+            newest: 0,
+            concealed: fade,
+            fade_in: 0,
+            skipped: Vec::with_capacity(fade),
+            skipped_at: 0,
+        }
+    }
+
+    /// Copies captured samples to `out`, which is as long, under the fades that are under way.
+    pub(super) fn play(&mut self, samples: &[i16], out: &mut [i16]) {
+        out.copy_from_slice(samples);
+        if self.fade == 0 {
+            return;
+        }
+        let fading = self.fade_in.min(out.len());
+        for y in &mut out[..fading] {
+            *y = weigh(*y, self.fade - self.fade_in, self.fade);
+            self.fade_in -= 1;
+        }
+        for y in &mut out[fading..] {
+            let Some(&old) = self.skipped.get(self.skipped_at) else {
+                break;
+            };
+            let (rise, whole) = (self.skipped_at, self.skipped.len());
+            *y = weigh(*y, rise, whole) + weigh(old, whole - rise, whole);
+            self.skipped_at += 1;
+        }
+        self.remember(out);
+        self.concealed = 0;
+    }
+
+    /// Fills `out` for lack of samples: the sound goes on as its own mirror image, which joins in
+    /// value and slope, fades, and becomes silence.
+    pub(super) fn conceal(&mut self, out: &mut [i16]) {
+        out.fill(0);
+        if self.fade == 0 {
+            return;
+        }
+        let last = i32::from(self.recent[self.newest]);
+        for y in out {
+            if self.concealed == self.fade {
+                break;
+            }
+            let back = (self.newest + self.fade - self.concealed) % self.fade;
+            let mirrored = 2 * last - i32::from(self.recent[back]);
+            let limited = mirrored.clamp(i16::MIN.into(), i16::MAX.into()) as i16;
+            *y = weigh(limited, self.fade - self.concealed, self.fade);
+            self.concealed += 1;
+        }
+        self.fade_in = self.fade;
+        self.skipped.clear();
+    }
+
+    /// Begins to leave samples out: what is played next fades in over the first of them.
+    pub(super) fn begin_skip(&mut self) {
+        self.skipped.clear();
+        self.skipped_at = 0;
+    }
+
+    /// Leaves out the next samples.
+    pub(super) fn skip(&mut self, samples: &[i16]) {
+        if self.fade_in == 0 {
+            let room = self.fade - self.skipped.len();
+            self.skipped.extend(&samples[..samples.len().min(room)]);
+        }
+    }
+
+    /// Lets what is played next fade in from silence.
+    pub(super) fn fade_in(&mut self) {
+        self.fade_in = self.fade;
+        self.skipped.clear();
+    }
+
+    fn remember(&mut self, played: &[i16]) {
+        for &x in &played[played.len().saturating_sub(self.fade)..] {
+            self.newest = (self.newest + 1) % self.fade;
+            self.recent[self.newest] = x;
+        }
+    }
+}
+
+fn weigh(x: i16, weight: usize, whole: usize) -> i16 {
+    (i32::from(x) * weight as i32 / whole as i32) as i16
+}

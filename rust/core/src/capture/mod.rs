@@ -1,0 +1,716 @@
+//! Capture: frames of many sources in, one wire stream of 20 ms frames and speech events out.
+//!
+//! - `arrival`: the fastest path of a source, and how late its packets are.
+//! - `timeline`: the jitter buffer of a source, on the clock of the wire.
+//! - `edge`: concealment and fades.
+//! - `warmup`: the hold of a source until it is known whether it sends echo.
+//! - `source`: all of these and the [`InputStream`](crate::InputStream) of one source.
+//! - here: the wire, and who is waited for.
+
+mod arrival;
+mod edge;
+mod source;
+#[cfg(test)]
+mod tests;
+mod timeline;
+mod warmup;
+
+use crate::echo::check_time;
+use crate::pcm::Sample;
+use crate::{EchoReference, Error, Mixer, Samples, VadOptions, frame_len, ms_to_samples};
+use source::{Moment, Source};
+pub use timeline::SourceStats;
+use timeline::Supply;
+
+/// The longest packet of Opus, in milliseconds: what is longer is taken as several.
+const LONGEST_PACKET_MS: i64 = 120;
+/// A caller that has not called for so long, in milliseconds, while the stream is open was away
+/// itself. What came meanwhile is about to be pushed, so nobody is late yet.
+const AWAY_MS: i64 = 40;
+/// A source from which nothing came for so long, in milliseconds, is forgotten.
+const FORGET_SOURCE_MS: i64 = 30_000;
+/// Most sources at a time: more than any call has, and a bound for callers that make up ids.
+const MAX_SOURCES: usize = 4_096;
+
+/// How a [`Capture`] works. Times are in milliseconds.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct CaptureOptions {
+    /// How the detector of each source decides.
+    pub vad: VadOptions,
+    /// Speech that is reported as sustained, without hangover and without time in which nothing
+    /// arrived.
+    pub sustained_ms: u32,
+    /// Silence on the wire after the last packet of the last source. A service finds the end of
+    /// speech in it; then the stream ends.
+    pub tail_ms: u32,
+    /// Send only who has the floor: who speaks first keeps it until the end of their speech, then it
+    /// goes to whoever speaks.
+    pub active_speaker: bool,
+    /// Audio from before the speech that is sent of who takes the floor.
+    pub preroll_ms: u32,
+    /// The rest of a word is waited for so long while nobody else speaks.
+    pub wait_alone_ms: u32,
+    /// The same while somebody else speaks, who is delayed meanwhile.
+    pub wait_shared_ms: u32,
+    /// A source without frames for so long, and its usual lateness, is silent.
+    pub absent_ms: u32,
+    /// How late the detector gives its first sign of a word.
+    pub onset_lag_ms: u32,
+    /// Greatest delay that a source is given because of its jitter.
+    pub max_depth_ms: u32,
+    /// Most audio of one source that waits.
+    pub capacity_ms: u32,
+    /// Length of the fades at torn edges; 0 makes hard edges, and puts nothing on the wire that was
+    /// not captured.
+    pub fade_ms: u32,
+}
+
+impl Default for CaptureOptions {
+    fn default() -> Self {
+        Self {
+            vad: VadOptions::default(),
+            sustained_ms: 600,
+            tail_ms: 2_000,
+            active_speaker: false,
+            preroll_ms: 300,
+            wait_alone_ms: 300,
+            wait_shared_ms: 60,
+            absent_ms: 100,
+            onset_lag_ms: 40,
+            max_depth_ms: 120,
+            capacity_ms: 2_000,
+            fade_ms: 10,
+        }
+    }
+}
+
+impl CaptureOptions {
+    fn check(&self) -> Result<(), Error> {
+        let ranges = [
+            ("sustained_ms", self.sustained_ms, 0, 60_000),
+            ("tail_ms", self.tail_ms, 0, 120_000),
+            ("preroll_ms", self.preroll_ms, 0, 1_000),
+            ("wait_alone_ms", self.wait_alone_ms, 0, 1_000),
+            ("wait_shared_ms", self.wait_shared_ms, 0, 1_000),
+            ("absent_ms", self.absent_ms, 40, 1_000),
+            ("onset_lag_ms", self.onset_lag_ms, 0, 200),
+            ("max_depth_ms", self.max_depth_ms, 0, 500),
+            ("capacity_ms", self.capacity_ms, 1_000, 60_000),
+            ("fade_ms", self.fade_ms, 0, 20),
+        ];
+        for (name, value, least, most) in ranges {
+            if !(least..=most).contains(&value) {
+                return Err(Error::Range {
+                    name,
+                    value,
+                    least,
+                    most,
+                });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Durations in samples at the wire rate.
+#[derive(Debug, Clone, Copy)]
+struct Times {
+    rate: u32,
+    /// A millisecond, rounded down; 8 samples at least.
+    ms: i64,
+    frame: i64,
+    longest_packet: i64,
+    wait_alone: i64,
+    wait_shared: i64,
+    absent: i64,
+    onset_lag: i64,
+    max_depth: i64,
+    capacity: i64,
+    tail: i64,
+    preroll: i64,
+    sustained: i64,
+    fade: usize,
+    away: i64,
+    forget_source: i64,
+    /// A source that was not waited for long enough is held to `wait_shared` for so long, since its
+    /// hole is then shorter; after that the wire catches up with its clock.
+    give_up: i64,
+    /// A place in front of something that came is kept so long for a packet that took another way.
+    reorder: i64,
+    /// A timestamp further back than this is no reordered packet but another count.
+    reorder_reach: i64,
+    /// Timestamps that are off by less than this are rounding: RTP clocks count in other units.
+    rounding: i64,
+    /// Timestamps that claim so much more time than has passed are counted in something else; what
+    /// they say about gaps is not used.
+    distrust: i64,
+    /// What each packet takes off such a claim.
+    forgive: i64,
+    /// Gaps up to this are lost or reordered packets; silence that is not sent lasts longer.
+    loss: i64,
+    /// A gap from this on separates what the resampler held from what comes next.
+    gap: i64,
+    /// After a pause of this length nothing of what came before matters: neither the count of the
+    /// timestamps nor the delay.
+    forget: i64,
+    /// Silence after a word that is left as it is.
+    guard: i64,
+    /// Half of the window of arrival statistics.
+    half_window: i64,
+    /// Packets that come closer together than this come out of the same stall: they are one event.
+    /// If each counted, one stall of a second would look like fifty late packets.
+    burst: i64,
+}
+
+impl Times {
+    fn new(rate: u32, options: &CaptureOptions) -> Self {
+        let ms = |ms: u32| ms_to_samples(ms, rate) as i64;
+        Self {
+            rate,
+            ms: ms(1),
+            frame: ms(20),
+            longest_packet: ms(LONGEST_PACKET_MS as u32),
+            wait_alone: ms(options.wait_alone_ms),
+            wait_shared: ms(options.wait_shared_ms),
+            absent: ms(options.absent_ms),
+            onset_lag: ms(options.onset_lag_ms),
+            max_depth: ms(options.max_depth_ms),
+            capacity: ms(options.capacity_ms),
+            tail: ms(options.tail_ms),
+            preroll: if options.active_speaker {
+                ms(options.preroll_ms)
+            } else {
+                0
+            },
+            sustained: ms(options.sustained_ms),
+            fade: ms_to_samples(options.fade_ms, rate),
+            away: ms(AWAY_MS as u32),
+            forget_source: ms(FORGET_SOURCE_MS as u32),
+            give_up: ms(500),
+            reorder: ms(20),
+            reorder_reach: ms(500),
+            rounding: ms(2),
+            distrust: ms(160),
+            forgive: ms(1) / 4,
+            loss: ms(60),
+            gap: ms(5),
+            forget: ms(1_500),
+            guard: ms(40),
+            half_window: ms(5_000),
+            burst: ms(5),
+        }
+    }
+}
+
+/// What a source carries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum SourceKind {
+    /// A person, whose speech is reported.
+    #[default]
+    Voice,
+    /// Sound such as that of a shared screen: it is sent, and no event tells of it.
+    Sound,
+}
+
+/// A phase of a source's speech. For each source they alternate: `Starting` is followed by
+/// `Dismissed` or `Started`, `Started` by `Stopped`, with one `Sustained` between them at most.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SpeechPhase {
+    /// First evidence of speech.
+    Starting,
+    /// That evidence was nothing.
+    Dismissed,
+    /// Speech has lasted for the detector's onset.
+    Started,
+    /// It has lasted for [`CaptureOptions::sustained_ms`].
+    Sustained,
+    /// It is over: silent for the detector's hangover, or nothing comes any more.
+    Stopped,
+}
+
+/// What the detector of a source noticed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CaptureEvent {
+    /// The source.
+    pub source: u64,
+    /// What its speech has come to.
+    pub phase: SpeechPhase,
+}
+
+/// How a packet arrived.
+#[derive(Debug, Clone, Copy)]
+pub struct Arrival<'a> {
+    /// Time of the arrival in seconds, on any clock that only goes forward.
+    pub at: f64,
+    /// Time of the first sample in seconds, on the sender's clock; None where it is not known.
+    pub pts: Option<f64>,
+    /// Take it for silence of the same length.
+    pub muted: bool,
+    /// What is played to the source, which may come back as an echo.
+    pub echo: Option<&'a EchoReference>,
+}
+
+impl Arrival<'_> {
+    /// An arrival at `at` without a timestamp and without an echo.
+    pub fn at(at: f64) -> Self {
+        Self {
+            at,
+            pts: None,
+            muted: false,
+            echo: None,
+        }
+    }
+}
+
+/// What is due. It is appended to, so that one buffer can be used again and again.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Due {
+    /// Wire frames one after the other, [`Capture::frame_len`] samples each.
+    pub wire: Vec<i16>,
+    /// For each of them, whether nobody speaks in it.
+    pub silence: Vec<bool>,
+    /// Speech events, in order.
+    pub events: Vec<CaptureEvent>,
+    /// Samples that were found to be the agent's own voice, at the wire rate.
+    pub suppressed: u64,
+    /// The stream has ended after these frames: nobody has sent for the whole tail. It opens again
+    /// with the next packet.
+    pub ended: bool,
+}
+
+impl Due {
+    /// Forgets everything; keeps its memory.
+    pub fn clear(&mut self) {
+        self.wire.clear();
+        self.silence.clear();
+        self.events.clear();
+        self.suppressed = 0;
+        self.ended = false;
+    }
+}
+
+/// The way in of a call: frames of many sources in, one wire stream and speech events out.
+///
+/// Sans-IO: no clock, no thread; time is an argument. [`push`](Self::push) takes what has arrived,
+/// [`advance`](Self::advance) lets time pass and is to be called at least every 20 ms while the
+/// stream [`is_open`](Self::is_open). What is due comes out of both. A time before the newest one
+/// counts as the newest one.
+///
+/// Each source (one track of one person) has an [`InputStream`](crate::InputStream) and a timeline of
+/// its own that advances with the wire's clock. So silence happens by time, and no source's jitter,
+/// stalls, absence, timestamps or clock lose or repeat a sample of another.
+///
+/// - *Clock.* The wire is never more than a frame ahead of its clock, and never further behind than
+///   it may wait: `wait_alone_ms` for the rest of a word, `wait_shared_ms` while somebody else speaks.
+/// - *Clean link.* One source passes at once and bit for bit.
+/// - *Jitter.* The lateness that a source has reached twice in the last 10 s becomes its delay,
+///   between words, up to `max_depth_ms`. Up to a frame of 20 ms needs none: the wire waits that
+///   long.
+/// - *Stalls.* What comes after its time is sent late and in order; its source is then later, and the
+///   delay is paid back in its silences, a frame for each frame that is played. The end of a word
+///   that is given up is concealed.
+/// - *Stalls of the caller.* After 40 ms without a call nobody counts as late until what has arrived
+///   meanwhile could be pushed.
+/// - *Echo.* While the agent is heard, audio of a source that may be a loudspeaker is held for
+///   400 ms at most, until it is known once whether it sends echo.
+/// - *End.* After `tail_ms` without a packet the stream ends.
+///
+/// Allocates: for a new source, when a rate changes, and while queues grow to their usual length.
+///
+/// ```
+/// use voice_audio::{Arrival, Capture, CaptureOptions, Due, Samples};
+/// let mut capture = Capture::new(16_000, CaptureOptions::default())?;
+/// let mut due = Due::default();
+/// capture.push(1, Samples::Mono(&[7i16; 320]), 16_000, Arrival::at(0.02), &mut due)?;
+/// assert_eq!(due.wire, [7; 320]); // at once, as it came
+/// due.clear();
+/// for k in 2..200 {
+///     capture.advance(0.02 * f64::from(k), &mut due)?;
+/// }
+/// assert!(due.ended && !capture.is_open());
+/// assert_eq!(due.silence.len(), 100); // 2 s of silence, then the end
+/// # Ok::<(), voice_audio::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct Capture {
+    options: CaptureOptions,
+    times: Times,
+    sources: Vec<Source>,
+    mixer: Mixer,
+    frame: Vec<i16>,
+    zeros: Vec<i16>,
+    /// Seconds at which the wire's clock shows zero: the first call.
+    epoch: Option<f64>,
+    now: i64,
+    /// When the open stream began, as if the first packet had been heard while it was captured;
+    /// None while the stream is closed.
+    began: Option<i64>,
+    /// Samples sent since then.
+    sent: i64,
+    last_arrival: i64,
+    /// Until then nobody is late, because the caller was away.
+    blind_until: i64,
+    /// The source that is sent, with `active_speaker`.
+    floor: Option<u64>,
+}
+
+impl Capture {
+    /// A capture without sources, for a wire of `wire_rate` Hz.
+    ///
+    /// # Errors
+    /// [`Error::Rate`], [`Error::FrameRate`] for a rate without whole 20 ms frames,
+    /// [`Error::Range`] and those of [`Vad::new`](crate::Vad::new) for options out of range.
+    pub fn new(wire_rate: u32, options: CaptureOptions) -> Result<Self, Error> {
+        let frame = frame_len(wire_rate)?;
+        options.check()?;
+        crate::InputStream::new(wire_rate, options.vad)?;
+        Ok(Self {
+            options,
+            times: Times::new(wire_rate, &options),
+            sources: Vec::new(),
+            mixer: Mixer::new(wire_rate)?,
+            frame: vec![0; frame],
+            zeros: Vec::new(),
+            epoch: None,
+            now: 0,
+            began: None,
+            sent: 0,
+            last_arrival: 0,
+            blind_until: 0,
+            floor: None,
+        })
+    }
+
+    /// Rate of the wire in Hz.
+    pub fn wire_rate(&self) -> u32 {
+        self.times.rate
+    }
+
+    /// Samples of a wire frame: 20 ms.
+    pub fn frame_len(&self) -> usize {
+        self.frame.len()
+    }
+
+    /// True while frames are due by time, so that [`advance`](Self::advance) has to be called.
+    pub fn is_open(&self) -> bool {
+        self.began.is_some()
+    }
+
+    /// The sources, in the order in which they came.
+    pub fn sources(&self) -> impl Iterator<Item = u64> {
+        self.sources.iter().map(|source| source.id)
+    }
+
+    /// Numbers of a source that is known.
+    pub fn stats(&self, source: u64) -> Option<SourceStats> {
+        self.find(source).map(|source| source.timeline.stats())
+    }
+
+    /// Delay in milliseconds of the echo that a source sends back; None while there is none known.
+    pub fn echo_delay_ms(&self, source: u64) -> Option<f64> {
+        self.find(source).and_then(Source::echo_delay_ms)
+    }
+
+    /// Milliseconds by which the wire is behind its clock; negative when it is ahead.
+    pub fn behind_ms(&self) -> f64 {
+        self.behind() as f64 * 1e3 / f64::from(self.times.rate)
+    }
+
+    /// Makes a source known that is not a voice. A source that was not opened is a
+    /// [`SourceKind::Voice`].
+    ///
+    /// # Errors
+    /// [`Error::TooMany`].
+    pub fn open(&mut self, source: u64, kind: SourceKind) -> Result<(), Error> {
+        self.index_of(source, kind).map(|_| ())
+    }
+
+    /// Takes samples that a source has captured; a new id is a new source. They may be of any length;
+    /// more than 120 ms count as several packets.
+    ///
+    /// # Errors
+    /// [`Error::Option`] for a time that is not finite, [`Error::Rate`], [`Error::Ratio`],
+    /// [`Error::Channels`], [`Error::Planes`] for samples that cannot be used, [`Error::TooMany`] for
+    /// a source too many. Time passes all the same; nothing else is changed.
+    pub fn push<S: Sample>(
+        &mut self,
+        source: u64,
+        samples: Samples<'_, S>,
+        sample_rate: u32,
+        arrival: Arrival<'_>,
+        due: &mut Due,
+    ) -> Result<(), Error> {
+        let now = self.clock(arrival.at)?;
+        // What time did before this came. What comes at the very time at which a frame is due is in
+        // that frame.
+        self.pass_time(now - 1, due);
+        self.close_after_tail();
+        self.now = self.now.max(now);
+        samples.check()?;
+        crate::check_rate(sample_rate)?;
+        if samples.is_empty() {
+            return Ok(());
+        }
+        let index = self.index_of(source, SourceKind::Voice)?;
+        self.sources[index].prepare(sample_rate)?;
+        self.last_arrival = self.now;
+        let rate = f64::from(sample_rate);
+        if self.began.is_none() {
+            let length = samples.len() as f64 / rate * f64::from(self.times.rate);
+            let length = (length.round() as i64).min(self.times.longest_packet);
+            self.began = Some(self.now - length);
+            self.sent = 0;
+        }
+        let moment = Moment {
+            now: self.now,
+            pts: None,
+            playhead: self.playhead(),
+            delayed_here: self.now < self.blind_until,
+        };
+        let longest = (LONGEST_PACKET_MS * i64::from(sample_rate) / 1_000).max(1) as usize;
+        let (mut rest, mut done) = (samples, 0);
+        while !rest.is_empty() {
+            let (packet, later) = rest.split_at(rest.len().min(longest));
+            let pts = arrival.pts.filter(|pts| pts.is_finite());
+            let moment = Moment {
+                pts: pts.map(|pts| self.samples_of(pts + f64::from(done) / rate)),
+                ..moment
+            };
+            let source = &mut self.sources[index];
+            if arrival.muted {
+                self.zeros.resize(self.zeros.len().max(packet.len()), 0);
+                let zeros = Samples::Mono(&self.zeros[..packet.len()]);
+                source.push(zeros, sample_rate, &arrival, moment, due, &self.times)?;
+            } else {
+                source.push(packet, sample_rate, &arrival, moment, due, &self.times)?;
+            }
+            done += packet.len() as u32;
+            rest = later;
+        }
+        self.give_floor(index);
+        // Who is next at this very moment may have what is missing: only time ends patience.
+        self.send(due, false);
+        Ok(())
+    }
+
+    /// Lets time pass until `at`, in seconds.
+    ///
+    /// # Errors
+    /// [`Error::Option`] for a time that is not finite.
+    pub fn advance(&mut self, at: f64, due: &mut Due) -> Result<(), Error> {
+        let now = self.clock(at)?;
+        self.pass_time(now, due);
+        due.ended |= self.close_after_tail();
+        Ok(())
+    }
+
+    /// Ends a source that is gone, and its speech. What came of it is still sent. What comes of it
+    /// later is heard as a new track.
+    pub fn remove(&mut self, source: u64, due: &mut Due) {
+        if let Some(source) = self.sources.iter_mut().find(|s| s.id == source) {
+            source.end(due, &self.times);
+            source.timeline.leave();
+        }
+        self.send(due, false);
+        self.drop_left();
+    }
+
+    // -- time ----------------------------------------------------------------------------------
+
+    /// The wire's clock at `at` seconds, in samples.
+    fn clock(&mut self, at: f64) -> Result<i64, Error> {
+        check_time(at)?;
+        let epoch = *self.epoch.get_or_insert(at);
+        Ok(self.samples_of(at - epoch))
+    }
+
+    fn samples_of(&self, seconds: f64) -> i64 {
+        (seconds * f64::from(self.times.rate)).round() as i64
+    }
+
+    fn pass_time(&mut self, now: i64, due: &mut Due) {
+        let open = self.began.is_some();
+        if open && now - self.now > self.times.away && self.now >= self.blind_until {
+            self.blind_until = now + self.times.frame;
+        }
+        self.now = self.now.max(now);
+        for source in &mut self.sources {
+            source.hear_time(self.now, due, &self.times);
+        }
+        self.send(due, self.now >= self.blind_until);
+        self.expire();
+    }
+
+    /// How far the wire is behind its clock, in samples.
+    fn behind(&self) -> i64 {
+        self.now - self.playhead() - self.times.frame
+    }
+
+    /// The time whose audio the next wire sample carries.
+    fn playhead(&self) -> i64 {
+        self.began.unwrap_or(self.now) + self.sent
+    }
+
+    /// Closes the stream if nobody has sent for the whole tail; true if it did.
+    fn close_after_tail(&mut self) -> bool {
+        if self.tail_is_over() {
+            self.began = None;
+            return true;
+        }
+        false
+    }
+
+    fn tail_is_over(&self) -> bool {
+        let waiting = |s: &Source| !s.timeline.is_empty() || s.timeline.in_word();
+        self.began.is_some()
+            && self.playhead() >= self.last_arrival + self.times.tail
+            && !self.sources.iter().any(waiting)
+    }
+
+    // -- sources -------------------------------------------------------------------------------
+
+    fn find(&self, source: u64) -> Option<&Source> {
+        self.sources.iter().find(|s| s.id == source)
+    }
+
+    fn index_of(&mut self, source: u64, kind: SourceKind) -> Result<usize, Error> {
+        if let Some(index) = self.sources.iter().position(|s| s.id == source) {
+            return Ok(index);
+        }
+        if self.sources.len() >= MAX_SOURCES {
+            return Err(Error::TooMany {
+                name: "sources",
+                most: MAX_SOURCES,
+            });
+        }
+        let (rate, vad) = (self.times.rate, self.options.vad);
+        self.sources
+            .push(Source::new(source, kind, rate, vad, &self.times)?);
+        Ok(self.sources.len() - 1)
+    }
+
+    /// Forgets sources from which nothing has come for long.
+    fn expire(&mut self) {
+        let oldest = self.now - self.times.forget_source;
+        self.sources.retain(|source| {
+            let alive = source
+                .timeline
+                .last_arrival()
+                .is_none_or(|last| last > oldest);
+            alive || !source.timeline.is_empty()
+        });
+        self.drop_left();
+    }
+
+    fn drop_left(&mut self) {
+        self.sources
+            .retain(|s| !s.timeline.leaving() || !s.timeline.is_empty());
+        if let Some(floor) = self.floor
+            && self.find(floor).is_none()
+        {
+            self.floor = None;
+        }
+    }
+
+    /// Gives the floor to the source that has just pushed, if it may have it.
+    fn give_floor(&mut self, index: usize) {
+        if !self.options.active_speaker || self.sources[index].kind() == SourceKind::Sound {
+            return;
+        }
+        let source = &self.sources[index];
+        let holder = self.floor.and_then(|floor| self.find(floor));
+        let free = match holder {
+            None => true,
+            Some(holder) if holder.id == source.id => false,
+            Some(holder) => source.speaking() && !holder.speaking(),
+        };
+        if free {
+            self.floor = Some(source.id);
+            let source = &mut self.sources[index];
+            if source.speaking() {
+                source.timeline.take_back(self.times.preroll);
+            }
+        }
+    }
+
+    // -- the wire ------------------------------------------------------------------------------
+
+    /// Makes the frames that are due; `incomplete`: also those that somebody does not have.
+    fn send(&mut self, due: &mut Due, incomplete: bool) {
+        while self.began.is_some() && !self.tail_is_over() && self.is_due(incomplete) {
+            let playhead = self.playhead();
+            // Alone, the wire itself can wait: no depth is needed. With others, a source that is
+            // late as a rule is played late, so that it holds back nobody.
+            let alone = self.present() < 2;
+            let mut speech = false;
+            for source in &mut self.sources {
+                let depth = if alone {
+                    0
+                } else {
+                    source.timeline.depth(&self.times)
+                };
+                let sent = !self.options.active_speaker
+                    || self.floor == Some(source.id)
+                    || source.kind() == SourceKind::Sound;
+                let timeline = &mut source.timeline;
+                let played = timeline.play(&mut self.frame, playhead, depth, sent, &self.times);
+                if sent {
+                    self.mixer.add(&self.frame);
+                    speech |= played;
+                }
+            }
+            let start = due.wire.len();
+            due.wire.resize(start + self.frame.len(), 0);
+            self.mixer.finish(&mut due.wire[start..]);
+            due.silence.push(!speech);
+            self.sent += self.times.frame;
+            self.drop_left();
+        }
+    }
+
+    /// Sources from which something has come of late.
+    fn present(&self) -> usize {
+        let oldest = self.now - self.times.absent;
+        let present = |s: &&Source| s.timeline.last_arrival().is_some_and(|last| last >= oldest);
+        self.sources.iter().filter(present).count()
+    }
+
+    /// True if the next frame is to be made now: everybody has it, or was waited for long enough.
+    fn is_due(&mut self, incomplete: bool) -> bool {
+        let behind = self.behind();
+        // Complete frames go up to a frame before their time: what came early waits for no timer.
+        if behind < -self.times.frame {
+            return false;
+        }
+        let speakers = self.sources.iter().filter(|s| s.timeline.has_speech());
+        let speakers = speakers.count();
+        let (now, playhead) = (self.now, self.playhead());
+        let (mut has_audio, mut complete) = (false, true);
+        for source in &self.sources {
+            let timeline = &source.timeline;
+            let supply = timeline.supply(&self.times);
+            if supply == Supply::Ready {
+                has_audio |= timeline.has_audio();
+                continue;
+            }
+            complete = false;
+            let shared = speakers > usize::from(timeline.has_speech());
+            let patience = timeline.patience(supply, shared, now, playhead, &self.times);
+            if !incomplete || behind < patience {
+                return false;
+            }
+        }
+        if complete && has_audio {
+            return true;
+        }
+        if !incomplete || behind < 0 {
+            return false;
+        }
+        for source in &mut self.sources {
+            if source.timeline.supply(&self.times) == Supply::Empty {
+                source.timeline.abandon();
+            }
+        }
+        true
+    }
+}

@@ -1,0 +1,464 @@
+//! People, networks, and what arrives at the other end: the model that the properties are tested
+//! with. Each voice has bits of its own in the samples, so that it can be found in the sum.
+
+use super::{FRAME, ms};
+use crate::{Arrival, Capture, CaptureOptions, Due, Samples};
+
+/// xorshift64*: the same numbers on every machine.
+#[derive(Debug, Clone)]
+pub struct Rng(pub u64);
+
+impl Rng {
+    pub fn bits(&mut self) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
+    }
+
+    /// In 0..1.
+    pub fn unit(&mut self) -> f64 {
+        (self.bits() >> 11) as f64 / (1u64 << 53) as f64
+    }
+
+    pub fn between(&mut self, low: i64, high: i64) -> i64 {
+        low + (self.unit() * (high - low + 1) as f64) as i64
+    }
+}
+
+/// Timestamps as a sender may make them.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Pts {
+    True,
+    Missing,
+    Stands,
+    /// By this factor.
+    Fast(f64),
+    /// By 10 s, once in 5 s.
+    Jumps,
+}
+
+/// Delay of the packets beyond the fastest path.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Jitter {
+    /// Even from 0 to this many milliseconds.
+    Uniform(i64),
+    /// Nothing, and stalls of up to so many milliseconds, two in a second on average.
+    Bursts(i64),
+}
+
+#[derive(Debug, Clone, Copy)]
+pub struct Person {
+    pub talks: bool,
+    pub jitter: Jitter,
+    /// Milliseconds, and every how many: nothing arrives, then all of it.
+    pub stall: Option<(i64, i64)>,
+    pub loss: f64,
+    pub duplicates: f64,
+    /// Part of the packets that come 30 ms late, behind the next ones.
+    pub reordered: f64,
+    /// In silence only a frame each 400 ms is sent.
+    pub dtx: bool,
+    pub ppm: f64,
+    pub pts: Pts,
+    /// Milliseconds: is away for the second time span of each 10 s.
+    pub away: Option<(i64, i64)>,
+}
+
+impl Person {
+    pub const CLEAN: Self = Self {
+        talks: true,
+        jitter: Jitter::Uniform(0),
+        stall: None,
+        loss: 0.0,
+        duplicates: 0.0,
+        reordered: 0.0,
+        dtx: false,
+        ppm: 0.0,
+        pts: Pts::True,
+        away: None,
+    };
+    pub const LISTENS: Self = Self {
+        talks: false,
+        ..Self::CLEAN
+    };
+}
+
+#[derive(Debug, Clone)]
+struct Packet {
+    person: usize,
+    /// Of the first sample, in the person's own count.
+    position: i64,
+    /// When it would have come on the fastest path.
+    ideal: i64,
+    arrives: i64,
+    pts: Option<i64>,
+    samples: Vec<i16>,
+    speech: bool,
+}
+
+/// What was found in the wire of one voice.
+#[derive(Debug, Default, Clone)]
+pub struct Voice {
+    pub words: usize,
+    pub whole: usize,
+    /// Silence inside of words that was not in them: (time, samples).
+    pub holes: Vec<(i64, i64)>,
+    /// Samples of speech: delivered by the network, and heard.
+    pub delivered: i64,
+    pub heard: i64,
+    /// Of the samples of words: emission against the fastest path, and against the arrival.
+    pub late: Vec<i64>,
+    pub added: Vec<i64>,
+    /// Longest time in which no sample of a word was less than 60 ms later than the fastest path.
+    pub slow: i64,
+}
+
+#[derive(Debug, Default, Clone)]
+pub struct Report {
+    pub voices: Vec<Voice>,
+    /// Wire against clock over 10 s windows.
+    pub rate: (f64, f64),
+    /// How far the wire was behind the clock: least and most, in samples, after a second.
+    pub behind: (i64, i64),
+    pub ends: usize,
+}
+
+/// Words in phrases: (from, to).
+fn talk(person: usize, length: i64, talks: bool, rng: &mut Rng) -> Vec<(i64, i64)> {
+    let mut words = Vec::new();
+    let mut at = ms(300 + 500 * (person as i64 % 7));
+    while talks && at < length - ms(3_000) {
+        for _ in 0..rng.between(3, 8) {
+            let word = ms(rng.between(250, 600));
+            words.push((at, at + word));
+            at += word + ms(rng.between(60, 150));
+        }
+        at += ms(rng.between(600, 2_500));
+    }
+    words.retain(|w| w.1 < length - ms(2_000));
+    words
+}
+
+/// From and to, in the person's samples.
+type Words = Vec<(i64, i64)>;
+
+/// All packets in the order of arrival, the words of each person, and the bits of a voice.
+fn packets(people: &[Person], seconds: i64, seed: u64) -> (Vec<Packet>, Vec<Words>, usize) {
+    let talkers = people.iter().filter(|p| p.talks).count().max(1);
+    let width = (14 / talkers).min(7);
+    assert!(width > 0, "14 voices fit into a sample");
+    let mut all = Vec::new();
+    let mut spoken = Vec::new();
+    let mut lane = 0;
+    for (index, person) in people.iter().enumerate() {
+        let mut rng = Rng(seed ^ (index as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        let length = ms(1_000 * seconds);
+        let words = talk(index, length, person.talks, &mut rng);
+        let mut speech = vec![false; (length + ms(200)) as usize];
+        for &(from, to) in &words {
+            speech[from as usize..to as usize].fill(true);
+        }
+        // A detector: a frame late, and 100 ms of hangover.
+        let frames = (length / FRAME as i64) as usize;
+        let flag = |k: usize| {
+            let from = (k * FRAME).saturating_sub(1_600);
+            let to = ((k + 1) * FRAME).saturating_sub(FRAME);
+            speech[from..to.max(from)].iter().any(|&x| x)
+        };
+        let phase = ms(3) * index as i64;
+        let (mut burst_until, mut last) = (0, 0);
+        let mut dtx_sent = i64::MIN / 2;
+        let mut jump = 0;
+        for k in 0..frames {
+            let position = (k * FRAME) as i64;
+            let value = |i: usize| {
+                let code = 1 + (position as usize + i) % ((1 << width) - 1).max(1);
+                if speech[k * FRAME + i] {
+                    (code << (lane * width)) as i16
+                } else {
+                    0
+                }
+            };
+            let samples: Vec<i16> = (0..FRAME).map(value).collect();
+            let sounds = samples.iter().any(|&x| x != 0);
+            let end = position + FRAME as i64;
+            let ideal = phase + end - (end as f64 * person.ppm * 1e-6) as i64;
+            if person
+                .away
+                .is_some_and(|(from, to)| (from..to).contains(&(ideal / 16 % 10_000)))
+            {
+                continue;
+            }
+            if person.dtx && !flag(k) && !sounds {
+                if position - dtx_sent < ms(400) {
+                    continue;
+                }
+                dtx_sent = position;
+            }
+            if position % ms(5_000) == 0 {
+                jump += ms(10_000);
+            }
+            let pts = match person.pts {
+                Pts::True => Some(position + 77),
+                Pts::Missing => None,
+                Pts::Stands => Some(77),
+                Pts::Fast(by) => Some((position as f64 * by) as i64),
+                Pts::Jumps => Some(position + jump),
+            };
+            let mut arrives = ideal;
+            match person.jitter {
+                Jitter::Uniform(most) => arrives += (rng.unit() * ms(most) as f64) as i64,
+                Jitter::Bursts(most) => {
+                    if rng.unit() < 0.04 {
+                        burst_until =
+                            burst_until.max(ideal + (rng.unit() * ms(most) as f64) as i64);
+                    }
+                    arrives = arrives.max(burst_until);
+                }
+            }
+            if let Some((stall, every)) = person.stall {
+                let within = ideal % ms(every);
+                if ideal > ms(every) && within < ms(stall) {
+                    arrives = arrives.max(ideal - within + ms(stall));
+                }
+            }
+            let lost = rng.unit() < person.loss;
+            let twice = rng.unit() < person.duplicates;
+            if rng.unit() < person.reordered {
+                arrives += ms(30);
+            } else {
+                arrives = arrives.max(last);
+                last = arrives;
+            }
+            if lost {
+                continue;
+            }
+            let packet = Packet {
+                person: index,
+                position,
+                ideal,
+                arrives,
+                pts,
+                samples,
+                speech: flag(k),
+            };
+            if twice {
+                all.push(Packet {
+                    arrives: arrives + ms(rng.between(0, 30)),
+                    ..packet.clone()
+                });
+            }
+            all.push(packet);
+        }
+        spoken.push(words);
+        lane += usize::from(person.talks);
+    }
+    all.sort_by_key(|p| p.arrives);
+    (all, spoken, width)
+}
+
+/// What turns arrivals into frames.
+pub trait Wire {
+    fn push(&mut self, person: usize, samples: &[i16], pts: Option<i64>, now: i64, speech: bool);
+    fn advance(&mut self, now: i64);
+    /// What is due, as it is on the wire.
+    fn take(&mut self, each: &mut dyn FnMut(&[i16; FRAME]));
+    fn ends(&self) -> usize {
+        0
+    }
+}
+
+/// The real thing, with the marks of a model in place of the detector.
+pub struct Scripted {
+    pub capture: Capture,
+    due: Due,
+    ends: usize,
+}
+
+impl Scripted {
+    pub fn new(options: CaptureOptions) -> Self {
+        Self {
+            capture: Capture::new(16_000, options).unwrap(),
+            due: Due::default(),
+            ends: 0,
+        }
+    }
+}
+
+impl Wire for Scripted {
+    fn push(&mut self, person: usize, samples: &[i16], pts: Option<i64>, now: i64, speech: bool) {
+        super::push(
+            &mut self.capture,
+            person as u64,
+            samples,
+            pts,
+            now,
+            speech,
+            &mut self.due,
+        );
+    }
+
+    fn advance(&mut self, now: i64) {
+        super::advance(&mut self.capture, now, &mut self.due);
+    }
+
+    fn take(&mut self, each: &mut dyn FnMut(&[i16; FRAME])) {
+        for frame in self.due.wire.as_chunks().0 {
+            each(frame);
+        }
+        self.ends += usize::from(self.due.ended);
+        self.due.clear();
+    }
+
+    fn ends(&self) -> usize {
+        self.ends
+    }
+}
+
+/// Sends the people's packets through `wire` and looks for them in what comes out. `tick`: the
+/// period at which time passes when nothing arrives.
+pub fn run(people: &[Person], seconds: i64, seed: u64, tick: i64, wire: &mut dyn Wire) -> Report {
+    run_busy(people, seconds, seed, tick, (0, 1), wire)
+}
+
+/// The same in a process that does nothing for `busy.0` milliseconds of each `busy.1`: packets are
+/// then handed in sender by sender, and timers come late too.
+pub fn run_busy(
+    people: &[Person],
+    seconds: i64,
+    seed: u64,
+    tick: i64,
+    busy: (i64, i64),
+    wire: &mut dyn Wire,
+) -> Report {
+    let (mut packets, spoken, width) = packets(people, seconds, seed);
+    let busy_until = |t: i64| (t - t % ms(busy.1) + ms(busy.0)).max(t);
+    for packet in &mut packets {
+        packet.arrives = busy_until(packet.arrives);
+    }
+    packets.sort_by_key(|p| (p.arrives, p.person));
+    // Of each voice, for each sample that was heard: where on the wire, and when it was sent.
+    let lanes: Vec<usize> = (0..people.len()).filter(|&i| people[i].talks).collect();
+    let mut heard: Vec<Vec<(i64, i64)>> = vec![Vec::new(); lanes.len()];
+    let mut emitted: Vec<i64> = Vec::new();
+    let mut look = |wire: &mut dyn Wire, now: i64| {
+        wire.take(&mut |frame| {
+            let at = (emitted.len() * FRAME) as i64;
+            emitted.push(now);
+            for (i, &x) in frame.iter().enumerate() {
+                for (lane, heard) in heard.iter_mut().enumerate() {
+                    if (x >> (lane * width)) & ((1 << width) - 1) != 0 {
+                        heard.push((at + i as i64, now));
+                    }
+                }
+            }
+        });
+    };
+    let mut clock = 0;
+    for packet in &packets {
+        while clock + tick < packet.arrives {
+            clock += tick;
+            if busy_until(clock) == clock {
+                wire.advance(clock);
+                look(wire, clock);
+            }
+        }
+        wire.push(
+            packet.person,
+            &packet.samples,
+            packet.pts,
+            packet.arrives,
+            packet.speech,
+        );
+        look(wire, packet.arrives);
+    }
+    for _ in 0..ms(4_000) / tick {
+        clock += tick;
+        wire.advance(clock);
+        look(wire, clock);
+    }
+    let mut report = Report {
+        ends: wire.ends(),
+        rate: (f64::MAX, 0.0),
+        behind: (i64::MAX, i64::MIN),
+        ..Report::default()
+    };
+    let last = packets.last().map_or(0, |p| p.arrives);
+    let mut t = ms(1_000);
+    while t + ms(10_000) < last {
+        let from = emitted.partition_point(|&e| e < t);
+        let to = emitted.partition_point(|&e| e < t + ms(10_000));
+        let rate = (to - from) as f64 / 500.0;
+        report.rate = (report.rate.0.min(rate), report.rate.1.max(rate));
+        let behind = t - (from * FRAME) as i64 - emitted.first().copied().unwrap_or(0);
+        report.behind = (report.behind.0.min(behind), report.behind.1.max(behind));
+        t += ms(100) + 7;
+    }
+    for (&person, heard) in lanes.iter().zip(&heard) {
+        report
+            .voices
+            .push(voice(person, &packets, &spoken[person], heard));
+    }
+    report
+}
+
+fn voice(person: usize, packets: &[Packet], words: &[(i64, i64)], heard: &[(i64, i64)]) -> Voice {
+    let mut mine: Vec<&Packet> = packets.iter().filter(|p| p.person == person).collect();
+    mine.sort_by_key(|p| p.position);
+    mine.dedup_by_key(|p| p.position);
+    // Each delivered sample of speech, in order; the n-th of them is the n-th that is heard.
+    let mut media = Vec::new();
+    for packet in mine {
+        for (i, &x) in packet.samples.iter().enumerate() {
+            if x != 0 {
+                media.push((packet.position + i as i64, packet.ideal, packet.arrives));
+            }
+        }
+    }
+    let mut voice = Voice {
+        words: words.len(),
+        delivered: media.len() as i64,
+        heard: heard.len() as i64,
+        ..Voice::default()
+    };
+    let mut torn = vec![false; words.len()];
+    let mut word = 0;
+    let (mut slow_since, mut in_order) = (None, 0);
+    for n in 0..media.len().min(heard.len()) {
+        let (position, ideal, arrives) = media[n];
+        let (at, now) = heard[n];
+        while word < words.len() && words[word].1 <= position {
+            word += 1;
+        }
+        in_order = in_order.max(arrives);
+        if n > 0 && media[n - 1].0 >= words[word].0 {
+            let hole = (at - heard[n - 1].0) - (position - media[n - 1].0);
+            if hole > 0 {
+                voice.holes.push((now, hole));
+                torn[word] = true;
+            }
+        }
+        if position % 160 == 0 {
+            voice.late.push(now - ideal);
+            voice.added.push(now - in_order);
+        }
+        if now - ideal >= ms(60) {
+            voice.slow = voice.slow.max(now - *slow_since.get_or_insert(now));
+        } else {
+            slow_since = None;
+        }
+    }
+    voice.whole = torn.iter().filter(|torn| !**torn).count();
+    voice.late.sort_unstable();
+    voice.added.sort_unstable();
+    voice
+}
+
+/// Of sorted samples, in milliseconds.
+pub fn quantile(sorted: &[i64], q: f64) -> f64 {
+    match sorted.len() {
+        0 => f64::NAN,
+        n => sorted[((n - 1) as f64 * q).round() as usize] as f64 / 16.0,
+    }
+}

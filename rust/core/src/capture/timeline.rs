@@ -1,0 +1,758 @@
+//! The jitter buffer of one source, on the clock of the wire.
+//!
+//! Positions are the source's own samples at the wire rate. The *cursor* is the position that the
+//! next wire sample carries. It moves with the wire whether there is audio or not, which is how
+//! silence happens by time: what is not there when its time comes is silence, and what comes after
+//! its time moves the cursor back, which delays this source and nobody else.
+
+use std::collections::VecDeque;
+
+use super::Times;
+use super::arrival::ArrivalStats;
+use super::edge::Edge;
+
+/// No position is beyond this: 9 million years at 16 kHz.
+const FAR: i64 = 1 << 62;
+/// Packets that are remembered for finding copies and overlaps: more than ever wait.
+const REMEMBERED: usize = 128;
+/// Times in a row that one timestamp may come again with the same content and be a copy; digital
+/// silence under a timestamp that stands still looks the same.
+const MOST_COPIES: u32 = 3;
+/// Buffers of played segments that are kept for the next ones.
+const SPARE: usize = 32;
+
+/// Numbers of one source. Counts are samples at the wire rate unless said otherwise.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct SourceStats {
+    /// Samples that arrived, once resampled to the wire rate.
+    pub pushed: u64,
+    /// Samples that went to the wire.
+    pub played: u64,
+    /// Silence that was left out between words, to pay back delay.
+    pub skipped: u64,
+    /// Silence that was inserted between words, to build up depth.
+    pub inserted: u64,
+    /// Samples that the network lost in mid-word, by the timestamps.
+    pub lost: u64,
+    /// Samples of packets that came a second time.
+    pub duplicate: u64,
+    /// Samples of packets that came out of order, after their successors had been sent.
+    pub misplaced: u64,
+    /// Samples that were left out because too much waited.
+    pub overflow: u64,
+    /// Samples of wire time in mid-word for which nothing had arrived.
+    pub starved: u64,
+    /// Samples that were not sent because another source had the floor.
+    pub unsent: u64,
+    /// Samples that were the agent's own voice and became silence or background noise.
+    pub suppressed: u64,
+    /// Times that the wire went on without this source in mid-word.
+    pub abandoned: u64,
+    /// Timestamps that were not believed.
+    pub disbelieved: u64,
+    /// Delay against the fastest path with which the source is played now.
+    pub delay: i64,
+    /// Delay with which it should be played because of its jitter.
+    pub depth: i64,
+    /// Samples that wait now, held ones included.
+    pub queued: u64,
+}
+
+/// The header of a packet that has just arrived.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Packet {
+    /// Length at the wire rate, in samples.
+    pub(super) len: i64,
+    /// Timestamp of the first sample, at the wire rate.
+    pub(super) pts: Option<i64>,
+    /// Tells a copy from another packet with the same timestamp.
+    pub(super) fingerprint: u64,
+    pub(super) now: i64,
+    /// It may have come before now, while the process was away.
+    pub(super) delayed_here: bool,
+}
+
+/// Where a packet belongs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Placement {
+    pub(super) position: i64,
+    /// Samples that are missing between the newest media and this packet; 0 for one out of order.
+    pub(super) gap: i64,
+}
+
+/// A packet that was accepted lately.
+#[derive(Debug)]
+struct Accepted {
+    position: i64,
+    len: i64,
+    pts: Option<i64>,
+    fingerprint: u64,
+}
+
+/// Samples that wait.
+#[derive(Debug)]
+struct Segment {
+    /// Of the first of `samples`.
+    position: i64,
+    samples: Vec<i16>,
+    /// Samples from the front that were played.
+    played: usize,
+    speech: bool,
+    /// Loud enough to be the soft beginning of a word.
+    sounds: bool,
+    arrived: i64,
+}
+
+impl Segment {
+    fn start(&self) -> i64 {
+        self.position + self.played as i64
+    }
+
+    fn end(&self) -> i64 {
+        self.position + self.samples.len() as i64
+    }
+
+    fn rest(&self) -> &[i16] {
+        &self.samples[self.played..]
+    }
+}
+
+/// The supply of a source for the next frame of the wire.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Supply {
+    /// The whole frame is there, or its silence is known.
+    Ready,
+    /// Something is missing in front of what waits, which came at `since`.
+    Gap { since: i64 },
+    /// Nothing more has come.
+    Empty,
+}
+
+#[derive(Debug)]
+pub(super) struct Timeline {
+    queue: VecDeque<Segment>,
+    /// Position from which on nothing may be played yet.
+    held_from: Option<i64>,
+    /// Segments that were played lately, for a pre-roll.
+    history: VecDeque<Segment>,
+    spare: Vec<Vec<i16>>,
+    cursor: i64,
+    /// End of the newest media.
+    end: i64,
+    /// What a timestamp lacks to a position; None before the first one.
+    shift: Option<i64>,
+    /// Time that the timestamps have claimed lately beyond what the clock has passed.
+    excess: i64,
+    newest_pts: Option<i64>,
+    /// Times that the newest timestamp came again, without another one between.
+    repeats: u32,
+    arrival: ArrivalStats,
+    /// Of the newest packet; None before the first.
+    last_arrival: Option<i64>,
+    /// Longest packet so far beyond a frame of 20 ms: the next one takes as long to come.
+    packet_excess: i64,
+    accepted: VecDeque<Accepted>,
+    /// The newest sample that was played belonged to a word, and the word was not given up.
+    in_word: bool,
+    /// The source sends without pauses: a frame that is not there is late, not left out.
+    steady: bool,
+    /// Nothing of the source is waited for until something comes.
+    abandoned: bool,
+    /// Silence on the wire since the last word.
+    quiet: i64,
+    leaving: bool,
+    edge: Edge,
+    stats: SourceStats,
+}
+
+impl Timeline {
+    pub(super) fn new(times: &Times) -> Self {
+        Self {
+            queue: VecDeque::new(),
+            held_from: None,
+            history: VecDeque::new(),
+            spare: Vec::new(),
+            cursor: 0,
+            end: 0,
+            shift: None,
+            excess: 0,
+            newest_pts: None,
+            repeats: 0,
+            arrival: ArrivalStats::new(),
+            last_arrival: None,
+            packet_excess: 0,
+            accepted: VecDeque::with_capacity(REMEMBERED),
+            in_word: false,
+            steady: false,
+            abandoned: false,
+            quiet: 0,
+            leaving: false,
+            edge: Edge::new(times.fade),
+            stats: SourceStats::default(),
+        }
+    }
+
+    // -- in ------------------------------------------------------------------------------------
+
+    /// Decides where a packet belongs; None if it came before, or after its successors were sent.
+    /// `playhead` is the time whose audio the next wire sample carries.
+    pub(super) fn accept(
+        &mut self,
+        packet: Packet,
+        playhead: i64,
+        times: &Times,
+    ) -> Option<Placement> {
+        let now = packet.now;
+        if self.leaving {
+            // The same source again is another track: its timestamps begin anew.
+            self.leaving = false;
+            self.forget_timestamps();
+        }
+        let pause = self.last_arrival.map(|last| now - last);
+        let absence = self.absence(times);
+        self.steady = pause.is_some_and(|pause| pause <= absence);
+        let back = pause.is_some_and(|pause| {
+            pause > times.forget || (pause > absence && !self.in_word && self.queue.is_empty())
+        });
+        if pause.is_some_and(|pause| pause > times.forget) {
+            self.forget_timestamps();
+        }
+        let position = self.place(packet, back, times)?;
+        self.abandoned = false;
+        self.last_arrival = Some(now);
+        self.packet_excess = self.packet_excess.max(packet.len - times.frame);
+        let gap = (position - self.end).max(0);
+        if position >= self.end {
+            self.end = position + packet.len;
+            self.arrival
+                .record(self.end, now, packet.delayed_here, times);
+        }
+        if pause.is_none() || back && self.queue.is_empty() {
+            // It was silent by time, so its delay can be chosen freely.
+            self.cursor = playhead - self.arrival.fastest() - self.depth(times);
+        }
+        let gap = if pause.is_none() { 0 } else { gap };
+        Some(Placement { position, gap })
+    }
+
+    /// Queues the samples of an accepted packet.
+    pub(super) fn insert(
+        &mut self,
+        position: i64,
+        samples: &[i16],
+        speech: bool,
+        sounds: bool,
+        now: i64,
+        times: &Times,
+    ) {
+        if samples.is_empty() {
+            return;
+        }
+        let at = self
+            .queue
+            .partition_point(|segment| segment.position < position);
+        let mut buffer = self.spare.pop().unwrap_or_default();
+        buffer.clear();
+        buffer.extend_from_slice(samples);
+        self.stats.pushed += samples.len() as u64;
+        self.stats.queued += samples.len() as u64;
+        if at == self.queue.len() {
+            // Resampling may give a sample more or less than the length that was expected.
+            self.end = position + samples.len() as i64;
+        }
+        let segment = Segment {
+            position,
+            samples: buffer,
+            played: 0,
+            speech,
+            sounds,
+            arrived: now,
+        };
+        self.queue.insert(at, segment);
+        self.catch_late();
+        self.limit(times);
+    }
+
+    /// Queues the end of the sound in front of a gap, which the resampler has held until now, if its
+    /// place was not sent yet.
+    pub(super) fn insert_tail(&mut self, position: i64, samples: &[i16], now: i64, times: &Times) {
+        let newest = self.queue.back();
+        let free = newest.is_none_or(|segment| segment.end() <= position);
+        if position >= self.cursor && free {
+            let speech = newest.map_or(self.in_word, |segment| segment.speech);
+            self.insert(position, samples, speech, true, now, times);
+        }
+    }
+
+    /// Counts samples that were the agent's own voice.
+    pub(super) fn count_suppressed(&mut self, samples: usize) {
+        self.stats.suppressed += samples as u64;
+    }
+
+    fn forget_timestamps(&mut self) {
+        self.shift = None;
+        self.excess = 0;
+    }
+
+    fn place(&mut self, packet: Packet, back: bool, times: &Times) -> Option<i64> {
+        let Packet { len, pts, now, .. } = packet;
+        // Where the clock is, if the packet came on the fastest path.
+        let by_clock = (now - len - self.arrival.fastest().min(now)).max(self.end);
+        // Without a timestamp: what comes after silence belongs where the clock is, all else
+        // follows what came before.
+        let untold = if back { by_clock } else { self.end };
+        self.repeats = if pts.is_some() && pts == self.newest_pts {
+            self.repeats + 1
+        } else {
+            0
+        };
+        self.newest_pts = pts;
+        // A copy has the timestamp and the content of what came. Only both: a timestamp may stand.
+        let same = |a: &Accepted| a.pts == pts && a.fingerprint == packet.fingerprint;
+        if pts.is_some() && self.repeats < MOST_COPIES && self.accepted.iter().any(same) {
+            self.stats.pushed += len as u64;
+            self.stats.duplicate += len as u64;
+            return None;
+        }
+        let claim = pts
+            .zip(self.shift)
+            .filter(|_| self.excess < times.distrust)
+            .map(|(pts, shift)| pts.wrapping_add(shift).clamp(-FAR, FAR));
+        let position = match claim {
+            None => untold,
+            Some(claimed) if (claimed - self.end).abs() <= times.rounding => self.end,
+            Some(claimed) if claimed > self.end => {
+                // A gap is believed as far as the clock has time for it.
+                let excess = (claimed - by_clock).max(0);
+                self.excess += excess.min(times.loss);
+                self.stats.disbelieved += u64::from(excess > times.frame);
+                if excess > times.reorder_reach {
+                    untold
+                } else {
+                    claimed - excess
+                }
+            }
+            Some(claimed) => {
+                let overlaps =
+                    |a: &Accepted| claimed < a.position + a.len && a.position < claimed + len;
+                if self.accepted.iter().any(overlaps) {
+                    self.disbelieve(untold, times)
+                } else if claimed >= self.cursor {
+                    claimed
+                } else if claimed > self.end - times.reorder_reach {
+                    // 20 ms in a wrong place are worse than 20 ms that were concealed.
+                    self.stats.pushed += len as u64;
+                    self.stats.misplaced += len as u64;
+                    return None;
+                } else {
+                    self.disbelieve(untold, times)
+                }
+            }
+        };
+        if self.excess < times.distrust {
+            // One jump, or a few losses before the fastest path is known, are forgotten: a fifth of
+            // a millisecond with each packet.
+            self.excess = (self.excess - times.forgive).max(0);
+        }
+        self.shift = pts.map(|pts| position.wrapping_sub(pts)).or(self.shift);
+        if self.accepted.len() == REMEMBERED {
+            self.accepted.pop_front();
+        }
+        self.accepted.push_back(Accepted {
+            position,
+            len,
+            pts,
+            fingerprint: packet.fingerprint,
+        });
+        Some(position)
+    }
+
+    /// Passes over a timestamp that stands still or runs back.
+    fn disbelieve(&mut self, untold: i64, times: &Times) -> i64 {
+        self.stats.disbelieved += 1;
+        self.excess += times.loss;
+        untold
+    }
+
+    /// Late audio is played all the same; from there on this source is later.
+    fn catch_late(&mut self) {
+        let first = self.available().next().map(Segment::start);
+        self.cursor = first.map_or(self.cursor, |start| self.cursor.min(start));
+    }
+
+    /// Leaves out the oldest audio when too much waits: a source that sends more than time passes.
+    fn limit(&mut self, times: &Times) {
+        while self.queue.len() > 1 && self.stats.queued > times.capacity as u64 {
+            let Some(oldest) = self.queue.pop_front() else {
+                break;
+            };
+            self.stats.overflow += oldest.rest().len() as u64;
+            self.stats.queued -= oldest.rest().len() as u64;
+            self.edge.begin_skip();
+            self.edge.skip(oldest.rest());
+            self.cursor = self.cursor.max(self.queue[0].start());
+            if self.held_from.is_some_and(|held| held < self.cursor) {
+                self.held_from = Some(self.cursor);
+            }
+            self.recycle(oldest.samples);
+        }
+    }
+
+    // -- the hold ------------------------------------------------------------------------------
+
+    /// Holds everything from the newest `len` samples on that were not played yet; with 0 nothing.
+    /// What is let go is late, and played from its first sample on.
+    pub(super) fn hold_newest(&mut self, len: i64) {
+        self.held_from = if len == 0 {
+            None
+        } else {
+            let from = self.end - len;
+            // A segment is held whole, and what was let go is not taken back.
+            let first = self.queue.iter().find(|segment| segment.end() > from);
+            first.map(|segment| match self.held_from {
+                Some(held) => segment.position.max(held),
+                None => segment.position,
+            })
+        };
+        self.catch_late();
+    }
+
+    /// Holds what comes from `position` on, unless something is held already.
+    pub(super) fn hold_from(&mut self, position: i64) {
+        self.held_from.get_or_insert(position);
+    }
+
+    /// Samples that are held.
+    pub(super) fn held(&self) -> i64 {
+        self.held_from.map_or(0, |from| self.end - from)
+    }
+
+    /// True from [`hold_from`](Self::hold_from) until everything is let go.
+    pub(super) fn holds(&self) -> bool {
+        self.held_from.is_some()
+    }
+
+    /// Turns what is held into silence; returns its length in samples.
+    pub(super) fn silence_held(&mut self) -> usize {
+        let from = self.held_from.unwrap_or(FAR);
+        let mut silenced = 0;
+        for segment in self.queue.iter_mut().filter(|s| s.position >= from) {
+            silenced += segment.samples.len();
+            segment.samples.fill(0);
+            segment.speech = false;
+            segment.sounds = false;
+        }
+        silenced
+    }
+
+    fn available(&self) -> impl Iterator<Item = &Segment> {
+        let from = self.held_from.unwrap_or(FAR);
+        self.queue.iter().take_while(move |s| s.position < from)
+    }
+
+    // -- out -----------------------------------------------------------------------------------
+
+    /// True if nothing waits, held audio included.
+    pub(super) fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+
+    /// True if something waits that may be played.
+    pub(super) fn has_audio(&self) -> bool {
+        self.available().next().is_some()
+    }
+
+    /// True if audio of a word waits and may be played.
+    pub(super) fn has_speech(&self) -> bool {
+        self.available().any(|segment| segment.speech)
+    }
+
+    pub(super) fn in_word(&self) -> bool {
+        self.in_word
+    }
+
+    pub(super) fn leaving(&self) -> bool {
+        self.leaving
+    }
+
+    /// The source is gone; what came of it is still played.
+    pub(super) fn leave(&mut self) {
+        self.leaving = true;
+        self.held_from = None;
+        self.catch_late();
+    }
+
+    /// Time of the newest packet; None before the first.
+    pub(super) fn last_arrival(&self) -> Option<i64> {
+        self.last_arrival
+    }
+
+    pub(super) fn stats(&self) -> SourceStats {
+        self.stats
+    }
+
+    pub(super) fn supply(&self, times: &Times) -> Supply {
+        let mut at = self.cursor;
+        let mut in_word = self.in_word;
+        for segment in self.available() {
+            if segment.start() > at {
+                return if in_word || segment.start() - at <= times.loss {
+                    Supply::Gap {
+                        since: segment.arrived,
+                    }
+                } else {
+                    Supply::Ready
+                };
+            }
+            in_word = segment.speech;
+            at = segment.end();
+            if at >= self.cursor + times.frame {
+                return Supply::Ready;
+            }
+        }
+        // Nobody waits for what is held here.
+        if self.held_from.is_some() {
+            Supply::Ready
+        } else {
+            Supply::Empty
+        }
+    }
+
+    /// Delay against the fastest path with which the next sample is played.
+    pub(super) fn delay(&self, playhead: i64) -> i64 {
+        match self.arrival.fastest() {
+            i64::MAX => 0,
+            fastest => playhead - fastest - self.cursor,
+        }
+    }
+
+    /// Delay that the source's jitter asks for. The wire waits a frame for anybody, so that much
+    /// lateness needs none.
+    pub(super) fn depth(&self, times: &Times) -> i64 {
+        (self.arrival.usual_lateness() - times.frame).clamp(0, times.max_depth)
+    }
+
+    /// Time without frames after which the source is silent.
+    pub(super) fn absence(&self, times: &Times) -> i64 {
+        times.absent + self.depth(times) + self.packet_excess
+    }
+
+    /// Time that the wire may be behind its clock while it waits for this source, which lacks
+    /// `supply`. `shared`: somebody else speaks and would be held back.
+    pub(super) fn patience(
+        &self,
+        supply: Supply,
+        shared: bool,
+        now: i64,
+        playhead: i64,
+        times: &Times,
+    ) -> i64 {
+        let limit = if shared {
+            times.wait_shared
+        } else {
+            times.wait_alone
+        };
+        let silent_for = self.last_arrival.map_or(FAR, |last| now - last);
+        match supply {
+            Supply::Ready => i64::MIN,
+            Supply::Gap { since } if now - since >= times.reorder => i64::MIN,
+            Supply::Gap { .. } => limit,
+            Supply::Empty if self.leaving => i64::MIN,
+            // Its word is torn, but by less the longer the wire is held back within the bound.
+            Supply::Empty if self.abandoned && silent_for > times.give_up => i64::MIN,
+            Supply::Empty if self.abandoned => times.wait_shared,
+            Supply::Empty if self.in_word => limit,
+            Supply::Empty if silent_for > self.absence(times) => 0,
+            // It leaves out its silence; a second frame, if there is one, comes right after the
+            // first.
+            Supply::Empty if !self.steady => {
+                let second = 2 * times.frame + self.packet_excess + self.depth(times);
+                if silent_for > second { 0 } else { times.frame }
+            }
+            // Its next word may begin in what is missing.
+            Supply::Empty if !shared => self.absence(times),
+            Supply::Empty => {
+                let unmet = self.depth(times) - self.delay(playhead);
+                (unmet.max(0) + times.frame).min(times.wait_shared)
+            }
+        }
+    }
+
+    /// Writes the next frame to `frame`; true if any of it is part of a word, or of one that is
+    /// waited for. `depth` is the delay to go to; `sent`: the frame goes to the wire.
+    pub(super) fn play(
+        &mut self,
+        frame: &mut [i16],
+        playhead: i64,
+        depth: i64,
+        sent: bool,
+        times: &Times,
+    ) -> bool {
+        let mut speech = false;
+        let mut at = 0;
+        if self.adapt(playhead, depth, times) {
+            self.rest(frame, times);
+            at = frame.len();
+        }
+        while at < frame.len() {
+            let room = frame.len() - at;
+            let gap = self.available().next().map(|s| s.start() - self.cursor);
+            let n = match gap {
+                Some(..=0) => {
+                    let n = self.play_segment(&mut frame[at..], sent, times);
+                    speech |= self.in_word;
+                    n
+                }
+                Some(gap) => {
+                    let n = room.min(gap as usize);
+                    if self.in_word {
+                        self.stats.lost += n as u64;
+                    }
+                    self.rest(&mut frame[at..at + n], times);
+                    n
+                }
+                None => {
+                    if self.in_word {
+                        self.stats.starved += room as u64;
+                    }
+                    self.rest(&mut frame[at..], times);
+                    room
+                }
+            };
+            self.cursor += n as i64;
+            at += n;
+        }
+        self.stats.delay = self.delay(playhead + times.frame);
+        self.stats.depth = depth;
+        speech || self.in_word
+    }
+
+    /// The wire goes on without the rest of a word.
+    pub(super) fn abandon(&mut self) {
+        if self.in_word {
+            self.stats.abandoned += 1;
+            self.abandoned = true;
+        }
+    }
+
+    /// Takes back up to `len` samples that were played without having been sent: a pre-roll.
+    pub(super) fn take_back(&mut self, len: i64) {
+        let to = self.cursor - len;
+        let mut back = 0;
+        if let Some(front) = self.queue.front_mut() {
+            let keep = (to - front.position).clamp(0, front.played as i64) as usize;
+            back += front.played - keep;
+            front.played = keep;
+        }
+        while let Some(mut segment) = self.history.pop_back() {
+            if segment.end() <= to {
+                break;
+            }
+            segment.played = (to - segment.position).max(0) as usize;
+            back += segment.rest().len();
+            self.queue.push_front(segment);
+        }
+        self.history.clear();
+        self.stats.unsent = self.stats.unsent.saturating_sub(back as u64);
+        self.stats.queued += back as u64;
+        self.catch_late();
+        self.edge.fade_in();
+    }
+
+    fn play_segment(&mut self, out: &mut [i16], sent: bool, times: &Times) -> usize {
+        let segment = &mut self.queue[0];
+        let n = out.len().min(segment.rest().len());
+        let samples = &segment.samples[segment.played..segment.played + n];
+        self.edge.play(samples, &mut out[..n]);
+        segment.played += n;
+        let speech = segment.speech;
+        self.in_word = speech;
+        self.quiet = if speech { 0 } else { self.quiet + n as i64 };
+        self.stats.queued -= n as u64;
+        if sent {
+            self.stats.played += n as u64;
+        } else {
+            self.stats.unsent += n as u64;
+        }
+        if segment.rest().is_empty()
+            && let Some(segment) = self.queue.pop_front()
+        {
+            if !sent && times.preroll > 0 {
+                self.remember(segment, times);
+            } else {
+                self.recycle(segment.samples);
+            }
+        }
+        n
+    }
+
+    fn remember(&mut self, segment: Segment, times: &Times) {
+        let oldest = segment.end() - times.preroll;
+        self.history.push_back(segment);
+        while self.history.front().is_some_and(|s| s.end() <= oldest) {
+            if let Some(forgotten) = self.history.pop_front() {
+                self.recycle(forgotten.samples);
+            }
+        }
+    }
+
+    fn recycle(&mut self, buffer: Vec<i16>) {
+        if self.spare.len() < SPARE {
+            self.spare.push(buffer);
+        }
+    }
+
+    fn rest(&mut self, out: &mut [i16], times: &Times) {
+        self.edge.conceal(out);
+        self.quiet += out.len() as i64;
+        // The word is given up; what comes is heard as a new one. A hold begins between words only.
+        if (self.abandoned && self.quiet >= times.absent) || self.held_from.is_some() {
+            self.in_word = false;
+        }
+    }
+
+    /// Brings the delay nearer to `depth`, between words, by a frame at a time. True: this frame is
+    /// silence.
+    fn adapt(&mut self, playhead: i64, depth: i64, times: &Times) -> bool {
+        if self.in_word || self.quiet < times.guard {
+            return false;
+        }
+        let delay = self.delay(playhead);
+        // A detector marks the onset of a word late: in front of a marked segment it is too late.
+        let next_is_quiet = self.available().next().is_some_and(|s| !s.speech);
+        if delay < depth - times.frame && next_is_quiet {
+            self.stats.inserted += times.frame as u64;
+            return true;
+        }
+        if delay >= depth + times.frame {
+            self.skip_frame(times);
+        }
+        false
+    }
+
+    /// Leaves out a frame of silence, if more known silence follows it than the detector is late.
+    fn skip_frame(&mut self, times: &Times) {
+        let to = self.cursor + times.frame;
+        let quiet = self.available().take_while(|s| !s.speech);
+        let known = quiet.last().map_or(self.cursor, Segment::end);
+        let sounds = (self.available().take_while(|s| s.position < to)).any(|s| s.sounds);
+        if known < to + times.onset_lag || sounds {
+            return;
+        }
+        self.edge.begin_skip();
+        while let Some(segment) = self.queue.front_mut().filter(|s| s.start() < to) {
+            let n = segment.rest().len().min((to - segment.start()) as usize);
+            self.edge
+                .skip(&segment.samples[segment.played..segment.played + n]);
+            segment.played += n;
+            self.stats.skipped += n as u64;
+            self.stats.queued -= n as u64;
+            if segment.rest().is_empty()
+                && let Some(segment) = self.queue.pop_front()
+            {
+                self.recycle(segment.samples);
+            }
+        }
+        self.cursor = to;
+    }
+}
