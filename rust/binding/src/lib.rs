@@ -9,6 +9,7 @@
 #![forbid(unsafe_code)]
 
 mod base64;
+mod capture;
 mod convert;
 mod echo;
 mod input;
@@ -28,11 +29,13 @@ mod _core {
     #[pymodule_export]
     use crate::base64::{decode_base64, encode_base64};
     #[pymodule_export]
+    use crate::capture::{Capture, CaptureEvent, SourceStats};
+    #[pymodule_export]
     use crate::echo::EchoReference;
     #[pymodule_export]
     use crate::input::InputStream;
     #[pymodule_export]
-    use crate::mixer::{Mixer, MixerStats};
+    use crate::mixer::Mixer;
     #[pymodule_export]
     use crate::playback::{Playback, PlaybackStats, TurnStats};
     #[pymodule_export]

@@ -23,19 +23,22 @@ Errors:
     turn or a stream is named.
 """
 
+from collections.abc import Sequence
 from typing import Literal, TypeAlias, final, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 __all__ = [
+    "Capture",
+    "CaptureEvent",
     "EchoReference",
     "InputStream",
     "Mixer",
-    "MixerStats",
     "Playback",
     "PlaybackStats",
     "Resampler",
+    "SourceStats",
     "SpeechStarted",
     "SpeechStopped",
     "TurnStats",
@@ -501,107 +504,240 @@ class Playback:
         """Rate of the popped frames in Hz."""
 
 @final
-class MixerStats:
-    """Numbers of a `Mixer` since it was made."""
+class Mixer:
+    """Sums aligned 20 ms frames with a soft limit.
+
+    One voice, or one voice among silent ones, passes bit for bit. Sums of several are exact to three
+    quarters of full scale and bend softly above. Alignment in time is the caller's; see `Capture`.
+    """
+
+    def __new__(cls, sample_rate: int = 16000) -> Mixer:
+        """Set up a mixer.
+
+        Args:
+            sample_rate: Rate of the frames in Hz, a multiple of 50.
+
+        Raises:
+            AudioError: The rate is out of range.
+        """
+
+    def mix(self, frames: Sequence[_Pcm16]) -> NDArray[np.int16]:
+        """Return the sum of frames of one moment; silence without any.
+
+        Raises:
+            AudioError: A frame is not int16, or not 20 ms long.
+        """
 
     @property
-    def pushed(self) -> int:
-        """Samples that were pushed, over all streams, refused ones included."""
+    def sample_rate(self) -> int:
+        """The rate in Hz."""
 
-    @property
-    def mixed(self) -> int:
-        """Samples that went into a frame."""
-
-    @property
-    def dropped(self) -> int:
-        """Samples refused by a full queue, or queued when their stream was removed."""
-
-    @property
-    def frames(self) -> int:
-        """Frames that were popped."""
-
-    @property
-    def lags(self) -> int:
-        """Times that a stream was left behind because it lagged."""
+_Due: TypeAlias = tuple[list[tuple[bytes, bool]], list[CaptureEvent], float, bool, bool]
 
 @final
-class Mixer:
-    """Mixes streams of one rate into 20 ms frames on one timeline.
+class CaptureEvent:
+    """One change of a source's speech.
 
-    There is no clock in it. A frame is ready when every active stream has one. A stream that lags
-    behind another by more than `max_skew_ms` is not waited for until it pushes again. A single
-    active stream passes through at once and bit-exactly. Sums are exact to three quarters of full
-    scale and bend softly above.
+    For each source they alternate: `starting` is followed by `dismissed` or `started`, `started` by
+    `stopped`, with one `sustained` between them at most.
+    """
 
-    The mixer knows who speaks. The level of a stream is the mean square of each mixed frame,
-    smoothed by `level += (1 - exp(-20 ms / t)) * (frame - level)` with `t` = 20 ms while it rises
-    and 200 ms while it falls.
+    @property
+    def source(self) -> int:
+        """The number of the source."""
+
+    @property
+    def phase(self) -> Literal["starting", "dismissed", "started", "sustained", "stopped"]:
+        """First evidence of speech; it was nothing; it is speech; it has lasted; it is over."""
+
+@final
+class SourceStats:
+    """Numbers of one source of a `Capture`, in milliseconds unless said otherwise."""
+
+    @property
+    def pushed_ms(self) -> float:
+        """Audio that arrived."""
+
+    @property
+    def played_ms(self) -> float:
+        """Audio that went to the wire."""
+
+    @property
+    def skipped_ms(self) -> float:
+        """Silence that was left out between words, to pay back delay."""
+
+    @property
+    def inserted_ms(self) -> float:
+        """Silence that was inserted between words, to build up depth."""
+
+    @property
+    def lost_ms(self) -> float:
+        """Audio that the network lost in mid-word, by the timestamps."""
+
+    @property
+    def duplicate_ms(self) -> float:
+        """Audio of packets that came a second time."""
+
+    @property
+    def misplaced_ms(self) -> float:
+        """Audio of packets that came out of order, after their successors had been sent."""
+
+    @property
+    def overflow_ms(self) -> float:
+        """Audio that was left out because more than 2 s waited."""
+
+    @property
+    def starved_ms(self) -> float:
+        """Time in mid-word for which nothing had arrived."""
+
+    @property
+    def unsent_ms(self) -> float:
+        """Audio that was not sent because another source had the floor."""
+
+    @property
+    def suppressed_ms(self) -> float:
+        """Audio that was the agent's own voice."""
+
+    @property
+    def queued_ms(self) -> float:
+        """Audio that waits now."""
+
+    @property
+    def delay_ms(self) -> float:
+        """Delay against the fastest path with which the source is sent now."""
+
+    @property
+    def depth_ms(self) -> float:
+        """Delay that the source's jitter asks for."""
+
+    @property
+    def abandoned(self) -> int:
+        """Times that the wire went on without the source in mid-word."""
+
+    @property
+    def disbelieved(self) -> int:
+        """Timestamps that were not believed."""
+
+@final
+class Capture:
+    """The way in of a call: frames of many sources in, one wire stream and speech events out.
+
+    No clock and no thread: time is an argument, in seconds on any clock that only goes forward.
+    `push` takes what has arrived; `advance` lets time pass and is to be called at least every 20 ms
+    while the stream is open. Both return what is due: a tuple of
+
+    - the wire's 20 ms frames, each with whether nobody speaks in it,
+    - the speech events,
+    - the milliseconds that were found to be the agent's own voice,
+    - whether the stream is open, so that `advance` is to be called,
+    - whether it has ended after these frames: nobody sends any more, and `tail_ms` of silence have
+      followed the last speech. The next packet opens it again.
+
+    A source is one track of one person, and has a resampler, a `Vad`, an echo guard and a jitter
+    buffer of its own on the clock of the wire. No source's jitter, stalls, absence, timestamps or
+    clock lose or repeat a sample of another. The crate's documentation has the rules.
     """
 
     def __new__(
-        cls, sample_rate: int = 16000, *, max_skew_ms: int = 60, capacity_ms: int = 2000
-    ) -> Mixer:
-        """Set up a mixer without streams.
+        cls,
+        wire_rate: int = 16000,
+        *,
+        envelope: tuple[bytes, bytes] | None = None,
+        threshold: float = 0.5,
+        onset_ms: int = 16,
+        hangover_ms: int = 200,
+        sustained_ms: int = 600,
+        tail_ms: int = 2000,
+        active_speaker: bool = False,
+        preroll_ms: int = 300,
+        echo: EchoReference | None = None,
+    ) -> Capture:
+        """Set up a capture without sources.
 
         Args:
-            sample_rate: Rate of all streams and of the frames in Hz, a multiple of 50.
-            max_skew_ms: Lag from which a stream is not waited for.
-            capacity_ms: Most audio that is queued of each stream; at least 40 ms above the skew,
-                at most ten minutes.
+            wire_rate: Rate of the wire in Hz, a multiple of 50.
+            envelope: Text in front of the base64 of a frame, and after it. None gives frames as
+                bytes of s16le PCM.
+            threshold: See `Vad`.
+            onset_ms: See `Vad`.
+            hangover_ms: See `Vad`.
+            sustained_ms: Speech that is reported as `sustained`, without its hangover and without
+                time in which nothing arrived.
+            tail_ms: Silence after the last speech, when nobody sends any more.
+            active_speaker: Send only who has the floor: who speaks first keeps it until the end of
+                their speech, then it goes to whoever speaks.
+            preroll_ms: Audio from before the speech that is sent of who takes the floor.
+            echo: What is played to the sources.
 
         Raises:
             AudioError: The rate or an option is out of range.
         """
 
-    def push(self, stream: int, pcm: _Pcm16) -> int:
-        """Queue samples of a stream; a new number is a new stream.
+    def push(
+        self,
+        source: int,
+        samples: _Pcm16 | NDArray[np.float32],
+        sample_rate: int,
+        channels: int,
+        at: float,
+        pts: float | None = None,
+        muted: bool = False,
+    ) -> _Due:
+        """Take what a source has captured; a new number is a new source.
 
-        Returns:
-            The number of samples taken, counted from the first. A full queue refuses the rest,
-            which is counted.
+        Args:
+            source: The number of the source.
+            samples: As of `InputStream.push`, of any length.
+            sample_rate: Rate of `samples` in Hz.
+            channels: 1 or 2.
+            at: When they arrived, in seconds.
+            pts: Time of the first sample in seconds, on the sender's clock. It tells gaps, order and
+                copies, as far as the clock agrees.
+            muted: Take them for silence.
+
+        Raises:
+            AudioError: As of `InputStream.push`, or there are 4,096 sources already. The source is
+                then unchanged.
         """
 
-    def pop(self) -> NDArray[np.int16] | None:
-        """Return the next frame, or None while none is ready."""
+    def advance(self, at: float) -> _Due:
+        """Let time pass until `at`, in seconds.
 
-    def pop_base64(self, prefix: bytes = b"", suffix: bytes = b"") -> bytes | None:
-        """Return the next frame as `encode_base64` would, or None while none is ready."""
-
-    def level(self, stream: int) -> float | None:
-        """Smoothed level of a stream in dBFS in the newest frame; None if it is not known.
-
-        0 is a square wave at full scale, -3 a sine; `-inf` is silence.
+        Raises:
+            AudioError: `at` is not a finite number.
         """
 
-    def remove(self, stream: int) -> int:
-        """Forget a stream; returns the number of its samples that were queued, and are dropped."""
+    def remove(self, source: int) -> _Due:
+        """End a source that is gone, and its speech. What came of it is still sent."""
 
-    def stats(self) -> MixerStats:
-        """Numbers since the start."""
+    def open(self, source: int, kind: Literal["voice", "sound"]) -> None:
+        """Make a source known. A `sound`, such as that of a shared screen, is sent without events.
 
-    @property
-    def loudest(self) -> int | None:
-        """The stream that speaks in the newest frame, the loudest one if there are several.
-
-        It has the highest level, and that is above -50 dBFS. It stays the loudest until another
-        one exceeds it by 3 dB.
+        Raises:
+            AudioError: The kind is neither, or there are 4,096 sources already.
         """
 
-    @property
-    def speaking(self) -> list[int]:
-        """The streams whose level is above -50 dBFS in the newest frame, in no order."""
+    def stats(self, source: int) -> SourceStats | None:
+        """Return the numbers of a source; None if it is not known."""
+
+    def echo_delay_ms(self, source: int) -> float | None:
+        """Return the delay of the echo that a source sends back; None while none is known."""
 
     @property
-    def streams(self) -> int:
-        """Streams that have pushed and were not removed."""
+    def sources(self) -> list[int]:
+        """The sources that are known."""
 
     @property
-    def active_streams(self) -> int:
-        """Streams that frames wait for."""
+    def is_open(self) -> bool:
+        """True while frames are due by time."""
 
     @property
-    def sample_rate(self) -> int:
-        """The rate in Hz."""
+    def behind_ms(self) -> float:
+        """Time by which the wire is behind its clock; negative when it is ahead."""
+
+    @property
+    def wire_rate(self) -> int:
+        """Rate of the wire in Hz."""
 
 @final
 class EchoReference:

@@ -1,7 +1,7 @@
-"""The audio core: resampler, voice activity detection, playback store, mixer, base64.
+"""The audio core: resampler, voice activity detection, capture, playback store, base64.
 
 Compiled Rust with a Python face; the same names live in the crate `voice-audio`. Audio is int16
-mono, as numpy arrays or as little-endian bytes, in pieces of any length:
+mono, as numpy arrays or as little-endian bytes, in chunks of any length:
 
     >>> import numpy as np
     >>> from getstream.plugins.gemini.audio import Resampler
@@ -20,13 +20,15 @@ import warnings
 
 from . import _core
 from ._core import (
+    Capture,
+    CaptureEvent,
     EchoReference,
     InputStream,
     Mixer,
-    MixerStats,
     Playback,
     PlaybackStats,
     Resampler,
+    SourceStats,
     SpeechStarted,
     SpeechStopped,
     TurnStats,
@@ -38,13 +40,15 @@ from .errors import AudioError
 
 __all__ = [
     "AudioError",
+    "Capture",
+    "CaptureEvent",
     "EchoReference",
     "InputStream",
     "Mixer",
-    "MixerStats",
     "Playback",
     "PlaybackStats",
     "Resampler",
+    "SourceStats",
     "SpeechStarted",
     "SpeechStopped",
     "TurnStats",

@@ -27,6 +27,9 @@ const LONGEST_PACKET_MS: i64 = 120;
 /// A caller that has not called for so long, in milliseconds, while the stream is open was away
 /// itself. What came meanwhile is about to be pushed, so nobody is late yet.
 const AWAY_MS: i64 = 40;
+/// A pause of so long, in milliseconds, in which nobody sends ends the stream. Clients that leave out
+/// silence send a frame every 400 ms.
+const PAUSE_MS: u32 = 1_000;
 /// A source from which nothing came for so long, in milliseconds, is forgotten.
 const FORGET_SOURCE_MS: i64 = 30_000;
 /// Most sources at a time: more than any call has, and a bound for callers that make up ids.
@@ -40,8 +43,8 @@ pub struct CaptureOptions {
     /// Speech that is reported as sustained, without hangover and without time in which nothing
     /// arrived.
     pub sustained_ms: u32,
-    /// Silence on the wire after the last packet of the last source. A service finds the end of
-    /// speech in it; then the stream ends.
+    /// Silence on the wire after the last speech, when nobody sends any more. A service finds the end
+    /// of speech in it; then the stream ends.
     pub tail_ms: u32,
     /// Send only who has the floor: who speaks first keeps it until the end of their speech, then it
     /// goes to whoever speaks.
@@ -131,6 +134,7 @@ struct Times {
     sustained: i64,
     fade: usize,
     away: i64,
+    pause: i64,
     forget_source: i64,
     /// A source that was not waited for long enough is held to `wait_shared` for so long, since its
     /// hole is then shorter; after that the wire catches up with its clock.
@@ -185,6 +189,7 @@ impl Times {
             sustained: ms(options.sustained_ms),
             fade: ms_to_samples(options.fade_ms, rate),
             away: ms(AWAY_MS as u32),
+            pause: ms(PAUSE_MS),
             forget_source: ms(FORGET_SOURCE_MS as u32),
             give_up: ms(500),
             reorder: ms(20),
@@ -273,8 +278,8 @@ pub struct Due {
     pub events: Vec<CaptureEvent>,
     /// Samples that were found to be the agent's own voice, at the wire rate.
     pub suppressed: u64,
-    /// The stream has ended after these frames: nobody has sent for the whole tail. It opens again
-    /// with the next packet.
+    /// The stream has ended after these frames: nobody sends any more. It opens again with the next
+    /// packet.
     pub ended: bool,
 }
 
@@ -313,7 +318,9 @@ impl Due {
 ///   meanwhile could be pushed.
 /// - *Echo.* While the agent is heard, audio of a source that may be a loudspeaker is held for
 ///   400 ms at most, until it is known once whether it sends echo.
-/// - *End.* After `tail_ms` without a packet the stream ends.
+/// - *End.* When nobody sends any more, silence goes on until `tail_ms` after the last speech. Then
+///   nothing is sent, and after a pause of 1 s the stream ends. Who sends again before that is
+///   preceded by the silence that was left out.
 ///
 /// Allocates: for a new source, when a rate changes, and while queues grow to their usual length.
 ///
@@ -327,8 +334,7 @@ impl Due {
 /// for k in 2..200 {
 ///     capture.advance(0.02 * f64::from(k), &mut due)?;
 /// }
-/// assert!(due.ended && !capture.is_open());
-/// assert_eq!(due.silence.len(), 100); // 2 s of silence, then the end
+/// assert!(due.ended && !capture.is_open() && due.wire.is_empty()); // there was no speech
 /// # Ok::<(), voice_audio::Error>(())
 /// ```
 #[derive(Debug)]
@@ -348,6 +354,8 @@ pub struct Capture {
     /// Samples sent since then.
     sent: i64,
     last_arrival: i64,
+    /// End of the newest speech on the wire; None before the first of the open stream.
+    speech_end: Option<i64>,
     /// Until then nobody is late, because the caller was away.
     blind_until: i64,
     /// The source that is sent, with `active_speaker`.
@@ -376,6 +384,7 @@ impl Capture {
             began: None,
             sent: 0,
             last_arrival: 0,
+            speech_end: None,
             blind_until: 0,
             floor: None,
         })
@@ -444,7 +453,7 @@ impl Capture {
         // What time did before this came. What comes at the very time at which a frame is due is in
         // that frame.
         self.pass_time(now - 1, due);
-        self.close_after_tail();
+        self.close_after_pause();
         self.now = self.now.max(now);
         samples.check()?;
         crate::check_rate(sample_rate)?;
@@ -460,6 +469,7 @@ impl Capture {
             let length = (length.round() as i64).min(self.times.longest_packet);
             self.began = Some(self.now - length);
             self.sent = 0;
+            self.speech_end = None;
         }
         let moment = Moment {
             now: self.now,
@@ -500,7 +510,7 @@ impl Capture {
     pub fn advance(&mut self, at: f64, due: &mut Due) -> Result<(), Error> {
         let now = self.clock(at)?;
         self.pass_time(now, due);
-        due.ended |= self.close_after_tail();
+        due.ended |= self.close_after_pause();
         Ok(())
     }
 
@@ -551,20 +561,22 @@ impl Capture {
         self.began.unwrap_or(self.now) + self.sent
     }
 
-    /// Closes the stream if nobody has sent for the whole tail; true if it did.
-    fn close_after_tail(&mut self) -> bool {
-        if self.tail_is_over() {
+    /// Closes the stream after a pause of [`PAUSE_MS`]; true if it did.
+    fn close_after_pause(&mut self) -> bool {
+        let over = self.pauses() && self.now >= self.last_arrival + self.times.pause;
+        if over {
             self.began = None;
-            return true;
         }
-        false
+        over
     }
 
-    fn tail_is_over(&self) -> bool {
-        let waiting = |s: &Source| !s.timeline.is_empty() || s.timeline.in_word();
+    /// True if nobody sends, and a service has heard all the silence after the last speech that it
+    /// needs. Nothing is sent then; if somebody sends again in time, the silence is made up for.
+    fn pauses(&self) -> bool {
+        let heard = |end: i64| self.playhead() >= end + self.times.tail;
         self.began.is_some()
-            && self.playhead() >= self.last_arrival + self.times.tail
-            && !self.sources.iter().any(waiting)
+            && self.speech_end.is_none_or(heard)
+            && (self.sources.iter()).all(|s| s.timeline.is_absent(self.now, &self.times))
     }
 
     // -- sources -------------------------------------------------------------------------------
@@ -637,12 +649,12 @@ impl Capture {
 
     /// Makes the frames that are due; `incomplete`: also those that somebody does not have.
     fn send(&mut self, due: &mut Due, incomplete: bool) {
-        while self.began.is_some() && !self.tail_is_over() && self.is_due(incomplete) {
+        while self.began.is_some() && self.is_due(incomplete) {
             let playhead = self.playhead();
             // Alone, the wire itself can wait: no depth is needed. With others, a source that is
             // late as a rule is played late, so that it holds back nobody.
             let alone = self.present() < 2;
-            let mut speech = false;
+            let (mut speech, mut in_word) = (false, false);
             for source in &mut self.sources {
                 let depth = if alone {
                     0
@@ -656,14 +668,18 @@ impl Capture {
                 let played = timeline.play(&mut self.frame, playhead, depth, sent, &self.times);
                 if sent {
                     self.mixer.add(&self.frame);
-                    speech |= played;
+                    speech |= played.speech;
+                    in_word |= played.in_word;
                 }
             }
             let start = due.wire.len();
             due.wire.resize(start + self.frame.len(), 0);
             self.mixer.finish(&mut due.wire[start..]);
-            due.silence.push(!speech);
+            due.silence.push(!(speech || in_word));
             self.sent += self.times.frame;
+            if speech {
+                self.speech_end = Some(self.playhead());
+            }
             self.drop_left();
         }
     }
@@ -703,7 +719,7 @@ impl Capture {
         if complete && has_audio {
             return true;
         }
-        if !incomplete || behind < 0 {
+        if !incomplete || behind < 0 || self.pauses() {
             return false;
         }
         for source in &mut self.sources {

@@ -467,10 +467,6 @@ impl Timeline {
         self.available().any(|segment| segment.speech)
     }
 
-    pub(super) fn in_word(&self) -> bool {
-        self.in_word
-    }
-
     pub(super) fn leaving(&self) -> bool {
         self.leaving
     }
@@ -532,6 +528,13 @@ impl Timeline {
         (self.arrival.usual_lateness() - times.frame).clamp(0, times.max_depth)
     }
 
+    /// True if nothing has come for so long that the source is silent, and nothing waits.
+    pub(super) fn is_absent(&self, now: i64, times: &Times) -> bool {
+        let absence = self.absence(times);
+        let silent = self.last_arrival.is_none_or(|last| now - last > absence);
+        silent && self.queue.is_empty() && !self.in_word
+    }
+
     /// Time without frames after which the source is silent.
     pub(super) fn absence(&self, times: &Times) -> i64 {
         times.absent + self.depth(times) + self.packet_excess
@@ -578,8 +581,7 @@ impl Timeline {
         }
     }
 
-    /// Writes the next frame to `frame`; true if any of it is part of a word, or of one that is
-    /// waited for. `depth` is the delay to go to; `sent`: the frame goes to the wire.
+    /// Writes the next frame to `frame`. `depth` is the delay to go to; `sent`: the frame goes to the wire.
     pub(super) fn play(
         &mut self,
         frame: &mut [i16],
@@ -587,7 +589,7 @@ impl Timeline {
         depth: i64,
         sent: bool,
         times: &Times,
-    ) -> bool {
+    ) -> Played {
         let mut speech = false;
         let mut at = 0;
         if self.adapt(playhead, depth, times) {
@@ -624,7 +626,10 @@ impl Timeline {
         }
         self.stats.delay = self.delay(playhead + times.frame);
         self.stats.depth = depth;
-        speech || self.in_word
+        Played {
+            speech,
+            in_word: self.in_word,
+        }
     }
 
     /// The wire goes on without the rest of a word.
@@ -755,4 +760,13 @@ impl Timeline {
         }
         self.cursor = to;
     }
+}
+
+/// What went into a frame.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Played {
+    /// Samples of a word.
+    pub(super) speech: bool,
+    /// The frame ends in a word, whose rest may still come.
+    pub(super) in_word: bool,
 }

@@ -1,4 +1,8 @@
-"""The way in: `PcmData` of the participants to one stream of 20 ms frames for Gemini."""
+"""The way in: `PcmData` of the participants to one stream of 20 ms frames for Gemini.
+
+Samples are the core's: one call of `Capture` for each packet. This module tells the tracks apart and
+turns results into the callbacks and events of the rest of the package.
+"""
 
 from __future__ import annotations
 
@@ -10,46 +14,28 @@ from fractions import Fraction
 from typing import Any, Literal, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
-from ..audio import EchoReference, InputStream, Mixer, SpeechStarted, SpeechStopped
+from ..audio import Capture, CaptureEvent, EchoReference, SourceStats
 from ..errors import AudioError
-from ._acquaintance import Acquaintance
 
 FRAME_MS = 20
 MIN_RATE, MAX_RATE = 8000, 96000
 
-# A pause in `pts` shorter than this becomes silence, so that the service's clock runs at 1x.
-MAX_GAP_S = 1.0
+ADVANCE_EVERY_S = 0.02
+"""How often `AudioInput.advance` has to be called while the stream is open and nothing is pushed."""
 
-# Frames come every 20 ms, silent ones too. Who sends none for this long is muted or gone, and a
-# word that was cut off must not count as speech for ever.
-SILENT_AFTER_S = 0.3
 FORGOTTEN_AFTER_S = 30.0
+"""Seconds without a packet after which a track is forgotten, here as in the core."""
 
-# How often to look for those. Looking costs a microsecond for each participant.
-LOOK_EVERY_S = 0.1
+PTS_JUMP_S = 0.25
+"""A packet of a new participant object whose timestamp is off by more is of another track."""
 
-LATE_S = 1.0
-"""Seconds in which audio of somebody who has left may still come; it would bring them back."""
-
-PREROLL_MS = 300
-"""Of a participant who is given the floor, so much from before the moment when that is decided: the
-detector's delay is 50 to 100 ms, and the onset of a word may be too soft for it."""
-
-NOTICE_S = 0.1
-"""So long, while the assistant is heard, what comes from somebody who may be a loudspeaker waits:
-the detector notices speech 20 to 60 ms after its first sound."""
-
-QUIET_MS = 2000
-"""Silence that is never shortened: the service finds the end of the user's turn in it."""
-
-Int16 = NDArray[np.int16]
 ListenTo = Literal["everybody", "active_speaker"]
+TrackKind = Literal["voice", "sound"]
 
 
 class Pcm(Protocol):
-    """What is read of `getstream`'s `PcmData`."""
+    """The fields that are read of `getstream`'s `PcmData`."""
 
     sample_rate: int
     samples: Any
@@ -58,48 +44,72 @@ class Pcm(Protocol):
 
 @dataclass(frozen=True)
 class SpeechEvent:
-    """What the detector has noticed of a participant.
+    """A change of a participant's speech.
 
     Attributes:
-        who: the participant's key.
+        who: identifies the track.
         user_id: the participant, "" when the audio came without one.
         kind: `starting` is a first sign of speech; it is followed by `dismissed` (it was nothing)
-            or by `started`; `stopped` ends what has started.
+            or by `started`; `sustained` says that the speech has lasted; `stopped` ends it.
     """
 
     who: str
     user_id: str
-    kind: Literal["starting", "dismissed", "started", "stopped"]
+    kind: Literal["starting", "dismissed", "started", "sustained", "stopped"]
 
 
-@dataclass
-class _Participant:
-    key: str
+@dataclass(frozen=True)
+class TrackStats:
+    """Numbers of one track of a participant.
+
+    Attributes:
+        user_id: the participant, "" when the audio came without one.
+        session_id: their session.
+        kind: `voice`, or `sound` for that of a shared screen.
+        numbers: what the core has counted.
+    """
+
     user_id: str
+    session_id: str
+    kind: TrackKind
+    numbers: SourceStats
+
+
+@dataclass(eq=False)
+class _Track:
+    """One track, and how it is recognized.
+
+    Attributes:
+        objects: the newest participant objects of its packets. `getstream` 7 has one for each track;
+            other callers may make one for each packet.
+        lasting: the same object came more than once.
+        next_pts: the timestamp that the next packet should have, in seconds.
+    """
+
     number: int
-    stream: InputStream
-    acquaintance: Acquaintance = field(default_factory=Acquaintance)
-    withheld: list[SpeechStarted | SpeechStopped] = field(default_factory=list)
-    next_pts: float | None = None  # seconds
+    user_id: str
+    session_id: str
+    kind: TrackKind
+    objects: deque[object] = field(default_factory=deque)
+    lasting: bool = False
+    next_pts: float | None = None
     last_at: float = 0.0
-    starting: bool = False
-    speaking: bool = False
-    position: int = 0  # samples, on the clock of the call
-    preroll: deque[Int16] = field(default_factory=deque)
-    preroll_size: int = 0
 
 
 class AudioInput:
     """Conversion, detection and mixing of the call's audio.
 
-    Synchronous: a call of `push` has done its work when it returns.
+    Synchronous: a call of `push` or `advance` has done its work when it returns.
 
     Args:
         send: called with each 20 ms of the call, the time, and whether nobody speaks in it. The
             audio is s16le mono at `rate`, as base64 in its envelope.
-        envelope: what stands before and behind that base64, for a rate.
+        end_stream: called when nobody has sent for `tail_ms`.
+        envelope: text in front of that base64 and after it, for a rate.
         onset_ms: speech that lasts so long is reported as started.
         hangover_ms: silence after which the detector reports the end of speech.
+        sustained_ms: speech that lasts so long, without hangover, is reported as sustained.
+        tail_ms: silence that follows the last packet of the last participant.
         listen_to: mix `everybody`; or send only the `active_speaker`: who speaks first has the
             floor until the detector reports the end, then it goes to whoever speaks.
         echo: what is played to the call, on the clock of `push`. Its echo is neither detected nor
@@ -109,330 +119,205 @@ class AudioInput:
     def __init__(
         self,
         send: Callable[[bytes, float, bool], None],
+        end_stream: Callable[[], None],
         envelope: Callable[[int], tuple[bytes, bytes]],
         *,
         onset_ms: int,
         hangover_ms: int,
+        sustained_ms: int = 600,
+        tail_ms: int = 2000,
         listen_to: ListenTo = "everybody",
         echo: EchoReference | None = None,
     ) -> None:
         self.rate: int | None = None
         self.frames_in = 0
         self.echo_ms = 0.0
+        self.advance_at: float | None = None
         self._send = send
+        self._end_stream = end_stream
         self._envelope = envelope
         self._onset_ms = onset_ms
         self._hangover_ms = hangover_ms
-        self._one_at_a_time = listen_to == "active_speaker"
+        self._sustained_ms = sustained_ms
+        self._tail_ms = tail_ms
+        self._active_speaker = listen_to == "active_speaker"
         self._echo = echo
-        self._participants: dict[str, _Participant] = {}
+        self._capture: Capture | None = None
+        self._tracks: dict[int, _Track] = {}  # by number
+        self._by_object: dict[int, _Track] = {}  # by id() of an object that its track keeps alive
         self._numbers = 0
-        self._mixer: Mixer | None = None
-        self._floor: _Participant | None = None
-        self._clock = 0  # samples of the participant who has sent most: the time of the call
-        self._sent = 0  # samples of those who had the floor: the time of the wire
-        self._quiet = 0  # samples since the participant who has the floor was heard
-        self._around = (b"", b"")
-        self._events: list[SpeechEvent] = []
-        # What waits until it is known whether it is an echo, of all: the mix is of one time.
-        self._waiting: deque[tuple[_Participant, Int16, float]] = deque()
-        self._sounding = False
-        self._left: dict[str, float] = {}
-        self._looked_at = 0.0
+        self._expected: dict[tuple[str, str], deque[TrackKind]] = {}
 
     def push(
-        self,
-        pcm: Pcm,
-        target_rate: int,
-        now: float,
-        *,
-        deaf: bool = False,
-        sounding: bool = False,
+        self, pcm: Pcm, target_rate: int, now: float, *, muted: bool = False
     ) -> list[SpeechEvent]:
-        """Take one piece of a participant's audio.
+        """Take one packet of a participant's audio.
 
         Args:
             pcm: int16 or float32 samples, mono or stereo, 8 to 96 kHz, of any length.
-            target_rate: the rate on the wire, in Hz. The first piece that is taken fixes it.
+            target_rate: the rate on the wire, in Hz. The first packet that is taken fixes it.
             now: seconds on a monotonic clock.
-            deaf: take it for silence.
-            sounding: the assistant is heard, or its echo may still be on its way.
+            muted: take it for silence.
 
         Raises:
             AudioError: the audio cannot be used, or `target_rate` differs from the first one.
-                The next piece is taken as if this one had not been there.
+                The next packet is taken as if this one had not been there.
         """
-        if self.rate is None or target_rate != self.rate:
+        capture = self._capture
+        if capture is None or target_rate != self.rate:
             check_rate(target_rate)
             if self.rate is not None:
                 raise AudioError(
                     f"target_rate is {self.rate} Hz since the first call and cannot become "
                     f"{target_rate} Hz: one session has one rate"
                 )
+            capture = self._new_capture(target_rate)
         samples, rate, channels = _samples_of(pcm)
-        if deaf:
-            samples = _silenced(samples)
         start = _start_of(pcm)
-        self._sounding = sounding and self._echo is not None and not deaf
-        participant = self._participant_of(pcm, target_rate)
-        if self._left and now - self._left.get(participant.key, -LATE_S) < LATE_S:
-            return []
-        if now - participant.last_at > SILENT_AFTER_S:
-            participant.position = self._clock
-        mixer = self._mixer if self._mixer is not None else Mixer(target_rate)
-
-        gap_ms = 0 if start is None else self._gap_ms(participant, start)
-        if gap_ms:
-            filled, found = participant.stream.silence(gap_ms)
-            self._pass_on(participant, filled, mixer, now)
-            participant.next_pts = start
-            # Kept apart: what follows may be refused, and an end of speech must not be lost.
-            self._events += self._noticed(participant, found, gap_ms / 1000)
-        wire, found = participant.stream.push(samples, rate, channels, now)
-
-        if self.rate is None:
-            self._around = self._envelope(target_rate)
-        self.rate, self._mixer = target_rate, mixer
-        self._participants[participant.key] = participant
+        participant = getattr(pcm, "participant", None)
+        track = self._by_object.get(id(participant))
+        if track is None or track.objects[-1] is not participant or not track.lasting:
+            track = self._track_of(participant, start, now, capture)
+        due = capture.push(track.number, samples, rate, channels, now, start, muted)
+        if self._capture is None:
+            self.rate, self._capture = target_rate, capture
         self.frames_in += 1
-        if participant.stream.echo:
-            self.echo_ms += wire.size * 1000 / target_rate
-        participant.last_at = now
-        participant.next_pts = None if start is None else start + wire.size / target_rate
-        self._pass_on(participant, wire, mixer, now)
-        events, self._events = (
-            self._events + self._noticed(participant, found, wire.size / target_rate),
-            [],
-        )
-        if self._waiting:
-            self._release(mixer, now)
-        self._send_mixed(mixer, now)
-        if now - self._looked_at >= LOOK_EVERY_S:
-            self._looked_at = now
-            events += self._look_around(now)
-        return events
+        track.last_at = now
+        if start is not None:
+            track.next_pts = start
+        return self._deliver(due, now)
 
-    def end_speech(self, now: float) -> list[SpeechEvent]:
-        """End the speech of everybody: their audio has stopped coming."""
-        events = [
-            event for participant in self._participants.values() for event in self._end(participant)
-        ]
-        self._send_waiting(now)
-        return events
+    def advance(self, now: float) -> list[SpeechEvent]:
+        """Let time pass: frames are due, and who sends nothing is silent.
+
+        To be called at `advance_at`, which moves with every push.
+        """
+        if self._capture is None:
+            return []
+        return self._deliver(self._capture.advance(now), now)
 
     def leave(self, user_id: str, session_id: str, now: float) -> list[SpeechEvent]:
-        """Forget a participant who has left; returns the end of their speech, if they spoke."""
-        key = _key_of(user_id, session_id)
-        self._left = {each: at for each, at in self._left.items() if now - at < LATE_S}
-        self._left[key] = now
-        participant = self._participants.get(key)
-        if participant is None:
-            return []
-        events = self._end(participant)
-        self._send_waiting(now)
-        self._forget(participant)
+        """End the tracks of a participant who has left; returns the end of their speech.
+
+        What came of them is still sent. Packets that come later are heard, as a new track.
+        """
+        self._expected.pop((user_id, session_id), None)
+        events = []
+        for track in self._tracks_of(user_id, session_id):
+            if self._capture is not None:
+                events += self._deliver(self._capture.remove(track.number), now)
+            self._forget(track)
         return events
 
-    # -- who may be a loudspeaker --------------------------------------------------------------
+    def expect_track(self, user_id: str, session_id: str, kind: TrackKind) -> None:
+        """Note the kind of a track that a participant has added; its packets do not carry it."""
+        self._expected.setdefault((user_id, session_id), deque(maxlen=8)).append(kind)
 
-    def _pass_on(self, participant: _Participant, wire: Int16, mixer: Mixer, now: float) -> None:
-        """Route a participant's audio, now or when it is known whether it is an echo."""
-        if self._waiting or (self._sounding and not participant.acquaintance.known):
-            self._waiting.append((participant, wire, now))
-        else:
-            self._route(participant, wire, mixer)
+    def track_stats(self) -> list[TrackStats]:
+        """Return the numbers of each track that is known."""
+        if self._capture is None:
+            return []
+        numbers = ((track, self._capture.stats(track.number)) for track in self._tracks.values())
+        return [
+            TrackStats(track.user_id, track.session_id, track.kind, stats)
+            for track, stats in numbers
+            if stats is not None
+        ]
 
-    def _noticed(
-        self, participant: _Participant, found: list[SpeechStarted | SpeechStopped], seconds: float
+    def _deliver(
+        self, due: tuple[list[tuple[bytes, bool]], list[CaptureEvent], float, bool, bool], now: float
     ) -> list[SpeechEvent]:
-        """Tell what the detector has found, unless it may be an echo: then there is but a sign."""
-        acquaintance = participant.acquaintance
-        if acquaintance.known or not (self._sounding or acquaintance.doubted):
-            return self._speech_events(participant, found)
-        verdict = acquaintance.listen(
-            participant.stream,
-            seconds,
-            sounding=self._sounding,
-            silent_before=not (participant.starting or participant.speaking),
-        )
-        if acquaintance.doubted:
-            participant.withheld += found
-            heard = participant.stream.starting or participant.stream.speaking
-            if participant.starting or not heard:
-                return []
-            participant.starting = True
-            return [SpeechEvent(participant.key, participant.user_id, "starting")]
-        found, participant.withheld = participant.withheld + found, []
-        if verdict == "echo":
-            self._silence_waiting(participant)
-            found = []
-        return self._speech_events(participant, found)
-
-    def _silence_waiting(self, participant: _Participant) -> None:
-        for index, (each, wire, at) in enumerate(self._waiting):
-            if each is participant:
-                self._waiting[index] = each, np.zeros_like(wire), at
-                self.echo_ms += wire.size * 1000 / participant.stream.wire_rate
-
-    def _send_waiting(self, now: float) -> None:
-        """Send all that waits and is not doubted any more; nothing comes behind it."""
-        if self._mixer is not None and self._waiting:
-            self._sounding = False
-            self._release(self._mixer, now)
-            self._send_mixed(self._mixer, now)
-
-    def _release(self, mixer: Mixer, now: float) -> None:
-        """Route what has waited for long enough."""
-        known = [each.acquaintance for each in self._participants.values()]
-        if any(each.doubted for each in known):
-            return
-        wait = NOTICE_S if self._sounding and not all(each.known for each in known) else 0.0
-        while self._waiting and now - self._waiting[0][2] >= wait:
-            participant, wire, _ = self._waiting.popleft()
-            self._route(participant, wire, mixer)
-
-    # -- who is sent ---------------------------------------------------------------------------
-
-    def _send_mixed(self, mixer: Mixer, now: float) -> None:
-        quiet = True
-        for each in self._participants.values():
-            if each.speaking or each.starting:
-                quiet = False
-                break
-        while (frame := mixer.pop_base64(*self._around)) is not None:
-            self._send(frame, now, quiet)
-
-    def _route(self, participant: _Participant, wire: Int16, mixer: Mixer) -> None:
-        """Put a participant's audio into the mix, or keep it until they have the floor."""
-        if not self._one_at_a_time:
-            mixer.push(participant.number, wire)
-            return
-        if participant is not self._floor and self._may_take_floor(participant):
-            self._take_floor(participant, mixer)
-        participant.position += wire.size
-        self._clock = max(self._clock, participant.position)
-        if participant is self._floor:
-            wire = self._caught_up(participant, wire)
-            self._sent += wire.size
-            mixer.push(participant.number, wire)
-        else:
-            participant.preroll.append(wire)
-            participant.preroll_size += wire.size
-            kept = mixer.sample_rate * PREROLL_MS // 1000
-            while participant.preroll_size - participant.preroll[0].size >= kept:
-                participant.preroll_size -= participant.preroll.popleft().size
-
-    def _may_take_floor(self, participant: _Participant) -> bool:
-        return self._floor is None or (participant.speaking and not self._floor.speaking)
-
-    def _take_floor(self, participant: _Participant, mixer: Mixer) -> None:
-        if self._floor is not None:
-            mixer.remove(self._floor.number)
-        self._floor = participant
-        if participant.speaking:
-            for wire in participant.preroll:
-                mixer.push(participant.number, wire)
-            self._sent += participant.preroll_size
-        participant.preroll.clear()
-        participant.preroll_size = 0
-
-    def _caught_up(self, participant: _Participant, wire: Int16) -> Int16:
-        """Leave out as much silence as pre-rolls have put in, so that the timeline runs at 1x."""
-        if participant.speaking or participant.starting:
-            self._quiet = 0
-            return wire
-        self._quiet += wire.size
-        if self._quiet < participant.stream.wire_rate * QUIET_MS // 1000:
-            return wire
-        ahead = self._sent + wire.size - self._clock
-        return wire[max(0, min(ahead, wire.size)) :]
-
-    # -- participants --------------------------------------------------------------------------
-
-    def _participant_of(self, pcm: Pcm, target_rate: int) -> _Participant:
-        source = getattr(pcm, "participant", None)
-        user_id = str(getattr(source, "user_id", "") or "")
-        key = _key_of(user_id, str(getattr(source, "session_id", "") or ""))
-        participant = self._participants.get(key)
-        if participant is None:
-            self._numbers += 1
-            stream = InputStream(
-                target_rate,
-                onset_ms=self._onset_ms,
-                hangover_ms=self._hangover_ms,
-                echo=self._echo,
-            )
-            participant = _Participant(key, user_id, self._numbers, stream)
-        return participant
-
-    def _gap_ms(self, participant: _Participant, start: float) -> int:
-        """The silence that is missing before a piece that starts at `start` seconds."""
-        if participant.next_pts is None:
-            return 0
-        gap = start - participant.next_pts
-        # Rounding is not a gap. A jump back, or a long one, is a new clock.
-        return round(gap * 1000) if FRAME_MS / 2000 < gap < MAX_GAP_S else 0
-
-    def _speech_events(
-        self, participant: _Participant, found: list[SpeechStarted | SpeechStopped]
-    ) -> list[SpeechEvent]:
-        starting = participant.stream.starting
-        if not found and starting == participant.starting:
+        frames, found, echo_ms, is_open, ended = due
+        for frame, silence in frames:
+            self._send(frame, now, silence)
+        self.advance_at = now + ADVANCE_EVERY_S if is_open else None
+        if echo_ms:
+            self.echo_ms += echo_ms
+        if ended:
+            self._end_stream()
+        if not found:
             return []
         events = []
         for event in found:
-            starts = isinstance(event, SpeechStarted)
-            if not (starts or participant.speaking):
-                continue  # the end of an echo
-            participant.speaking = starts
-            participant.starting = False
-            kind: Literal["started", "stopped"] = "started" if participant.speaking else "stopped"
-            events.append(SpeechEvent(participant.key, participant.user_id, kind))
-        if starting != participant.starting:
-            participant.starting = starting
-            sign: Literal["starting", "dismissed"] = "starting" if starting else "dismissed"
-            events.append(SpeechEvent(participant.key, participant.user_id, sign))
+            track = self._tracks.get(event.source)
+            if track is not None:
+                events.append(SpeechEvent(str(track.number), track.user_id, event.phase))
         return events
 
-    def _look_around(self, now: float) -> list[SpeechEvent]:
-        """End the speech of those whose audio has stopped coming; forget who is long gone."""
-        events = []
-        for participant in list(self._participants.values()):
-            silent = now - participant.last_at
-            if silent > SILENT_AFTER_S:
-                events += self._end(participant)
-                if participant is self._floor:
-                    self._floor = None  # somebody has to carry the timeline on
-            if silent > FORGOTTEN_AFTER_S:
-                self._forget(participant)
-        return events
+    def _new_capture(self, rate: int) -> Capture:
+        return Capture(
+            rate,
+            envelope=self._envelope(rate),
+            onset_ms=self._onset_ms,
+            hangover_ms=self._hangover_ms,
+            sustained_ms=self._sustained_ms,
+            tail_ms=self._tail_ms,
+            active_speaker=self._active_speaker,
+            echo=self._echo,
+        )
 
-    def _forget(self, participant: _Participant) -> None:
-        del self._participants[participant.key]
-        self._waiting = deque(each for each in self._waiting if each[0] is not participant)
-        if self._mixer is not None:
-            self._mixer.remove(participant.number)
-        if participant is self._floor:
-            self._floor = None
+    # -- tracks --------------------------------------------------------------------------------
 
-    def _end(self, participant: _Participant) -> list[SpeechEvent]:
-        acquaintance = participant.acquaintance
-        if not (participant.speaking or participant.starting or acquaintance.doubted):
-            return []
-        # The detector hears silence; nobody else has to, there is no stream to continue.
-        _, found = participant.stream.silence(2 * self._hangover_ms)
-        found, participant.withheld = participant.withheld + found, []
-        acquaintance.give_up()
-        return self._speech_events(participant, found)
+    def _track_of(
+        self, participant: object, start: float | None, now: float, capture: Capture
+    ) -> _Track:
+        """Find the track of a packet whose participant object is not the usual one, or begin one.
+
+        Packets name no track. With `getstream` 7 each track has a participant object of its own,
+        the same for all of its packets, so an object that comes again identifies its track. Where
+        every packet has a new object, it is the timestamps that continue.
+        """
+        track = self._by_object.get(id(participant))
+        if track is not None:
+            track.lasting = True
+            while track.objects[-1] is not participant:
+                # Two objects in turn: the newer one belongs to another track of this person.
+                del self._by_object[id(track.objects.pop())]
+            return track
+        user_id = str(getattr(participant, "user_id", "") or "")
+        session_id = str(getattr(participant, "session_id", "") or "")
+        for track in self._tracks_of(user_id, session_id):
+            if not track.lasting and _continues(track, start):
+                break
+        else:
+            track = self._new_track(user_id, session_id, now, capture)
+        track.objects.append(participant)
+        self._by_object[id(participant)] = track
+        if len(track.objects) > 2:
+            del self._by_object[id(track.objects.popleft())]
+        return track
+
+    def _new_track(self, user_id: str, session_id: str, now: float, capture: Capture) -> _Track:
+        for track in list(self._tracks.values()):
+            if now - track.last_at > FORGOTTEN_AFTER_S:
+                self._forget(track)
+        expected = self._expected.get((user_id, session_id))
+        kind: TrackKind = expected.popleft() if expected else "voice"
+        self._numbers += 1
+        track = _Track(self._numbers, user_id, session_id, kind, last_at=now)
+        if kind == "sound":
+            capture.open(track.number, kind)
+        self._tracks[track.number] = track
+        return track
+
+    def _tracks_of(self, user_id: str, session_id: str) -> list[_Track]:
+        return [
+            track
+            for track in self._tracks.values()
+            if track.user_id == user_id and track.session_id == session_id
+        ]
+
+    def _forget(self, track: _Track) -> None:
+        del self._tracks[track.number]
+        for each in track.objects:
+            del self._by_object[id(each)]
 
 
-def _key_of(user_id: str, session_id: str) -> str:
-    """One person may be in the call twice, on two devices."""
-    return f"{user_id}/{session_id}"
-
-
-def _silenced(samples: Any) -> Any:
-    return bytes(len(samples)) if isinstance(samples, bytes) else np.zeros_like(samples)
+def _continues(track: _Track, start: float | None) -> bool:
+    """Return whether a packet that starts at `start` may follow those of a track."""
+    if start is None or track.next_pts is None:
+        return True
+    return abs(start - track.next_pts) <= PTS_JUMP_S
 
 
 def check_rate(target_rate: int) -> None:
@@ -455,7 +340,7 @@ def check_rate(target_rate: int) -> None:
 
 
 def _start_of(pcm: Pcm) -> float | None:
-    """The time of the first sample in seconds, on the sender's clock, if it is stated."""
+    """Return the time of the first sample in seconds on the sender's clock, if it is stated."""
     pts, time_base = getattr(pcm, "pts", None), getattr(pcm, "time_base", None)
     if pts is None or not time_base:
         return None

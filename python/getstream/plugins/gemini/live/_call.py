@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, Literal
 
 from getstream.video.rtc.pb.stream.video.sfu.models import models_pb2
 from getstream.video.rtc.tracks import SubscriptionConfig, TrackSubscriptionConfig
 
 from ..errors import CallError
 
+_AUDIO_TYPES = (models_pb2.TRACK_TYPE_AUDIO, models_pb2.TRACK_TYPE_SCREEN_SHARE_AUDIO)
 _VIDEO_TYPES = (models_pb2.TRACK_TYPE_VIDEO, models_pb2.TRACK_TYPE_SCREEN_SHARE)
 
 
 def subscription_config() -> SubscriptionConfig:
-    """What to subscribe to so that the assistant hears and sees: audio, cameras and screens.
+    """Return what to subscribe to so that the assistant hears and sees.
 
-    Without a configuration the SDKs receive audio only.
+    That is audio, the sound of shared screens, cameras and screens. Without a configuration the SDKs
+    receive audio only.
     """
     return SubscriptionConfig(
         default=TrackSubscriptionConfig(
-            track_types=[models_pb2.TRACK_TYPE_AUDIO, *_VIDEO_TYPES],
+            track_types=[*_AUDIO_TYPES, *_VIDEO_TYPES],
         )
     )
 
@@ -48,6 +50,32 @@ def on_audio(connection: Any, handler: Callable[[Any], Awaitable[None]]) -> Call
 
     connection.on("audio", on_pcm)
     return lambda: connection.remove_listener("audio", on_pcm)
+
+
+def on_audio_track(
+    connection: Any, handler: Callable[[str, str, Literal["voice", "sound"]], None]
+) -> Callable[[], None]:
+    """Call `handler` for each audio track that is added; returns how to stop that.
+
+    It is given the user id, the session id, and `sound` if it is that of a shared screen. The
+    frames of a track do not say which track they are of; they come after this.
+    """
+
+    def on_track_added(track: Any, kind: str | None = None, user: Any = None) -> None:
+        if kind is None:  # getstream 7 hands over a RemoteTrack, which must not be kept
+            track_type = int(track.track_type)
+            user = track.participant
+        elif kind == "audio":  # 6: ("prefix:TRACK_TYPE_...:n", kind, user)
+            shared = "SCREEN_SHARE" in str(track)
+            track_type = _AUDIO_TYPES[1] if shared else _AUDIO_TYPES[0]
+        else:
+            return
+        if track_type in _AUDIO_TYPES and user is not None:
+            sound = track_type == models_pb2.TRACK_TYPE_SCREEN_SHARE_AUDIO
+            handler(user.user_id, user.session_id, "sound" if sound else "voice")
+
+    connection.on("track_added", on_track_added)
+    return lambda: connection.remove_listener("track_added", on_track_added)
 
 
 def on_left(connection: Any, handler: Callable[[str, str], None]) -> Callable[[], None]:

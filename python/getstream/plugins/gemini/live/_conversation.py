@@ -22,9 +22,11 @@ Who commits
   by `interrupted`: the wire has no turn ids, so the audio that follows a cut that the service does
   not know of could not be told apart.
 - After `turn_complete` the service has nothing left to interrupt. What is still queued is dropped
-  once the user has spoken for `commit_after`, or when the model's answer to that speech arrives.
-- With the service's detection off (`marks_activity`), this side: after `commit_after` of speech
-  over the assistant, at once otherwise, it tells the service that the user speaks.
+  once somebody's speech is sustained, or when the model's answer to that speech arrives.
+- With the service's detection off (`marks_activity`), this side: once speech over the assistant is
+  sustained, at once otherwise, it tells the service that the user speaks.
+- Speech is sustained when the detector has heard `BargeIn.commit_after_ms` of it. Neither its
+  hangover nor time in which no audio arrived counts, so this is an event and no timer.
 
 Interruptions that nobody here has heard
 - The service may be wrong (a click, a phantom). Playback pauses at once, but what is queued waits
@@ -67,7 +69,6 @@ class Rules:
     Attributes:
         barge_in: whether local speech ducks, pauses and commits at all.
         resume_after: silence after which a paused reply goes on.
-        commit_after: speech after which a reply is dropped that only this side can cut.
         hangover: silence that has already passed when `speech_stopped` is called.
         marks_activity: the service's own detection is off: this side tells when the user speaks.
         end_of_turn: silence after which it tells that the user has finished.
@@ -79,7 +80,6 @@ class Rules:
 
     barge_in: bool = True
     resume_after: float = 0.4
-    commit_after: float = 0.6
     hangover: float = 0.2
     marks_activity: bool = False
     end_of_turn: float = 0.5
@@ -231,6 +231,7 @@ class Conversation:
         # The people.
         self._starting: set[str] = set()  # signs of speech that are not confirmed
         self._speakers: set[str] = set()
+        self._sustained: set[str] = set()  # those of them who have spoken for long
         self._speech_since = 0.0
         self._unanswered_since: float | None = None
         self._heard_at: float | None = None  # when somebody was last known to speak
@@ -248,7 +249,6 @@ class Conversation:
         # What is due.
         self._unduck_at: float | None = None
         self._resume_at: float | None = None
-        self._commit_at: float | None = None
         self._overlap_at: float | None = None
         self._doubt_ends_at: float | None = None
         self._activity_ends_at: float | None = None
@@ -298,7 +298,6 @@ class Conversation:
         times = (
             self._unduck_at,
             self._resume_at,
-            self._commit_at,
             self._overlap_at,
             self._doubt_ends_at,
             self._activity_ends_at,
@@ -354,15 +353,23 @@ class Conversation:
             actions += self._pause_for_speech(now)
         return actions
 
+    def speech_sustained(self, now: float, who: str) -> list[Action]:
+        """A participant who speaks has been heard for so long that it is no cough and no "mhm"."""
+        if who not in self._speakers:
+            return []
+        self._sustained.add(who)
+        return self._commit_if_due(now)
+
     def speech_stopped(self, now: float, who: str) -> list[Action]:
         """A participant has been silent for the detector's hangover, or has left."""
         if who not in self._speakers:
             return self.speech_dismissed(now, who)
         self._speakers.discard(who)
+        self._sustained.discard(who)
         self._heard_at = self._stirred_at = now
         if self._speakers:
             return []
-        self._commit_at = self._overlap_at = None
+        self._overlap_at = None
         self._end_duck(now)
         if self._paused_by_speech:
             self._resume_at = now + self._resume_delay
@@ -418,9 +425,7 @@ class Conversation:
         elif self._open:
             actions += self._complete()
         self._open = False
-        if self._paused_by_speech and self._speakers and not self._paused_by_app:
-            self._commit_at = max(now, self._speech_since + self._rules.commit_after)
-        return actions
+        return actions + self._commit_if_due(now)
 
     def interrupted(self, now: float, playing: bool) -> list[Action]:
         """The service says that the user has interrupted the model. `playing`: there is something
@@ -457,9 +462,7 @@ class Conversation:
             self._doubted = False
             self._doubt_ends_at = None
             actions += self._let_go()
-        if self._paused_by_speech and self._speakers and not self._paused_by_app:
-            self._commit_at = max(now, self._speech_since + self._rules.commit_after)
-        return actions
+        return actions + self._commit_if_due(now)
 
     def connection_resumed(self, now: float) -> list[Action]:
         """The session goes on over another connection; what was asked is asked again."""
@@ -480,7 +483,6 @@ class Conversation:
         """Pause, or with `drop` end the turn for good."""
         if not drop:
             held, self._paused_by_app = self.paused, True
-            self._commit_at = None
             return [] if held else [Pause()]
         self._cut = self._generating
         return self._drop("app")
@@ -498,10 +500,6 @@ class Conversation:
             self._overlap_at = None
             if self._speakers and playing:
                 actions += self._pause_for_speech(now)
-        if _due(self._commit_at, now):
-            self._commit_at = None
-            if self._paused_by_speech and self._may_commit:
-                actions += self._commit(now)
         if _due(self._resume_at, now):
             self._resume_at = None
             self._paused_by_speech = False
@@ -535,12 +533,14 @@ class Conversation:
     def _pause_for_speech(self, now: float) -> list[Action]:
         if self._paused_by_app:
             return []
-        if self._may_commit:
-            self._commit_at = max(now, self._speech_since + self._rules.commit_after)
-        if self._paused_by_speech:
-            return []
+        pause: list[Action] = [] if self._paused_by_speech else [Pause()]
         self._paused_by_speech = True
-        return [Pause()]
+        return pause + self._commit_if_due(now)
+
+    def _commit_if_due(self, now: float) -> list[Action]:
+        """Drop what is paused for speech that has lasted, if that is for this side to decide."""
+        paused = self._paused_by_speech and not self._paused_by_app
+        return self._commit(now) if paused and self._sustained and self._may_commit else []
 
     def _commit(self, now: float) -> list[Action]:
         actions = self._drop("speech")
@@ -578,7 +578,7 @@ class Conversation:
         """Open the gate: whatever comes next is heard, at full level."""
         held = self.paused
         self._paused_by_speech = self._paused_by_app = self._doubted = False
-        self._resume_at = self._commit_at = self._overlap_at = self._doubt_ends_at = None
+        self._resume_at = self._overlap_at = self._doubt_ends_at = None
         actions: list[Action] = [*self._unduck(), Resume()] if held else self._unduck()
         return [*actions, *self._complete()] if self._completion_waits else actions
 

@@ -24,7 +24,7 @@ from ..errors import (
     VideoError,
 )
 from . import _call
-from ._audio_in import AudioInput, ListenTo, check_rate
+from ._audio_in import AudioInput, ListenTo, TrackKind, check_rate
 from ._audio_out import MODEL_RATE, OutputTrack
 from ._conversation import Rules
 from ._events import Disconnected, Emitter, Reconnecting, Resumed
@@ -64,9 +64,13 @@ network."""
 SAMPLES_PER_MS = MODEL_RATE // 1000
 FRAME_MS = 20
 
-AUDIO_STREAM_END_S = 1.0
-"""Seconds without audio from the call (everybody muted, or gone) before the service is told: its
-activity detection runs on the audio, and would wait for ever for the end of a cut-off word."""
+TAIL_MS = 2000
+"""Silence that follows the last packet of the last participant (everybody muted, or gone). The
+service finds the end of speech in the audio: after 0.8 s of silence `gemini-3.8-live` was seen not to
+answer, after 1.5 s it did."""
+
+TAIL_BEYOND_MS = 500
+"""The same beyond `silence_duration_ms`, where the configuration asks for a long one."""
 
 DEAF_TAIL_S = 0.3
 """With `half_duplex`, seconds after the last speech for which nobody is heard: its echo is still on
@@ -77,6 +81,9 @@ PREROLL_MS = 300.0
 
 DRAIN_S = 1.0
 """Seconds for reading what has arrived on a connection on which nothing can be sent any more."""
+
+ADVANCE_EARLY_S = 0.001
+"""So early a timer of the way in may be: asyncio's clock has a resolution, and sums round."""
 
 LOOK_AROUND_S = 0.1
 """How often to look for a boundary between turns, once the service has announced the end of the
@@ -189,7 +196,6 @@ class GeminiLive:
             # If the model is not to be interrupted, local speech does not do it either.
             barge_in=gives_way is not None and activity.interrupts,
             resume_after=times.resume_after_ms / 1000,
-            commit_after=times.commit_after_ms / 1000,
             hangover=VAD_HANGOVER_MS / 1000,
             marks_activity=activity.marked,
             end_of_turn=activity.silence_ms / 1000,
@@ -211,9 +217,12 @@ class GeminiLive:
         )
         self._input = AudioInput(
             self._uplink.push,
+            self._uplink.end_stream,
             Session.audio_envelope,
             onset_ms=math.ceil(times.pause_after_ms),
             hangover_ms=VAD_HANGOVER_MS,
+            sustained_ms=math.ceil(times.commit_after_ms),
+            tail_ms=max(TAIL_MS, math.ceil(activity.silence_ms) + TAIL_BEYOND_MS),
             listen_to=listen_to,
             echo=self._turns.output.reference,
         )
@@ -225,6 +234,7 @@ class GeminiLive:
         self._was_ready = False
         self._leaving: asyncio.Future[SessionError | None] | None = None
         self._look_around: asyncio.TimerHandle | None = None
+        self._advance_timer: asyncio.TimerHandle | None = None  # of the way in
         self._closing = False
         self._ending = False  # the session is being wound up
         self._failure: GeminiError | None = None
@@ -350,15 +360,11 @@ class GeminiLive:
         self._failure_told = self._failure is not None
         self._check_open()
         now = self._now()
-        events = self._input.push(
-            pcm,
-            target_rate,
-            now,
-            deaf=self._is_deaf(now),
-            sounding=self._turns.output.may_come_back(now),
-        )
+        events = self._input.push(pcm, target_rate, now, muted=self._is_deaf(now))
         if events:
             self._turns.notice(events)
+        if self._advance_timer is None:
+            self._set_advance_timer()
 
     async def send_text(self, text: str) -> None:
         """Send text that the model answers aloud. Waits until the session is ready; when the
@@ -462,6 +468,7 @@ class GeminiLive:
             detach.append(_call.on_video(connection, see))
         if audio:
             detach.append(_call.on_audio(connection, hear))
+            detach.append(_call.on_audio_track(connection, self._track_added))
             detach.append(_call.on_left(connection, self._participant_left))
         try:
             await _call.publish(connection, self.output_track)
@@ -689,8 +696,9 @@ class GeminiLive:
         if self._ended is not None:
             self._ended.set_result(None)
         self._turns.stop()
-        if self._look_around is not None:
-            self._look_around.cancel()
+        for timer in (self._look_around, self._advance_timer):
+            if timer is not None:
+                timer.cancel()
         await self.stop_video_sender()
         if self._video_worker is not None:
             self._video_worker.shutdown(wait=False)
@@ -768,17 +776,11 @@ class GeminiLive:
     # -- to the service ------------------------------------------------------------------------
 
     async def _send_audio(self) -> None:
-        heard = self._uplink.sent
         while True:
-            item = await self._uplink.next(AUDIO_STREAM_END_S)
-            if item is None:
-                if self._uplink.sent != heard:
-                    self._turns.notice(self._input.end_speech(self._now()))
-                    if not self._activity.marked:
-                        await self._session.send_audio_stream_end()
-                heard = self._uplink.sent
-                continue
-            if isinstance(item, Mark):
+            item = await self._uplink.next()
+            if item is Mark.STREAM_END:
+                number = await self._session.send_audio_stream_end()
+            elif isinstance(item, Mark):
                 number = await self._session.send_activity(starts=item is Mark.ACTIVITY_START)
             elif isinstance(item, Text):
                 number = await self._session.send_text(item.text)
@@ -844,6 +846,30 @@ class GeminiLive:
     def _participant_left(self, user_id: str, session_id: str) -> None:
         if not self._closing:
             self._turns.notice(self._input.leave(user_id, session_id, self._now()))
+            if self._advance_timer is None:
+                self._set_advance_timer()
+
+    def _track_added(self, user_id: str, session_id: str, kind: TrackKind) -> None:
+        self._input.expect_track(user_id, session_id, kind)
+
+    def _set_advance_timer(self) -> None:
+        """Let time pass on the way in while frames are due: silence happens by time.
+
+        One timer that looks whether it was too early costs less than one for each packet.
+        """
+        due = self._input.advance_at
+        if due is not None and not self._ending:
+            loop = asyncio.get_running_loop()
+            self._advance_timer = loop.call_at(due, self._advance_input)
+
+    def _advance_input(self) -> None:
+        self._advance_timer = None
+        now, due = self._now(), self._input.advance_at
+        if due is not None and due - now < ADVANCE_EARLY_S:
+            events = self._input.advance(now)
+            if events:
+                self._turns.notice(events)
+        self._set_advance_timer()
 
     def _is_deaf(self, now: float) -> bool:
         """Whether nobody is listened to at the moment."""

@@ -168,6 +168,8 @@ class Turns:
             elif event.kind == "started":
                 self.apply(conversation.speech_started(now, event.who, playing))
                 self._events.emit("speech_started", Speech(event.user_id))
+            elif event.kind == "sustained":
+                self.apply(conversation.speech_sustained(now, event.who))
             else:
                 self.apply(conversation.speech_stopped(now, event.who))
                 self._events.emit("speech_stopped", Speech(event.user_id))

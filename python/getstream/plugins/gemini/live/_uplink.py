@@ -27,6 +27,9 @@ MAX_SENT_MS = 10_000
 BACKLOG_MS = 500
 """Audio that may wait before its silences are shortened: less is only a late wake-up."""
 
+MAX_END_WAIT_MS = 1_000
+"""So long the end of an activity may wait for a frame in which nobody speaks."""
+
 LONGEST_SILENCE_MS = 200
 """Of a silence in audio that is late anyway."""
 
@@ -36,6 +39,7 @@ class Mark(Enum):
 
     ACTIVITY_START = "the user begins to speak"
     ACTIVITY_END = "the user has finished"
+    STREAM_END = "no audio comes for a while"
 
 
 class Frame(NamedTuple):
@@ -93,9 +97,9 @@ class Uplink:
         if preroll_ms is not None:
             self._preroll = deque(maxlen=max(1, round(preroll_ms / FRAME_MS)))
         self._open = self._preroll is None
-        self._pushed_at = float("-inf")
         self._waiter: asyncio.Future[None] | None = None  # of `next`
-        self._alarm: asyncio.TimerHandle | None = None
+        self._silent = True  # nobody speaks in the newest frame
+        self._end_in: int | None = None  # frames that the end of the activity may still wait
         # What was sent and may have to be sent again; each with its number on the connection, and
         # the time.
         self._unsettled = _Audio(MAX_SENT_MS)
@@ -105,8 +109,12 @@ class Uplink:
 
     def push(self, data: bytes, now: float, quiet: bool = False) -> None:
         """Take the next 20 ms of the call; `now` is the time of the event loop."""
-        self._pushed_at = now
         frame = Frame(data, quiet)
+        self._silent = quiet
+        if self._end_in is not None:
+            self._end_in -= 1
+            if quiet or self._end_in < 0:
+                self._end_activity_now()
         if self._open:
             if self._waiter is None or self._waiter.done() or self._queue.items:
                 self._enqueue(frame)
@@ -119,6 +127,8 @@ class Uplink:
 
     def start_activity(self, before_ms: float) -> None:
         """Mark that the user speaks, and send what came in the last `before_ms` after the mark."""
+        if self._end_in is not None:
+            self._end_activity_now()
         self._open = True
         self._enqueue(Mark.ACTIVITY_START)
         if self._preroll is not None:
@@ -128,9 +138,29 @@ class Uplink:
             self._preroll.clear()
 
     def end_activity(self) -> None:
-        """Mark that the user has finished."""
+        """Mark that the user has finished.
+
+        The mark waits for the first frame in which nobody speaks: a word that was late on its way
+        here is sent before it.
+        """
+        self._end_in = MAX_END_WAIT_MS // FRAME_MS
+        if self._silent:
+            self._end_activity_now()
+
+    def _end_activity_now(self) -> None:
+        self._end_in = None
         self._enqueue(Mark.ACTIVITY_END)
         self._open = self._preroll is None
+
+    def end_stream(self) -> None:
+        """Mark that no audio comes for a while.
+
+        Where activity is marked here, its end says more, and nothing is to be added.
+        """
+        if self._end_in is not None:
+            self._end_activity_now()
+        if self._preroll is None:
+            self._enqueue(Mark.STREAM_END)
 
     def push_text(self, text: str) -> Text:
         """Take a text; it is sent behind what was said before it."""
@@ -143,26 +173,11 @@ class Uplink:
         if item in self._queue.items:
             self._queue.items.remove(item)
 
-    async def next(self, idle_after: float) -> Item | None:
-        """Return what is to be sent next, or None when `push` was not called for `idle_after` s.
-
-        It stays in the queue until `done` is called.
-        """
-        loop = asyncio.get_running_loop()
-        called_at = loop.time()
+    async def next(self) -> Item:
+        """Wait for what is to be sent next. It stays in the queue until `done` is called."""
         while not self._queue.items:
-            due = max(self._pushed_at, called_at) + idle_after
-            if loop.time() >= due:
-                return None
-            self._look_again_at(due)
-            self._waiter = loop.create_future()
-            try:
-                await self._waiter
-            except asyncio.CancelledError:
-                if self._alarm is not None:
-                    self._alarm.cancel()
-                    self._alarm = None
-                raise
+            self._waiter = asyncio.get_running_loop().create_future()
+            await self._waiter
         return self._queue.items[0]
 
     def done(self, item: Item, number: int, now: float) -> None:
@@ -174,7 +189,7 @@ class Uplink:
 
     def _note_sent(self, item: Item, number: int, now: float) -> None:
         if isinstance(item, Mark):
-            self._active = item is Mark.ACTIVITY_START
+            self._active = _active_after(item, self._active)
         elif isinstance(item, Frame):
             self.sent += 1
         elif not item.sent.done():
@@ -195,7 +210,8 @@ class Uplink:
             item = self._unsettled.popleft()
             self._sendings.popleft()
             if isinstance(item, Mark):
-                self._active_before_unsettled = item is Mark.ACTIVITY_START
+                before_it = self._active_before_unsettled
+                self._active_before_unsettled = _active_after(item, before_it)
 
     def restart(self) -> None:
         """The connection is gone: send again, first of all, what was not taken."""
@@ -210,18 +226,6 @@ class Uplink:
         for item in (*again, *waiting.items):
             self._enqueue(item)
 
-    def _look_again_at(self, due: float) -> None:
-        """Wake `next` then, or sooner: a timer for each frame would cost more than to look."""
-        if self._alarm is not None:
-            if self._alarm.when() <= due:
-                return
-            self._alarm.cancel()
-        self._alarm = asyncio.get_running_loop().call_at(due, self._on_alarm)
-
-    def _on_alarm(self) -> None:
-        self._alarm = None
-        self._wake()
-
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
@@ -231,6 +235,11 @@ class Uplink:
         self._queue.append(item, shorten=backlog)
         self.dropped_ms += self._queue.take_overflow() * FRAME_MS
         self._wake()
+
+
+def _active_after(mark: Mark, active: bool) -> bool:
+    """Return whether the service believes that the user speaks, after a mark."""
+    return active if mark is Mark.STREAM_END else mark is Mark.ACTIVITY_START
 
 
 class _Audio:
