@@ -454,7 +454,11 @@ class Playback:
         """
 
     def flush_turn(self, turn: int) -> int:
-        """Drop what is queued of one turn, and cut it; other turns stay.
+        """Drop what is queued of one turn, and cut it; other turns stay as they are.
+
+        An open turn stays open, whether the one that is cut is older or newer. A turn may be cut
+        before its first sample has come; it is the newest one then, and turns between it and the
+        open one are refused.
 
         Returns:
             The number of samples dropped.
