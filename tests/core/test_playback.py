@@ -92,6 +92,21 @@ def test_flush_falls_silent_within_a_frame_and_the_cut_turn_stays_silent(
     assert playback.active_turn is None
 
 
+def test_flush_turn_of_a_newer_turn_leaves_the_open_one_open(tone: Callable[..., Int16]) -> None:
+    playback = Playback(24000, 24000)
+    playback.push(tone(24000, 443.0, 0.1), 1)
+    assert playback.flush_turn(2) == 0
+    stats = playback.turn_stats(1)
+    assert stats is not None
+    assert (stats.ended, stats.cut) == (False, False)
+    assert playback.push(tone(24000, 443.0, 0.1), 1) == 2400
+    assert playback.push(tone(24000, 443.0, 0.1), 2) == 0
+    playback.end_turn(1)
+    drain(playback)
+    assert playback.played_ms(1) == 200.0
+    assert playback.played_ms(2) == 0.0
+
+
 def test_an_underrun_is_counted_and_faded() -> None:
     playback = Playback(24000, 24000)
     playback.push(np.full(24 * 70, 16000, np.int16), 1)

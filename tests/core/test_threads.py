@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import numpy as np
 from getstream.plugins.gemini.audio import Mixer, Playback, Resampler
@@ -78,3 +79,29 @@ def test_mixer_from_many_threads() -> None:
         mixer.remove(stream)
     stats = mixer.stats()
     assert stats.pushed == 4 * 200 * 320 == stats.mixed + stats.dropped
+
+
+def test_a_design_holds_up_no_other_thread() -> None:
+    # About 0.3 s of design. It is too large to be kept, so each attempt designs it anew.
+    design = partial(Resampler, 95984)
+
+    def overtakes() -> bool:
+        """True if another pair is ready while the design is going on."""
+        designing, designed = threading.Event(), list[Resampler]()
+
+        def work() -> None:
+            designing.set()
+            # In one step of the interpreter: nobody comes between the design and its entry.
+            designed.extend(map(design, [8088]))
+
+        thread = threading.Thread(target=work)
+        thread.start()
+        designing.wait()
+        Resampler(48000, 16000)
+        ahead = not designed
+        thread.join()
+        assert len(designed) == 1
+        return ahead
+
+    # The scheduler may starve this thread for once; were there a lock, it would be every time.
+    assert any(overtakes() for _ in range(5))

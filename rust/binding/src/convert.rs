@@ -1,8 +1,9 @@
 //! Between Python objects and samples.
 
+use numpy::ndarray::Dimension;
 use numpy::{
-    Element, PyArray1, PyArray2, PyArrayDescrMethods, PyArrayMethods, PyReadonlyArray1,
-    PyReadonlyArray2, PyUntypedArray, PyUntypedArrayMethods,
+    Element, PyArray, PyArray1, PyArray2, PyArrayDescrMethods, PyArrayMethods, PyReadonlyArray,
+    PyReadonlyArray1, PyUntypedArray, PyUntypedArrayMethods,
 };
 use pyo3::prelude::*;
 use pyo3::types::{PyByteArray, PyBytes, PyMemoryView};
@@ -46,7 +47,7 @@ impl<T: Element + Copy> Samples<'_, T> {
         match self {
             Self::Borrowed(array) => array
                 .as_slice()
-                .expect("only contiguous arrays are borrowed"),
+                .expect("only aligned, contiguous arrays are borrowed"),
             Self::Owned(samples) => samples,
         }
     }
@@ -186,11 +187,7 @@ fn channels<'py, T: Element + Copy>(
         return row(array).map(|samples| Some(Channels::Row(samples)));
     }
     if let Ok(array) = array.cast::<PyArray2<T>>() {
-        let planes: PyReadonlyArray2<'py, T> = array.try_readonly()?;
-        let samples = match planes.as_array().as_slice() {
-            Some(rows) => rows.to_vec(), // an iterator over two dimensions takes 3 us for 20 ms
-            None => planes.as_array().iter().copied().collect(),
-        };
+        let samples = in_order(array)?.to_vec()?;
         match array.shape()[0] {
             1 => return Ok(Some(Channels::Row(Samples::Owned(samples)))),
             2 => return Ok(Some(Channels::Planes(Planes(samples)))),
@@ -203,10 +200,24 @@ fn channels<'py, T: Element + Copy>(
     )))
 }
 
+/// The samples of an array of shape `(n,)`, borrowed where they lie in order.
 fn row<'py, T: Element + Copy>(array: &Bound<'py, PyArray1<T>>) -> PyResult<Samples<'py, T>> {
+    in_order(array).map(Samples::Borrowed)
+}
+
+/// Borrows an array whose elements lie in order, at addresses that are good for `T`; of any other
+/// one, a copy.
+///
+/// The copy is numpy's: Rust must not even point to an unaligned element, and a view of `ndarray`
+/// counts its steps in whole elements, which the fields of packed records are not apart.
+fn in_order<'py, T: Element, D: Dimension>(
+    array: &Bound<'py, PyArray<T, D>>,
+) -> PyResult<PyReadonlyArray<'py, T, D>> {
     let samples = array.try_readonly()?;
-    Ok(match samples.as_slice() {
-        Ok(_) => Samples::Borrowed(samples),
-        Err(_) => Samples::Owned(samples.as_array().iter().copied().collect()),
-    })
+    if array.is_aligned() && array.is_c_contiguous() {
+        return Ok(samples);
+    }
+    let copy = PyArray::zeros(array.py(), array.dims(), false);
+    array.copy_to(&copy)?;
+    Ok(copy.try_readonly()?)
 }

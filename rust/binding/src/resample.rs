@@ -46,7 +46,7 @@ impl Buffered for f32 {
 impl Resampler {
     #[new]
     #[pyo3(signature = (in_rate, out_rate, *, quality="voice"))]
-    fn new(in_rate: i64, out_rate: i64, quality: &str) -> PyResult<Self> {
+    fn new(py: Python<'_>, in_rate: i64, out_rate: i64, quality: &str) -> PyResult<Self> {
         let (in_rate, out_rate) = (rate(in_rate)?, rate(out_rate)?);
         let options = ResamplerOptions {
             quality: match quality {
@@ -60,7 +60,9 @@ impl Resampler {
             },
             ..ResamplerOptions::default()
         };
-        let inner = voice_audio::Resampler::with_options(in_rate, out_rate, options)
+        // A new pair of rates is designed here, which takes up to 2 s.
+        let inner = py
+            .detach(|| voice_audio::Resampler::with_options(in_rate, out_rate, options))
             .map_err(audio_error)?;
         Ok(Self {
             in_rate,

@@ -395,10 +395,13 @@ impl Playback {
         dropped
     }
 
-    /// Drops what is queued of one turn and cuts it, with a fade if it is the audible one; audio
-    /// of other turns stays. Returns the number of samples dropped.
+    /// Drops what is queued of one turn and cuts it, with a fade if it is the audible one; other
+    /// turns stay as they are, an open one stays open. Returns the number of samples dropped.
+    ///
+    /// A turn may be cut before its first sample has come. It is the newest one then: turns between
+    /// it and the open one are refused.
     pub fn flush_turn(&mut self, turn: u64) -> usize {
-        self.admit(turn);
+        self.announce(turn);
         let dropped = match self.find(turn) {
             Some(index) => self.cut(index),
             None => 0,
@@ -506,17 +509,29 @@ impl Playback {
         self.turns.binary_search_by_key(&turn, |t| t.id).ok()
     }
 
+    fn is_newer(&self, turn: u64) -> bool {
+        self.newest.is_none_or(|newest| turn > newest)
+    }
+
+    /// Makes a turn known if it is newer than all others and not too many are queued.
+    fn announce(&mut self, turn: u64) {
+        if !self.is_newer(turn) {
+            return;
+        }
+        self.newest = Some(turn);
+        self.advance();
+        if self.turns.len() - self.head < QUEUED_TURNS {
+            self.turns.push_back(Turn::new(turn));
+        }
+    }
+
     /// Makes a turn known if it is newer than all others, which it ends.
     fn admit(&mut self, turn: u64) -> Admission {
-        if self.newest.is_none_or(|newest| turn > newest) {
-            self.newest = Some(turn);
+        if self.is_newer(turn) {
             for older in self.turns.range_mut(self.head..) {
                 older.ended = true;
             }
-            self.advance();
-            if self.turns.len() - self.head < QUEUED_TURNS {
-                self.turns.push_back(Turn::new(turn));
-            }
+            self.announce(turn);
         }
         match self.find(turn) {
             Some(index) if !self.turns[index].ended => Admission::Open,

@@ -326,6 +326,64 @@ fn flush_turn_leaves_the_other_turns() {
 }
 
 #[test]
+fn flush_turn_of_a_newer_turn_leaves_the_open_one_open() {
+    let mut playback = Playback::new(copying()).unwrap();
+    push(&mut playback, &signs(1, 5 * FRAME), 1);
+    let mut out = pop(&mut playback);
+    assert_eq!(playback.flush_turn(3), 0);
+
+    let open = playback.turn_stats(1).unwrap();
+    assert_eq!((open.ended, open.cut, open.dropped), (false, false, 0));
+    let flushed = playback.turn_stats(3).unwrap();
+    assert_eq!((flushed.cut, flushed.finished), (true, true));
+    assert_eq!(playback.active_turn(), Some(1));
+
+    // The open turn is refilled, runs dry without being over, and goes on.
+    push(&mut playback, &signs_from(1, 5 * FRAME, FRAME), 1);
+    out.extend(drain(&mut playback));
+    assert_eq!(playback.state(), PlaybackState::Buffering);
+    assert_eq!(playback.turn_stats(1).unwrap().underruns, 1);
+    push(&mut playback, &signs_from(1, 6 * FRAME, 9 * FRAME), 1);
+    assert_eq!(playback.push(&[1; 5], 3).dropped, 5, "it was flushed");
+    assert_eq!(
+        playback.push(&[1; 5], 2).dropped,
+        5,
+        "older than the newest"
+    );
+    playback.end_turn(1);
+    out.extend(drain(&mut playback));
+    let stats = playback.turn_stats(1).unwrap();
+    assert_eq!((stats.played, stats.finished), (15 * FRAME as u64, true));
+    assert!(out.len() >= 15 * FRAME && playback.state() == PlaybackState::Idle);
+
+    // The next turn ends all before it, and finds nothing of them.
+    push(&mut playback, &signs(4, 5 * FRAME), 4);
+    assert_eq!(playback.active_turn(), Some(4));
+}
+
+#[test]
+fn flush_turn_of_any_number_of_newer_turns_is_a_bounded_number() {
+    let mut playback = Playback::new(copying()).unwrap();
+    push(&mut playback, &[1; 5 * FRAME], 1);
+    for turn in 2..5000 {
+        assert_eq!(playback.flush_turn(turn), 0);
+    }
+    assert!(
+        (2..5000)
+            .filter_map(|turn| playback.turn_stats(turn))
+            .count()
+            < 1024
+    );
+    push(&mut playback, &[1; 5 * FRAME], 1);
+    for turn in 2..5000 {
+        assert_eq!(playback.push(&[1], turn).accepted, 0);
+    }
+    playback.end_turn(1);
+    drain(&mut playback);
+    push(&mut playback, &[1; 5], 5000);
+}
+
+#[test]
 fn a_full_store_refuses_the_newest_and_counts_them() {
     let options = PlaybackOptions {
         capacity_ms: 100,
@@ -476,8 +534,9 @@ enum Op {
     Resume,
     Duck(f32),
     Flush,
+    /// The newest turn plus `ahead`.
     FlushTurn {
-        back: u64,
+        ahead: i64,
     },
 }
 
@@ -492,7 +551,7 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
         1 => (-20.0f32..=0.0).prop_map(Op::Duck),
         1 => Just(Op::Duck(0.0)),
         1 => Just(Op::Flush),
-        1 => (0u64..3).prop_map(|back| Op::FlushTurn { back }),
+        1 => (-2i64..=1).prop_map(|ahead| Op::FlushTurn { ahead }),
     ];
     prop::collection::vec(op, 1..120)
 }
@@ -560,8 +619,17 @@ fn run(
                 let dropped = playback.flush();
                 assert!(dropped <= queued && queued - dropped <= 120);
             }
-            Op::FlushTurn { back } => {
-                playback.flush_turn(newest.saturating_sub(back));
+            Op::FlushTurn { ahead } => {
+                let flushed = newest.saturating_add_signed(ahead);
+                let others = |playback: &Playback| {
+                    let turns = (newest.saturating_sub(8)..=newest).filter(|&turn| turn != flushed);
+                    turns
+                        .map(|turn| playback.turn_stats(turn))
+                        .collect::<Vec<_>>()
+                };
+                let before = others(playback);
+                playback.flush_turn(flushed);
+                assert_eq!(before, others(playback), "turns other than {flushed}");
             }
         }
         let stats = playback.stats();

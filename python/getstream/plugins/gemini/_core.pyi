@@ -91,6 +91,16 @@ class Resampler:
     voice   to 0.90   from 1.10 2.06 ms        1.375 ms       1
     music   to 0.95   from 1.00 8.25 ms        5.48 ms        3 - 4
     ======= ========= ========= ============== ============== =====
+
+    Refused are pairs of rates that need more than 1024 filters, `out_rate / gcd(in_rate,
+    out_rate)`: memory and design time grow with them. So these always work: multiples of 100 Hz on
+    both sides; multiples of 50 Hz, to at most 51.2 kHz; multiples of 16, 24 or 48 Hz to 16, 24 or
+    48 kHz. Of the rates in use (8, 11.025, 12, 16, 22.05, 24, 32, 44.1, 48, 88.2 and 96 kHz) two
+    pairs are refused: 11.025 kHz to 32 and to 96 kHz.
+
+    The filters of a pair are designed once and shared by the process, which keeps up to 64 banks
+    and 32 MiB of them. Other threads run meanwhile: 0.01 to 5 ms for common rates, about 2 s at
+    worst.
     """
 
     def __new__(
@@ -104,8 +114,8 @@ class Resampler:
             quality: `"voice"` for the shortest delay, `"music"` for the widest band.
 
         Raises:
-            AudioError: A rate is not within 8 to 96 kHz, or `out_rate / gcd(in_rate, out_rate)`
-                exceeds 1024, or the quality is unknown.
+            AudioError: A rate is not within 8 to 96 kHz, or the pair is refused
+                (`out_rate / gcd(in_rate, out_rate)` exceeds 1024), or the quality is unknown.
         """
 
     @overload
@@ -457,7 +467,11 @@ class Playback:
         """
 
     def flush_turn(self, turn: int) -> int:
-        """Drop what is queued of one turn, and cut it; other turns stay.
+        """Drop what is queued of one turn, and cut it; other turns stay as they are.
+
+        An open turn stays open, whether the one that is cut is older or newer. A turn may be cut
+        before its first sample has come; it is the newest one then, and turns between it and the
+        open one are refused.
 
         Returns:
             The number of samples dropped.

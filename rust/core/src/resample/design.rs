@@ -5,10 +5,10 @@
 //! (J. F. Kaiser, "Nonrecursive digital filter design using the I0-sinh window function", 1974;
 //! A. V. Oppenheim and R. W. Schafer, "Discrete-Time Signal Processing", section 7.6).
 
-use std::collections::HashMap;
 use std::f64::consts::PI;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, LazyLock};
 
+use super::cache::BankCache;
 use crate::Error;
 
 /// Output samples that are computed side by side, one in each lane.
@@ -18,9 +18,6 @@ pub(super) const LANES: usize = 16;
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[repr(align(64))]
 pub(super) struct Row(pub(super) [f32; LANES]);
-
-/// Most bytes of filter banks that are kept although nobody uses them.
-const KEPT_BYTES: usize = 32 << 20;
 
 /// What a [`Resampler`](crate::Resampler) keeps of the sound, and how long it takes.
 ///
@@ -84,36 +81,16 @@ pub(super) struct FilterBank {
 }
 
 impl FilterBank {
-    /// The bank for a pair of rates, from a process-wide cache: calls begin and end all the time,
-    /// the pairs are always the same few.
+    /// The bank for a pair of rates, from a process-wide cache.
     pub(super) fn shared(
         in_rate: u32,
         out_rate: u32,
         quality: Quality,
     ) -> Result<Arc<Self>, Error> {
-        type Banks = Mutex<HashMap<(u32, u32, Quality), Arc<FilterBank>>>;
-        static BANKS: OnceLock<Banks> = OnceLock::new();
-        let divisor = gcd(in_rate, out_rate);
-        let (up, down) = (out_rate / divisor, in_rate / divisor);
-        if up > super::MAX_PHASES {
-            return Err(Error::Ratio {
-                in_rate,
-                out_rate,
-                phases: up,
-            });
-        }
-        let banks = BANKS.get_or_init(Mutex::default);
-        // A bank is inserted whole or not at all, so a poisoned map is still a valid one.
-        let mut banks = banks.lock().unwrap_or_else(PoisonError::into_inner);
-        // An outside caller chooses the rates: forget banks that nobody uses before the cache
-        // could grow without bound.
-        if banks.values().map(|bank| bank.bytes()).sum::<usize>() > KEPT_BYTES {
-            banks.retain(|_, bank| Arc::strong_count(bank) > 1);
-        }
-        let bank = banks
-            .entry((up, down, quality))
-            .or_insert_with(|| Arc::new(Self::design(u64::from(up), u64::from(down), quality)));
-        Ok(Arc::clone(bank))
+        static BANKS: LazyLock<BankCache> = LazyLock::new(BankCache::default);
+        let (up, down) = factors(in_rate, out_rate)?;
+        let design = || Self::design(u64::from(up), u64::from(down), quality);
+        Ok(BANKS.get((up, down, quality), design))
     }
 
     fn design(up: u64, down: u64, quality: Quality) -> Self {
@@ -173,6 +150,20 @@ impl FilterBank {
         }
     }
 
+    /// A bank of zeros that is as large as stated.
+    #[cfg(test)]
+    pub(super) fn of_size(bytes: usize) -> Self {
+        Self {
+            up: 1,
+            down: 1,
+            taps: 1,
+            window: 1,
+            delay: 0,
+            rows: vec![Row([0.0; LANES]); bytes / size_of::<Row>()],
+            blocks: 1,
+        }
+    }
+
     /// Rows of the block with this running number.
     pub(super) fn block(&self, number: u64) -> &[Row] {
         let start = (number % self.blocks) as usize * self.window;
@@ -180,7 +171,7 @@ impl FilterBank {
     }
 
     /// Memory of the coefficients.
-    fn bytes(&self) -> usize {
+    pub(super) fn bytes(&self) -> usize {
         size_of_val(self.rows.as_slice())
     }
 
@@ -232,6 +223,20 @@ fn bessel_i0(x: f64) -> f64 {
     sum
 }
 
+/// Up- and downsampling factor of a pair of rates, without common divisor.
+fn factors(in_rate: u32, out_rate: u32) -> Result<(u32, u32), Error> {
+    let divisor = gcd(in_rate, out_rate);
+    let (up, down) = (out_rate / divisor, in_rate / divisor);
+    if up > super::MAX_PHASES {
+        return Err(Error::Ratio {
+            in_rate,
+            out_rate,
+            phases: up,
+        });
+    }
+    Ok((up, down))
+}
+
 fn gcd(a: u32, b: u32) -> u32 {
     if b == 0 { a } else { gcd(b, a % b) }
 }
@@ -261,14 +266,39 @@ mod tests {
     }
 
     #[test]
-    fn banks_that_nobody_uses_are_forgotten_before_they_are_many() {
+    fn a_bank_in_use_is_shared_after_any_number_of_other_pairs() {
         let used = FilterBank::shared(16_000, 8_000, Quality::Voice).unwrap();
-        // Each is about 1 MB: together twice what is kept.
+        // 62 pairs of up to 5 MB: several times what is kept.
         for rate in (8_008..8_500).step_by(8) {
             drop(FilterBank::shared(8_000, rate, Quality::Voice));
         }
         let again = FilterBank::shared(16_000, 8_000, Quality::Voice).unwrap();
         assert!(Arc::ptr_eq(&used, &again));
+    }
+
+    #[test]
+    fn the_documented_pairs_are_accepted() {
+        let rates = crate::MIN_RATE..=crate::MAX_RATE;
+        let multiples = |hz: u32| rates.clone().filter(move |rate| rate % hz == 0);
+        let accepted = |i, o| factors(i, o).is_ok();
+        for i in multiples(100) {
+            assert!(multiples(100).all(|o| accepted(i, o)), "{i}");
+        }
+        for i in multiples(50) {
+            assert!(multiples(50).all(|o| o > 51_200 || accepted(i, o)), "{i}");
+        }
+        assert!(multiples(16).all(|i| accepted(i, 16_000)));
+        assert!(multiples(24).all(|i| accepted(i, 24_000)));
+        assert!(multiples(48).all(|i| accepted(i, 48_000)));
+        let usual = [
+            8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000, 88_200, 96_000,
+        ];
+        let refused: Vec<_> = usual
+            .iter()
+            .flat_map(|&i| usual.map(|o| (i, o)))
+            .filter(|&(i, o)| !accepted(i, o))
+            .collect();
+        assert_eq!(refused, [(11_025, 32_000), (11_025, 96_000)]);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Streaming sample-rate conversion by a rational ratio.
 
+mod cache;
 mod design;
 #[allow(unsafe_code, reason = "instruction sets that are chosen at run time")]
 mod kernel;
@@ -15,7 +16,13 @@ use kernel::{Pass, Runner};
 pub use design::Quality;
 pub use kernel::Kernel;
 
-/// Most filter phases (the upsampling factor of the reduced ratio) that a pair of rates may need.
+/// Most filter phases that a pair of rates may need: `out_rate / gcd(in_rate, out_rate)`, the
+/// upsampling factor of the reduced ratio.
+///
+/// Each phase is a filter of its own that is designed and kept in memory. With this bound the
+/// largest bank (95984 to 8088 Hz) has 62 MB and takes 0.3 s; 214 MB and 2 s with
+/// [`Quality::Music`]; without it, rates without a common divisor would need up to 96,000 phases.
+/// [`Resampler`] says which pairs it leaves.
 pub const MAX_PHASES: u32 = 1024;
 
 /// Inputs that are worked on in one pass. Longer pushes are cut, which bounds the working memory
@@ -33,7 +40,7 @@ pub struct ResamplerOptions {
     pub kernel: Option<Kernel>,
 }
 
-/// A streaming resampler: any rational ratio of rates from 8 to 96 kHz, mono or stereo to mono.
+/// A streaming resampler between two rates from 8 to 96 kHz, mono or stereo to mono.
 ///
 /// A polyphase windowed sinc. By default flat to 0.90 of the lower Nyquist frequency (within
 /// 0.001 dB) and at least 100 dB down from 1.10 of it; see [`Quality`] for the other preset. All
@@ -44,6 +51,17 @@ pub struct ResamplerOptions {
 ///
 /// Arithmetic is `f32`, the taps are added in one fixed order, integers are rounded once at the end
 /// and saturate. There is no dither, and silence stays exactly zero. Equal rates copy the input.
+///
+/// Refused are pairs of rates with `out_rate / gcd(in_rate, out_rate)` above [`MAX_PHASES`], with
+/// [`Error::Ratio`]. So these always work: multiples of 100 Hz on both sides; multiples of 50 Hz, to
+/// at most 51.2 kHz; multiples of 16, 24 or 48 Hz to 16, 24 or 48 kHz. Of the rates in use (8,
+/// 11.025, 12, 16, 22.05, 24, 32, 44.1, 48, 88.2 and 96 kHz) two pairs are refused: 11.025 kHz to 32
+/// and to 96 kHz. The order counts: 16 to 8.008 kHz needs 1001 phases, 8.008 to 16 kHz needs 2000.
+///
+/// The filters of a pair are designed once and shared: up to 64 banks and 32 MiB are kept for the
+/// whole process, those that nobody uses are given up first. A new pair is designed without holding
+/// up threads that ask for another one; of common rates that takes 0.01 ms (24 to 48 kHz) to 5 ms
+/// (44.1 to 16 kHz).
 ///
 /// Allocates: in [`new`](Self::new), then only while the longest push so far grows.
 ///
@@ -81,7 +99,7 @@ impl Resampler {
     /// # Errors
     /// [`Error::Rate`] if a rate is not within 8 to 96 kHz; [`Error::Ratio`] if the pair needs more
     /// than [`MAX_PHASES`] filter phases (rates that share no large divisor, such as 44101 and
-    /// 48000).
+    /// 48000): see [`Resampler`].
     pub fn new(in_rate: u32, out_rate: u32) -> Result<Self, Error> {
         Self::with_options(in_rate, out_rate, ResamplerOptions::default())
     }

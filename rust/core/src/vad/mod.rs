@@ -87,6 +87,11 @@ pub enum VadEvent {
 /// counts twice in a mean with the one before, so that a lone look has to be sure; the memory keeps
 /// nothing of it.
 ///
+/// With an onset of more than one frame, the first frame of speech sets
+/// [`starting`](Self::starting); speech without a gap for `onset_ms` turns it into
+/// [`VadEvent::SpeechStarted`] and [`speaking`](Self::speaking). A caller that must not miss the
+/// first syllable acts on `starting`, and takes it back if it ends without the event.
+///
 /// Digital silence (36 ms below -72 dBFS) is never speech; zeros cost half as much as sound.
 ///
 /// Allocates: in [`new`](Self::new), then only while the longest push so far grows.

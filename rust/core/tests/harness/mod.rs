@@ -307,7 +307,8 @@ pub fn playback(data: &[u8]) {
                 assert!(playback.flush() as u64 <= queued);
             }
             _ => {
-                playback.flush_turn(newest.saturating_sub(u64::from(bytes.byte() % 4)));
+                let ahead = i64::from(bytes.byte() % 5) - 3;
+                playback.flush_turn(newest.saturating_add_signed(ahead));
                 playback.fade_in();
             }
         }
