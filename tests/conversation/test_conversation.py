@@ -45,6 +45,8 @@ def play(conversation: Conversation, now: float, event: str) -> list[Action]:
         "nothing": lambda: conversation.speech_dismissed(now, "anna"),
         "speech": lambda: conversation.speech_started(now, "anna", playing),
         "speech2": lambda: conversation.speech_started(now, "ben", playing),
+        "lasts": lambda: conversation.speech_sustained(now, "anna"),
+        "lasts2": lambda: conversation.speech_sustained(now, "ben"),
         "silence": lambda: conversation.speech_stopped(now, "anna"),
         "silence2": lambda: conversation.speech_stopped(now, "ben"),
         "audio": lambda: conversation.model_content(now),
@@ -68,7 +70,7 @@ def check(scenario: list[Step], rules: Rules | None = None) -> Conversation:
 
 
 # The detector reports silence 0.2 s late; playback goes on 0.4 s after the speech; a reply that
-# has been received whole is dropped after 0.6 s of speech.
+# has been received whole is dropped when speech "lasts": the detector has heard 0.6 s of it.
 SCENARIOS: dict[str, list[Step]] = {
     "a plain turn": [
         (0.0, "audio", [Play(1)]),
@@ -141,25 +143,49 @@ SCENARIOS: dict[str, list[Step]] = {
     "long speech while the turn is open is not cut here": [
         (0.0, "audio", [Play(1)]),
         (1.0, "speech*", [Pause()]),
-        (1.6, "time*", []),
+        (1.6, "lasts*", []),
         (5.0, "time*", []),
     ],
-    "speech over a finished turn: dropped after 0.6 s": [
+    "speech over a finished turn: dropped when it lasts, whatever the time": [
         (0.0, "audio", [Play(1)]),
         (0.1, "generated", [EndTurn(1)]),
         (0.2, "complete", [DONE]),
         (1.0, "speech*", [Pause()]),
-        (1.5, "time*", []),
-        (1.6, "time*", [Drop(1, "speech", open=False), Resume()]),
-        (2.5, "silence", []),
-        (2.6, "audio", [Play(2)]),
+        (5.5, "time*", []),
+        (5.6, "lasts*", [Drop(1, "speech", open=False), Resume()]),
+        (6.5, "silence", []),
+        (6.6, "audio", [Play(2)]),
+    ],
+    "short words of two people over a finished turn are not long speech": [
+        (0.0, "audio", [Play(1)]),
+        (0.2, "complete", [EndTurn(1), DONE]),
+        (1.0, "speech*", [Pause()]),
+        (1.3, "speech2*", []),
+        (1.5, "silence*", []),
+        (1.8, "silence2*", []),
+        (2.0, "time*", [Resume()]),
+    ],
+    "the second of two people speaks for long": [
+        (0.0, "audio", [Play(1)]),
+        (0.2, "complete", [EndTurn(1), DONE]),
+        (1.0, "speech*", [Pause()]),
+        (1.3, "speech2*", []),
+        (1.5, "silence*", []),
+        (1.9, "lasts2*", [Drop(1, "speech", open=False), Resume()]),
+    ],
+    "somebody has spoken for long when the reply comes, and goes on": [
+        (0.0, "speech", []),
+        (0.6, "lasts", []),
+        (1.0, "audio", [Play(1)]),
+        (1.1, "complete", [EndTurn(1), DONE]),
+        (1.6, "time*", [Pause(), Drop(1, "speech", open=False), Resume()]),
     ],
     "the turn is completed while the user speaks over it": [
         (0.0, "audio", [Play(1)]),
         (1.0, "speech*", [Pause()]),
         (1.2, "generated", [EndTurn(1)]),
-        (1.9, "complete", [DONE]),
-        (1.9, "time*", [Drop(1, "speech", open=False), Resume()]),
+        (1.6, "lasts*", []),
+        (1.9, "complete", [DONE, Drop(1, "speech", open=False), Resume()]),
     ],
     "a short word over a finished turn, answered before playback goes on": [
         (0.0, "audio", [Play(1)]),
@@ -273,7 +299,7 @@ SCENARIOS: dict[str, list[Step]] = {
         (0.0, "audio", [Play(1)]),
         (0.2, "complete", [EndTurn(1), DONE]),
         (1.0, "speech*", [Pause()]),
-        (1.6, "time*", [Drop(1, "speech", open=False), Resume()]),
+        (1.6, "lasts*", [Drop(1, "speech", open=False), Resume()]),
         (1.7, "interrupted", []),
         (2.5, "silence", []),
         (2.6, "audio", [Play(2)]),
@@ -294,7 +320,7 @@ SCENARIOS: dict[str, list[Step]] = {
         (0.2, "complete", [EndTurn(1), DONE]),
         (0.5, "hold*", [Pause()]),
         (1.0, "speech*", []),
-        (1.7, "time*", []),
+        (1.7, "lasts*", []),
         (2.0, "silence*", []),
         (2.5, "audio*", [Play(2)]),
         (3.0, "go*", [Resume()]),
@@ -304,7 +330,7 @@ SCENARIOS: dict[str, list[Step]] = {
         (0.2, "complete", [EndTurn(1), DONE]),
         (1.0, "speech*", [Pause()]),
         (1.1, "hold*", []),
-        (1.6, "time*", []),
+        (1.6, "lasts*", []),
         (1.8, "silence*", []),
         (2.0, "time*", []),
         (3.0, "go*", [Resume()]),
@@ -379,7 +405,7 @@ MARKED: dict[str, list[Step]] = {
         (0.0, "audio", [Play(1)]),
         (1.0, "speech*", [Pause()]),
         (1.3, "audio*", [Play(1)]),
-        (1.6, "time*", [Drop(1, "speech", open=True), Resume(), StartActivity(1.6 - 1.0)]),
+        (1.6, "lasts*", [Drop(1, "speech", open=True), Resume(), StartActivity(1.6 - 1.0)]),
         (1.65, "audio", []),
         (1.7, "interrupted", [Drop(1, "server", open=True)]),
         (1.7, "complete", []),
@@ -390,7 +416,7 @@ MARKED: dict[str, list[Step]] = {
     "the cut turn was finished meanwhile: the next one speaks": [
         (0.0, "audio", [Play(1)]),
         (1.0, "speech*", [Pause()]),
-        (1.6, "time*", [Drop(1, "speech", open=True), Resume(), StartActivity(1.6 - 1.0)]),
+        (1.6, "lasts*", [Drop(1, "speech", open=True), Resume(), StartActivity(1.6 - 1.0)]),
         (1.62, "audio", []),
         (1.63, "generated", [EndTurn(1)]),
         (1.64, "complete", []),
@@ -711,6 +737,10 @@ class Listener(RuleBasedStateMachine):
     @rule(who=st.sampled_from(["anna", "ben"]))
     def speech(self, who: str) -> None:
         self.obey(self.conversation.speech_started(self.now, who, self.playing))
+
+    @rule(who=st.sampled_from(["anna", "ben"]))
+    def lasts(self, who: str) -> None:
+        self.obey(self.conversation.speech_sustained(self.now, who))
 
     @rule(who=st.sampled_from(["anna", "ben"]))
     def silence(self, who: str) -> None:

@@ -8,6 +8,7 @@ import pytest
 from getstream.plugins.gemini.live._uplink import (
     BACKLOG_MS,
     LONGEST_SILENCE_MS,
+    MAX_END_WAIT_MS,
     MAX_QUEUED_MS,
     Frame,
     Mark,
@@ -36,10 +37,18 @@ def name(item: Frame | Mark | Text) -> int | Mark | str:
 async def drain(uplink: Uplink, now: float = 0.0, first: int = 1) -> list[int | Mark | str]:
     """Send all that waits, as messages number `first` and up."""
     items: list[int | Mark | str] = []
-    while (item := await uplink.next(0.0)) is not None:
+    while (item := await waiting(uplink)) is not None:
         uplink.done(item, first + len(items), now)
         items.append(name(item))
     return items
+
+
+async def waiting(uplink: Uplink, seconds: float = 0.001) -> Frame | Mark | Text | None:
+    """Return what is to be sent next, or None if nothing is."""
+    try:
+        return await asyncio.wait_for(uplink.next(), seconds)
+    except asyncio.TimeoutError:
+        return None
 
 
 def test_frames_come_in_order_and_the_oldest_are_dropped_beyond_the_bound() -> None:
@@ -61,9 +70,9 @@ def test_speech_that_is_marked_is_sent_from_before_its_start() -> None:
             uplink.push(data(number), 0.0, quiet=True)
         assert await drain(uplink) == [], "nothing is sent that nobody listens to"
         uplink.start_activity(100)
-        uplink.push(data(50), 0.0)
+        uplink.push(data(50), 0.0, quiet=True)
         uplink.end_activity()
-        uplink.push(data(51), 0.0)
+        uplink.push(data(51), 0.0, quiet=True)
         assert await drain(uplink) == [START, 45, 46, 47, 48, 49, 50, END]
         uplink.start_activity(1000)
         uplink.end_activity()
@@ -90,10 +99,11 @@ def test_marks_and_texts_outlive_the_frames_around_them() -> None:
         uplink.push_text("between")
         for number in range(3 * KEPT):
             uplink.push(data(number), 0.0)
+        uplink.push(data(3 * KEPT), 0.0, quiet=True)
         uplink.end_activity()
         items = await drain(uplink)
         assert (items[:2], items[-1], len(items)) == ([START, "between"], END, KEPT + 3)
-        assert items[2] == 2 * KEPT
+        assert items[2] == 2 * KEPT + 1
 
     run_virtual(main())
 
@@ -178,7 +188,7 @@ def test_what_is_being_sent_when_the_connection_ends_is_not_lost() -> None:
     async def main() -> None:
         uplink = Uplink()
         uplink.push(data(1), 0.0)
-        assert name(await uplink.next(0.0)) == 1  # type: ignore[arg-type]
+        assert name(await uplink.next()) == 1
         uplink.restart()  # it was not done
         assert await drain(uplink) == [1]
 
@@ -197,7 +207,7 @@ def test_an_activity_under_way_begins_again(taken: int, again: list[int | Mark])
         await drain(uplink)
         uplink.settled(number=taken)
         uplink.restart()
-        uplink.push(data(3), 0.0)
+        uplink.push(data(3), 0.0, quiet=True)
         uplink.end_activity()
         assert await drain(uplink) == [*again, 3, END]
 
@@ -209,7 +219,7 @@ def test_an_activity_that_is_over_begins_again_only_if_it_was_not_taken() -> Non
         for taken, again in ((0, [START, 1, END]), (2, [START, END]), (3, [])):
             uplink = Uplink(preroll_ms=100)
             uplink.start_activity(0)
-            uplink.push(data(1), 0.0)
+            uplink.push(data(1), 0.0, quiet=True)
             uplink.end_activity()
             await drain(uplink)
             uplink.settled(number=taken)
@@ -252,7 +262,8 @@ def test_whatever_happens_speech_is_taken_in_order_and_activities_are_whole(
 
     async def main() -> None:
         uplink = Uplink(preroll_ms=100)
-        said, told, number, texts = [], False, 0, 0
+        said, told, number, texts, pushed = [], False, 0, 0, 0
+        ending, silent = False, True
         sent: list[int | Mark | str] = []  # on this connection, and not known to have been taken
         taken: list[int | Mark | str] = []
 
@@ -261,18 +272,22 @@ def test_whatever_happens_speech_is_taken_in_order_and_activities_are_whole(
 
         for step in (*steps, "send", "settle"):
             if step in ("speech", "silence"):
-                uplink.push(data(len(said)), 0.0, quiet=step == "silence")
-                if told:
-                    said.append(len(said))
+                silent = step == "silence"
+                uplink.push(data(pushed), 0.0, quiet=silent)
+                # The end waits for silence, which is not sent any more.
+                ending = ending and not silent
+                if told or ending:
+                    said.append(pushed)
+                pushed += 1
             elif step == "text":
                 texts += 1
                 uplink.push_text(f"text {texts}")
             elif step == "start" and not told:
                 uplink.start_activity(0)
-                told = True
+                told, ending = True, False
             elif step == "end" and told:
                 uplink.end_activity()
-                told = False
+                told, ending = False, not silent
             elif step == "send":
                 before = len(sent)
                 await send()
@@ -303,22 +318,49 @@ def test_whatever_happens_speech_is_taken_in_order_and_activities_are_whole(
 # -- waiting -------------------------------------------------------------------------------------
 
 
-def test_it_is_idle_when_nothing_is_pushed_not_when_nothing_is_to_be_sent() -> None:
+def test_the_end_of_the_stream_comes_behind_its_audio_and_is_said_again() -> None:
     async def main() -> None:
-        loop = asyncio.get_running_loop()
+        uplink = Uplink()
+        uplink.push(data(1), 0.0)
+        uplink.end_stream()
+        uplink.push(data(2), 0.0)
+        assert await drain(uplink) == [1, Mark.STREAM_END, 2]
+        uplink.settled(number=1)
+        uplink.restart()
+        assert await drain(uplink) == [Mark.STREAM_END, 2]
+
+    run_virtual(main())
+
+
+def test_marked_activity_has_no_end_of_the_stream() -> None:
+    async def main() -> None:
         uplink = Uplink(preroll_ms=100)
+        uplink.start_activity(0)
+        uplink.push(data(1), 0.0)
+        uplink.end_activity()
+        uplink.end_stream()
+        assert await drain(uplink) == [START, 1, END], "and nobody waits for a silent frame"
 
-        async def talk() -> None:
-            for number in range(100):  # two seconds
-                uplink.push(data(number), loop.time())
-                await asyncio.sleep(0.02)
+    run_virtual(main())
 
-        talking = asyncio.ensure_future(talk())
-        assert await uplink.next(1.0) is None
-        assert 2.9 < loop.time() < 3.0, "a second after the last frame"
-        assert await uplink.next(1.0) is None
-        assert 3.9 < loop.time() < 4.0, "and again a second later, not at once"
-        await talking
+
+def test_the_end_of_an_activity_waits_for_a_word_that_is_late() -> None:
+    async def main() -> None:
+        uplink = Uplink(preroll_ms=100)
+        uplink.start_activity(0)
+        uplink.push(data(1), 0.0)
+        uplink.end_activity()
+        uplink.push(data(2), 0.0)
+        assert await drain(uplink) == [START, 1, 2]
+        uplink.push(data(3), 0.0, quiet=True)
+        assert await drain(uplink) == [END]
+        uplink.start_activity(0)
+        uplink.push(data(4), 0.0)
+        uplink.end_activity()
+        for number in range(5, 100):
+            uplink.push(data(number), 0.0)
+        frames = MAX_END_WAIT_MS // 20
+        assert await drain(uplink) == [START, *range(4, 5 + frames), END], "for a bounded time"
 
     run_virtual(main())
 
@@ -328,7 +370,7 @@ def test_a_waiting_sender_is_woken() -> None:
         loop = asyncio.get_running_loop()
         uplink = Uplink()
         loop.call_later(0.5, lambda: uplink.push(data(7), loop.time()))
-        assert await uplink.next(1.0) == Frame(data(7), quiet=False)
+        assert await uplink.next() == Frame(data(7), quiet=False)
         assert loop.time() == 0.5
 
     run_virtual(main())
@@ -352,7 +394,8 @@ def test_what_needs_no_waiting_is_sent_at_once_and_in_order(refused: set[int]) -
         uplink = Uplink(send_at_once=send)
 
         async def sender() -> None:
-            while (item := await uplink.next(1.0)) is not None:
+            while True:
+                item = await uplink.next()
                 await asyncio.sleep(0.03)  # longer than a frame
                 sent.append(int.from_bytes(item.data, "little"))  # type: ignore[union-attr]
                 uplink.done(item, len(sent), asyncio.get_running_loop().time())
@@ -362,7 +405,9 @@ def test_what_needs_no_waiting_is_sent_at_once_and_in_order(refused: set[int]) -
         for number in range(1, 8):
             uplink.push(data(number), asyncio.get_running_loop().time())
             await asyncio.sleep(0.02)
-        await task
+        await asyncio.sleep(1.0)
+        task.cancel()
+        await asyncio.wait([task])
         assert uplink.sent == 7
         uplink.restart()
         assert await drain(uplink) == [1, 2, 3, 4, 5, 6, 7], "sent again, however it was sent"

@@ -1,5 +1,8 @@
 //! Edges without a click: concealment where sound ends in mid-word, and fades where it returns.
 
+/// Magnitude from which sound that ends is torn off, -42 dBFS: below, it has ended by itself.
+const TORN: u16 = 256;
+
 /// Concealment and fades of one source. The fade lasts 10 ms, a period of a low voice.
 #[derive(Debug)]
 pub(super) struct Edge {
@@ -54,11 +57,15 @@ impl Edge {
     }
 
     /// Fills `out` for lack of samples: the sound goes on as its own mirror image, which joins in
-    /// value and slope, fades, and becomes silence.
+    /// value and slope, fades, and becomes silence. What is played after a sound that was torn off
+    /// fades in.
     pub(super) fn conceal(&mut self, out: &mut [i16]) {
         out.fill(0);
         if self.fade == 0 {
             return;
+        }
+        if self.concealed == 0 && self.recent.iter().any(|x| x.unsigned_abs() > TORN) {
+            self.fade_in = self.fade;
         }
         let last = i32::from(self.recent[self.newest]);
         for y in out {
@@ -71,7 +78,6 @@ impl Edge {
             *y = weigh(limited, self.fade - self.concealed, self.fade);
             self.concealed += 1;
         }
-        self.fade_in = self.fade;
         self.skipped.clear();
     }
 

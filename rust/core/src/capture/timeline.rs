@@ -80,6 +80,17 @@ pub(super) struct Placement {
     pub(super) gap: i64,
 }
 
+/// The content of a packet, as far as the timeline has to know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Mark {
+    /// Silence or background, which may be left out.
+    Quiet,
+    /// Loud enough to be the soft beginning of a word.
+    Sound,
+    /// Part of a word.
+    Word,
+}
+
 /// A packet that was accepted lately.
 #[derive(Debug)]
 struct Accepted {
@@ -97,6 +108,8 @@ struct Segment {
     samples: Vec<i16>,
     /// Samples from the front that were played.
     played: usize,
+    /// Samples that were missing in front of it when it came.
+    gap: i64,
     speech: bool,
     /// Loud enough to be the soft beginning of a word.
     sounds: bool,
@@ -238,10 +251,9 @@ impl Timeline {
     /// Queues the samples of an accepted packet.
     pub(super) fn insert(
         &mut self,
-        position: i64,
+        Placement { position, gap }: Placement,
         samples: &[i16],
-        speech: bool,
-        sounds: bool,
+        mark: Mark,
         now: i64,
         times: &Times,
     ) {
@@ -264,8 +276,9 @@ impl Timeline {
             position,
             samples: buffer,
             played: 0,
-            speech,
-            sounds,
+            gap,
+            speech: mark >= Mark::Word,
+            sounds: mark >= Mark::Sound,
             arrived: now,
         };
         self.queue.insert(at, segment);
@@ -279,8 +292,10 @@ impl Timeline {
         let newest = self.queue.back();
         let free = newest.is_none_or(|segment| segment.end() <= position);
         if position >= self.cursor && free {
-            let speech = newest.map_or(self.in_word, |segment| segment.speech);
-            self.insert(position, samples, speech, true, now, times);
+            let word = newest.map_or(self.in_word, |segment| segment.speech);
+            let mark = if word { Mark::Word } else { Mark::Sound };
+            let placement = Placement { position, gap: 0 };
+            self.insert(placement, samples, mark, now, times);
         }
     }
 
@@ -492,7 +507,7 @@ impl Timeline {
         let mut in_word = self.in_word;
         for segment in self.available() {
             if segment.start() > at {
-                return if in_word || segment.start() - at <= times.loss {
+                return if in_word || segment.gap <= times.loss {
                     Supply::Gap {
                         since: segment.arrived,
                     }

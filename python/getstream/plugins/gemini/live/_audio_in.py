@@ -225,7 +225,9 @@ class AudioInput:
         ]
 
     def _deliver(
-        self, due: tuple[list[tuple[bytes, bool]], list[CaptureEvent], float, bool, bool], now: float
+        self,
+        due: tuple[list[tuple[bytes, bool]], list[CaptureEvent], float, bool, bool],
+        now: float,
     ) -> list[SpeechEvent]:
         frames, found, echo_ms, is_open, ended = due
         for frame, silence in frames:

@@ -334,6 +334,7 @@ class Conversation:
         if self._unanswered_since is None:
             self._unanswered_since = now
         self._speakers.add(who)
+        self._sustained.discard(who)
         self._stalls_at = self._activity_ends_at = None
         self._owed = False
         actions: list[Action] = []
