@@ -41,6 +41,7 @@ fn nothing_at_all() {
         harness::vad,
         harness::playback,
         harness::mixer,
+        harness::capture,
         harness::base64,
     ] {
         run(&[]);
@@ -85,5 +86,10 @@ proptest! {
     #[test]
     fn vad(data in programs()) {
         harness::vad(&data);
+    }
+
+    #[test]
+    fn capture(data in programs()) {
+        harness::capture(&data);
     }
 }
