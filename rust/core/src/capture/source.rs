@@ -178,10 +178,8 @@ impl Source {
     /// Ends the speech of a source from which nothing comes any more.
     pub(super) fn end(&mut self, due: &mut Due, times: &Times) {
         self.flush(due, times);
-        let hangover = i64::from(self.stream.vad().options().hangover_ms);
         if self.speech != Speech::Silent {
-            // Its hangover, and what the network needs to forget a word.
-            self.hear_silence((hangover + 200) * times.ms, due, times);
+            self.hear_silence(i64::MAX, due, times);
         }
     }
 
@@ -195,10 +193,14 @@ impl Source {
         }
     }
 
+    /// Lets the detector hear silence, which ends any speech: no more of it than that takes.
     fn hear_silence(&mut self, samples: i64, due: &mut Due, times: &Times) {
-        self.silence_heard += samples;
-        self.silence_in_speech += samples;
-        self.stream.hear_silence(samples as usize, &mut self.found);
+        // Its hangover, and what the network needs to forget a word.
+        let hangover = i64::from(self.stream.vad().options().hangover_ms);
+        let heard = samples.min((hangover + 200) * times.ms);
+        self.silence_heard = self.silence_heard.saturating_add(samples);
+        self.silence_in_speech += heard;
+        self.stream.hear_silence(heard as usize, &mut self.found);
         self.report(due, times);
     }
 
