@@ -76,7 +76,7 @@ proptest! {
 
 proptest! {
     // Each costs the time of a neural network, many times slower without optimization.
-    #![proptest_config(property::property(12))]
+    #![proptest_config(property::property(40))]
 
     #[test]
     fn input_stream(data in programs()) {
