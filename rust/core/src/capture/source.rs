@@ -121,12 +121,13 @@ impl Source {
         self.wire.clear();
         if placement.gap >= times.gap {
             let heard = std::mem::take(&mut self.silence_heard).min(placement.gap);
-            self.stream.skip_gap(
+            let missing = self.stream.skip_gap(
                 placement.gap as usize,
                 heard as usize,
                 &mut self.wire,
                 &mut self.found,
             );
+            self.silence_in_speech += missing as i64;
             let end = placement.position - placement.gap;
             self.timeline
                 .insert_tail(end, &self.wire, moment.now, times);
