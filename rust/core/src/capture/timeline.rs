@@ -400,16 +400,21 @@ impl Timeline {
 
     // -- the hold ------------------------------------------------------------------------------
 
-    /// Holds everything from the newest `len` samples on that were not played yet; with 0 nothing.
-    /// What is let go is late, and played from its first sample on.
+    /// Holds everything from the newest `len` samples on that were not played yet, and up to as much
+    /// again of a sound that leads up to them; with 0 nothing. What is let go is late, and played from
+    /// its first sample on.
     pub(super) fn hold_newest(&mut self, len: i64) {
         self.held_from = if len == 0 {
             None
         } else {
             let from = self.end - len;
             // A segment is held whole, and what was let go is not taken back.
-            let first = self.queue.iter().find(|segment| segment.end() > from);
-            first.map(|segment| match self.held_from {
+            let first = self.queue.partition_point(|s| s.end() <= from);
+            let oldest = self.held_from.unwrap_or(i64::MIN).max(from - len);
+            let leads_up = |s: &&Segment| s.sounds && s.position >= oldest;
+            let lead = self.queue.range(..first).rev().take_while(leads_up);
+            let first = first - lead.count();
+            self.queue.get(first).map(|segment| match self.held_from {
                 Some(held) => segment.position.max(held),
                 None => segment.position,
             })
