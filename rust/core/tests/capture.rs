@@ -254,3 +254,335 @@ fn sound_is_sent_and_not_reported() {
         Some(0)
     );
 }
+
+// -- while the assistant is heard --------------------------------------------------------------
+
+/// The assistant's reply, frame `k` of it; it is played again and again.
+fn reply(speech: &[i16], k: usize) -> &[i16] {
+    // Without the digital silence at both ends.
+    let frames = speech.len() / FRAME - 12;
+    &speech[(6 + k % frames) * FRAME..][..FRAME]
+}
+
+/// First word of a recording, from its first sound on.
+fn word(name: &str, length_ms: usize) -> Vec<i16> {
+    let speech = recording(name);
+    let from = speech.iter().position(|x| x.unsigned_abs() > 300).unwrap();
+    speech[from..from + ms(length_ms)].to_vec()
+}
+
+/// With hard edges, so that every sample on the wire is one that was captured.
+fn exact() -> CaptureOptions {
+    CaptureOptions {
+        fade_ms: 0,
+        ..CaptureOptions::default()
+    }
+}
+
+#[test]
+fn half_a_second_of_quiet_shows_that_no_echo_comes_back() {
+    let assistant = recording("greeting.wav");
+    let said = word("question.wav", 1_000);
+    let started = |with_echo: bool| {
+        let mut call = Call::new(exact());
+        let mut rng = Rng(9);
+        let mut microphone = rng.noise(40 * FRAME);
+        microphone.extend(&said);
+        microphone.extend(rng.noise(50 * FRAME));
+        for (k, frame) in microphone.chunks_exact(FRAME).enumerate() {
+            if with_echo {
+                call.play(reply(&assistant, k), end(k));
+            }
+            call.push(1, frame, end(k));
+            // From here on nothing is held.
+            if k >= 30 {
+                assert!(call.sent_at.len() > k, "frame {k}");
+            }
+        }
+        assert!(find(&call.wire, &said).is_some(), "the word is whole");
+        assert_eq!(call.suppressed, 0);
+        (
+            call.times(1, SpeechPhase::Started),
+            call.times(1, SpeechPhase::Sustained),
+        )
+    };
+    let (with, without) = (started(true), started(false));
+    assert_eq!(with, without);
+    assert!(with.0[0] - end(40) <= 0.1, "{with:?}");
+}
+
+#[test]
+fn an_echo_is_suppressed_counted_and_never_reported() {
+    for (name, delay_ms, level) in [
+        ("greeting.wav", 60, 4),
+        ("greeting.wav", 200, 4),
+        ("speech.wav", 120, 2),
+        ("speech.wav", 300, 8),
+        ("question.wav", 160, 4),
+    ] {
+        let assistant = recording(name);
+        let mut call = Call::new(CaptureOptions::default());
+        let mut rng = Rng(3);
+        for k in 0..400 {
+            call.play(reply(&assistant, k), end(k));
+            let mut frame = rng.noise(FRAME);
+            if let Some(back) = k.checked_sub(delay_ms / 20) {
+                frame
+                    .iter_mut()
+                    .zip(reply(&assistant, back))
+                    .for_each(|(y, x)| *y += x / level);
+            }
+            call.push(1, &frame, end(k));
+        }
+        let context = format!("{name}, {delay_ms} ms, 1/{level}");
+        assert!(
+            call.times(1, SpeechPhase::Started).is_empty(),
+            "{context}: {:?}",
+            call.events
+        );
+        assert_alternate(&call.events, false, &context);
+        assert!(call.capture.echo_delay_ms(1).is_some(), "{context}");
+        let stats = call.capture.stats(1).unwrap();
+        assert_eq!(stats.suppressed, call.suppressed, "{context}");
+        assert!(
+            call.suppressed > 100 * FRAME as u64,
+            "{context}: {}",
+            call.suppressed
+        );
+        assert_accounted(stats, &context);
+        // The wire is on time, too: the hold is over.
+        assert!(
+            call.sent_at.len() >= 398,
+            "{context}: {}",
+            call.sent_at.len()
+        );
+    }
+}
+
+/// Says a word of `said` over the assistant before it is known whether an echo comes back; after
+/// `stops_after` frames of it, `stop` ends the source. Beside it source 2 is silent.
+fn barge_in(said: &[i16], stops_after: usize, stop: impl Fn(&mut Call, f64)) -> Call {
+    let assistant = recording("greeting.wav");
+    let mut call = Call::new(exact());
+    let mut rng = Rng(4);
+    let lead = 10;
+    let mut microphone = rng.noise(lead * FRAME);
+    microphone.extend(said);
+    let mut microphone = microphone.chunks_exact(FRAME);
+    for k in 0..200 {
+        call.play(reply(&assistant, k), end(k));
+        if k < lead + stops_after {
+            let frame = microphone.next().expect("the word is longer");
+            call.push(1, frame, end(k));
+            let delay = call.capture.stats(1).unwrap().queued;
+            assert!(delay <= ms(400 + 20) as u64, "{} ms are held", delay / 16);
+        } else if k == lead + stops_after {
+            stop(&mut call, end(k));
+        }
+        // Somebody else, who is on time all the time.
+        call.push(2, &[0; FRAME], end(k) + 0.001);
+        call.advance(end(k) + 0.01);
+        // Behind a word that breaks off the wire waits, as ever.
+        let frames = call.sent_at.len();
+        assert!(
+            frames >= k || k >= lead + stops_after,
+            "{frames} frames at frame {k}"
+        );
+    }
+    call
+}
+
+#[test]
+fn a_word_over_the_assistant_is_held_for_400_ms_at_most_and_delays_nobody_else() {
+    let said = word("question.wav", 1_200);
+    let call = barge_in(&said, 60, |_, _| {});
+    let sent = find(&call.wire, &said).expect("every sample, in order");
+    let late = sent as f64 / f64::from(RATE) - 0.2;
+    assert!((0.0..=0.42).contains(&late), "{late}");
+    let started = call.times(1, SpeechPhase::Started);
+    assert!(started[0] - 0.2 <= 0.5, "{started:?}");
+    assert_eq!(call.times(1, SpeechPhase::Sustained).len(), 1);
+    assert_alternate(&call.events, true, "barge-in");
+    assert_accounted(call.capture.stats(1).unwrap(), "barge-in");
+}
+
+#[test]
+fn who_leaves_or_mutes_while_held_is_heard_whole() {
+    for length in [160, 240, 300, 380] {
+        let said = word("question.wav", length);
+        let frames = length / 20;
+        let left = barge_in(&said, frames, |call, at| call.remove(1, at));
+        assert!(find(&left.wire, &said).is_some(), "left, {length} ms");
+        assert_alternate(&left.events, true, "left");
+        let muted = barge_in(&said, frames, |_, _| {});
+        assert!(find(&muted.wire, &said).is_some(), "muted, {length} ms");
+        assert_alternate(&muted.events, true, "muted");
+        assert_accounted(muted.capture.stats(1).unwrap(), "muted");
+        for call in [left, muted] {
+            assert_eq!(call.suppressed, 0);
+            assert!(call.times(1, SpeechPhase::Sustained).is_empty());
+            let evidence = call.times(1, SpeechPhase::Starting).len()
+                + call.times(1, SpeechPhase::Started).len();
+            assert!(evidence > 0, "{length} ms: {:?}", call.events);
+        }
+    }
+}
+
+#[test]
+fn twenty_people_who_make_a_short_noise_hold_nobody_else() {
+    let blip = word("question.wav", 40);
+    let said = recording("speech.wav")[ms(100)..ms(4_100)].to_vec();
+    let assistant = recording("greeting.wav");
+    let mut rng = Rng(3);
+    let mut call = Call::new(exact());
+    let mut blips = [0; 20].map(|_: usize| rng.below(60));
+    let mut spoken = 0;
+    for k in 0..400 {
+        call.play(reply(&assistant, k), end(k));
+        for source in 1..20 {
+            let mut frame = rng.noise(FRAME);
+            let at = k.wrapping_sub(blips[source]);
+            if at < 2 {
+                frame.copy_from_slice(&blip[at * FRAME..][..FRAME]);
+            } else if at < 400 && at > 30 {
+                blips[source] = k + 20 + rng.below(60);
+            }
+            call.push(source as u64, &frame, end(k) + 1e-4 * source as f64);
+            let queued = call.capture.stats(source as u64).unwrap().queued;
+            assert!(
+                queued <= ms(420) as u64,
+                "{} ms of {source} are held",
+                queued / 16
+            );
+        }
+        // The first one has been silent for a second, and speaks then.
+        let mut frame = rng.noise(FRAME);
+        if let Some(from) = k
+            .checked_sub(50)
+            .filter(|from| (from + 1) * FRAME <= said.len())
+        {
+            frame.copy_from_slice(&said[from * FRAME..][..FRAME]);
+            spoken += 1;
+        }
+        call.push(0, &frame, end(k) + 0.002);
+        assert!(
+            call.sent_at.len() >= k,
+            "{} frames at frame {k}",
+            call.sent_at.len()
+        );
+        // What is left of the hold: the lag of the detector and the phase of the frames.
+        let delay = call.capture.stats(0).unwrap().delay;
+        assert!(
+            k < 50 || delay <= ms(60) as i64,
+            "{} ms at frame {k}",
+            delay / 16
+        );
+    }
+    assert_eq!(spoken, 200);
+    let started = call.times(0, SpeechPhase::Started);
+    assert!(started[0] - end(50) <= 0.1, "{started:?}");
+    assert!(call.times(0, SpeechPhase::Sustained)[0] - end(50) <= 1.0);
+    assert_alternate(&call.events, false, "twenty people");
+}
+
+// -- the floor ---------------------------------------------------------------------------------
+
+fn one_at_a_time() -> CaptureOptions {
+    CaptureOptions {
+        active_speaker: true,
+        ..exact()
+    }
+}
+
+/// Silence on the wire behind the floor of somebody who has stopped.
+fn quiet(rng: &mut Rng, frames: usize) -> Vec<i16> {
+    rng.noise(frames * FRAME)
+}
+
+#[test]
+fn who_takes_the_floor_is_sent_with_the_beginning_of_the_word() {
+    let mut rng = Rng(8);
+    let first = word("speech.wav", 2_000);
+    let second = word("question.wav", 1_000);
+    let mut call = Call::new(one_at_a_time());
+    // One speaks for 2 s, is silent for 0.6 s, then another one speaks.
+    let one = [quiet(&mut rng, 25), first.clone(), quiet(&mut rng, 125)].concat();
+    let two = [quiet(&mut rng, 155), second.clone(), quiet(&mut rng, 45)].concat();
+    for k in 0..250 {
+        call.push(1, &one[k * FRAME..][..FRAME], end(k));
+        call.push(2, &two[k * FRAME..][..FRAME], end(k));
+    }
+    assert!(find(&call.wire, &first).is_some());
+    let sent = find(&call.wire, &second).expect("the word, from its first sample on");
+    let late = sent as i64 - (155 * FRAME) as i64;
+    assert!((0..=ms(300) as i64).contains(&late), "{} ms", late / 16);
+    let stats = call.capture.stats(2).unwrap();
+    assert_accounted(stats, "the second");
+    assert_accounted(call.capture.stats(1).unwrap(), "the first");
+    // In the silence behind the word the delay of the pre-roll is paid back.
+    let queued = stats.delay;
+    assert!(queued <= ms(60) as i64, "{} ms", queued / 16);
+}
+
+#[test]
+fn the_floor_is_kept_while_its_holder_speaks_and_goes_on_when_they_leave_or_mute() {
+    for leaves in [false, true] {
+        let mut rng = Rng(8);
+        let first = word("speech.wav", 2_000);
+        let second = recording("question.wav")[ms(120)..ms(3_000)].to_vec();
+        let mut call = Call::new(one_at_a_time());
+        let one = [quiet(&mut rng, 10), first.clone()].concat();
+        let two = [quiet(&mut rng, 50), second.clone(), quiet(&mut rng, 60)].concat();
+        let frames = two.len() / FRAME;
+        for k in 0..frames {
+            match one.get(k * FRAME..(k + 1) * FRAME) {
+                Some(frame) => call.push(1, frame, end(k)),
+                None if leaves && k == one.len() / FRAME => call.remove(1, end(k)),
+                None => {}
+            }
+            call.push(2, &two[k * FRAME..][..FRAME], end(k) + 0.001);
+            call.advance(end(k) + 0.01);
+            if let Some(stats) = call.capture.stats(1) {
+                assert_accounted(stats, "the first");
+            }
+            assert_accounted(call.capture.stats(2).unwrap(), "the second");
+        }
+        // Nothing of the second is under the first one's words.
+        let from = find(&call.wire, &first).expect("the holder is sent whole");
+        let rest = &call.wire[from + first.len()..];
+        // What the second says after the holder's last word, and its hangover, is sent.
+        let passed = ms(2_200) + ms(400) - ms(1_000);
+        let tail = &second[passed..];
+        assert!(find(rest, tail).is_some(), "leaves {leaves}");
+        assert_alternate(&call.events, false, "the floor");
+    }
+}
+
+// -- the end -----------------------------------------------------------------------------------
+
+#[test]
+fn after_the_last_word_there_is_silence_for_the_tail_then_the_end_once() {
+    let said = word("question.wav", 900);
+    let mut call = Call::new(CaptureOptions {
+        tail_ms: 1_500,
+        ..exact()
+    });
+    for (k, frame) in said.chunks_exact(FRAME).enumerate() {
+        call.push(1, frame, end(k));
+    }
+    let mut ends = 0;
+    let mut due = Due::default();
+    for k in 45..400 {
+        due.clear();
+        call.capture.advance(end(k), &mut due).unwrap();
+        ends += usize::from(due.ended);
+        call.wire.extend(&due.wire);
+        assert!(due.wire.iter().all(|&x| x == 0));
+        assert_eq!(call.capture.is_open(), ends == 0, "frame {k}");
+    }
+    assert_eq!(ends, 1);
+    assert_eq!(call.wire.len(), said.len() + ms(1_500));
+    // It opens again with the first frame, at once.
+    call.push(1, &said[..FRAME], end(400));
+    assert_eq!(call.wire[said.len() + ms(1_500)..], said[..FRAME]);
+}
