@@ -291,6 +291,10 @@ impl Source {
         match self.speech {
             Speech::Silent if self.stream.starting() => self.set_speech(Speech::Starting, due),
             Speech::Starting if !self.stream.starting() => self.set_speech(Speech::Silent, due),
+            // Its end was withheld together with an echo.
+            Speech::Speaking { .. } if !self.stream.speaking() => {
+                self.set_speech(Speech::Silent, due);
+            }
             Speech::Speaking { sustained: false } => {
                 let spoken = i64::from(self.stream.vad().spoken_ms()) * times.ms;
                 if spoken - self.silence_in_speech >= times.sustained {
