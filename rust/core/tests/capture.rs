@@ -164,7 +164,8 @@ fn nine_tenths_of_a_second_of_fluent_speech_are_sustained() {
 #[test]
 fn events_alternate_whatever_the_network_does() {
     let recordings = recordings();
-    for seed in 1..=seeds(12) {
+    // The last two have once found a mistake each: in the books, and in the order of events.
+    for seed in (1..=seeds(12)).chain([221, 374]) {
         let mut rng = Rng(seed * 0x9e37_79b9);
         let options = CaptureOptions {
             active_speaker: rng.chance(0.4),
