@@ -6,9 +6,9 @@
 //! ```
 //!
 //! `in.wav` is the microphone: 16 bit, mono or stereo, any rate. It goes frame by frame through
-//! [`InputStream`] and [`Mixer`] to the wire, as base64. When the speaker has finished, what was
-//! said comes back as one turn, in a burst, as models send it. `out.wav` is stereo at 48 kHz: the
-//! microphone left, the parrot right.
+//! [`Capture`] to the wire, as base64. When the speaker has finished, what was said comes back as one
+//! turn, in a burst, as models send it. `out.wav` is stereo at 48 kHz: the microphone left, the
+//! parrot right.
 
 use std::env;
 use std::error::Error;
@@ -16,12 +16,14 @@ use std::process::ExitCode;
 
 use hound::{SampleFormat, WavReader, WavSpec, WavWriter};
 use voice_audio::{
-    InputStream, Mixer, MixerOptions, Playback, PlaybackOptions, Resampler, VadEvent, VadOptions,
-    base64,
+    Arrival, Capture, CaptureOptions, Due, Playback, PlaybackOptions, Resampler, Samples,
+    SpeechPhase, base64,
 };
 
 const WIRE_RATE: u32 = 16_000;
 const CALL_RATE: u32 = 48_000;
+/// What is kept of the sound in front of the event: the onset, and the soft beginning of a word.
+const PREROLL: usize = WIRE_RATE as usize * 3 / 10;
 
 fn run(input: &str, output: &str) -> Result<(), Box<dyn Error>> {
     let mut reader = WavReader::open(input)?;
@@ -35,8 +37,8 @@ fn run(input: &str, output: &str) -> Result<(), Box<dyn Error>> {
     let silence = vec![0; microphone.len() + 50 * frame_len];
     let recording = [microphone, silence].concat();
 
-    let mut stream = InputStream::new(WIRE_RATE, VadOptions::default())?;
-    let mut mixer = Mixer::new(WIRE_RATE, MixerOptions::default())?;
+    let mut capture = Capture::new(WIRE_RATE, CaptureOptions::default())?;
+    let mut due = Due::default();
     let mut playback = Playback::new(PlaybackOptions {
         input_rate: WIRE_RATE,
         output_rate: CALL_RATE,
@@ -50,47 +52,42 @@ fn run(input: &str, output: &str) -> Result<(), Box<dyn Error>> {
     };
     let mut writer = WavWriter::create(output, stereo)?;
 
-    let mut mixed = vec![0; mixer.frame_len()];
     let mut frame = vec![0; playback.frame_len()];
-    let (mut wire, mut text) = (Vec::new(), Vec::new());
-    let (mut events, mut heard, mut left) = (Vec::new(), Vec::<i16>::new(), Vec::<i16>::new());
-    let (mut turn, mut on_wire) = (0, 0);
+    let (mut text, mut turn) = (Vec::new(), 0);
+    let (mut heard, mut left) = (Vec::<i16>::new(), Vec::<i16>::new());
     for (tick, captured) in recording.chunks_exact(frame_len).enumerate() {
-        // In: downmix, resample, detect, mix, encode.
-        wire.clear();
+        // In: downmix, resample, detect, encode.
+        let seconds = (tick + 1) as f64 * 0.02;
         left.clear();
-        if spec.channels == 2 {
-            stream.push_interleaved(captured, spec.sample_rate, &mut wire, &mut events)?;
+        due.clear();
+        let samples = if spec.channels == 2 {
             monitor.push_interleaved(captured, &mut left)?;
+            Samples::Interleaved(captured)
         } else {
-            stream.push(captured, spec.sample_rate, &mut wire, &mut events)?;
             monitor.push(captured, &mut left);
-        }
-        on_wire += wire.len() as u64;
-        mixer.push(1, &wire);
-        while mixer.pop(&mut mixed) {
-            base64::encode_pcm(&mixed, &mut text);
-            base64::decode_pcm(&text, &mut heard)?;
-            text.clear();
-        }
+            Samples::Mono(captured)
+        };
+        capture.push(1, samples, spec.sample_rate, Arrival::at(seconds), &mut due)?;
+        text.clear();
+        base64::encode_pcm(&due.wire, &mut text);
+        base64::decode_pcm(&text, &mut heard)?;
         // The conversation: give way at once, answer when the speaker has finished.
-        let seconds = tick as f64 * 0.02;
-        for event in events.drain(..) {
-            match event {
-                VadEvent::SpeechStarted { sample } => {
+        for event in &due.events {
+            match event.phase {
+                SpeechPhase::Started => {
                     let dropped = playback.flush();
-                    println!("{seconds:7.2} s  speech since sample {sample}; {dropped} dropped");
+                    println!("{seconds:7.2} s  speech; {dropped} samples dropped");
                     // What was heard before is not part of what is said.
-                    let since = (on_wire - sample) as usize;
-                    heard.drain(..heard.len().saturating_sub(since));
+                    heard.drain(..heard.len().saturating_sub(PREROLL));
                 }
-                VadEvent::SpeechStopped { .. } => {
+                SpeechPhase::Stopped => {
                     turn += 1;
                     let outcome = playback.push(&heard, turn);
                     playback.end_turn(turn);
                     println!("{seconds:7.2} s  turn {turn}: {} samples", outcome.accepted);
                     heard.clear();
                 }
+                _ => {}
             }
         }
         // Out: one frame of the store for one frame of the call.

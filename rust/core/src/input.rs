@@ -329,14 +329,14 @@ impl InputStream {
     /// already. Appends to `tail` what the resampler still held of the sound in front of the gap.
     ///
     /// The VAD hears its hangover and [`GAP_HEARD_BEYOND_MS`] of it at most, by which all speech is
-    /// over.
+    /// over. Returns how many samples it has heard now.
     pub(crate) fn skip_gap(
         &mut self,
         length: usize,
         heard: usize,
         tail: &mut Vec<i16>,
         events: &mut Vec<VadEvent>,
-    ) {
+    ) -> usize {
         const ZEROS: [i16; 4096] = [0; 4096];
         if let Some(resampler) = &mut self.resampler {
             let delay = resampler.delay().ceil() as usize;
@@ -357,7 +357,9 @@ impl InputStream {
         }
         let hangover = self.vad.options().hangover_ms;
         let most = ms_to_samples(hangover + GAP_HEARD_BEYOND_MS, self.wire_rate);
-        self.hear_silence(length.min(most).saturating_sub(heard), events);
+        let now = length.min(most).saturating_sub(heard);
+        self.hear_silence(now, events);
+        now
     }
 
     /// Lets the VAD alone hear silence of `length` wire samples: nothing has arrived for so long.

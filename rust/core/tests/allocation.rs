@@ -6,8 +6,8 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
 use voice_audio::{
-    EchoReference, InputStream, Kernel, Mixer, MixerOptions, Playback, PlaybackOptions, Quality,
-    Resampler, ResamplerOptions, VadOptions, base64, pcm,
+    Arrival, Capture, CaptureOptions, Due, EchoReference, InputStream, Kernel, Mixer, Playback,
+    PlaybackOptions, Quality, Resampler, ResamplerOptions, Samples, VadOptions, base64, pcm,
 };
 
 struct Counting;
@@ -211,17 +211,102 @@ fn the_frame_path_does_not_allocate() {
         assert!(turn == 0 || calls == 0, "Playback: {calls} calls");
     }
 
-    let mut mixer = Mixer::new(16_000, MixerOptions::default()).unwrap();
+    let mut mixer = Mixer::new(16_000).unwrap();
     let mut mixed = [0i16; 320];
-    let mut mix = |rounds: usize| {
-        for _ in 0..rounds {
-            for stream in 0..3 {
-                mixer.push(stream, &frame[..320]);
+    let calls = calls_during(|| {
+        for _ in 0..500 {
+            for voice in 0..3 {
+                mixer.add(&frame[320 * voice..320 * (voice + 1)]);
             }
-            while mixer.pop(&mut mixed) {}
-            assert!(mixer.loudest().is_some() && mixer.speaking().count() == 3);
+            mixer.finish(&mut mixed);
+        }
+    });
+    assert_eq!(calls, 0, "Mixer");
+
+    for active_speaker in [false, true] {
+        captures(active_speaker);
+    }
+}
+
+/// Three sources: one with jitter and silence that is not sent, one that is echo at times, one clean.
+/// Each speaks (bursts of noise stand for it) and falls silent in turn.
+fn captures(active_speaker: bool) {
+    let options = CaptureOptions {
+        active_speaker,
+        ..CaptureOptions::default()
+    };
+    let mut capture = Capture::new(16_000, options).unwrap();
+    let mut reference = EchoReference::new(48_000, 1_000).unwrap();
+    let mut due = Due {
+        events: Vec::with_capacity(1_000),
+        ..Due::default()
+    };
+    let (mut tick, mut state, mut frames) = (0u32, 1u32, 0);
+    let mut noise = |samples: &mut [i16], loud: bool| {
+        for x in samples {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            *x = ((state >> 16) as i16) >> if loud { 2 } else { 12 };
         }
     };
-    mix(20);
-    assert_eq!(calls_during(|| mix(500)), 0, "Mixer");
+    let mut sound = [0i16; 960 * 6];
+    let mut call = |rounds: u32| {
+        for _ in 0..rounds {
+            let now = 0.02 * f64::from(tick + 1);
+            due.clear();
+            sound.copy_within(0..960 * 5, 960);
+            noise(&mut sound[..960], tick % 400 < 200 && tick % 9 < 6);
+            reference.push(&sound[..960], now).unwrap();
+            let mut samples = [0i16; 1_920];
+            for source in 0..3u32 {
+                let speaks = tick % 300 / 100 == source && tick % 20 < 15;
+                let arrival = |late: u32, first: u32| Arrival {
+                    pts: Some(0.02 * f64::from(first)),
+                    echo: Some(&reference),
+                    ..Arrival::at(now + 0.001 * f64::from(late))
+                };
+                match source {
+                    // Every 13th packet comes with the next one, and none in long silence.
+                    0 if tick % 13 == 5 || (!speaks && tick % 300 > 150) => {}
+                    0 => {
+                        let late = u32::from(tick % 13 == 6);
+                        for first in tick - late..=tick {
+                            noise(&mut samples[..960], speaks);
+                            let mono = Samples::Mono(&samples[..960]);
+                            let arrival = arrival(tick * 7 % 15, first);
+                            capture.push(0, mono, 48_000, arrival, &mut due).unwrap();
+                        }
+                    }
+                    1 => {
+                        noise(&mut samples[..960], speaks);
+                        for (y, x) in samples.iter_mut().zip(&sound[960 * 5..]) {
+                            *y = y.saturating_add(x / 6);
+                        }
+                        let mono = Samples::Mono(&samples[..960]);
+                        let arrival = arrival(16, tick);
+                        capture.push(1, mono, 48_000, arrival, &mut due).unwrap();
+                    }
+                    _ => {
+                        noise(&mut samples, speaks);
+                        let stereo = Samples::Interleaved(&samples);
+                        let arrival = Arrival {
+                            muted: tick % 500 > 450,
+                            ..arrival(18, tick)
+                        };
+                        capture.push(2, stereo, 48_000, arrival, &mut due).unwrap();
+                    }
+                }
+            }
+            capture.advance(now + 0.019, &mut due).unwrap();
+            frames += due.silence.len();
+            tick += 1;
+        }
+    };
+    // Twice through everything that happens, then without an allocation.
+    call(1_500);
+    assert_eq!(calls_during(|| call(1_500)), 0, "Capture {options:?}");
+    assert!((2_950..=3_001).contains(&frames), "{frames}");
+    let stats = [0, 1, 2].map(|source| capture.stats(source).unwrap());
+    assert!(stats[0].inserted + stats[0].skipped > 0, "no jitter");
+    assert!(stats[1].suppressed > 0, "no echo");
+    assert_eq!(stats.iter().any(|s| s.unsent > 0), active_speaker);
 }

@@ -41,6 +41,7 @@ fn nothing_at_all() {
         harness::vad,
         harness::playback,
         harness::mixer,
+        harness::capture,
         harness::base64,
     ] {
         run(&[]);
@@ -75,7 +76,7 @@ proptest! {
 
 proptest! {
     // Each costs the time of a neural network, many times slower without optimization.
-    #![proptest_config(property::property(12))]
+    #![proptest_config(property::property(40))]
 
     #[test]
     fn input_stream(data in programs()) {
@@ -85,5 +86,10 @@ proptest! {
     #[test]
     fn vad(data in programs()) {
         harness::vad(&data);
+    }
+
+    #[test]
+    fn capture(data in programs()) {
+        harness::capture(&data);
     }
 }

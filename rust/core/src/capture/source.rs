@@ -123,12 +123,13 @@ impl Source {
         self.wire.clear();
         if placement.gap >= times.gap {
             let heard = std::mem::take(&mut self.silence_heard).min(placement.gap);
-            self.stream.skip_gap(
+            let missing = self.stream.skip_gap(
                 placement.gap as usize,
                 heard as usize,
                 &mut self.wire,
                 &mut self.found,
             );
+            self.silence_in_speech += missing as i64;
             let end = placement.position - placement.gap;
             self.timeline
                 .insert_tail(end, &self.wire, moment.now, times);
@@ -181,10 +182,8 @@ impl Source {
     /// Ends the speech of a source from which nothing comes any more.
     pub(super) fn end(&mut self, due: &mut Due, times: &Times) {
         self.flush(due, times);
-        let hangover = i64::from(self.stream.vad().options().hangover_ms);
         if self.speech != Speech::Silent {
-            // Its hangover, and what the network needs to forget a word.
-            self.hear_silence((hangover + 200) * times.ms, due, times);
+            self.hear_silence(i64::MAX, due, times);
         }
     }
 
@@ -198,10 +197,14 @@ impl Source {
         }
     }
 
+    /// Lets the detector hear silence, which ends any speech: no more of it than that takes.
     fn hear_silence(&mut self, samples: i64, due: &mut Due, times: &Times) {
-        self.silence_heard += samples;
-        self.silence_in_speech += samples;
-        self.stream.hear_silence(samples as usize, &mut self.found);
+        // Its hangover, and what the network needs to forget a word.
+        let hangover = i64::from(self.stream.vad().options().hangover_ms);
+        let heard = samples.min((hangover + 200) * times.ms);
+        self.silence_heard = self.silence_heard.saturating_add(samples);
+        self.silence_in_speech += heard;
+        self.stream.hear_silence(heard as usize, &mut self.found);
         self.report(due, times);
     }
 
@@ -298,6 +301,10 @@ impl Source {
         match self.speech {
             Speech::Silent if self.stream.starting() => self.set_speech(Speech::Starting, due),
             Speech::Starting if !self.stream.starting() => self.set_speech(Speech::Silent, due),
+            // Its end was withheld together with an echo.
+            Speech::Speaking { .. } if !self.stream.speaking() => {
+                self.set_speech(Speech::Silent, due);
+            }
             Speech::Speaking { sustained: false } => {
                 let spoken = i64::from(self.stream.vad().spoken_ms()) * times.ms;
                 if spoken - self.silence_in_speech >= times.sustained {

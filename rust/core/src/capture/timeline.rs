@@ -108,6 +108,8 @@ struct Segment {
     samples: Vec<i16>,
     /// Samples from the front that were played.
     played: usize,
+    /// Samples from the front that were sent or left out, and cannot be taken back.
+    gone: usize,
     /// Samples that were missing in front of it when it came.
     gap: i64,
     speech: bool,
@@ -127,6 +129,14 @@ impl Segment {
 
     fn rest(&self) -> &[i16] {
         &self.samples[self.played..]
+    }
+
+    /// Takes back what was played from position `to` on without having been sent; returns how many
+    /// samples that is.
+    fn take_back(&mut self, to: i64) -> usize {
+        let from = (to - self.position).clamp(0, self.played as i64) as usize;
+        let played = std::mem::replace(&mut self.played, from.max(self.gone));
+        played - self.played
     }
 }
 
@@ -276,6 +286,7 @@ impl Timeline {
             position,
             samples: buffer,
             played: 0,
+            gone: 0,
             gap,
             speech: mark >= Mark::Word,
             sounds: mark >= Mark::Sound,
@@ -415,16 +426,21 @@ impl Timeline {
 
     // -- the hold ------------------------------------------------------------------------------
 
-    /// Holds everything from the newest `len` samples on that were not played yet; with 0 nothing.
-    /// What is let go is late, and played from its first sample on.
+    /// Holds everything from the newest `len` samples on that were not played yet, and up to as much
+    /// again of a sound that leads up to them; with 0 nothing. What is let go is late, and played from
+    /// its first sample on.
     pub(super) fn hold_newest(&mut self, len: i64) {
         self.held_from = if len == 0 {
             None
         } else {
             let from = self.end - len;
             // A segment is held whole, and what was let go is not taken back.
-            let first = self.queue.iter().find(|segment| segment.end() > from);
-            first.map(|segment| match self.held_from {
+            let first = self.queue.partition_point(|s| s.end() <= from);
+            let oldest = self.held_from.unwrap_or(i64::MIN).max(from - len);
+            let leads_up = |s: &&Segment| s.sounds && s.position >= oldest;
+            let lead = self.queue.range(..first).rev().take_while(leads_up);
+            let first = first - lead.count();
+            self.queue.get(first).map(|segment| match self.held_from {
                 Some(held) => segment.position.max(held),
                 None => segment.position,
             })
@@ -660,23 +676,28 @@ impl Timeline {
         let to = self.cursor - len;
         let mut back = 0;
         if let Some(front) = self.queue.front_mut() {
-            let keep = (to - front.position).clamp(0, front.played as i64) as usize;
-            back += front.played - keep;
-            front.played = keep;
+            back += front.take_back(to);
         }
         while let Some(mut segment) = self.history.pop_back() {
-            if segment.end() <= to {
+            let samples = segment.take_back(to);
+            if samples == 0 {
+                self.recycle(segment.samples);
                 break;
             }
-            segment.played = (to - segment.position).max(0) as usize;
-            back += segment.rest().len();
+            back += samples;
             self.queue.push_front(segment);
         }
-        self.history.clear();
-        self.stats.unsent = self.stats.unsent.saturating_sub(back as u64);
+        self.forget_history();
+        self.stats.unsent -= back as u64;
         self.stats.queued += back as u64;
         self.catch_late();
         self.edge.fade_in();
+    }
+
+    fn forget_history(&mut self) {
+        while let Some(forgotten) = self.history.pop_front() {
+            self.recycle(forgotten.samples);
+        }
     }
 
     fn play_segment(&mut self, out: &mut [i16], sent: bool, times: &Times) -> usize {
@@ -690,11 +711,13 @@ impl Timeline {
         self.quiet = if speech { 0 } else { self.quiet + n as i64 };
         self.stats.queued -= n as u64;
         if sent {
+            segment.gone = segment.played;
             self.stats.played += n as u64;
+            self.forget_history();
         } else {
             self.stats.unsent += n as u64;
         }
-        if segment.rest().is_empty()
+        if self.queue[0].rest().is_empty()
             && let Some(segment) = self.queue.pop_front()
         {
             if !sent && times.preroll > 0 {
@@ -765,6 +788,7 @@ impl Timeline {
             self.edge
                 .skip(&segment.samples[segment.played..segment.played + n]);
             segment.played += n;
+            segment.gone = segment.played;
             self.stats.skipped += n as u64;
             self.stats.queued -= n as u64;
             if segment.rest().is_empty()

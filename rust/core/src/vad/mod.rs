@@ -33,6 +33,8 @@ const RISE: f32 = 2.0;
 /// [`LEAST_END`]: as in Silero's own iterator (`neg_threshold`).
 const HYSTERESIS: f32 = 0.15;
 const LEAST_END: f32 = 0.01;
+/// What is quieter than the loudest frame of a speech by more than 20 dB is not counted as its end.
+const WORD_END: f32 = 0.01;
 
 /// How a [`Vad`] decides.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -126,6 +128,10 @@ pub struct Vad {
     gap: u32,
     /// Frames since speech began, up to the newest; counted while speaking.
     lasted: u32,
+    /// The same up to the newest frame that was heard to be speech, see [`Vad::spoken_ms`].
+    spoken: u32,
+    /// Energy of the loudest frame of the run or of the speech that is under way.
+    loudest: f32,
     speaking: bool,
 }
 
@@ -190,6 +196,11 @@ impl Detector {
         };
         self.steps = !self.steps;
         self.window.copy_within(FRAME.., 0);
+    }
+
+    /// Energy of the newest complete frame.
+    fn energy(&self) -> f32 {
+        self.energies[self.newest]
     }
 
     /// Takes note of the frame's energy; true if it stands out.
@@ -270,6 +281,8 @@ impl Vad {
             run: 0,
             gap: 0,
             lasted: 0,
+            spoken: 0,
+            loudest: 0.0,
             speaking: false,
         })
     }
@@ -303,9 +316,15 @@ impl Vad {
 
     /// Milliseconds from the start of the speech that is under way to the end of its newest frame
     /// of speech, so without the hangover; 0 while nobody speaks.
+    ///
+    /// A frame that is quieter than the loudest one by more than 20 dB is not its end: for up to
+    /// 110 ms behind a word the network still answers that there is speech.
     pub fn spoken_ms(&self) -> u32 {
-        let frames = self.lasted.saturating_sub(self.gap);
-        if self.speaking { frames * FRAME_MS } else { 0 }
+        if self.speaking {
+            self.spoken * FRAME_MS
+        } else {
+            0
+        }
     }
 
     /// Milliseconds since the end of the newest frame of speech, in whole analysis frames.
@@ -338,6 +357,8 @@ impl Vad {
         self.run = 0;
         self.gap = 0;
         self.lasted = 0;
+        self.spoken = 0;
+        self.loudest = 0.0;
         self.speaking = false;
     }
 
@@ -368,7 +389,8 @@ impl Vad {
         };
         let probability = self.detector.probability;
         self.frames += 1;
-        if probability >= threshold && probability > 0.0 {
+        let speech = probability >= threshold && probability > 0.0;
+        if speech {
             self.run += 1;
             self.gap = 0;
         } else {
@@ -386,6 +408,15 @@ impl Vad {
             self.speaking = false;
             let sample = self.offset(self.frames - u64::from(self.gap));
             events.push(VadEvent::SpeechStopped { sample });
+        }
+        if !self.speaking && self.run == 0 {
+            (self.loudest, self.spoken) = (0.0, 0);
+        } else if speech {
+            let energy = self.detector.energy();
+            self.loudest = self.loudest.max(energy);
+            if energy >= self.loudest * WORD_END {
+                self.spoken = if self.speaking { self.lasted } else { self.run };
+            }
         }
     }
 

@@ -6,9 +6,12 @@
 //! ones its arguments. Bytes that are used up read as zero.
 #![allow(dead_code, reason = "each target uses one of them")]
 
+use std::collections::HashMap;
+
 use voice_audio::{
-    EchoReference, Error, InputStream, Kernel, Mixer, MixerOptions, Playback, PlaybackOptions,
-    Quality, Resampler, ResamplerOptions, Vad, VadEvent, VadOptions, base64, pcm,
+    Arrival, Capture, CaptureOptions, Due, EchoReference, Error, InputStream, Kernel, Mixer,
+    Playback, PlaybackOptions, Quality, Resampler, ResamplerOptions, Samples, SourceKind,
+    SpeechPhase, Vad, VadEvent, VadOptions, base64, pcm,
 };
 
 /// Calls of one program: long enough for any state, short enough for many programs.
@@ -94,12 +97,17 @@ impl Bytes<'_> {
     /// Seconds: mostly a little later than before, sometimes anything.
     fn time(&mut self, now: &mut f64) -> f64 {
         match self.byte() {
-            255 => return f64::from_bits(u64::from(self.long()) << 32 | u64::from(self.long())),
+            255 => return self.double(),
             250..=254 => *now += f64::from(self.word()) / 1_000.0,
             248..=249 => *now -= f64::from(self.word()) / 10_000.0,
             byte => *now += f64::from(byte % 50) / 1_000.0,
         }
         *now
+    }
+
+    /// Any bit pattern.
+    fn double(&mut self) -> f64 {
+        f64::from_bits(u64::from(self.long()) << 32 | u64::from(self.long()))
     }
 
     fn is_empty(&self) -> bool {
@@ -331,38 +339,183 @@ pub fn playback(data: &[u8]) {
     assert_eq!(playback.stats().queued, 0);
 }
 
-/// The books balance, and everything that was accepted comes out.
+/// A sum is exact up to the knee, keeps its sign above, and nothing is left for the next one.
 pub fn mixer(data: &[u8]) {
     let mut bytes = Bytes(data);
-    let options = MixerOptions {
-        max_skew_ms: u32::from(bytes.byte()),
-        capacity_ms: u32::from(bytes.word()),
-    };
-    let Ok(mut mixer) = Mixer::new(bytes.rate(), options) else {
+    let Ok(mut mixer) = Mixer::new(bytes.rate()) else {
         return;
     };
-    let mut frame = vec![0; mixer.frame_len()];
+    let n = mixer.frame_len();
+    let mut frame = vec![1; n];
+    for _ in 0..CALLS / 4 {
+        if bytes.is_empty() {
+            break;
+        }
+        let mut sums = vec![0i32; n];
+        for _ in 0..bytes.byte() % 6 {
+            let voice = bytes.samples(n);
+            sums.iter_mut()
+                .zip(&voice)
+                .for_each(|(sum, &x)| *sum += i32::from(x));
+            mixer.add(&voice);
+        }
+        mixer.finish(&mut frame);
+        for (&sum, &y) in sums.iter().zip(&frame) {
+            let exact = i32::from(y) == sum;
+            assert!(exact || (sum.abs() > 24_576 && sum.signum() == i32::from(y).signum()));
+        }
+    }
+}
+
+/// Whatever sources claim: the wire keeps to its clock, every sample is accounted for, and the events
+/// of each source alternate.
+pub fn capture(data: &[u8]) {
+    let mut bytes = Bytes(data);
+    let options = CaptureOptions {
+        active_speaker: bytes.byte() % 3 == 0,
+        fade_ms: u32::from(bytes.byte() % 21),
+        tail_ms: u32::from(bytes.byte()) * 10,
+        capacity_ms: 1_000 + u32::from(bytes.byte()) * 10,
+        ..CaptureOptions::default()
+    };
+    let wire_rate = bytes.rate();
+    let Ok(mut capture) = Capture::new(wire_rate, options) else {
+        return;
+    };
+    let mut reference = EchoReference::new(48_000, 1_000).expect("in range");
+    let mut due = Due::default();
+    let mut phases = HashMap::<u64, SpeechPhase>::new();
+    let (mut now, mut first, mut newest) = (0.0, None, f64::MIN);
+    let (mut longest_step, mut frames, mut passed) = (0.0f64, 0u64, 0.0f64);
     for _ in 0..CALLS {
         if bytes.is_empty() {
             break;
         }
-        let stream = u64::from(bytes.byte() % 5);
-        match bytes.byte() % 8 {
-            0 => drop(mixer.remove(stream)),
-            1..4 => drop(mixer.pop(&mut frame)),
-            _ => {
-                let n = bytes.len();
-                assert!(mixer.push(stream, &bytes.samples(n)) <= n);
+        due.clear();
+        let choice = bytes.byte() % 16;
+        let at = bytes.time(&mut now);
+        let id = match bytes.byte() {
+            255 => u64::from(bytes.word()),
+            byte => u64::from(byte % 5),
+        };
+        let taken = match choice {
+            0 => {
+                capture.remove(id, &mut due);
+                false
             }
+            1 => {
+                let kind = [SourceKind::Voice, SourceKind::Sound][usize::from(bytes.byte() % 2)];
+                capture.open(id, kind).unwrap();
+                false
+            }
+            2 => {
+                let _ = reference.push(&bytes.samples(960), at);
+                false
+            }
+            3..=6 => {
+                let taken = capture.advance(at, &mut due).is_ok();
+                assert_eq!(taken, usable(at));
+                taken
+            }
+            _ => {
+                let pts = match bytes.byte() {
+                    0..=99 => Some(at),
+                    100..=179 => None,
+                    180..=199 => Some(f64::from(bytes.byte())),
+                    _ => Some(bytes.double()),
+                };
+                let arrival = Arrival {
+                    pts,
+                    muted: bytes.byte() % 8 == 0,
+                    echo: (bytes.byte() % 2 == 0).then_some(&reference),
+                    ..Arrival::at(at)
+                };
+                let rate = bytes.rate();
+                let n = match bytes.byte() {
+                    255 => 10 * 48_000,
+                    0..=15 => usize::from(bytes.byte() % 3),
+                    16..=200 => rate as usize % 4_801_000 / 50,
+                    _ => bytes.len(),
+                };
+                let pushed = match bytes.byte() % 4 {
+                    0 => {
+                        let samples = bytes.samples(n);
+                        capture.push(id, Samples::Interleaved(&samples), rate, arrival, &mut due)
+                    }
+                    1 => {
+                        let (left, right) = (bytes.floats(n), bytes.floats(n));
+                        let samples = Samples::Planar(&left, &right[usize::from(n % 7 == 1)..]);
+                        capture.push(id, samples, rate, arrival, &mut due)
+                    }
+                    _ => {
+                        let samples = bytes.samples(n);
+                        capture.push(id, Samples::Mono(&samples), rate, arrival, &mut due)
+                    }
+                };
+                assert!(
+                    pushed.is_ok() || !matches!(pushed, Err(Error::Option { .. })) || !usable(at)
+                );
+                usable(at)
+            }
+        };
+        if taken {
+            let first = *first.get_or_insert(at);
+            longest_step = longest_step.max(at - newest.max(first));
+            newest = newest.max(at);
+            passed = newest - first;
         }
-        let loudest = mixer.loudest();
-        assert!(loudest.is_none_or(|stream| mixer.level(stream) > Some(-50.01)));
+        assert_eq!(due.wire.len(), due.silence.len() * capture.frame_len());
+        frames += due.silence.len() as u64;
+        // A stream begins as if its first packet, of 120 ms at most, had been heard while it was
+        // captured; and it may begin anew after each tail.
+        let tail = f64::from(options.tail_ms) / 1e3;
+        let begun = 1.0
+            + if tail == 0.0 {
+                f64::from(CALLS as u32)
+            } else {
+                passed / tail
+            };
+        let most = (passed + 0.16 * begun) * 50.0 + 1.0;
+        assert!(frames as f64 <= most, "{frames} frames in {passed} s");
+        // Never more than a frame ahead of the clock, and behind it by no more than the patience of
+        // 0.3 s (with packets of 120 ms 0.4 s) and what a caller who was away is given to catch up.
+        let behind = capture.behind_ms();
+        let patience = 420.0 + 1e3 * longest_step;
+        assert!(
+            behind <= patience && (!taken || !capture.is_open() || behind >= -40.1),
+            "{behind}"
+        );
+        for event in due.events.drain(..) {
+            let before = phases.insert(event.source, event.phase);
+            assert!(follows(before, event.phase), "{before:?}, then {event:?}");
+        }
+        let sources: Vec<u64> = capture.sources().collect();
+        for id in sources {
+            let s = capture.stats(id).unwrap();
+            let counted = s.played + s.skipped + s.duplicate + s.misplaced + s.overflow + s.unsent;
+            assert_eq!(s.pushed, counted + s.queued, "{s:?}");
+            assert!(
+                s.queued <= u64::from(wire_rate) * u64::from(options.capacity_ms + 120) / 1_000
+            );
+        }
     }
-    for stream in 0..5 {
-        mixer.remove(stream);
+}
+
+/// True for a time that a capture takes.
+fn usable(at: f64) -> bool {
+    at.abs() < 1e12
+}
+
+/// True if `phase` may come after `before` for one source.
+pub fn follows(before: Option<SpeechPhase>, phase: SpeechPhase) -> bool {
+    use SpeechPhase::{Dismissed, Started, Starting, Stopped, Sustained};
+    match phase {
+        Starting => matches!(before, None | Some(Dismissed | Stopped)),
+        Dismissed => before == Some(Starting),
+        Started => matches!(before, None | Some(Dismissed | Stopped | Starting)),
+        Sustained => before == Some(Started),
+        Stopped => matches!(before, Some(Started | Sustained)),
     }
-    let stats = mixer.stats();
-    assert_eq!(stats.pushed, stats.mixed + stats.dropped);
 }
 
 /// What is taken encodes to the same digits; what is refused leaves no trace.

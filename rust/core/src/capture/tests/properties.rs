@@ -2,7 +2,7 @@
 
 use super::people::{Jitter, Person, Pts, Report, Rng, Scripted, quantile, run, run_busy};
 use super::{FRAME, advance, capture, exact, ms, push};
-use crate::{CaptureOptions, Due};
+use crate::{Arrival, CaptureOptions, Due, Samples};
 
 const CLEAN: Person = Person::CLEAN;
 
@@ -493,6 +493,70 @@ fn a_thousand_sources() {
         "{}",
         due.silence.len()
     );
+}
+
+#[test]
+fn a_caller_who_was_away_for_long_gets_the_tail_and_no_more() {
+    // A computer that was suspended; and a clock that is wrong by ages.
+    for gap in [30.0, 3_600.0, 1e9] {
+        for n in [1, 2] {
+            for word in [false, true] {
+                let mut capture = capture(exact());
+                let mut due = Due::default();
+                for k in 1..=50 {
+                    for id in 0..n {
+                        push(
+                            &mut capture,
+                            id,
+                            &[7; FRAME],
+                            Some(320 * (k - 1)),
+                            320 * k,
+                            word,
+                            &mut due,
+                        );
+                    }
+                }
+                due.clear();
+                let now = ms(1_000) + (gap * 16_000.0) as i64;
+                push(
+                    &mut capture,
+                    0,
+                    &[9; FRAME],
+                    Some(now),
+                    now + 320,
+                    word,
+                    &mut due,
+                );
+                advance(&mut capture, now + 330, &mut due);
+                let frames = due.silence.len();
+                assert!(
+                    frames <= 50 * 5,
+                    "{frames} frames after {gap} s, {n} sources"
+                );
+                assert!(due.wire.ends_with(&[9; FRAME]), "{gap} s, {n} sources");
+                assert!(capture.behind() <= ms(20));
+            }
+        }
+    }
+}
+
+#[test]
+fn speech_ends_at_once_when_ages_have_passed() {
+    let mut capture = capture(CaptureOptions::default());
+    let mut due = Due::default();
+    // Whatever is heard is speech: even silence does not end it.
+    capture.options.vad.threshold = 0.0;
+    let tone: Vec<i16> = (0..FRAME as i16).map(|i| (i % 40 - 20) * 300).collect();
+    for k in 1..=50 {
+        let arrival = Arrival::at(0.02 * f64::from(k));
+        let samples = Samples::Mono(&tone);
+        capture.push(1, samples, 16_000, arrival, &mut due).unwrap();
+    }
+    assert!(capture.sources[0].speaking());
+    for k in 0..3 {
+        capture.advance(1e9 + f64::from(k), &mut due).unwrap();
+    }
+    assert!(due.ended && capture.sources().count() == 0);
 }
 
 #[test]
