@@ -60,6 +60,13 @@ pub enum Error {
         /// What the fault is, in words.
         reason: &'static str,
     },
+    /// Bytes that are not one whole frame of a client's text message (RFC 6455).
+    WebSocket {
+        /// The first byte that cannot be right, or the length of what was cut.
+        offset: usize,
+        /// What the fault is, in words.
+        reason: &'static str,
+    },
     /// An option lies outside its range.
     Option {
         /// Name of the option.
@@ -113,6 +120,9 @@ impl fmt::Display for Error {
                 "16-bit PCM has an even number of bytes, got {bytes}: a sample was cut in half"
             ),
             Self::Base64 { offset, reason } => write!(f, "no base64 at offset {offset}: {reason}"),
+            Self::WebSocket { offset, reason } => {
+                write!(f, "no websocket frame at offset {offset}: {reason}")
+            }
             Self::Option {
                 name,
                 value,

@@ -13,6 +13,7 @@ mod playback;
 mod resample;
 mod simd;
 mod vad;
+pub mod websocket;
 
 pub use echo::EchoReference;
 pub use error::Error;
