@@ -141,7 +141,7 @@ mod tests {
     }
 
     fn payload(n: usize) -> Vec<u8> {
-        (0..n).map(|i| (i * 7_919 >> 3) as u8).collect()
+        (0..n).map(|i| ((i * 7_919) >> 3) as u8).collect()
     }
 
     #[test]

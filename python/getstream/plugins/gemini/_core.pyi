@@ -44,6 +44,8 @@ __all__ = [
     "build_profile",
     "decode_base64",
     "encode_base64",
+    "websocket_frame",
+    "websocket_payload",
 ]
 
 _Pcm16: TypeAlias = NDArray[np.int16] | bytes | bytearray | memoryview
@@ -70,6 +72,28 @@ def decode_base64(text: _Base64) -> bytes:
 
     Raises:
         AudioError: It is not base64; the message names the place and the fault.
+    """
+
+def websocket_frame(payload: bytes) -> bytes:
+    """Return `payload` as the masked text frame that a websocket client sends (RFC 6455, 5.2).
+
+    Of this package alone, not of its public face. One frame is one message, without extensions.
+    The masking key is new in each call and comes from the operating system's randomness; so a frame
+    is for one sending: what has to be sent again is framed again.
+
+    Args:
+        payload: UTF-8, which is not checked.
+
+    Raises:
+        OSError: The operating system gives no random bytes.
+    """
+
+def websocket_payload(frame: bytes) -> bytes:
+    """Return the payload of a frame that `websocket_frame` has made.
+
+    Raises:
+        ValueError: It is not one whole masked text frame; the message names the place and the
+            fault.
     """
 
 @final

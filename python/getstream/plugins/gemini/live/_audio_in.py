@@ -12,6 +12,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from .._websocket import websocket_frame
 from ..audio import EchoReference, InputStream, Mixer, SpeechStarted, SpeechStopped
 from ..errors import AudioError
 from ._acquaintance import Acquaintance
@@ -96,7 +97,7 @@ class AudioInput:
 
     Args:
         send: called with each 20 ms of the call, the time, and whether nobody speaks in it. The
-            audio is s16le mono at `rate`, as base64 in its envelope.
+            audio is s16le mono at `rate`, as base64 in its envelope, as a masked websocket frame.
         envelope: what stands before and behind that base64, for a rate.
         onset_ms: speech that lasts so long is reported as started.
         hangover_ms: silence after which the detector reports the end of speech.
@@ -300,7 +301,7 @@ class AudioInput:
                 quiet = False
                 break
         while (frame := mixer.pop_base64(*self._around)) is not None:
-            self._send(frame, now, quiet)
+            self._send(websocket_frame(frame), now, quiet)
 
     def _route(self, participant: _Participant, wire: Int16, mixer: Mixer) -> None:
         """Put a participant's audio into the mix, or keep it until they have the floor."""
