@@ -161,3 +161,26 @@ async def test_who_leaves_the_call_leaves_no_state(local: Local) -> None:
         assert not call.gemini._input._participants
 
     await in_a_call(local, scenario)
+
+
+async def test_a_fault_in_a_frame_does_not_end_the_hearing(
+    local: Local, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario(call: Call, person: Person) -> None:
+        push, failed = call.gemini._input.push, 0
+        over = asyncio.Event()
+
+        def fail(*args: Any, **options: Any) -> Any:
+            nonlocal failed
+            if failed == 10:
+                over.set()
+                return push(*args, **options)
+            failed += 1
+            raise RuntimeError("a fault of ours")
+
+        monkeypatch.setattr(call.gemini._input, "push", fail)
+        await asyncio.wait_for(over.wait(), 10)
+        assert call.gemini.stats().frames_refused == 10
+        await is_answered(call, person)
+
+    await in_a_call(local, scenario)
