@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from getstream.plugins.gemini._websocket import websocket_payload
 from getstream.plugins.gemini.audio import EchoReference, decode_base64
 from getstream.plugins.gemini.errors import AudioError
 from getstream.plugins.gemini.live._audio_in import (
@@ -50,7 +51,7 @@ class Input(AudioInput):
         self.sent: list[bytes] = []
         self.ends = 0
         super().__init__(
-            lambda data, now, quiet: self.sent.append(decode_base64(data)),
+            lambda data, now, quiet: self.sent.append(decode_base64(websocket_payload(data))),
             self._note_end,
             lambda rate: (b"", b""),
             **{"onset_ms": 32, "hangover_ms": 200, **options},

@@ -161,3 +161,34 @@ async def test_who_leaves_the_call_leaves_no_state(local: Local) -> None:
         assert not call.gemini._input._participants
 
     await in_a_call(local, scenario)
+
+
+async def test_a_fault_in_a_frame_does_not_end_the_hearing(
+    local: Local, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def scenario(call: Call, person: Person) -> None:
+        push, calls = call.gemini._input.push, 0
+        heard_again = asyncio.Event()
+        errors: list[Any] = []
+        call.gemini.on("error", errors.append)
+
+        def fail(*args: Any, **options: Any) -> Any:
+            nonlocal calls
+            calls += 1
+            if calls <= 10:
+                raise RuntimeError("a fault of ours")
+            events = push(*args, **options)
+            if calls == 60:
+                heard_again.set()
+            return events
+
+        before = call.gemini.stats().frames_in
+        monkeypatch.setattr(call.gemini._input, "push", fail)
+        await asyncio.wait_for(heard_again.wait(), 20)
+        stats = call.gemini.stats()
+        assert stats.frames_in - before == 50, "all that the SDK has read since"
+        assert stats.frames_refused == 10
+        assert len(errors) == 1, "reported once"
+        assert "handler failed" not in caplog.text, "the SDK has seen nothing of it"
+
+    await in_a_call(local, scenario)

@@ -6,7 +6,7 @@ import asyncio
 import base64
 import logging
 import traceback
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -50,7 +50,9 @@ from getstream.plugins.gemini.testing import (
     Turn,
     signals,
 )
+from getstream.utils import StreamAsyncIOEventEmitter
 from getstream.video.rtc import PcmData
+from getstream.video.rtc.connection_manager import ConnectionManager
 
 Local = Callable[..., Any]
 
@@ -858,15 +860,115 @@ async def test_attach_checks_first_and_leaves_nothing_behind(local: Local, colle
         (hear,) = connection.handlers["audio"]
         errors = collect(gemini, "error")
         for _ in range(10):
-            await hear(SimpleNamespace(samples=b"odd", sample_rate=48000, channels=1))
+            hear(SimpleNamespace(samples=b"odd", sample_rate=48000, channels=1))
         assert len(errors) == 1, "reported once, counted always"
         assert gemini.stats().frames_refused == 10
-        await hear(pcm(np.zeros(960, np.int16)))
+        hear(pcm(np.zeros(960, np.int16)))
         assert gemini.stats().frames_in == 1
         (left,) = connection.handlers["participant_left"]
         assert len(gemini._input._participants) == 1
         left(SimpleNamespace(user_id="", session_id=""))
         assert not gemini._input._participants
+
+
+class Frames:
+    """What the SDK reads of a track of `getstream` 7: frames of silence, one in each turn."""
+
+    def __init__(self, count: int) -> None:
+        self.left = count
+        self.participant = SimpleNamespace(user_id="anna", session_id="1")
+
+    async def next_pcm(self) -> Any:
+        await asyncio.sleep(0)
+        self.left -= 1
+        if self.left < 0:
+            return None
+        silence = np.zeros(1920, np.int16)
+        return SimpleNamespace(sample_rate=48000, channels=2, samples=silence, pts=None)
+
+
+class SdkConnection(ConnectionManager):  # type: ignore[misc, no-any-unimported]
+    """The SDK's connection with the SDK's emitter, without a call behind it."""
+
+    def __init__(self) -> None:
+        StreamAsyncIOEventEmitter.__init__(self)
+        self.participants_state = StreamAsyncIOEventEmitter()
+
+    async def add_tracks(self, audio: Any = None, video: Any = None) -> None:
+        """The voice is heard by nobody."""
+
+
+@pytest.fixture
+async def started() -> AsyncIterator[list[str]]:
+    """The name of each coroutine that becomes a task of this loop."""
+    loop = asyncio.get_running_loop()
+    names: list[str] = []
+
+    def make(loop: Any, work: Any, **options: Any) -> asyncio.Task[Any]:
+        names.append(work.__qualname__)
+        return asyncio.Task(work, loop=loop, **options)
+
+    loop.set_task_factory(make)
+    yield names
+    loop.set_task_factory(None)
+
+
+@pytest.mark.skipif(not hasattr(ConnectionManager, "_emit_audio"), reason="getstream 6")
+async def test_a_frame_of_the_call_starts_no_task(local: Local, started: list[str]) -> None:
+    async with local(Script([])) as server, GeminiLive() as gemini:
+        connection = SdkConnection()
+        await gemini.attach(connection)
+        session = await server.wait_session()
+        await connection._emit_audio(Frames(2))  # the first frame settles the rate
+        started.clear()
+        await connection._emit_audio(Frames(50))
+        assert started == []
+        await session.wait_frames("audio", 52)
+        assert gemini.stats().frames_in == gemini.stats().frames_sent == 52
+        # An async handler beside it has its tasks: the count is not blind.
+        beside: list[Any] = []
+
+        async def handler(frame: Any) -> None:
+            beside.append(frame)
+
+        connection.on("audio", handler)
+        started.clear()
+        await connection._emit_audio(Frames(3))
+        assert len(started) == 3
+
+
+@pytest.mark.skipif(not hasattr(ConnectionManager, "_emit_audio"), reason="getstream 6")
+async def test_an_error_in_a_frame_stays_out_of_the_sdk(
+    local: Local, collect: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with local(Script([])), GeminiLive() as gemini:
+        connection = SdkConnection()
+        await gemini.attach(connection)
+        errors = collect(gemini, "error")
+        raised: list[Any] = []
+        connection.on("error", raised.append)
+        push, numbers = gemini._input.push, iter(range(100))
+
+        def fail(*args: Any, **options: Any) -> Any:
+            number = next(numbers)
+            if number in (1, 2, 3):
+                raise AudioError("bad input")
+            if number in (5, 6, 7):
+                raise RuntimeError("a fault of ours")
+            return push(*args, **options)
+
+        monkeypatch.setattr(gemini._input, "push", fail)
+        await connection._emit_audio(Frames(10))
+        assert gemini.stats().frames_in == 4, "those before, between and behind"
+        assert gemini.stats().frames_refused == 6, "counted always"
+        assert [str(error) for _, error in errors] == [
+            "bad input",
+            "A frame of the call could not be taken (RuntimeError: a fault of ours)",
+        ], "reported once"
+        assert isinstance(errors[1][1].__cause__, RuntimeError)
+        assert caplog.text.count("Traceback") == 1
+        assert raised == []
+        assert "handler failed" not in caplog.text, "the SDK has seen nothing"
 
 
 async def test_two_video_senders_at_once_are_one(local: Local) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from getstream.plugins.gemini._websocket import websocket_frame, websocket_payload
 from getstream.plugins.gemini.errors import ClosedError, ConfigError, GeminiError
 from getstream.plugins.gemini.live import GeminiLive
 from getstream.plugins.gemini.live._options import resolve_access
@@ -29,11 +30,13 @@ from getstream.plugins.gemini.testing import (
     Turn,
     signals,
 )
+from getstream.plugins.gemini.testing._gemini import server as server_module
 from getstream.plugins.gemini.testing.clock import run_virtual
 from google import genai
 from google.auth.credentials import Credentials
 from google.genai import types
 from room import MODEL, TEXT, WIRE, Local, Room, happens, hold, voice, words
+from websockets.asyncio.server import serve
 
 MARKED_KEY = "AIzaMarkedSecret"
 
@@ -112,14 +115,60 @@ async def test_what_would_have_to_wait_is_not_sent_at_once(local: Local) -> None
         session = gemini._session
         server_side = await server.wait_session()
         before, behind = session.audio_envelope(16_000)
-        frame = before + b"AAAA" + behind
+        message = before + b"AAAA" + behind
+        frame = websocket_frame(message)
         assert session.send_audio_at_once(frame) == 1
         server_side.freeze()
-        numbers = [session.send_audio_at_once(b" " * 500_000 + frame) for _ in range(100)]
+        large = websocket_frame(b" " * 500_000 + message)
+        numbers = [session.send_audio_at_once(large) for _ in range(100)]
         assert numbers[-1] is None, "the transport is full"
         server_side.thaw()
         await session.close(abort=True)
         assert session.send_audio_at_once(frame) is None, "there is no connection"
+
+
+async def test_a_frame_that_is_sent_again_is_masked_anew(
+    local: Local, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with local(Script([])) as server, GeminiLive() as gemini:
+        assert await gemini.wait_until_ready()
+        session = gemini._session
+        assert session._socket is not None
+        transport: Any = session._socket.transport
+        written: list[bytes] = []
+        write = transport.write
+        monkeypatch.setattr(transport, "write", lambda data: written.append(data) or write(data))
+        before, behind = session.audio_envelope(16_000)
+        frame = websocket_frame(before + b"AAAAAAAA" + behind)
+        assert session.send_audio_at_once(frame) == 1
+        assert await session.send_audio(frame, 16_000) == 2
+        first, again = written
+        assert first == frame
+        assert again != frame
+        assert websocket_payload(again) == websocket_payload(frame)
+        server_side = await server.wait_session()
+        frames = await server_side.wait_frames("audio", 2)
+        assert [each.data for each in frames] == [bytes(6)] * 2
+
+
+def test_with_compression_it_is_the_same(local: Local, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As with a client of the user's own, whose options are left alone."""
+
+    def compressing(*args: Any, **options: Any) -> Any:
+        return serve(*args, **{**options, "compression": "deflate"})
+
+    monkeypatch.setattr(server_module, "serve", compressing)
+    monkeypatch.setitem(session_module.WEBSOCKET_OPTIONS, "compression", "deflate")
+    direct: list[Any] = []
+
+    async def scenario(room: Room) -> None:
+        writer = room.gemini._session._writer
+        direct.append(writer and writer.takes_frames)
+        await converse(room)
+
+    room, sound = hold(local, scenario, Parrot(GREETING))
+    check_conversation(room, sound)
+    assert direct == [False]
 
 
 @pytest.mark.usefixtures("without_socket")

@@ -47,16 +47,11 @@ pub(crate) fn text<'a>(object: &'a Bound<'_, PyAny>) -> PyResult<Text<'a>> {
 }
 
 /// `prefix`, the text of `samples`, `suffix`.
-pub(crate) fn framed<'py>(
-    py: Python<'py>,
-    samples: &[i16],
-    prefix: &[u8],
-    suffix: &[u8],
-) -> Bound<'py, PyBytes> {
+pub(crate) fn text_of(samples: &[i16], prefix: &[u8], suffix: &[u8]) -> Vec<u8> {
     let mut text = with_room(2 * samples.len(), prefix, suffix);
     base64::encode_pcm(samples, &mut text);
     text.extend_from_slice(suffix);
-    PyBytes::new(py, &text)
+    text
 }
 
 fn with_room(bytes: usize, prefix: &[u8], suffix: &[u8]) -> Vec<u8> {
@@ -78,7 +73,10 @@ pub(crate) fn encode_base64<'py>(
     suffix: &[u8],
 ) -> PyResult<Bound<'py, PyBytes>> {
     match raw(pcm)? {
-        Raw::Samples(samples) => Ok(framed(py, samples.as_slice(), prefix, suffix)),
+        Raw::Samples(samples) => {
+            let text = text_of(samples.as_slice(), prefix, suffix);
+            Ok(PyBytes::new(py, &text))
+        }
         Raw::Bytes(bytes) => {
             let bytes = bytes.as_bytes();
             let encode = || {

@@ -4,15 +4,18 @@ use numpy::Element;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PyTuple};
 use voice_audio::pcm::Sample;
-use voice_audio::{Arrival, CaptureOptions, Due, Error, Samples, SourceKind, SpeechPhase};
+use voice_audio::{
+    Arrival, CaptureOptions, Due, Error, Samples, SourceKind, SpeechPhase, websocket,
+};
 
-use crate::base64::framed;
+use crate::base64::text_of;
 use crate::convert::{
     AudioError, Channels, Pcm, audio_error, milliseconds, pcm, rate, two_channels,
 };
 use crate::echo::EchoReference;
 use crate::state::State;
 use crate::vad::options;
+use crate::websocket::masking_key;
 
 /// One change of a source's speech.
 #[pyclass(frozen, eq, hash, get_all, module = "getstream.plugins.gemini._core")]
@@ -80,13 +83,15 @@ impl SourceStats {
     }
 }
 
-/// What stands around the base64 of each frame; None gives frames as bytes of PCM.
+/// Text in front of the base64 of each frame and after it; None gives frames as bytes of PCM.
 type Envelope = Option<(Vec<u8>, Vec<u8>)>;
 
 #[pyclass(frozen, module = "getstream.plugins.gemini._core")]
 pub(crate) struct Capture {
     wire_rate: u32,
     envelope: Envelope,
+    /// Frames are framed and masked for a websocket.
+    websocket: bool,
     echo: Option<Py<EchoReference>>,
     state: State<(voice_audio::Capture, Due)>,
 }
@@ -107,6 +112,7 @@ impl Capture {
         wire_rate=16000,
         *,
         envelope=None,
+        websocket=false,
         threshold=0.5,
         onset_ms=16,
         hangover_ms=200,
@@ -120,6 +126,7 @@ impl Capture {
     fn new(
         wire_rate: i64,
         envelope: Envelope,
+        websocket: bool,
         threshold: f32,
         onset_ms: i64,
         hangover_ms: i64,
@@ -142,6 +149,7 @@ impl Capture {
         Ok(Self {
             wire_rate,
             envelope,
+            websocket,
             echo,
             state: State::new((inner, Due::default())),
         })
@@ -344,11 +352,7 @@ impl Capture {
         let length = self.wire_rate as usize / 50;
         let frames = PyList::empty(py);
         for (frame, &silence) in due.wire.chunks_exact(length).zip(&due.silence) {
-            let data = match &self.envelope {
-                Some((prefix, suffix)) => framed(py, frame, prefix, suffix),
-                None => to_bytes(py, frame),
-            };
-            frames.append((data, silence))?;
+            frames.append((self.message(py, frame)?, silence))?;
         }
         let events = PyList::empty(py);
         for event in &due.events {
@@ -360,10 +364,18 @@ impl Capture {
         let suppressed_ms = due.suppressed as f64 * 1e3 / f64::from(self.wire_rate);
         (frames, events, suppressed_ms, open, due.ended).into_pyobject(py)
     }
-}
 
-/// Little-endian 16-bit PCM.
-fn to_bytes<'py>(py: Python<'py>, samples: &[i16]) -> Bound<'py, PyBytes> {
-    let bytes: Vec<u8> = samples.iter().flat_map(|x| x.to_le_bytes()).collect();
-    PyBytes::new(py, &bytes)
+    /// A wire frame as it is handed out.
+    fn message<'py>(&self, py: Python<'py>, frame: &[i16]) -> PyResult<Bound<'py, PyBytes>> {
+        let payload = match &self.envelope {
+            Some((prefix, suffix)) => text_of(frame, prefix, suffix),
+            None => frame.iter().flat_map(|x| x.to_le_bytes()).collect(),
+        };
+        if !self.websocket {
+            return Ok(PyBytes::new(py, &payload));
+        }
+        let mut message = Vec::with_capacity(websocket::MAX_HEADER + payload.len());
+        websocket::text_frame(&payload, masking_key()?, &mut message);
+        Ok(PyBytes::new(py, &message))
+    }
 }

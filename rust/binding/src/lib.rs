@@ -18,6 +18,7 @@ mod playback;
 mod resample;
 mod state;
 mod vad;
+mod websocket;
 
 use pyo3::prelude::*;
 
@@ -42,6 +43,8 @@ mod _core {
     use crate::resample::Resampler;
     #[pymodule_export]
     use crate::vad::{SpeechStarted, SpeechStopped, Vad};
+    #[pymodule_export]
+    use crate::websocket::{websocket_frame, websocket_payload};
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
@@ -50,6 +53,7 @@ mod _core {
             true => "debug",
             false => "release",
         };
-        module.add("build_profile", profile)
+        module.add("build_profile", profile)?;
+        crate::websocket::forget_keys_in_forks(module.py())
     }
 }

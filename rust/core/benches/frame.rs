@@ -14,7 +14,7 @@ use std::time::Instant;
 
 use voice_audio::{
     EchoReference, InputStream, Kernel, Mixer, Playback, PlaybackOptions, Quality, Resampler,
-    ResamplerOptions, VadOptions, base64,
+    ResamplerOptions, VadOptions, base64, websocket,
 };
 
 struct Case {
@@ -152,6 +152,20 @@ fn cases() -> Vec<Case> {
         base64::decode_pcm(black_box(&text), &mut back).expect("it was encoded");
         black_box(&back);
     }));
+
+    // 20 ms at 16 kHz as base64 in JSON are about 900 bytes.
+    let (mut message, mut frame) = (Vec::new(), Vec::new());
+    base64::encode_pcm(&pcm(320), &mut message);
+    message.resize(902, b' ');
+    cases.push(Case::new(
+        "websocket frame, 20 ms at 16 kHz",
+        0.0,
+        move || {
+            frame.clear();
+            websocket::text_frame(black_box(&message), [1, 2, 3, 4], &mut frame);
+            black_box(&frame);
+        },
+    ));
     cases
 }
 

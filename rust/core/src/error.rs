@@ -78,6 +78,13 @@ pub enum Error {
         /// The most that is possible.
         most: usize,
     },
+    /// Bytes that are not one whole frame of a client's text message (RFC 6455).
+    WebSocket {
+        /// The first byte that cannot be right, or the length of what was cut.
+        offset: usize,
+        /// What the fault is, in words.
+        reason: &'static str,
+    },
     /// An option lies outside its range.
     Option {
         /// Name of the option.
@@ -142,6 +149,9 @@ impl fmt::Display for Error {
                 "there are too many {name}: {most} at a time are supported; remove those that are \
                  gone"
             ),
+            Self::WebSocket { offset, reason } => {
+                write!(f, "no websocket frame at offset {offset}: {reason}")
+            }
             Self::Option {
                 name,
                 value,

@@ -14,6 +14,7 @@ mod playback;
 mod resample;
 mod simd;
 mod vad;
+pub mod websocket;
 
 pub use capture::{
     Arrival, Capture, CaptureEvent, CaptureOptions, Due, SourceKind, SourceStats, SpeechPhase,

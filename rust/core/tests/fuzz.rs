@@ -33,6 +33,36 @@ fn texts() -> impl Strategy<Value = Vec<u8>> {
     ]
 }
 
+/// Headers that are right or nearly so, over payloads about as long as they say.
+fn websocket_frames() -> impl Strategy<Value = Vec<u8>> {
+    let first = prop_oneof![9 => Just(0x81), 1 => any::<u8>()];
+    let length = prop_oneof![0usize..140, 65_500usize..65_600];
+    let form = 0usize..12;
+    let error = prop_oneof![8 => Just(0), 1 => -3isize..4];
+    (first, any::<u8>(), any::<[u8; 4]>(), length, form, error).prop_map(
+        |(first, fill, key, length, form, error)| {
+            let form = match (form, length) {
+                (0..3, _) => form,
+                (_, 0..126) => 0,
+                (_, 126..0x1_0000) => 1,
+                _ => 2,
+            };
+            let mut frame = vec![first];
+            match form {
+                0 => frame.push(0x80 | length as u8),
+                1 => frame.extend([0xfe, (length >> 8) as u8, length as u8]),
+                _ => {
+                    frame.push(0xff);
+                    frame.extend((length as u64).to_be_bytes());
+                }
+            }
+            frame.extend(key);
+            frame.resize(frame.len().saturating_add_signed(error) + length, fill);
+            frame
+        },
+    )
+}
+
 #[test]
 fn nothing_at_all() {
     for run in [
@@ -43,6 +73,7 @@ fn nothing_at_all() {
         harness::mixer,
         harness::capture,
         harness::base64,
+        harness::websocket,
     ] {
         run(&[]);
         run(&[0; 3_000]);
@@ -71,6 +102,11 @@ proptest! {
     #[test]
     fn base64(data in texts()) {
         harness::base64(&data);
+    }
+
+    #[test]
+    fn websocket(data in prop_oneof![websocket_frames(), programs()]) {
+        harness::websocket(&data);
     }
 }
 

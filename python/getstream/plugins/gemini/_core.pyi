@@ -47,6 +47,8 @@ __all__ = [
     "build_profile",
     "decode_base64",
     "encode_base64",
+    "websocket_frame",
+    "websocket_payload",
 ]
 
 _Pcm16: TypeAlias = NDArray[np.int16] | bytes | bytearray | memoryview
@@ -73,6 +75,28 @@ def decode_base64(text: _Base64) -> bytes:
 
     Raises:
         AudioError: It is not base64; the message names the place and the fault.
+    """
+
+def websocket_frame(payload: bytes) -> bytes:
+    """Return `payload` as the masked text frame that a websocket client sends (RFC 6455, 5.2).
+
+    Of this package alone, not of its public face. One frame is one message, without extensions.
+    The masking key is new in each call and comes from the operating system's randomness; so a frame
+    is for one sending: what has to be sent again is framed again.
+
+    Args:
+        payload: UTF-8, which is not checked.
+
+    Raises:
+        OSError: The operating system gives no random bytes.
+    """
+
+def websocket_payload(frame: bytes) -> bytes:
+    """Return the payload of a frame that `websocket_frame` has made.
+
+    Raises:
+        ValueError: It is not one whole masked text frame; the message names the place and the
+            fault.
     """
 
 @final
@@ -657,6 +681,7 @@ class Capture:
         wire_rate: int = 16000,
         *,
         envelope: tuple[bytes, bytes] | None = None,
+        websocket: bool = False,
         threshold: float = 0.5,
         onset_ms: int = 16,
         hangover_ms: int = 200,
@@ -672,6 +697,7 @@ class Capture:
             wire_rate: Rate of the wire in Hz, a multiple of 50.
             envelope: Text in front of the base64 of a frame, and after it. None gives frames as
                 bytes of s16le PCM.
+            websocket: Whether that is framed and masked, as `websocket_frame` does.
             threshold: See `Vad`.
             onset_ms: See `Vad`.
             hangover_ms: See `Vad`.

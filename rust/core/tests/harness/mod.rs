@@ -11,7 +11,7 @@ use std::collections::HashMap;
 use voice_audio::{
     Arrival, Capture, CaptureOptions, Due, EchoReference, Error, InputStream, Kernel, Mixer,
     Playback, PlaybackOptions, Quality, Resampler, ResamplerOptions, Samples, SourceKind,
-    SpeechPhase, Vad, VadEvent, VadOptions, base64, pcm,
+    SpeechPhase, Vad, VadEvent, VadOptions, base64, pcm, websocket,
 };
 
 /// Calls of one program: long enough for any state, short enough for many programs.
@@ -551,4 +551,22 @@ pub fn base64(data: &[u8]) {
     out.clear();
     base64::decode(&text, &mut out).unwrap();
     assert_eq!(out, data);
+}
+
+/// What is taken is what is made of its payload; what is framed comes back.
+pub fn websocket(data: &[u8]) {
+    if let Ok(payload) = websocket::payload_of(data) {
+        let key = data[data.len() - payload.len() - 4..][..4]
+            .try_into()
+            .unwrap();
+        let mut frame = Vec::new();
+        websocket::text_frame(&payload, key, &mut frame);
+        assert_eq!(frame, data);
+    }
+    if let Some((&key, payload)) = data.split_first_chunk() {
+        let mut frame = vec![1u8];
+        websocket::text_frame(payload, key, &mut frame);
+        assert_eq!(frame[0], 1);
+        assert_eq!(websocket::payload_of(&frame[1..]).unwrap(), payload);
+    }
 }

@@ -103,7 +103,7 @@ class AudioInput:
 
     Args:
         send: called with each 20 ms of the call, the time, and whether nobody speaks in it. The
-            audio is s16le mono at `rate`, as base64 in its envelope.
+            audio is s16le mono at `rate`, as base64 in its envelope, as a masked websocket frame.
         end_stream: called when nobody has sent for `tail_ms`.
         envelope: text in front of that base64 and after it, for a rate.
         onset_ms: speech that lasts so long is reported as started.
@@ -250,6 +250,7 @@ class AudioInput:
         return Capture(
             rate,
             envelope=self._envelope(rate),
+            websocket=True,
             onset_ms=self._onset_ms,
             hangover_ms=self._hangover_ms,
             sustained_ms=self._sustained_ms,

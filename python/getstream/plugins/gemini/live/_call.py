@@ -42,11 +42,16 @@ async def publish(connection: Any, track: Any) -> None:
         ) from error
 
 
-def on_audio(connection: Any, handler: Callable[[Any], Awaitable[None]]) -> Callable[[], None]:
-    """Call `handler` with each `PcmData` of the other participants; returns how to stop that."""
+def on_audio(connection: Any, handler: Callable[[Any], None]) -> Callable[[], None]:
+    """Call `handler` with each `PcmData` of the other participants; returns how to stop that.
 
-    async def on_pcm(pcm: Any, *_user: Any) -> None:
-        await handler(pcm)
+    The SDK calls it from its own loop over a participant's audio, and makes no task for it, as it
+    does for each call of an async handler. It should return soon, and must not raise: the SDK would
+    log a traceback for each frame.
+    """
+
+    def on_pcm(pcm: Any, *_user: Any) -> None:
+        handler(pcm)
 
     connection.on("audio", on_pcm)
     return lambda: connection.remove_listener("audio", on_pcm)

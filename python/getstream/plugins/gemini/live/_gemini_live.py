@@ -245,6 +245,7 @@ class GeminiLive:
         self._deaf_until = 0.0
         self._messages = self._tokens = self._losses = self._moves = 0
         self._bad_input = self._refused_frames = 0
+        self._input_fault_told = False
         self._pictures_sent = self._bad_pictures = 0
         self._numbered = False  # the service tells by number what it has taken
         self._failure_told = False
@@ -353,6 +354,10 @@ class GeminiLive:
                 and dropped, because the SDK logs a traceback for each frame whose handler raises.
             ClosedError: `close()` was called.
         """
+        self._take_audio(pcm, target_rate)
+
+    def _take_audio(self, pcm: Any, target_rate: int) -> None:
+        """Take a piece of a participant's audio, as `send_audio_pcm` says; nothing in it waits."""
         self._start()
         if self._failure is not None and self._failure_told and not self._closing:
             self._refused_frames += 1
@@ -446,18 +451,20 @@ class GeminiLive:
         if any(attached() is connection for attached in self._attached):
             raise CallError("This connection is attached already")
 
-        async def hear(pcm: Any) -> None:
+        def hear(pcm: Any) -> None:
+            # Raised into the SDK, an error would be a traceback for each frame.
             if self._closing:
                 return
             try:
-                await self.send_audio_pcm(pcm, target_rate)
+                self._take_audio(pcm, target_rate)
             except AudioError as error:
-                # Raised into the SDK it would be a traceback for each frame.
                 self._bad_input += 1
                 if self._bad_input == 1:
                     self._report(error)
             except GeminiError:
                 pass  # the failure, which has been reported
+            except Exception as error:
+                self._note_fault(error)
 
         async def see(track: Any) -> None:
             if not self._closing and (self._video_task is None or self._video_task.done()):
@@ -879,6 +886,19 @@ class GeminiLive:
 
     def _now(self) -> float:
         return asyncio.get_running_loop().time()
+
+    def _note_fault(self, error: Exception) -> None:
+        """Count a frame of the call that could not be taken for an unforeseen reason; tell once."""
+        self._bad_input += 1
+        if self._input_fault_told:
+            return
+        self._input_fault_told = True
+        logger.error("A frame of the call could not be taken", exc_info=error)
+        failure = AudioError(
+            f"A frame of the call could not be taken ({type(error).__name__}: {error})"
+        )
+        failure.__cause__ = error
+        self._events.emit("error", failure)
 
     def _report(self, error: GeminiError) -> None:
         if not self._events.emit("error", error):

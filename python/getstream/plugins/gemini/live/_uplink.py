@@ -46,7 +46,7 @@ class Frame(NamedTuple):
     """20 ms of the call.
 
     Attributes:
-        data: as it is sent.
+        data: a message as one masked websocket frame.
         quiet: nobody speaks in it.
     """
 

@@ -3,6 +3,7 @@
 ============  ============================================================================
 `session`     `Session`: connect, send, receive, keep alive, close
 `wire`        messages as they are on the wire
+`at_once`     frames of audio past everything that waits
 `fallback`    the same by way of the SDK
 `refusals`    what the end of a connection means
 ============  ============================================================================

@@ -11,7 +11,7 @@ import base64
 import contextvars
 import inspect
 import logging
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Literal, cast
 
@@ -22,9 +22,10 @@ from google.genai import types
 from google.genai.live import AsyncSession
 from websockets.asyncio.client import ClientConnection
 
+from ..._websocket import websocket_payload
 from ...errors import AuthError, ConfigError, ConnectError, ConnectionLostError, GeminiError
 from . import wire
-from .at_once import writer_of
+from .at_once import FrameWriter, writer_of
 from .fallback import from_sdk
 from .refusals import COMES_BACK, connect_error, lost_error
 from .wire import ServerMessage
@@ -123,7 +124,7 @@ class Session:
         self._context: AbstractAsyncContextManager[AsyncSession] | None = None
         self._live: AsyncSession | None = None
         self._socket: ClientConnection | None = None
-        self._write: Callable[[bytes], bool] | None = None
+        self._writer: FrameWriter | None = None
         self._sdk_messages: AsyncIterator[types.LiveServerMessage] | None = None
         self._heard_at = 0.0
         self._unreadable_in_a_row = 0
@@ -178,7 +179,7 @@ class Session:
             _CAUGHT.reset(token)
         self._context = context
         self._socket = self._find_socket(opened)
-        self._write = writer_of(self._socket) if self._socket is not None else None
+        self._writer = writer_of(self._socket) if self._socket is not None else None
         self._sdk_messages = None
         self._heard_at = asyncio.get_running_loop().time()
         self._unreadable_in_a_row = 0
@@ -198,7 +199,7 @@ class Session:
         """
         context, self._context, self._live = self._context, None, None
         socket, self._socket = self._socket, None
-        self._write = None
+        self._writer = None
         if context is None:
             return
         if abort and socket is not None:
@@ -282,23 +283,31 @@ class Session:
 
     @staticmethod
     def audio_envelope(sample_rate: int) -> tuple[bytes, bytes]:
-        """What stands before and behind the base64 of audio in the frames of `send_audio`."""
+        """Return what stands before and behind the base64 of audio in `send_audio`'s messages."""
         return wire.audio_envelope(sample_rate)
 
     # Each returns the number of the message on this connection; the setup has number 0.
 
     async def send_audio(self, frame: bytes, sample_rate: int) -> int:
-        """Send s16le mono audio: base64 in the envelope of its rate."""
+        """Send s16le mono audio.
+
+        Args:
+            frame: base64 in the envelope of its rate, as `websocket_frame` frames it. It is
+                unpacked and framed again, under a new masking key: it may have been sent before, on
+                a connection that was lost, and a key is for one sending (RFC 6455, section 5.3).
+            sample_rate: of the audio, in Hz.
+        """
+        message = websocket_payload(frame)
         if self._socket is not None:
-            return await self._send_raw(frame)
+            return await self._send_raw(message)
         before, behind = wire.audio_envelope(sample_rate)
-        pcm = base64.b64decode(frame[len(before) : len(frame) - len(behind)])
+        pcm = base64.b64decode(message[len(before) : len(message) - len(behind)])
         blob = types.Blob(data=pcm, mime_type=f"audio/pcm;rate={sample_rate}")
         return await self._send_by_sdk(audio=blob)
 
     def send_audio_at_once(self, frame: bytes) -> int | None:
-        """Send as `send_audio` does, if that takes no waiting; else do nothing, and return None."""
-        if self._write is None or not self._write(frame):
+        """Send a frame as it is, if that takes no waiting; else do nothing, and return None."""
+        if self._writer is None or not self._writer.write(frame):
             return None
         self._index += 1
         return self._index
@@ -325,12 +334,14 @@ class Session:
 
     # -- inside --------------------------------------------------------------------------------
 
-    async def _send_raw(self, frame: bytes) -> int:
+    async def _send_raw(self, message: bytes) -> int:
         socket = self._socket
         assert socket is not None
         try:
             await (
-                socket.send(frame, text=True) if _TAKES_BYTES else socket.send(frame.decode("utf8"))
+                socket.send(message, text=True)
+                if _TAKES_BYTES
+                else socket.send(message.decode("utf8"))
             )
         except (websockets.exceptions.ConnectionClosed, OSError) as error:
             raise lost_error(error, self._model) from error
