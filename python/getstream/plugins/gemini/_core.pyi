@@ -545,8 +545,9 @@ class Playback:
 class Mixer:
     """Sums aligned 20 ms frames with a soft limit.
 
-    One voice, or one voice among silent ones, passes bit for bit. Sums of several are exact to three
-    quarters of full scale and bend softly above. Alignment in time is the caller's; see `Capture`.
+    One voice, or one voice among silent ones, passes bit for bit. Sums of several are exact to
+    three quarters of full scale and bend softly above. Alignment in time is the caller's; see
+    `Capture`.
     """
 
     def __new__(cls, sample_rate: int = 16000) -> Mixer:
@@ -731,8 +732,8 @@ class Capture:
             sample_rate: Rate of `samples` in Hz.
             channels: 1 or 2.
             at: When they arrived, in seconds.
-            pts: Time of the first sample in seconds, on the sender's clock. It tells gaps, order and
-                copies, as far as the clock agrees.
+            pts: Time of the first sample in seconds, on the sender's clock. It tells gaps, order
+                and copies, as far as the clock agrees.
             muted: Take them for silence.
 
         Raises:

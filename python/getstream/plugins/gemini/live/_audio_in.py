@@ -1,7 +1,7 @@
 """The way in: `PcmData` of the participants to one stream of 20 ms frames for Gemini.
 
-Samples are the core's: one call of `Capture` for each packet. This module tells the tracks apart and
-turns results into the callbacks and events of the rest of the package.
+Samples are the core's: one call of `Capture` for each packet. This module tells the tracks apart
+and turns results into the callbacks and events of the rest of the package.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ FRAME_MS = 20
 MIN_RATE, MAX_RATE = 8000, 96000
 
 ADVANCE_EVERY_S = 0.02
-"""How often `AudioInput.advance` has to be called while the stream is open and nothing is pushed."""
+"""Period of `AudioInput.advance` while the stream is open and nothing is pushed."""
 
 FORGOTTEN_AFTER_S = 30.0
 """Seconds without a packet after which a track is forgotten, here as in the core."""
@@ -80,8 +80,8 @@ class _Track:
     """One track, and how it is recognized.
 
     Attributes:
-        objects: the newest participant objects of its packets. `getstream` 7 has one for each track;
-            other callers may make one for each packet.
+        objects: the newest participant objects of its packets. `getstream` 7 has one for each
+            track; other callers may make one for each packet.
         lasting: the same object came more than once.
         next_pts: the timestamp that the next packet should have, in seconds.
     """

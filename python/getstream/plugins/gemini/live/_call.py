@@ -17,8 +17,8 @@ _VIDEO_TYPES = (models_pb2.TRACK_TYPE_VIDEO, models_pb2.TRACK_TYPE_SCREEN_SHARE)
 def subscription_config() -> SubscriptionConfig:
     """Return what to subscribe to so that the assistant hears and sees.
 
-    That is audio, the sound of shared screens, cameras and screens. Without a configuration the SDKs
-    receive audio only.
+    That is audio, the sound of shared screens, cameras and screens. Without a configuration the
+    SDKs receive audio only.
     """
     return SubscriptionConfig(
         default=TrackSubscriptionConfig(

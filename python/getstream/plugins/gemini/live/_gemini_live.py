@@ -65,9 +65,9 @@ SAMPLES_PER_MS = MODEL_RATE // 1000
 FRAME_MS = 20
 
 TAIL_MS = 2000
-"""Silence that follows the last packet of the last participant (everybody muted, or gone). The
-service finds the end of speech in the audio: after 0.8 s of silence `gemini-3.8-live` was seen not to
-answer, after 1.5 s it did."""
+"""Silence after the last speech when nobody sends any more (everybody muted, or gone). The service
+finds the end of speech in the audio: after 0.8 s of silence `gemini-3.8-live` was seen not to answer,
+after 1.5 s it did."""
 
 TAIL_BEYOND_MS = 500
 """The same beyond `silence_duration_ms`, where the configuration asks for a long one."""
