@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from getstream.plugins.gemini.audio import (
     AudioError,
+    Capture,
     EchoReference,
     InputStream,
     Mixer,
@@ -76,9 +77,19 @@ def _playback() -> Callable[[Any], int]:
     return lambda pcm: playback.push(pcm, 1)
 
 
-def _mixer() -> Callable[[Any], int]:
-    mixer = Mixer()
-    return lambda pcm: mixer.push(1, pcm)
+def _capture() -> Callable[[Any], int]:
+    capture = Capture(16000)
+
+    def taken() -> int:
+        stats = capture.stats(1)
+        return round(stats.pushed_ms * 16) if stats is not None else 0
+
+    def push(pcm: Any) -> int:
+        before = taken()
+        capture.push(1, pcm, 48000, 1, 0.02)
+        return taken() - before
+
+    return push
 
 
 def _base64() -> Callable[[Any], int]:
@@ -92,7 +103,7 @@ ENTRIES = [
     Entry("EchoReference", _reference),
     Entry("Vad", _vad),
     Entry("Playback", _playback),
-    Entry("Mixer", _mixer),
+    Entry("Capture", _capture, floats=True, stereo=True),
     Entry("encode_base64", _base64),
 ]
 MINUTES = 3 * 60 * 48000
@@ -105,7 +116,7 @@ EXPECTED = {
     "EchoReference": (0, 0),
     "Vad": (0, 0),
     "Playback": (1, MINUTES),
-    "Mixer": (1, 32000),  # two seconds, and the rest is counted as dropped
+    "Capture": (1, MINUTES // 3),
     "encode_base64": (4, -(-2 * MINUTES // 3) * 4),
 }
 
@@ -192,6 +203,7 @@ def test_what_is_no_pcm(entry: Entry, what: object) -> None:
         lambda rate: Playback(input_rate=rate),
         lambda rate: Playback(output_rate=rate),
         Mixer,
+        Capture,
     ],
 )
 def test_rates_out_of_range(make: Callable[[int], object], rate: int) -> None:
@@ -212,10 +224,6 @@ def test_use_after_flush() -> None:
         playback.flush()
     assert playback.push(np.ones(5, np.int16), 1) == 0
     assert playback.push(np.ones(5, np.int16), 2) == 5
-    mixer = Mixer()
-    mixer.push(1, np.ones(5, np.int16))
-    assert (mixer.remove(1), mixer.remove(1)) == (5, 0)
-    assert mixer.push(1, np.ones(5, np.int16)) == 5
 
 
 def test_an_array_that_changes_its_memory_is_not_followed() -> None:

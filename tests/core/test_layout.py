@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 from getstream.plugins.gemini.audio import (
     AudioError,
+    Capture,
     EchoReference,
     InputStream,
-    Mixer,
     Playback,
     Resampler,
     Vad,
@@ -73,11 +73,8 @@ def _playback(pcm: Any) -> object:
     return accepted, heard
 
 
-def _mixer(pcm: Any) -> object:
-    mixer = Mixer()
-    accepted = mixer.push(1, pcm)
-    popped = [mixer.pop() for _ in range(150)]
-    return accepted, [None if frame is None else frame.tobytes() for frame in popped]
+def _capture(pcm: Any) -> object:
+    return Capture(16000).push(1, pcm, 48000, 1, 0.02)[0]
 
 
 MONO: list[Listen] = [
@@ -87,11 +84,11 @@ MONO: list[Listen] = [
     _vad,
     _echo_reference,
     _playback,
-    _mixer,
+    _capture,
     encode_base64,
 ]
-FLOAT: list[Listen] = [_resampler, _interleaved, _input_stream]
-STEREO: list[Listen] = [_resampler, _input_stream]
+FLOAT: list[Listen] = [_resampler, _interleaved, _input_stream, _capture]
+STEREO: list[Listen] = [_resampler, _input_stream, _capture]
 
 
 def _at_offset(offset: int) -> Layout:

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import numpy as np
-from getstream.plugins.gemini.audio import Mixer, Playback, Resampler
+from getstream.plugins.gemini.audio import Capture, Playback, Resampler
 
 
 def together(*works: Callable[[], None]) -> None:
@@ -61,24 +61,20 @@ def test_calls_on_one_resampler_are_done_one_after_the_other() -> None:
     assert sum(counts) == (2 * 960 + 96000) * 50 // 3
 
 
-def test_mixer_from_many_threads() -> None:
-    mixer = Mixer()
+def test_capture_from_many_threads() -> None:
+    capture = Capture(16000)
 
-    def speak(stream: int) -> Callable[[], None]:
+    def speak(source: int) -> Callable[[], None]:
         def work() -> None:
-            for _ in range(200):
-                mixer.push(stream, np.ones(320, np.int16))
-                mixer.pop()
+            for index in range(200):
+                capture.push(source, np.ones(320, np.int16), 16000, 1, index * 0.02)
+                capture.advance(index * 0.02)
 
         return work
 
-    together(*(speak(stream) for stream in range(4)))
-    while mixer.pop() is not None:
-        pass
-    for stream in range(4):
-        mixer.remove(stream)
-    stats = mixer.stats()
-    assert stats.pushed == 4 * 200 * 320 == stats.mixed + stats.dropped
+    together(*(speak(source) for source in range(4)))
+    found = [capture.stats(source) for source in range(4)]
+    assert all(stats is not None and stats.pushed_ms == 4000 for stats in found)
 
 
 def test_a_design_holds_up_no_other_thread() -> None:

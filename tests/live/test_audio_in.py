@@ -534,7 +534,7 @@ def test_the_wire_runs_at_1x_whoever_has_the_floor(words: NDArray[np.int16]) -> 
         meeting.run(2.0, **{who: spoken(words)[: round(1.2 * RATE)]})
         assert len(queued(audio)) / RATE == pytest.approx(meeting.now, abs=0.04)
     meeting.run(1.0)
-    delays = [track.numbers.delay_ms for track in audio.track_stats()]
+    delays = [track.delay_ms for track in audio.track_stats()]
     assert max(delays) <= 80, "the pre-rolls are paid back in silence"
 
 

@@ -130,6 +130,8 @@ struct Times {
     max_depth: i64,
     capacity: i64,
     tail: i64,
+    /// Lateness of the last word by which the silence after it may be shorter than the tail.
+    tail_slack: i64,
     /// So long after the last packet all that waits was played, and what is missing was given up.
     rest: i64,
     preroll: i64,
@@ -183,6 +185,7 @@ impl Times {
             max_depth: ms(options.max_depth_ms),
             capacity: ms(options.capacity_ms),
             tail: ms(options.tail_ms),
+            tail_slack: ms(100),
             rest: ms(options.capacity_ms + options.wait_alone_ms + options.wait_shared_ms + 1_000),
             preroll: if options.active_speaker {
                 ms(options.preroll_ms)
@@ -671,7 +674,7 @@ impl Capture {
             // Alone, the wire itself can wait: no depth is needed. With others, a source that is
             // late as a rule is played late, so that it holds back nobody.
             let alone = self.present() < 2;
-            let (mut speech, mut in_word) = (false, false);
+            let (mut speech, mut in_word) = (None, false);
             for source in &mut self.sources {
                 let depth = if alone {
                     0
@@ -685,17 +688,21 @@ impl Capture {
                 let played = timeline.play(&mut self.frame, playhead, depth, sent, &self.times);
                 if sent {
                     self.mixer.add(&self.frame);
-                    speech |= played.speech;
+                    if played.speech {
+                        let late = timeline.stats().delay;
+                        speech = Some(speech.map_or(late, |least: i64| least.min(late)));
+                    }
                     in_word |= played.in_word;
                 }
             }
             let start = due.wire.len();
             due.wire.resize(start + self.frame.len(), 0);
             self.mixer.finish(&mut due.wire[start..]);
-            due.silence.push(!(speech || in_word));
+            due.silence.push(speech.is_none() && !in_word);
             self.sent += self.times.frame;
-            if speech {
-                self.speech_end = Some(self.playhead());
+            if let Some(late) = speech {
+                // A word that was a little late may shorten the silence after it by as much.
+                self.speech_end = Some(self.playhead() - late.clamp(0, self.times.tail_slack));
             }
             self.drop_left();
         }

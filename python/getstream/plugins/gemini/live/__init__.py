@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ._audio_in import TrackStats
 from ._audio_out import OutputTrack
 from ._events import (
     Disconnected,
@@ -35,6 +36,7 @@ __all__ = [
     "Speech",
     "Stalled",
     "Stats",
+    "TrackStats",
     "TurnComplete",
     "Watchdog",
 ]

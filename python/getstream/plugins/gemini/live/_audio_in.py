@@ -60,19 +60,31 @@ class SpeechEvent:
 
 @dataclass(frozen=True)
 class TrackStats:
-    """Numbers of one track of a participant.
+    """Numbers of one track of a participant, in milliseconds of audio.
 
     Attributes:
         user_id: the participant, "" when the audio came without one.
         session_id: their session.
         kind: `voice`, or `sound` for that of a shared screen.
-        numbers: what the core has counted.
+        received_ms: what has arrived.
+        delay_ms: how much later than on the fastest path it is sent now.
+        jitter_ms: the delay that the jitter of its network asks for.
+        lost_ms: what the network has lost or brought too late in the middle of words.
+        dropped_ms: what was left out because it came twice, out of order or in excess.
+        unsent_ms: what was not sent because somebody else had the floor.
+        echo_ms: what was the assistant's own voice.
     """
 
     user_id: str
     session_id: str
     kind: TrackKind
-    numbers: SourceStats
+    received_ms: float
+    delay_ms: float
+    jitter_ms: float
+    lost_ms: float
+    dropped_ms: float
+    unsent_ms: float
+    echo_ms: float
 
 
 @dataclass(eq=False)
@@ -218,11 +230,7 @@ class AudioInput:
         if self._capture is None:
             return []
         numbers = ((track, self._capture.stats(track.number)) for track in self._tracks.values())
-        return [
-            TrackStats(track.user_id, track.session_id, track.kind, stats)
-            for track, stats in numbers
-            if stats is not None
-        ]
+        return [_stats_of(track, stats) for track, stats in numbers if stats is not None]
 
     def _deliver(
         self,
@@ -314,6 +322,21 @@ class AudioInput:
         del self._tracks[track.number]
         for each in track.objects:
             del self._by_object[id(each)]
+
+
+def _stats_of(track: _Track, stats: SourceStats) -> TrackStats:
+    return TrackStats(
+        track.user_id,
+        track.session_id,
+        track.kind,
+        received_ms=stats.pushed_ms,
+        delay_ms=stats.delay_ms,
+        jitter_ms=stats.depth_ms,
+        lost_ms=stats.lost_ms + stats.starved_ms,
+        dropped_ms=stats.duplicate_ms + stats.misplaced_ms + stats.overflow_ms,
+        unsent_ms=stats.unsent_ms,
+        echo_ms=stats.suppressed_ms,
+    )
 
 
 def _continues(track: _Track, start: float | None) -> bool:

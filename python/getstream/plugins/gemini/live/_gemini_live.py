@@ -562,6 +562,7 @@ class GeminiLive:
             pictures_sent=self._pictures_sent + (video.sent if video else 0),
             bad_pictures=self._bad_pictures + (video.bad if video else 0),
             tokens=self._tokens,
+            tracks=tuple(self._input.track_stats()),
         )
 
     # -- supervisor ----------------------------------------------------------------------------

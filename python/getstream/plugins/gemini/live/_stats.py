@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ._audio_in import TrackStats
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,8 @@ class Stats:
         pictures_sent: pictures that went to Gemini.
         bad_pictures: video frames that could not be used.
         tokens: total tokens as last reported by the service.
+        tracks: the audio tracks of the participants, with the delay that each one's network asks for
+            and what was lost on the way.
     """
 
     frames_in: int
@@ -65,3 +71,4 @@ class Stats:
     pictures_sent: int
     bad_pictures: int
     tokens: int
+    tracks: tuple[TrackStats, ...]
