@@ -1,4 +1,4 @@
-"""What a browser sends: Opus with DTX, nothing while muted, a shared tab's sound as a second track.
+"""Send what a browser sends: DTX, nothing while muted, a shared tab's sound as a second track.
 
 The published tracks of `getstream` have none of this: version 7 sends every frame of silence, and
 neither version publishes the audio of a shared screen. So the packets are made here, and travel on
@@ -49,7 +49,7 @@ _SILENT_DBOV = -127
 
 
 class BrowserTrack:
-    """Encodes and paces one track; sends 20 ms of silence where nothing is played.
+    """Encode and pace one track, with silence where nothing is played.
 
     The RTP timestamp of a frame is the time since the track began, whatever was sent before: a
     pause of DTX or of a mute is a gap of the timestamps, and none of the sequence numbers.
@@ -79,7 +79,7 @@ class BrowserTrack:
 
     @property
     def muted(self) -> bool:
-        """True while no packet is sent."""
+        """Tell whether no packet is sent."""
         return not self._sending.is_set()
 
     async def settle(self) -> None:
@@ -168,7 +168,7 @@ class BrowserTrack:
 
 
 class BrowserPublisher:
-    """The publisher connection of a session of the local backend."""
+    """Publish tracks of a session of the local backend."""
 
     def __init__(self, session_id: str, sfu_url: str, token: str) -> None:
         """Create a publisher; `publish` connects it.
@@ -298,17 +298,17 @@ class BrowserPublisher:
 
 
 class _NoTrack(aiortc.MediaStreamTrack):
-    """Stands for a track in a sender whose packets come from a `BrowserTrack`."""
+    """Stand for a track in a sender whose packets come from a `BrowserTrack`."""
 
     kind = "audio"
 
     async def recv(self) -> Any:
-        """Never called; a track has to have it."""
+        """Refuse; nobody calls it, but a track has to have it."""
         raise MediaStreamError
 
 
 def _level(frame: NDArray[np.int16]) -> int:
-    """The RFC 6464 level of a frame in dBov, -127 to 0."""
+    """Return the RFC 6464 level of a frame in dBov, -127 to 0."""
     x = frame.astype(np.float64)
     power = float(x @ x) / len(x) / 32768**2
     return max(_SILENT_DBOV, round(10 * math.log10(power))) if power > 0 else _SILENT_DBOV

@@ -1,4 +1,4 @@
-"""Opus as a browser encodes it, with the libopus that PyAV brings: no binding of PyAV has DTX."""
+"""Encode Opus as a browser does, with PyAV's libopus, whose binding has no option for DTX."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _SIGNAL_VOICE = 3001
 
 
 class OpusEncoder:
-    """Encodes int16 mono 48 kHz in packets of 20 ms.
+    """Encode int16 mono 48 kHz in packets of 20 ms.
 
     With DTX the settings are WebRTC's: signal type voice, because libopus knows no lasting
     discontinuous transmission in its CELT mode, and of the packets without audio only the first
@@ -105,7 +105,7 @@ def _check(status: int) -> None:
 
 @functools.cache
 def _libopus() -> Any:
-    """The library that FFmpeg in PyAV's wheels links to; else the system's."""
+    """Load the library that FFmpeg in PyAV's wheels links to, else the system's."""
     package = Path(av.__file__).parent  # av is loaded, and with it what libopus itself needs
     found = [
         str(path)

@@ -193,5 +193,5 @@ class IceTransport:
 
 
 def _is_media(datagram: bytes) -> bool:
-    """True for RTP. Only it is impaired: a lost handshake or report makes a run hard to read."""
+    """Tell RTP, which alone is impaired: a lost handshake makes a run hard to read."""
     return datagram[0] >= 128 and not is_rtcp(datagram)

@@ -1,4 +1,4 @@
-"""The network between a participant and the backend: what it does to media packets."""
+"""Lose, delay and reorder media packets between a participant and the backend."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _SHARES = ("loss", "reorder", "duplicate")
 
 @dataclass(frozen=True)
 class Network:
-    """Conditions of a network, for the RTP packets of one participant in one direction.
+    """Describe what a network does to the RTP of one participant in one direction.
 
     What a packet meets is drawn from `seed` alone, with as many numbers for each packet whatever
     the conditions are: the same seed and the same packets give the same losses, with and without
@@ -71,7 +71,7 @@ class Network:
 
 @dataclass(frozen=True)
 class LinkState:
-    """What a link has done, in packets.
+    """Count what a link has done, in packets.
 
     Attributes:
         packets: Media packets that came to it while it had a `Network`.
@@ -91,7 +91,7 @@ class LinkState:
 
 
 class Link:
-    """One direction of one peer connection; holds packets back, in a queue and with one timer."""
+    """Carry one direction of a peer connection, with one bounded queue and one timer."""
 
     def __init__(self, then: Callable[[bytes], None]) -> None:
         """Create a link without conditions: everything passes at once.
@@ -111,12 +111,12 @@ class Link:
 
     @property
     def network(self) -> Network | None:
-        """The conditions, None for none."""
+        """Return the conditions, None if there are none."""
         return self._network
 
     @property
     def state(self) -> LinkState:
-        """The counters."""
+        """Return the counters."""
         return LinkState(
             self._packets,
             self._lost,
@@ -172,7 +172,7 @@ class Link:
         self._stop_timer()
 
     def _after_stall(self, network: Network, due: float) -> float:
-        """When a packet that is due at `due` passes: at the end of the stall, if it is in one."""
+        """Return when a packet that is due passes: after the stall, if it falls into one."""
         assert self._began is not None, "set by the first packet"
         since = due - self._began
         if network.burst_every_ms:

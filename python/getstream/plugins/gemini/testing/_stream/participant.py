@@ -127,7 +127,7 @@ class Participant:
 
     @property
     def links(self) -> dict[str, Link]:
-        """What the media goes through: "from" the participant, and "to" it."""
+        """Return what its media goes through: "from" the participant, and "to" it."""
         return {"from": self.publisher.peer.ice.inbound, "to": self.subscriber.peer.ice.outbound}
 
     @property
