@@ -70,7 +70,16 @@ class OpusEncoder:
             self._control(_SET_DTX, 1)
 
     def encode(self, samples: NDArray[np.int16]) -> bytes | None:
-        """Encode one frame of `FRAME_SAMPLES`; None if a browser sends nothing for it."""
+        """Encode one frame; returns None if a browser sends nothing for it.
+
+        Args:
+            samples: int16, shape (`FRAME_SAMPLES`,).
+
+        Raises:
+            ValueError: The shape is another, or the encoder is closed.
+        """
+        if self._encoder is None:
+            raise ValueError("this encoder is closed")
         frame = np.ascontiguousarray(samples, dtype=np.int16)
         if frame.shape != (FRAME_SAMPLES,):
             raise ValueError(f"a frame has shape ({FRAME_SAMPLES},), not {frame.shape}")

@@ -212,13 +212,15 @@ class Person:
         connection, self._connection = self._connection, None
         publisher, self._publisher = self._publisher, None
         try:
-            if publisher is not None:
-                await publisher.close()
-            if connection is not None:
-                await connection.leave()
-                self._finish(f"{self.user_id} has left the call")
-                self._emit("left")
-                self._left_at = time.monotonic()
+            try:
+                if publisher is not None:
+                    await publisher.close()
+            finally:
+                if connection is not None:
+                    await connection.leave()
+                    self._finish(f"{self.user_id} has left the call")
+                    self._emit("left")
+                    self._left_at = time.monotonic()
         finally:
             if self._microphone is not None:
                 self._microphone.track.stop()
