@@ -712,12 +712,58 @@ async def test_a_new_rate_starts_a_new_stretch() -> None:
         await session.wait_user_turns(1)  # the stretch before ends the user's turn
 
 
-async def test_audio_stream_end_ends_the_turn() -> None:
-    async with LocalGemini() as server, live(server, drain=True) as (client, session):
+@pytest.mark.parametrize(
+    ("model", "option"),
+    [
+        ("gemini-2.5-flash-native-audio-latest", None),
+        ("gemini-3.1-flash-live-preview", None),
+        (MODEL, True),
+    ],
+)
+async def test_audio_stream_end_ends_the_turn(model: str, option: bool | None) -> None:
+    activity = ActivityOptions(ends_with_stream=option)
+    async with (
+        LocalGemini(activity=activity) as server,
+        live(server, model, drain=True) as (client, session),
+    ):
         await send_audio(client, speech_like(600, 16000), 16000)
         await client.send_realtime_input(audio_stream_end=True)
         await session.wait_user_turns(1)
         await session.wait_turns(1)
+
+
+@pytest.mark.parametrize(
+    ("model", "option"),
+    [
+        (MODEL, None),
+        ("gemini-3.8-live-extended-thinking", None),
+        ("gemini-2.5-flash-native-audio-latest", False),
+    ],
+)
+async def test_a_model_that_finds_the_end_in_the_audio(model: str, option: bool | None) -> None:
+    """What ends the turn is silence that was sent, also after the stream's end and its return."""
+    rate = 16000
+    thinking = {"thinking_level": "low"} if model.endswith("thinking") else None
+    config: dict[str, Any] = {"thinking_config": thinking} if thinking else {}
+    users: list[UserTurn] = []
+
+    class Listen:
+        def reply(self, user: UserTurn) -> Iterable[Turn]:
+            users.append(user)
+            return []
+
+    async with (
+        LocalGemini(Listen(), activity=ActivityOptions(ends_with_stream=option)) as server,
+        live(server, model, drain=True, **config) as (client, session),
+    ):
+        await send_audio(client, np.concatenate((tone(300, 600, rate), silence(300, rate))), rate)
+        await client.send_realtime_input(audio_stream_end=True)
+        await session.wait_frames("audioStreamEnd")
+        await send_audio(client, silence(150, rate), rate)
+        await session.wait_audio(1050)
+        assert users == []
+        await send_audio(client, silence(150, rate), rate)
+        await session.wait_user_turns(1)
 
 
 async def test_manual_activity_takes_what_is_between_the_signals() -> None:
@@ -827,8 +873,9 @@ async def test_speech_after_the_burst_interrupts_nothing() -> None:
     ):
         await client.send_realtime_input(text="go")
         await session.wait_turns(1)
-        await send_audio(client, speech_like(400, 16000), 16000)
-        await client.send_realtime_input(audio_stream_end=True)
+        await send_audio(
+            client, np.concatenate((speech_like(400, 16000), silence(600, 16000))), 16000
+        )
         await session.wait_user_turns(2)
         assert session.interruptions == 0
 

@@ -383,3 +383,5 @@ def test_options_come_from_the_setup() -> None:
         }
     )
     assert merged == ActivityOptions(start_sensitivity="LOW", prefix_padding_ms=100)
+    kept = ActivityOptions(ends_with_stream=False)  # the service has no such option
+    assert kept.merged({"disabled": True}) == ActivityOptions(disabled=True, ends_with_stream=False)

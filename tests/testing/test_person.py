@@ -150,9 +150,11 @@ def test_a_camera_refuses_what_it_cannot_draw(fps: float, size: tuple[int, int])
 
 
 def test_a_script_is_read() -> None:
-    steps = parse_script("hear; silence:600;say:0;wait_heard:250;pause:5;leave;", 1)
+    script = "hear; silence:600;say:0;wait_heard:25;mute;unmute;share:0;stop_sharing;pause:5;leave;"
+    steps = parse_script(script, 1)
     assert [str(step) for step in steps] == [
-        "hear", "silence:600", "say:0", "wait_heard:250", "pause:5", "leave",
+        "hear", "silence:600", "say:0", "wait_heard:25", "mute", "unmute", "share:0",
+        "stop_sharing", "pause:5", "leave",
     ]  # fmt: skip
 
 
@@ -165,6 +167,8 @@ def test_a_script_is_read() -> None:
         ("silence:x", "'x' is not a number"),
         ("silence:-3", "'-3' is not a number"),
         ("say:1", "there are 1 speeches"),
+        ("share:1", "there are 1 speeches"),
+        ("mute:1", "takes no number"),
     ],
 )
 def test_a_bad_script_names_the_step(script: str, message: str) -> None:

@@ -343,6 +343,11 @@ async def test_the_controls_are_there_over_http(stream: LocalStream) -> None:
         status, state = await fetch(f"{base}/state")
         assert state["calls"][0]["participants"][0]["published"][0]["kind"] == "audio"
         assert await fetch(f"{base}/impair?user_id=alice&loss=0.5") == (200, {"ok": True})
+        query = "user_id=alice&direction=from&jitter_ms=20&reorder=0.1&burst_ms=10&seed=3"
+        assert await fetch(f"{base}/impair?{query}") == (200, {"ok": True})
+        assert (await fetch(f"{base}/impair?user_id=alice&burst_ms=9&burst_every_ms=9"))[0] == 400
+        status, state = await fetch(f"{base}/state")
+        assert state["calls"][0]["participants"][0]["from_link"]["lost"] == 0
         assert (await fetch(f"{base}/heal?user_id=alice"))[0] == 200
         assert (await fetch(f"{base}/impair?user_id=alice&loss=2"))[0] == 400
         assert (await fetch(f"{base}/impair?user_id=alice&nonsense=2"))[0] == 400

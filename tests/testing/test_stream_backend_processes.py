@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import subprocess
 import sys
@@ -170,3 +171,38 @@ async def test_getstream_6_with_itself_and_with_7(tmp_path: Path) -> None:
         assert heard(name, speech).gain_db == pytest.approx(-3, abs=0.5)
     assert heard("talker", answer).correlation > 0.95
     assert heard("talker", answer).gain_db == pytest.approx(0, abs=1)
+
+
+@needs_getstream6
+async def test_a_browser_beside_getstream_6(tmp_path: Path) -> None:
+    """What a browser sends depends on no SDK: packets that stop and go on, and two tracks."""
+    speech = signals.speech_like(1000, RATE, seed=11)
+    signals.write_wav(tmp_path / "speech.wav", speech, RATE)
+    async with LocalStream() as stream:
+        env = {**os.environ, **stream.env}
+        common = ("-m", PERSON, "--call", "call", "--out", str(tmp_path / "ear"))
+        ear = asyncio.create_task(
+            run(*common, "--user", "ear", "--script", "hear;silence:2000", env=env)
+        )
+        await stream.wait_track("ear", "audio", timeout=30)
+        script = "say:0;mute;pause:600;unmute;share:0;stop_sharing;pause:100;leave"
+        status, out, err = await run(
+            *("-m", PERSON, "--call", "call", "--user", "six", "--sends", "as_browser"),
+            *("--speech", str(tmp_path / "speech.wav"), "--script", script),
+            env=env,
+            python=GETSTREAM6,
+        )
+        assert status == 0, err
+        names = [json.loads(line)["event"] for line in out.splitlines()]
+        assert [name for name in names if name != "step"] == [
+            *("joined", "ready", "say_started", "say_stopped", "muted", "unmuted"),
+            *("share_started", "share_stopped", "left"),
+        ]
+        status, out, err = await ear
+        assert status == 0, err
+    heard = signals.read_wav(tmp_path / "ear" / "heard.wav")[0]
+    tab = signals.align(speech, heard, RATE)  # without DTX: the better copy
+    assert tab.correlation > 0.9
+    voice = signals.align(speech, heard[: round(tab.offset_samples)], RATE)
+    assert voice.correlation > 0.85
+    assert tab.offset_samples - voice.offset_samples > 1.5 * RATE  # the speech and the mute

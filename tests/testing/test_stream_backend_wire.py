@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import random
 from typing import Any
 
 import pytest
 from aioice import stun as aioice_stun
 from aiortc import rtp as aiortc_rtp
 from getstream.plugins.gemini.testing._stream import rtp
-from getstream.plugins.gemini.testing._stream.ice import Impairment
 from getstream.plugins.gemini.testing._stream.sdp import Codec, RemoteDescription, SessionWriter
 from getstream.plugins.gemini.testing._stream.stun import BindingRequest, binding_response
 from getstream.plugins.gemini.testing._stream.tracks import KINDS, PublishedTrack
@@ -215,22 +213,3 @@ async def test_no_keyframe_request_is_swallowed() -> None:
     audio = PublishedTrack(owner, KINDS["audio"], "1", "audio", Codec(111, "opus/48000/2"))
     audio.request_keyframe(urgent=True)
     assert owner.requests == 4
-
-
-# -- impairment ---------------------------------------------------------------
-
-
-def test_the_same_seed_loses_the_same_packets() -> None:
-    def losses(seed: str, jitter_ms: float) -> list[bool]:
-        impairment = Impairment(0.3, 10, jitter_ms, random.Random(seed))
-        return [impairment.schedule() is None for _ in range(500)]
-
-    assert losses("a", 0) == losses("a", 50)
-    assert losses("a", 0) != losses("b", 0)
-    assert 100 < sum(losses("a", 0)) < 200
-
-
-def test_delays_stay_in_their_range() -> None:
-    impairment = Impairment(0, 10, 20, random.Random(1))
-    delays = [impairment.schedule() for _ in range(200)]
-    assert all(delay is not None and 0.010 <= delay <= 0.030 for delay in delays)

@@ -50,7 +50,9 @@ from ._person import Camera, Person, SeenFrame, Speech, Utterance, read_frame_nu
 from ._stack import LocalServers
 from ._stream import (
     CallState,
+    LinkState,
     LocalStream,
+    Network,
     ParticipantState,
     PublishedState,
     StreamState,
@@ -68,10 +70,12 @@ __all__ = [
     "Close",
     "Frame",
     "FunctionCall",
+    "LinkState",
     "LiveSession",
     "LocalGemini",
     "LocalServers",
     "LocalStream",
+    "Network",
     "NeverAnswer",
     "Parrot",
     "ParticipantState",

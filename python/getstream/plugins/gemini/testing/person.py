@@ -24,7 +24,7 @@ from typing import Any
 from ..errors import GeminiError
 from ._person import Camera, Person, SeenFrame, Speech, Utterance, read_frame_number
 from ._person.person import to_microphone_rate
-from ._person.script import STEPS, ScriptError, Step, parse_script, run_script
+from ._person.script import STEPS, WITHOUT_ARGUMENT, ScriptError, Step, parse_script, run_script
 from .signals import write_wav
 
 __all__ = ["Camera", "Person", "SeenFrame", "Speech", "Utterance", "main", "read_frame_number"]
@@ -50,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     steps = "\n".join(
-        f"  {name if name in ('hear', 'leave') else name + ':N':12}  {what}"
+        f"  {name if name in WITHOUT_ARGUMENT else name + ':N':12}  {what}"
         for name, what in STEPS.items()
     )
     parser = argparse.ArgumentParser(
@@ -68,6 +68,12 @@ def _parser() -> argparse.ArgumentParser:
     add("--out", type=Path, metavar="DIR", help="write said.wav, heard.wav and events.jsonl there")
     add("--timeout", type=float, default=30.0, metavar="S", help="seconds that a step may wait")
     add("--video", type=float, default=0.0, metavar="FPS", help="publish a synthetic picture")
+    add(
+        "--sends",
+        choices=("as_sdk", "as_browser"),
+        default="as_sdk",
+        help="who makes the packets of the microphone; as_browser has DTX and can share",
+    )
     add("--receive-video", action="store_true", help="subscribe to the video of others")
     return parser
 
@@ -78,6 +84,7 @@ async def _run(options: argparse.Namespace, steps: list[Step], speeches: list[An
         options.user,
         call_type=options.call_type,
         receive_video=options.receive_video,
+        sends=options.sends,
         on_event=_print_event,
     )
 

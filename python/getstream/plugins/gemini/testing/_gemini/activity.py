@@ -42,7 +42,12 @@ class ActivityOptions:
         start_sensitivity: HIGH detects quieter speech (12 dB above the noise, else 18 dB).
         end_sensitivity: HIGH ends speech earlier (hysteresis of 3 dB, else 6 dB).
         prefix_padding_ms: Speech that is needed before its start is committed.
-        silence_duration_ms: Silence that is needed before its end is committed.
+        silence_duration_ms: Silence that is needed before its end is committed, as audio: time in
+            which nothing is sent is none. Reports of gemini-3.8-live, with nothing set, have no
+            end after 0.8 s and one after 1.5 s; a server that is as slow has 1200 here.
+        ends_with_stream: Whether `audioStreamEnd` ends speech at once. None: as the session's model
+            does it. gemini-3.8-live does not: it finds the end in the audio alone, and who stops to
+            send right after a word gets no answer. The other models do.
     """
 
     disabled: bool = False
@@ -50,6 +55,7 @@ class ActivityOptions:
     end_sensitivity: Literal["HIGH", "LOW"] = "HIGH"
     prefix_padding_ms: float = 20.0
     silence_duration_ms: float = 500.0
+    ends_with_stream: bool | None = None
 
     def merged(self, setup: Message) -> ActivityOptions:
         """These options, overridden by what a session's `automaticActivityDetection` sets."""
@@ -60,6 +66,7 @@ class ActivityOptions:
             end_sensitivity=_sensitivity(end, self.end_sensitivity),
             prefix_padding_ms=float(setup.get("prefixPaddingMs", self.prefix_padding_ms)),
             silence_duration_ms=float(setup.get("silenceDurationMs", self.silence_duration_ms)),
+            ends_with_stream=self.ends_with_stream,
         )
 
 

@@ -547,7 +547,7 @@ class LiveSession:
         if kind == "audio":
             self._hear(frame.data, frame.rate)
         elif kind == "audioStreamEnd":
-            if self._detector:
+            if self._detector and self._ends_with_stream:
                 self._react(self._detector.end_stream())
         elif kind in ("activityStart", "activityEnd"):
             self._activity_signal(starts=kind == "activityStart")
@@ -564,6 +564,13 @@ class LiveSession:
             self.setup.update(check_fields("context_update", content, "context_update"))
         elif kind == "setup":
             raise RefusalError(1007, "setup must be the first message and only the first")
+
+    @property
+    def _ends_with_stream(self) -> bool:
+        """Tell whether `audioStreamEnd` ends speech; see `ActivityOptions`."""
+        if self._activity.ends_with_stream is not None:
+            return self._activity.ends_with_stream
+        return model_generation(self.setup["model"]) != "3.8"
 
     def _activity_signal(self, *, starts: bool) -> None:
         if not self._activity.disabled:

@@ -178,6 +178,16 @@ class Ear:
         self._energy = 0.0
         self._loud_samples = 0
 
+    def settle(self, time: float) -> str | None:
+        """End a speech after which no frame came until `time`; returns "stopped" if it does.
+
+        A mute or discontinuous transmission stops the frames, and with them `hear`.
+        """
+        if self.speaking and self.speech and time - self.speech.end >= self._hangover:
+            self.speaking = False
+            return "stopped"
+        return None
+
     def hear(self, time: float, arrival: float, samples: NDArray[np.int16]) -> str | None:
         """Take one frame heard at `time`; returns "started" or "stopped" if speech did so."""
         self.last_arrival = arrival

@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import fractions
 import time
-from typing import Protocol
+from typing import Any, Protocol
 
 import aiortc
 import av
 import numpy as np
+from getstream.video import rtc
 from getstream.video.rtc import AudioStreamTrack, PcmData
 from numpy.typing import NDArray
 
+from ...errors import CallError
 from .ear import SAMPLE_RATE
 
 __all__ = ["Microphone", "PacedMicrophone", "QueuedMicrophone"]
@@ -44,6 +46,9 @@ class Microphone(Protocol):
     async def flush(self) -> None:
         """Drop what has not been sent."""
 
+    async def set_muted(self, muted: bool) -> None:
+        """Stop to send, or send again, and tell the others."""
+
 
 class QueuedMicrophone:
     """For getstream 7, which paces in its native core.
@@ -55,7 +60,13 @@ class QueuedMicrophone:
 
     latency = 0.02
 
-    def __init__(self) -> None:
+    def __init__(self, call: Any) -> None:
+        """Create a microphone.
+
+        Args:
+            call: The native call, which mutes: `ConnectionManager` has no method for it.
+        """
+        self._call = call
         self._audio = AudioStreamTrack(
             sample_rate=SAMPLE_RATE, audio_buffer_size_ms=int(_LONGEST * 1000)
         )
@@ -78,6 +89,14 @@ class QueuedMicrophone:
     async def flush(self) -> None:
         """Empty this queue and the SDK's."""
         await self._audio.flush()
+
+    async def set_muted(self, muted: bool) -> None:
+        """Mute or unmute the published track: the SDK sends no packet of a muted one."""
+        if muted:
+            await self.flush()
+            await self._call.mute_track(rtc.TrackType.AUDIO)
+        else:
+            await self._call.unmute_track(rtc.TrackType.AUDIO)
 
 
 class PacedMicrophone(aiortc.MediaStreamTrack):
@@ -106,6 +125,10 @@ class PacedMicrophone(aiortc.MediaStreamTrack):
     async def flush(self) -> None:
         """Send silence from the next frame on."""
         self._samples = self._samples[:0]
+
+    async def set_muted(self, muted: bool) -> None:
+        """Refuse: getstream 6 cannot mute what it publishes."""
+        raise CallError('getstream 6 cannot mute; Person(..., sends="as_browser") can')
 
     async def recv(self) -> av.AudioFrame:
         """The next 20 ms, when they are due."""

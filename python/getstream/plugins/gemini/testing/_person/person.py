@@ -9,7 +9,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 from getstream import AsyncStream
@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from ...errors import CallError
 from .._stream.watch import Watch
 from ..signals import read_wav
+from .browser import BrowserPublisher, BrowserTrack
 from .camera import Camera, read_frame_number
 from .ear import SAMPLE_RATE, Ear, Speech, Timeline
 from .microphone import Microphone, PacedMicrophone, QueuedMicrophone
@@ -34,6 +35,9 @@ _LOST_STREAM = 0.5
 """Seconds without any packet, on top of the silence asked for, that count as silence."""
 _LOOK_AGAIN = 0.25
 _TIMEOUT = 30.0
+_SHARED = models.TRACK_TYPE_SCREEN_SHARE_AUDIO
+_TrackKey = tuple[str, int]
+"""User id of a speaker, and the identity of the participant object of one of its tracks."""
 _LEGACY = not hasattr(rtc, "RemoteTrack")
 """True with getstream 6 and older (aiortc), False with 7 (native core)."""
 
@@ -87,6 +91,12 @@ class Person:
 
     The client is `AsyncStream()` of the environment: STREAM_API_KEY, STREAM_API_SECRET and, if
     set, STREAM_BASE_URL.
+
+    `sends` chooses who makes the packets. "as_sdk", the default, is the SDK: a packet each 20 ms,
+    also in silence. "as_browser" is what a web client sends to the local backend: Opus with DTX (in
+    silence a refresh each 0.4 s), and with `share` the sound of a tab beside the microphone. Both
+    can `mute`, but for "as_sdk" with getstream 6. A browser's packets end with the session: they
+    do not follow the SDK into a new one.
     """
 
     def __init__(
@@ -97,6 +107,8 @@ class Person:
         call_type: str = "default",
         client: AsyncStream | None = None,
         receive_video: bool = False,
+        sends: Literal["as_sdk", "as_browser"] = "as_sdk",
+        dtx: bool = True,
         threshold_dbfs: float = -50.0,
         on_event: Callable[[dict[str, Any]], None] | None = None,
     ) -> None:
@@ -108,9 +120,16 @@ class Person:
             call_type: The type of the call.
             client: An own client, which stays open when the person leaves.
             receive_video: Subscribe to the video of others too.
+            sends: Who makes the packets of the microphone.
+            dtx: Discontinuous transmission of a microphone that sends as a browser does.
             threshold_dbfs: Frames of 20 ms with a level above this are speech.
             on_event: Called with each entry of `events` as it happens.
+
+        Raises:
+            ValueError: There is no such value of `sends`.
         """
+        if sends not in ("as_sdk", "as_browser"):
+            raise ValueError(f"sends is {sends!r}; it is as_sdk or as_browser")
         self.call_id = call_id
         self.user_id = user_id
         self.started_at = time.monotonic()
@@ -124,11 +143,20 @@ class Person:
         self._on_event = on_event
         self._watch = Watch()
         self._connection: Any = None
+        self._sends = sends
+        self._dtx = dtx
         self._microphone: Microphone | None = None
+        self._publisher: BrowserPublisher | None = None
+        self._shared: BrowserTrack | None = None
+        self._muted = False
+        self._cut = asyncio.Event()
         self._camera: Camera | None = None
         self._speaking = asyncio.Lock()
+        self._sharing = asyncio.Lock()
+        self._muting = asyncio.Lock()
         self._said: list[tuple[float, NDArray[np.int16]]] = []
-        self._timelines: dict[tuple[str, str], Timeline] = {}
+        self._timelines: dict[_TrackKey, Timeline] = {}
+        self._tracks_heard: dict[int, Any] = {}
         self._ears: dict[str | None, Ear] = {None: self._new_ear()}
         self._tasks: set[asyncio.Task[None]] = set()
         self._over: str | None = None
@@ -161,8 +189,7 @@ class Person:
             if _LEGACY:
                 # Otherwise the tracks that were there before would never be subscribed.
                 await connection.republish_tracks()  # type: ignore[attr-defined]  # getstream 6
-            self._microphone = PacedMicrophone() if _LEGACY else QueuedMicrophone()
-            await connection.add_tracks(audio=self._microphone.track)
+            self._microphone = await self._publish_microphone(connection)
             self._tasks.add(asyncio.create_task(self._await_end(connection)))
             await self._microphone.settle()
             self._emit("ready")
@@ -183,12 +210,17 @@ class Person:
         if tasks:
             await asyncio.wait(tasks)
         connection, self._connection = self._connection, None
+        publisher, self._publisher = self._publisher, None
         try:
-            if connection is not None:
-                await connection.leave()
-                self._finish(f"{self.user_id} has left the call")
-                self._emit("left")
-                self._left_at = time.monotonic()
+            try:
+                if publisher is not None:
+                    await publisher.close()
+            finally:
+                if connection is not None:
+                    await connection.leave()
+                    self._finish(f"{self.user_id} has left the call")
+                    self._emit("left")
+                    self._left_at = time.monotonic()
         finally:
             if self._microphone is not None:
                 self._microphone.track.stop()
@@ -228,15 +260,15 @@ class Person:
     ) -> Utterance:
         """Say something, and return when its last sample has left.
 
-        A task that is cancelled in here falls silent at once. Two at a time are said one after
-        the other.
+        A task that is cancelled in here falls silent at once, and so does a mute: then it returns
+        with what was said until then. Two at a time are said one after the other.
 
         Args:
             speech: int16, shape (n,) or (n, channels), or the path of a WAV file.
             rate: Sample rate of the array; that of a file is read from it.
 
         Raises:
-            CallError: The person is not in the call.
+            CallError: The person is not in the call, or muted.
             AudioError: The file or the array is no 16-bit PCM.
         """
         samples = to_microphone_rate(speech, rate)
@@ -244,31 +276,104 @@ class Person:
             microphone = self._microphone
             if self._connection is None or microphone is None:
                 raise CallError(f"{self.user_id} is not in the call and cannot speak")
+            if self._muted:
+                raise CallError(f"{self.user_id} is muted and cannot speak")
+            self._cut.clear()
             start = await microphone.play(samples)
             self._said.append((start, samples))
             self._emit("say_started", at=start - self.started_at)
             end = start + len(samples) / SAMPLE_RATE
             try:
                 # Nobody tells when the last frame has left the SDK; its pacing is real time.
-                await asyncio.sleep(end + microphone.latency - time.monotonic())
+                left = end + microphone.latency - time.monotonic()
+                with contextlib.suppress(asyncio.TimeoutError):
+                    await asyncio.wait_for(self._cut.wait(), max(0.0, left))
+                    end = self._cut_short(start, samples)
             except asyncio.CancelledError:
                 await microphone.flush()
-                end = time.monotonic()
-                self._said[-1] = (start, samples[: round((end - start) * SAMPLE_RATE)])
+                end = self._cut_short(start, samples)
                 raise
             finally:
                 self._emit("say_stopped", at=end - self.started_at)
         return Utterance(start - self.started_at, end - self.started_at)
 
+    async def mute(self) -> None:
+        """Mute the microphone: no packet is sent, and the others see the track taken back.
+
+        What is being said is cut off. Does nothing if it is muted.
+
+        Raises:
+            CallError: The person is not in the call, or sends "as_sdk" with getstream 6.
+        """
+        await self._set_muted(True)
+
+    async def unmute(self) -> None:
+        """Unmute the microphone; its RTP timestamps go on by the clock, as those of a browser.
+
+        Raises:
+            CallError: The person is not in the call.
+        """
+        await self._set_muted(False)
+
+    async def share(
+        self, sound: NDArray[np.int16] | str | os.PathLike[str], rate: int = SAMPLE_RATE
+    ) -> Utterance:
+        """Play the sound of a shared tab, and return when its last sample has left.
+
+        The first call publishes the audio of a screen share, a track of its own beside the
+        microphone, which sends silence until `stop_sharing`. It is not in `said`. Needs
+        `sends="as_browser"`: no version of the SDK publishes such a track.
+
+        Args:
+            sound: int16, shape (n,) or (n, channels), or the path of a WAV file.
+            rate: Sample rate of the array; that of a file is read from it.
+
+        Raises:
+            CallError: The person is not in the call, or sends "as_sdk".
+            AudioError: The file or the array is no 16-bit PCM.
+        """
+        samples = to_microphone_rate(sound, rate)
+        async with self._sharing:
+            if self._publisher is None:
+                raise CallError(
+                    f'{self.user_id} cannot share: that takes Person(..., sends="as_browser") '
+                    "in a call"
+                )
+            if self._shared is None:
+                self._shared = BrowserTrack(dtx=False)
+                await self._publisher.publish(_SHARED, self._shared)
+                await self._shared.settle()
+            else:
+                await self._shared.set_muted(False)
+            start = await self._shared.play(samples)
+            end = start + len(samples) / SAMPLE_RATE
+            self._emit("share_started", at=start - self.started_at)
+            try:
+                await asyncio.sleep(end - time.monotonic())
+            except asyncio.CancelledError:
+                await self._shared.flush()
+                raise
+            finally:
+                self._emit("share_stopped", at=min(end, time.monotonic()) - self.started_at)
+        return Utterance(start - self.started_at, end - self.started_at)
+
+    async def stop_sharing(self) -> None:
+        """Take the track of `share` back: no packet is sent. Does nothing if there is none."""
+        async with self._sharing:
+            if self._connection is not None and self._shared is not None:
+                await self._shared.set_muted(True)
+
     async def publish_video(self, fps: float = 15.0, size: tuple[int, int] = (320, 240)) -> None:
         """Publish a `Camera`: VP9 with getstream 7, H264 with 6.
 
         Raises:
-            CallError: The person is not in the call.
+            CallError: The person is not in the call, or sends "as_browser".
             ValueError: `Camera` refuses the size or the rate.
         """
         if self._connection is None:
             raise CallError(f"{self.user_id} is not in the call and cannot publish video")
+        if self._publisher is not None:
+            raise CallError('a person with sends="as_browser" has no camera')
         self._camera = Camera(fps, size)
         await self._connection.add_tracks(video=self._camera)
         self._emit("video_published", fps=fps, width=size[0], height=size[1])
@@ -399,6 +504,41 @@ class Person:
         kinds: list[int] = [models.TRACK_TYPE_AUDIO, models.TRACK_TYPE_VIDEO]
         return SubscriptionConfig(default=TrackSubscriptionConfig(track_types=kinds))
 
+    async def _publish_microphone(self, connection: Any) -> Microphone:
+        if self._sends == "as_sdk":
+            microphone: Microphone = (
+                PacedMicrophone() if _LEGACY else QueuedMicrophone(connection._rust_call)
+            )
+            await connection.add_tracks(audio=microphone.track)
+            return microphone
+        assert self._client is not None, "join makes one"
+        session_id = connection.session_id if _LEGACY else await connection._rust_call.session_id()
+        self._publisher = await BrowserPublisher.for_session(
+            self._client, self._call_type, self.call_id, self.user_id, session_id
+        )
+        track = BrowserTrack(dtx=self._dtx)
+        await self._publisher.publish(models.TRACK_TYPE_AUDIO, track)
+        return track
+
+    async def _set_muted(self, muted: bool) -> None:
+        if self._connection is None or self._microphone is None:
+            raise CallError(f"{self.user_id} is not in the call and cannot mute or unmute")
+        async with self._muting:
+            if muted == self._muted:
+                return
+            if muted:
+                self._muted = True
+                self._cut.set()
+            await self._microphone.set_muted(muted)
+            self._muted = muted
+            self._emit("muted" if muted else "unmuted")
+
+    def _cut_short(self, start: float, samples: NDArray[np.int16]) -> float:
+        """Keep of the last utterance what was said until now; returns the time."""
+        end = time.monotonic()
+        self._said[-1] = (start, samples[: round((end - start) * SAMPLE_RATE)])
+        return end
+
     def _listen(self, connection: Any) -> None:
         connection.on("audio", self._on_audio)
         if self._receive_video:
@@ -408,17 +548,22 @@ class Person:
         arrival = time.monotonic()
         participant = pcm.participant or user
         speaker = participant.user_id if participant is not None else ""
-        session = participant.session_id if participant is not None else ""
         samples = np.asarray(pcm.samples, dtype=np.int16).reshape(-1)
-        timeline = self._timelines.setdefault((speaker, session), Timeline())
+        # A frame does not name its track, and two tracks of one session count their timestamps
+        # from two origins. Each track has one participant object for all its frames.
+        self._tracks_heard.setdefault(id(participant), participant)  # so that no id comes again
+        key = (speaker, id(participant))
+        timeline = self._timelines.setdefault(key, Timeline())
         heard_at = timeline.add(arrival, pcm.pts, samples)
         for name in (speaker, None):
-            change = self._ear(name).hear(heard_at, arrival, samples)
-            if name is not None and change is not None:
-                self._report_speech(speaker, change)
+            ear = self._ear(name)
+            self._report_speech(name, ear.settle(heard_at))
+            self._report_speech(name, ear.hear(heard_at, arrival, samples))
         self._watch.notify()
 
-    def _report_speech(self, speaker: str, change: str) -> None:
+    def _report_speech(self, speaker: str | None, change: str | None) -> None:
+        if speaker is None or change is None:
+            return
         speech = self._ear(speaker).speech
         assert speech is not None, "an ear reports a change of the speech that it holds"
         at = (speech.start if change == "started" else speech.end) - self.started_at

@@ -11,17 +11,21 @@ from numpy.typing import NDArray
 
 from .person import Person
 
-__all__ = ["STEPS", "ScriptError", "Step", "parse_script", "run_script"]
+__all__ = ["STEPS", "WITHOUT_ARGUMENT", "ScriptError", "Step", "parse_script", "run_script"]
 
 STEPS: dict[str, str] = {
     "hear": "wait until somebody speaks",
     "silence": "wait until nobody has spoken for N milliseconds",
     "wait_heard": "wait until somebody has been speaking for N milliseconds (for a barge-in)",
     "say": "say the --speech file number N, counted from 0, to its end",
+    "share": "play the --speech file number N as the sound of a shared tab, to its end",
+    "stop_sharing": "take the shared sound back",
+    "mute": "mute the microphone",
+    "unmute": "unmute the microphone",
     "pause": "do nothing for N milliseconds",
     "leave": "leave the call",
 }
-_WITHOUT_ARGUMENT = ("hear", "leave")
+WITHOUT_ARGUMENT = ("hear", "stop_sharing", "mute", "unmute", "leave")
 
 
 class ScriptError(Exception):
@@ -36,7 +40,7 @@ class Step:
     argument: int = 0
 
     def __str__(self) -> str:
-        return self.name if self.name in _WITHOUT_ARGUMENT else f"{self.name}:{self.argument}"
+        return self.name if self.name in WITHOUT_ARGUMENT else f"{self.name}:{self.argument}"
 
 
 def parse_script(text: str, speeches: int) -> list[Step]:
@@ -54,13 +58,13 @@ def parse_script(text: str, speeches: int) -> list[Step]:
         name, colon, argument = part.partition(":")
         if name not in STEPS:
             raise ScriptError(f"step {part!r} is unknown; the steps are {', '.join(STEPS)}")
-        if (name in _WITHOUT_ARGUMENT) == bool(colon):
+        if (name in WITHOUT_ARGUMENT) == bool(colon):
             needs = "takes no number" if colon else f"needs a number, for example {name}:500"
             raise ScriptError(f"step {part!r} {needs}")
         if colon and not argument.isdigit():
             raise ScriptError(f"step {part!r}: {argument!r} is not a number without a sign")
         step = Step(name, int(argument or 0))
-        if name == "say" and step.argument >= speeches:
+        if name in ("say", "share") and step.argument >= speeches:
             raise ScriptError(f"step {part!r}: there are {speeches} speeches, counted from 0")
         steps.append(step)
     return steps
@@ -91,6 +95,10 @@ async def run_script(
         "silence": lambda ms: person.hear_silence(ms, timeout + ms / 1000),
         "wait_heard": lambda ms: person.hear_for(ms, timeout + ms / 1000),
         "say": lambda index: person.say(speeches[index]),
+        "share": lambda index: person.share(speeches[index]),
+        "stop_sharing": lambda _: person.stop_sharing(),
+        "mute": lambda _: person.mute(),
+        "unmute": lambda _: person.unmute(),
         "pause": lambda ms: asyncio.sleep(ms / 1000),
         "leave": lambda _: person.leave(),
     }

@@ -8,6 +8,7 @@
 `participant`      one session: a `publisher` and a `subscriber`
 `tracks`           published tracks and their forwarded copies, keyframe requests
 `peer`             one peer connection: `ice` (with `stun`), `dtls`, `sdp`
+`network`          what happens to media packets on their way
 `rtp`              the fields of RTP and RTCP that are read and rewritten
 `state`            snapshots; `watch`: waits for one; `control`: both and faults over HTTP
 `redirect`         leads the SDK of this process, or of a child, to the backend
@@ -16,12 +17,15 @@
 
 from __future__ import annotations
 
+from .network import LinkState, Network
 from .server import LocalStream
 from .state import CallState, ParticipantState, PublishedState, StreamState, SubscribedState
 
 __all__ = [
     "CallState",
+    "LinkState",
     "LocalStream",
+    "Network",
     "ParticipantState",
     "PublishedState",
     "StreamState",

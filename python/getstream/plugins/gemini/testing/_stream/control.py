@@ -11,7 +11,7 @@
 `drop-coordinator`      `user_id`
 `blackhole`             `user_id`, `sticky` = 0 or 1
 `heal`                  `user_id`
-`impair`                `user_id`, `loss`, `delay_ms`, `jitter_ms`, `direction`
+`impair`                `user_id`, `direction`, and the fields of `Network`
 `error`                 `user_id`, `strategy` = disconnect, fast, rejoin or migrate
 `go-away`               `user_id`
 `end-call`              `call_id`, `call_type`
@@ -29,6 +29,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
+
+from .network import Network
 
 if TYPE_CHECKING:
     from .server import LocalStream
@@ -49,9 +51,8 @@ _ACTIONS = (
     "end-call",
 )
 _CONVERTERS: dict[str, Callable[[str], Any]] = {
-    "loss": float,
-    "delay_ms": float,
-    "jitter_ms": float,
+    **{field.name: float for field in dataclasses.fields(Network)},
+    "seed": int,
     "timeout": float,
     "sticky": lambda text: text not in ("", "0", "false"),
 }

@@ -166,10 +166,15 @@ class DtlsSrtp:
         """Encrypt and send one RTP or RTCP packet; False if the association is not up."""
         if self.state != "connected" or self._outbound is None:
             return False
-        if is_rtcp(packet):
-            self._send(self._outbound.protect_rtcp(packet))
-        else:
-            self._send(self._outbound.protect(packet))
+        try:
+            if is_rtcp(packet):
+                datagram = self._outbound.protect_rtcp(packet)
+            else:
+                datagram = self._outbound.protect(packet)
+        except SrtpError as error:  # older than SRTP's replay window of 128 packets
+            logger.debug("SRTP packet not sent: %s", error)
+            return False
+        self._send(datagram)
         return True
 
     def close(self) -> None:

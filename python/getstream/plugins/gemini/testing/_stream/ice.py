@@ -9,44 +9,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 import secrets
 import socket
 from collections.abc import Callable
-from dataclasses import dataclass
 
+from .network import Link
 from .rtp import is_rtcp
 from .stun import BindingRequest, binding_response
 
-__all__ = ["IceLite", "IceTransport", "Impairment"]
+__all__ = ["IceLite", "IceTransport"]
 
 logger = logging.getLogger(__name__)
 
 _Address = tuple[str, int]
 _RECEIVE_BUFFER = 4 << 20
-
-
-@dataclass
-class Impairment:
-    """What happens to the media packets in one direction.
-
-    Attributes:
-        loss: Probability that a packet is lost, 0 to 1.
-        delay_ms: Added to each packet, in milliseconds.
-        jitter_ms: Each packet is late by a further 0 to `jitter_ms`; packets may overtake.
-        random: Where the decisions come from; seeded, so that a run can be repeated.
-    """
-
-    loss: float
-    delay_ms: float
-    jitter_ms: float
-    random: random.Random
-
-    def schedule(self) -> float | None:
-        """Seconds by which to delay the next packet, or None to lose it."""
-        # Both numbers are drawn for each packet: the losses do not depend on the jitter.
-        lost, late = self.random.random() < self.loss, self.random.random() * self.jitter_ms
-        return None if lost else (self.delay_ms + late) / 1000
 
 
 class IceLite(asyncio.DatagramProtocol):
@@ -130,8 +106,8 @@ class IceTransport:
 
     Attributes:
         blackhole: While True every datagram of the connection is dropped, both ways.
-        inbound: Impairment of the media that the peer sends, None for none.
-        outbound: Impairment of the media that the peer receives, None for none.
+        inbound: What the media that the peer sends goes through.
+        outbound: What the media that the peer receives goes through.
     """
 
     def __init__(
@@ -144,8 +120,8 @@ class IceTransport:
     ) -> None:
         self.label = label
         self.blackhole = False
-        self.inbound: Impairment | None = None
-        self.outbound: Impairment | None = None
+        self.inbound = Link(self._deliver)
+        self.outbound = Link(self._transmit)
         self.ufrag = self.pwd = ""
         self._agent = agent
         self._on_connected = on_connected
@@ -187,16 +163,24 @@ class IceTransport:
     def on_datagram(self, datagram: bytes) -> None:
         """A datagram of the peer that is not STUN."""
         if not self.blackhole:
-            self._impaired(self.inbound, datagram, self._deliver)
+            if _is_media(datagram):
+                self.inbound.send(datagram)
+            else:
+                self._deliver(datagram)
 
     def send(self, datagram: bytes) -> None:
         """Send a datagram to the peer, if its address is known."""
         if not self.blackhole:
-            self._impaired(self.outbound, datagram, self._transmit)
+            if _is_media(datagram):
+                self.outbound.send(datagram)
+            else:
+                self._transmit(datagram)
 
     def close(self) -> None:
         """Send and deliver nothing any more."""
         self._closed = True
+        self.inbound.close()
+        self.outbound.close()
         self._agent.forget(self)
 
     def _deliver(self, datagram: bytes) -> None:
@@ -207,19 +191,7 @@ class IceTransport:
         if self._remote is not None and not self._closed:
             self._agent.send(datagram, self._remote)
 
-    @staticmethod
-    def _impaired(
-        impairment: Impairment | None, datagram: bytes, then: Callable[[bytes], None]
-    ) -> None:
-        # Only RTP is impaired: a lost handshake or report would make a run hard to read.
-        media = datagram[0] >= 128 and not is_rtcp(datagram)
-        if impairment is None or not media:
-            then(datagram)
-            return
-        delay = impairment.schedule()
-        if delay is None:
-            return
-        if delay > 0:
-            asyncio.get_running_loop().call_later(delay, then, datagram)
-        else:
-            then(datagram)
+
+def _is_media(datagram: bytes) -> bool:
+    """Tell RTP, which alone is impaired: a lost handshake makes a run hard to read."""
+    return datagram[0] >= 128 and not is_rtcp(datagram)

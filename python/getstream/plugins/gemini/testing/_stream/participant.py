@@ -14,6 +14,7 @@ from getstream.video.rtc.pb.stream.video.sfu.models import models_pb2 as models
 
 from .dtls import Certificate
 from .ice import IceLite
+from .network import Link
 from .publisher import Publisher
 from .sdp import RemoteDescription
 from .subscriber import Subscriber
@@ -123,6 +124,11 @@ class Participant:
         """Send one `SfuEvent`, named as its field: `send(go_away=GoAway(...))`."""
         if self.outbox is not None:
             self.outbox.send(events.SfuEvent(**event))
+
+    @property
+    def links(self) -> dict[str, Link]:
+        """Return what its media goes through: "from" the participant, and "to" it."""
+        return {"from": self.publisher.peer.ice.inbound, "to": self.subscriber.peer.ice.outbound}
 
     @property
     def hung_up(self) -> bool:

@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import random
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
-from typing import Literal
+from typing import Any, Literal
 
 from aiohttp import web
 from getstream.video.rtc.pb.stream.video.sfu.event import events_pb2 as events
@@ -18,7 +17,8 @@ from getstream.video.rtc.pb.stream.video.sfu.models import models_pb2 as models
 from . import control, redirect
 from .auth import Credentials
 from .coordinator import Coordinator
-from .ice import IceLite, Impairment
+from .ice import IceLite
+from .network import Network
 from .participant import Participant, Services
 from .sfu import Sfu
 from .state import ParticipantState, StreamState
@@ -29,6 +29,7 @@ __all__ = ["LocalStream"]
 _HOST = "127.0.0.1"
 _SHUTDOWN_TIMEOUT = 2.0
 _MAX_BODY = 64 << 20
+_DIRECTIONS = ("from", "to")
 
 ReconnectStrategy = Literal["disconnect", "fast", "rejoin", "migrate"]
 _STRATEGIES: dict[str, models.WebsocketReconnectStrategy.ValueType] = {
@@ -77,7 +78,7 @@ class LocalStream:
                 participant what its SDK can encode: VP9 for getstream 7, H264 for 6.
             stun: Offer the UDP port as a STUN server too. getstream 7 needs it on a machine that
                 has nothing but a loopback interface.
-            seed: Of the random numbers of `impair`.
+            seed: Mixed into the seed of each `Network`.
 
         Raises:
             ValueError: A key, a secret or a codec cannot be used.
@@ -98,7 +99,7 @@ class LocalStream:
         self._levels: asyncio.Task[None] | None = None
         # By user id: faults that also apply to the sessions that are still to come.
         self._blackholed: set[str] = set()
-        self._impairments: dict[str, tuple[Impairment | None, Impairment | None]] = {}
+        self._networks: dict[tuple[str, str], Network] = {}
 
     # -- life ---------------------------------------------------------------
 
@@ -326,51 +327,51 @@ class LocalStream:
             _set_blackhole(participant, True)
 
     def heal(self, user_id: str) -> None:
-        """End `blackhole` and `impair` of a user."""
+        """End `blackhole` and `impair` of a user, in both directions."""
         self._blackholed.discard(user_id)
-        self._impairments.pop(user_id, None)
+        for direction in _DIRECTIONS:
+            self._networks.pop((user_id, direction), None)
         for participant in self._participants(user_id):
             _set_blackhole(participant, False)
-            _set_impairment(participant, None, None)
+            self._apply_networks(participant)
 
     def impair(
         self,
         user_id: str,
-        loss: float = 0.0,
-        delay_ms: float = 0.0,
-        jitter_ms: float = 0.0,
+        network: Network | None = None,
+        *,
         direction: Literal["to", "from", "both"] = "to",
+        **conditions: Any,
     ) -> None:
-        """Lose or delay the media of a user, now and in later sessions, until `heal`.
+        """Give a user a bad network, now and in later sessions, until `heal`.
 
-        The same seed and the same packets give the same losses. Only RTP is impaired, not the
-        handshakes and reports.
+        `impair("anna", Network(jitter_ms=60), direction="from")` and
+        `impair("anna", jitter_ms=60, direction="from")` are the same. The conditions replace those
+        of the same direction and start anew; the other direction keeps what it has.
 
         Args:
             user_id: The user.
-            loss: Probability that a packet is lost, 0 to 1.
-            delay_ms: Added to each packet.
-            jitter_ms: A further random delay from 0 to this; packets may overtake each other.
-            direction: "to" the user (what it hears), "from" it, or both.
+            network: The conditions.
+            direction: "to" the user (what it hears of everybody), "from" it (what everybody hears
+                of it), or both.
+            conditions: The fields of `Network`, instead of one.
+
+        Raises:
+            ValueError: `Network` refuses a value, or there is no such direction.
+            TypeError: `Network` has no such field, or there are both a network and conditions.
         """
-        if not 0 <= loss <= 1:
-            raise ValueError(f"loss is {loss}; it is a probability from 0 to 1")
-        if delay_ms < 0 or jitter_ms < 0:
-            raise ValueError("delay_ms and jitter_ms cannot be negative")
-        if direction not in ("to", "from", "both"):
+        if network is not None and conditions:
+            raise TypeError("impair takes a Network or its fields, not both")
+        if network is None:
+            network = Network(**conditions)
+        if direction not in (*_DIRECTIONS, "both"):
             raise ValueError(f"direction is {direction!r}; it is to, from or both")
-
-        def impairment(name: str) -> Impairment | None:
-            if direction not in (name, "both"):
-                return None
-            rng = random.Random(f"{self._seed}:{user_id}:{name}")
-            return Impairment(loss, delay_ms, jitter_ms, rng)
-
+        directions = _DIRECTIONS if direction == "both" else (direction,)
         participants = self._participants(user_id)
-        inbound, outbound = impairment("from"), impairment("to")
-        self._impairments[user_id] = (inbound, outbound)
+        for each in directions:
+            self._networks[user_id, each] = network
         for participant in participants:
-            _set_impairment(participant, inbound, outbound)
+            self._apply_networks(participant, directions)
 
     def error(self, user_id: str, strategy: ReconnectStrategy = "rejoin") -> None:
         """Send an SFU error that tells the client how to reconnect, or ("disconnect") not to."""
@@ -417,7 +418,16 @@ class LocalStream:
     def _on_join(self, participant: Participant) -> None:
         if participant.user_id in self._blackholed:
             _set_blackhole(participant, True)
-        _set_impairment(participant, *self._impairments.get(participant.user_id, (None, None)))
+        self._apply_networks(participant)
+
+    def _apply_networks(
+        self, participant: Participant, directions: Iterable[str] = _DIRECTIONS
+    ) -> None:
+        """Give the links of a session the networks of its user; they start anew."""
+        for direction in directions:
+            network = self._networks.get((participant.user_id, direction))
+            key = f"{self._seed}:{participant.user_id}:{direction}"
+            participant.links[direction].set(network, key)
 
 
 def _require_kind(kind: str) -> None:
@@ -428,10 +438,3 @@ def _require_kind(kind: str) -> None:
 def _set_blackhole(participant: Participant, on: bool) -> None:
     participant.publisher.peer.ice.blackhole = on
     participant.subscriber.peer.ice.blackhole = on
-
-
-def _set_impairment(
-    participant: Participant, inbound: Impairment | None, outbound: Impairment | None
-) -> None:
-    participant.publisher.peer.ice.inbound = inbound
-    participant.subscriber.peer.ice.outbound = outbound

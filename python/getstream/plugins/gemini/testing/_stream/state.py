@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from .call import Call
+from .network import LinkState
 from .participant import Participant
 from .tracks import kind_of
 
@@ -61,6 +62,8 @@ class ParticipantState:
         subscriber: The same of the subscriber connection.
         published: The tracks it publishes.
         subscribed: The tracks it receives.
+        from_link: What `impair` did to the packets that it sent in this session.
+        to_link: What `impair` did to the packets on their way to it.
     """
 
     user_id: str
@@ -72,6 +75,8 @@ class ParticipantState:
     subscriber: str
     published: tuple[PublishedState, ...]
     subscribed: tuple[SubscribedState, ...]
+    from_link: LinkState
+    to_link: LinkState
 
     @classmethod
     def of(cls, participant: Participant) -> ParticipantState:
@@ -95,6 +100,8 @@ class ParticipantState:
                 for f in participant.subscriber.forwarded.values()
                 if f.track is not None
             ),
+            from_link=participant.links["from"].state,
+            to_link=participant.links["to"].state,
         )
 
 
