@@ -38,23 +38,20 @@ is left out of the latencies, and counted.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import datetime
-import importlib.metadata
-import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+from command_line import RESULTS, parser_of, parts_of, progress, publish, versions
 from report import machine
 from turn_taking import tables, trials
 from turn_taking.picture import picture
 from turn_taking.trials import BOTH, CASES, TROUBLES, Plan
 
-HERE = Path(__file__).parent
 PACKAGES = ("getstream-plugins-gemini", "getstream", "getstream-rtc", "google-genai", "numpy")
 
 PARTS = ("latency", "conversation", "small-sounds", "stalls", "cuts", "trouble", "picture")
@@ -119,12 +116,7 @@ async def for_both(
     return found
 
 
-def progress(text: str) -> None:
-    print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)
-
-
 def head(plan: Plan, seconds: float) -> list[str]:
-    versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in PACKAGES)
     still = "It never stood still for 10 ms."
     if plan.stalls:
         longest = max(plan.stalls) * 1000
@@ -134,7 +126,8 @@ def head(plan: Plan, seconds: float) -> list[str]:
     return [
         "# Turn-taking, end to end",
         "",
-        f"{datetime.date.today()}, {machine()}; {seconds / 60:.0f} minutes. {still} {versions}.",
+        f"{datetime.date.today()}, {machine()}; {seconds / 60:.0f} minutes. {still} "
+        f"{versions(PACKAGES)}.",
         "",
         "“Ours” is this package. “Earlier rules” is a model of the earlier plugin's rules of "
         "turn-taking on the same SDKs, with their sources in `benches/turn_taking/earlier.py`. A "
@@ -145,26 +138,18 @@ def head(plan: Plan, seconds: float) -> list[str]:
 
 
 def main() -> None:
-    assert __doc__ is not None
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__, PARTS)
     add = parser.add_argument
-    add("--only", default="", help=f"parts, separated by commas: {', '.join(PARTS)}")
     add("--quick", action="store_true", help=f"few trials of {', '.join(QUICK_PARTS)}")
     add("--trials", type=int, help="barge-ins whose latency is measured")
     add("--minutes", type=float, help="length of the long call")
     add("--repeats", type=int, help="how often everything else is repeated")
     add("--seed", type=int, default=1, help="chooses the moments")
-    add("--results", type=Path, help="folder for the tables and the picture")
     options = parser.parse_args()
-    parts = list(QUICK_PARTS if options.quick else PARTS)
-    if options.only:
-        parts = options.only.split(",")
-    if unknown := sorted(set(parts) - set(PARTS)):
-        parser.error(f"there is no part {', '.join(unknown)}; there is {', '.join(PARTS)}")
+    parts = parts_of(parser, options.only, PARTS)
+    if options.quick and not options.only:
+        parts = list(QUICK_PARTS)
     whole = not (options.only or options.quick)
-    folder = options.results or (HERE / "results" if whole else None)
 
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="barge-in-") as temporary:
@@ -179,13 +164,7 @@ def main() -> None:
     lines.append(
         "How it is measured: `benches/barge_in.py`. Run it yourself: `make bench-barge-in`."
     )
-    text = "\n".join(lines) + "\n"
-    print(text)
-    if folder is not None:
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "barge_in.md").write_text(text, encoding="utf-8")
-        if drawn:
-            (folder / "barge_in.svg").write_text(drawn, encoding="utf-8")
+    publish(lines, drawn, "barge_in", options.results or (RESULTS if whole else None))
 
 
 if __name__ == "__main__":

@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import subprocess
-import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
@@ -23,11 +21,10 @@ from getstream.plugins.gemini.testing import (
     Stall,
     Turn,
 )
+from programs import start_module
 
 from .hearing import Heard
 from .sounds import FRAME, Int16, Sound, for_service, reply
-
-HERE = Path(__file__).parent
 
 SETTLE_S = 0.7
 """From the moment at which both programs are in the call until anything is said: the SDK says
@@ -85,13 +82,7 @@ class _Process:
 
     @classmethod
     async def start(cls, name: str, env: dict[str, str], *arguments: str) -> _Process:
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, str(HERE / f"{name}.py"), *arguments),
-            env=env,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-        )
-        return cls(process, name)
+        return cls(await start_module(f"turn_taking.{name}", *arguments, env=env), name)
 
     async def tell(self, **command: Any) -> None:
         assert self._process.stdin is not None
@@ -241,9 +232,7 @@ async def hold_call(
         impair: Called with the servers when both are in the call.
     """
     folder.mkdir()  # noqa: ASYNC240
-    sentinel = await asyncio.create_subprocess_exec(
-        *(sys.executable, str(HERE / "sentinel.py")), stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    )
+    sentinel = await start_module("turn_taking.sentinel")
     processes: list[_Process] = []
     try:
         async with service.servers() as servers:

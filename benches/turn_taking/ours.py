@@ -1,4 +1,4 @@
-"""This package as the assistant: `python ours.py CALL_ID FOLDER`.
+"""Run this package as the assistant of a call: `python -m turn_taking.ours CALL_ID FOLDER`.
 
 The program is the short form of the README. Around it, the calls between the parts of the package
 are noted as they are made; nothing is changed in between.
@@ -20,7 +20,9 @@ from typing import Any
 from getstream import AsyncStream
 from getstream.plugins.gemini.live import GeminiLive
 from getstream.video import rtc
-from program import Record, commands, report
+from programs import commands, report
+
+from .program import Record
 
 
 def watch(gemini: GeminiLive, record: Record) -> None:

@@ -1,4 +1,4 @@
-"""The person of a call: `python person.py CALL_ID FOLDER`.
+"""Be the person of a call: `python -m turn_taking.person CALL_ID FOLDER`.
 
 Commands: `say` with the `file` of a sound says it now.
 """
@@ -14,7 +14,9 @@ from typing import Any
 
 import numpy as np
 from getstream.plugins.gemini.testing import Person
-from program import Frames, commands, report
+from programs import commands, report
+
+from .program import Frames
 
 
 class Listener(Person):

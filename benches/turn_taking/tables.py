@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from command_line import table
 
 from .call import Who
 from .trials import (
@@ -53,7 +54,7 @@ def barge_in_latency(results: Mapping[Who, Sequence[BargeIn]]) -> list[str]:
         "From the first loud sample leaving the talker to the assistant being ducked and silent at "
         f"the listener, in ms. Clean speech, {openings} different openings.",
         "",
-        *_table(
+        *table(
             ["", "goal", "ours", "earlier rules", "ratio"],
             [
                 *_latency_rows("ducked", [trial.ducked for trial in ours], []),
@@ -70,7 +71,7 @@ def barge_in_latency(results: Mapping[Who, Sequence[BargeIn]]) -> list[str]:
         "",
         "Where the time goes, p50 / p95 in ms:",
         "",
-        *_table(
+        *table(
             ["", "ours, to the duck", "ours, to silence", "earlier rules, to silence"],
             _barge_in_parts(ours, earlier),
         ),
@@ -144,7 +145,7 @@ def way(exchanges: Sequence[Exchange]) -> list[str]:
         "each 20 ms; a turn begins at random against that, which is the spread. Goal: it does not "
         "creep.",
         "",
-        *_table(
+        *table(
             ["", "ours"],
             [
                 *([name, f"{value:.1f}"] for name, value in numbers.items()),
@@ -178,9 +179,7 @@ def share_after_speech(results: Mapping[Who, Sequence[Exchange]]) -> list[str]:
         f"A reply of {ANSWER_MS / 1000:.1f} s is sent at four times real time, so long after the "
         f"person's last loud sample. Goal: 100 %. Replies: {counts}.",
         "",
-        *_table(
-            ["begins after", "ours, least", "ours, mean", "earlier rules, mean", "ratio"], rows
-        ),
+        *table(["begins after", "ours, least", "ours, mean", "earlier rules, mean", "ratio"], rows),
     ]
 
 
@@ -212,7 +211,7 @@ def small_sounds(results: Mapping[tuple[Who, str], Sequence[SmallSound]]) -> lis
         f"lost has no delay. Edges are found to within {1000 * EDGE_S:.0f} ms: less counts as "
         "nothing in the ratio.",
         "",
-        *_table(
+        *table(
             [
                 "",
                 "never heard, ours",
@@ -253,7 +252,7 @@ def stalls(results: Mapping[Who, Sequence[StallTrial]]) -> list[str]:
         "reply undisturbed. The earlier rules hand the SDK all that they have: a stall is not "
         "heard, and whatever makes them flush costs all of it.",
         "",
-        *_table(
+        *table(
             [
                 "stall",
                 "hole, p50 / max",
@@ -287,7 +286,7 @@ def edges(barge_ins: Mapping[Who, Sequence[BargeIn]], cuts: Edges) -> list[str]:
         "The largest step between two samples at the listener around each edge, against the "
         "largest one of the same reply undisturbed: much above 1 it is a click.",
         "",
-        *_table(
+        *table(
             ["", "edges", "p50, ×", "largest, ×"],
             [[name, *_steps(steps)] for name, steps in rows.items() if steps],
         ),
@@ -336,7 +335,7 @@ def trouble(results: Mapping[tuple[Who, str], TroubleTrial]) -> list[str]:
         "than 10 ms, their number and the length of the longest one in ms; steps are against those "
         "of the same reply without trouble.",
         "",
-        *_table(
+        *table(
             [
                 "",
                 "share heard, ours",
@@ -353,7 +352,7 @@ def trouble(results: Mapping[tuple[Who, str], TroubleTrial]) -> list[str]:
         "Barge-in to silence, p50 in ms, in the same calls. In one call the phases of the two SDKs "
         "stay as they are: ± 10 ms.",
         "",
-        *_table(
+        *table(
             ["", "ours", "earlier rules", "ratio", "measured, ours", "measured, earlier rules"],
             barge_ins,
         ),
@@ -374,16 +373,6 @@ def _measured(trials: Sequence[BargeIn]) -> str:
 
 
 # -- cells -----------------------------------------------------------------------------------------
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """A table whose first column is text and whose others are numbers."""
-    return [
-        "| " + " | ".join(head) + " |",
-        "|---|" + "---:|" * (len(head) - 1),
-        *("| " + " | ".join(row) + " |" for row in rows),
-        "",
-    ]
 
 
 def _quiet(trials: Sequence[Any]) -> list[Any]:
