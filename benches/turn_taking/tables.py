@@ -13,18 +13,26 @@ from .call import Who
 from .trials import (
     ANSWER_DELAYS_MS,
     ANSWER_MS,
+    CAN_SEND_DTX,
     CASES,
+    FIRST_AT_S,
+    FIRST_WITHIN_S,
+    JITTER_MS,
+    SAID_MS,
     SMALL_REPLY_MS,
     STALLS_MS,
     TROUBLE_REPLY_MS,
     TROUBLES,
     BargeIn,
+    CompanyTrial,
     Exchange,
+    FirstBargeIn,
     SmallSound,
     StallTrial,
     TroubleTrial,
 )
 
+GOAL_FIRST_MS = 150
 GOALS_MS = {("ducked", 50): 120, ("silent", 50): 150, ("silent", 95): 220}
 """What is to be reached, by what is measured and its percentile."""
 
@@ -119,6 +127,92 @@ def _spread(parts: Sequence[Sequence[float]], number: int | None) -> str:
         return NOTHING
     values = [each[number] for each in parts if each]
     return f"{_ms(_percentile(values, 50))} / {_ms(_percentile(values, 95))}"
+
+
+def first_barge_ins(results: Mapping[str, Sequence[FirstBargeIn]]) -> list[str]:
+    """Return the table of the first barge-ins of calls."""
+    rows = []
+    for moment, trials in results.items():
+        kept = _quiet(trials)
+        ducked = [trial.barge_in.ducked for trial in kept]
+        silent = [trial.barge_in.silent for trial in kept]
+        heard = [trial.heard for trial in kept]
+        goal = NOTHING if moment != next(iter(FIRST_AT_S)) else f"≤ {GOAL_FIRST_MS}"
+        rows.append(
+            [
+                moment,
+                f"{min(heard, default=math.nan):.2f} to {max(heard, default=math.nan):.2f}",
+                f"{_ms(_percentile(ducked, 50))} / {_ms(_percentile(ducked, 95))}",
+                goal,
+                f"{_ms(_percentile(silent, 50))} / {_ms(_percentile(silent, 95))}",
+                _ms(_percentile(silent, 100)),
+                f"{sum(value is None for value in silent)} of {len(silent)}",
+            ]
+        )
+    return [
+        "## The first barge-in of a call",
+        "",
+        "A person who sends no echo speaks into the first words of the call; each trial is a call "
+        "of its own. In ms; the assistant had been playing for so many seconds. Goal: p50 of the "
+        "first row, to silence.",
+        "",
+        *table(
+            [
+                "the person speaks",
+                "assistant played for, s",
+                "ducked, p50 / p95",
+                "goal",
+                "silent, p50 / p95",
+                "max",
+                f"not silent within {FIRST_WITHIN_S:g} s",
+            ],
+            rows,
+        ),
+        f"Trials: {', '.join(f'{len(_quiet(t))} of {len(t)}' for t in results.values())}; the "
+        "others are those during which the machine stood still.",
+        "",
+    ]
+
+
+def company(results: Mapping[str, CompanyTrial]) -> list[str]:
+    """Return the table of calls with several people."""
+    rows = [
+        [
+            name,
+            _percent(trial.share),
+            f"{len(trial.holes)} / {_ms(max(trial.holes, default=0.0))}",
+            _plain(trial.rate, 3),
+            _ms(_percentile([each.silent for each in _quiet(trial.barge_ins)], 50)),
+            _ms(_percentile([each.silent for each in _quiet(trial.barge_ins)], 100)),
+            _measured(trial.barge_ins),
+        ]
+        for name, trial in results.items()
+    ]
+    lines = [
+        "## Several people",
+        "",
+        f"One person says {SAID_MS / 1000:.0f} s of a tone of which each 200 ms are at one place "
+        "only, and then barges in; the others have their microphones on and say nothing. Jitter "
+        f"delays each packet by up to {JITTER_MS:.0f} ms. Holes are those of more than 10 ms in "
+        "what was sent to the service, their number and the longest one in ms; goal: none, all of "
+        "it, and one second of audio in a second.",
+        "",
+        *table(
+            [
+                "",
+                "of the person's words on the wire",
+                "holes in them",
+                "seconds of audio per second",
+                "barge-in to silence, p50, ms",
+                "max",
+                "measured",
+            ],
+            rows,
+        ),
+    ]
+    if not CAN_SEND_DTX:
+        lines += ["Opus DTX was not measured: the local backend cannot send it.", ""]
+    return lines
 
 
 def way(exchanges: Sequence[Exchange]) -> list[str]:
@@ -422,7 +516,9 @@ def _ratio(earlier: float, ours: float) -> str:
 
 __all__ = [
     "barge_in_latency",
+    "company",
     "edges",
+    "first_barge_ins",
     "share_after_speech",
     "small_sounds",
     "stalls",
