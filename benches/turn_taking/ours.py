@@ -24,6 +24,9 @@ from programs import commands, report
 
 from .program import Record
 
+PERSON = "person"
+"""The user id of the person whose frames are kept; others in the call only listen."""
+
 
 def watch(gemini: GeminiLive, record: Record) -> None:
     """Note what comes in, what is decided, and what goes out."""
@@ -33,7 +36,8 @@ def watch(gemini: GeminiLive, record: Record) -> None:
     def push(pcm: Any, *arguments: Any, **options: Any) -> Any:
         at = time.monotonic()
         events = taken(pcm, *arguments, **options)
-        record.arrivals.add(at, pcm.pts or 0, pcm.samples)
+        if getattr(pcm.participant, "user_id", PERSON) == PERSON:
+            record.arrivals.add(at, pcm.pts or 0, pcm.samples)
         for event in events:
             record.note(event.kind)
         return events
