@@ -52,10 +52,10 @@ bench: $(VENV)/.bench  ## measure the audio core beside other libraries; results
 	$(BIN)/pytest -c benches/pytest.ini benches
 	cargo bench --package voice-audio --locked --quiet
 
-bench-session: $(VENV)/.installed  ## measure what a session costs (9 minutes); results in benches/results/
+bench-session: $(VENV)/.installed  ## measure what a session costs (7 minutes); results in benches/results/
 	$(BIN)/python benches/session.py
 
-bench-barge-in: $(VENV)/.installed  ## measure turn-taking end to end (25 minutes); results in benches/results/
+bench-barge-in: $(VENV)/.installed  ## measure turn-taking end to end (30 minutes); results in benches/results/
 	$(BIN)/python benches/barge_in.py
 
 develop: $(VENV)/.installed  ## build and install the wheel into .venv (editable installs cannot work, see README)

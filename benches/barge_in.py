@@ -4,7 +4,7 @@
     python benches/barge_in.py [--quick] [--only PART,...] [--trials N] [--minutes M] [--repeats R]
 
 Both local servers run here, the assistant and the person each in a process of its own, with the
-real Stream SDK and the real google-genai SDK. Prints Markdown tables. A whole run (about 25
+real Stream SDK and the real google-genai SDK. Prints Markdown tables. A whole run (about 30
 minutes) writes them to `benches/results/barge_in.md`, and a picture of an interrupted turn to
 `barge_in.svg`; a part of one, or a quick one (about two minutes), writes only with `--results`.
 
@@ -20,6 +20,9 @@ Parts:
   between is cut at: the frame with the first loud sample is with the assistant's handler; the
   detector gives a first sign (our duck); it pauses; the time for which the SDK has the first frame
   with the pause. A microphone would add its own frame of 10 or 20 ms.
+* `first-barge-in`: the same latency for the first barge-in of a call, by a person who sends no
+  echo: after the assistant has been heard for half a second over a quiet microphone, and before
+  that. Each is a call of its own.
 * `conversation`: a long call in which the person speaks and the model replies, 0 to 1000 ms after
   the last loud sample. The share of each reply that is heard. And for each reply the one-way delay:
   from the time of `playback_started` to the reply's first sample at the listener.
@@ -30,6 +33,8 @@ Parts:
   (it says so when all is sent); and with a service that itself takes each of them for speech.
 * `cuts`: the application cuts a reply at full level. With the edges of `latency`.
 * `trouble`: loss, jitter, and a service that sends in bursts, stalls, or is slow.
+* `people`: two and five people in the call, one of whom has a network with jitter, or sends Opus
+  DTX: what of the words of another one is sent to the service, and barge-in.
 * `picture`: one turn that was interrupted by a short word, and resumed.
 
 A trial during which the machine stood still (a process that wants to run every 2 ms was 10 ms late)
@@ -38,26 +43,33 @@ is left out of the latencies, and counted.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import datetime
-import importlib.metadata
-import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+from command_line import RESULTS, parser_of, parts_of, progress, publish, versions
 from report import machine
 from turn_taking import tables, trials
 from turn_taking.picture import picture
-from turn_taking.trials import BOTH, CASES, TROUBLES, Plan
+from turn_taking.trials import BOTH, CASES, COMPANIES, FIRST_AT_S, TROUBLES, Plan
 
-HERE = Path(__file__).parent
 PACKAGES = ("getstream-plugins-gemini", "getstream", "getstream-rtc", "google-genai", "numpy")
 
-PARTS = ("latency", "conversation", "small-sounds", "stalls", "cuts", "trouble", "picture")
+PARTS = (
+    "latency",
+    "first-barge-in",
+    "conversation",
+    "small-sounds",
+    "stalls",
+    "cuts",
+    "trouble",
+    "people",
+    "picture",
+)
 SHORT_CALL_S = 46.0
 """Of the conversation with the earlier rules: one reply for each time at which it may begin."""
 
@@ -75,6 +87,12 @@ async def measure(plan: Plan, parts: list[str]) -> tuple[list[str], str]:
             barge_ins[who] = await trials.barge_in_latency(plan, who, count)
             progress(f"barge-in latency, {who}: {len(barge_ins[who])} trials")
         lines += tables.barge_in_latency(barge_ins)
+    if "first-barge-in" in parts:
+        firsts = {}
+        for moment in FIRST_AT_S:
+            firsts[moment] = await trials.first_barge_ins(plan, moment, 6 * plan.repeats)
+            progress(f"first barge-in, {moment}: {len(firsts[moment])} trials")
+        lines += tables.first_barge_ins(firsts)
     if "conversation" in parts:
         exchanges = {"ours": await trials.conversation(plan, "ours", plan.minutes * 60)}
         progress(f"conversation, ours: {len(exchanges['ours'])} turns")
@@ -101,6 +119,12 @@ async def measure(plan: Plan, parts: list[str]) -> tuple[list[str], str]:
         lines += tables.trouble(
             await for_both(TROUBLES, lambda who, name: trials.trouble(plan, who, name))
         )
+    if "people" in parts:
+        companies = {}
+        for name in COMPANIES:
+            companies[name] = await trials.company(plan, name)
+            progress(name)
+        lines += tables.company(companies)
     if "picture" in parts:
         drawn = await picture(plan)
         progress("picture")
@@ -119,12 +143,7 @@ async def for_both(
     return found
 
 
-def progress(text: str) -> None:
-    print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)
-
-
 def head(plan: Plan, seconds: float) -> list[str]:
-    versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in PACKAGES)
     still = "It never stood still for 10 ms."
     if plan.stalls:
         longest = max(plan.stalls) * 1000
@@ -134,7 +153,8 @@ def head(plan: Plan, seconds: float) -> list[str]:
     return [
         "# Turn-taking, end to end",
         "",
-        f"{datetime.date.today()}, {machine()}; {seconds / 60:.0f} minutes. {still} {versions}.",
+        f"{datetime.date.today()}, {machine()}; {seconds / 60:.0f} minutes. {still} "
+        f"{versions(PACKAGES)}.",
         "",
         "“Ours” is this package. “Earlier rules” is a model of the earlier plugin's rules of "
         "turn-taking on the same SDKs, with their sources in `benches/turn_taking/earlier.py`. A "
@@ -145,26 +165,18 @@ def head(plan: Plan, seconds: float) -> list[str]:
 
 
 def main() -> None:
-    assert __doc__ is not None
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__, PARTS)
     add = parser.add_argument
-    add("--only", default="", help=f"parts, separated by commas: {', '.join(PARTS)}")
     add("--quick", action="store_true", help=f"few trials of {', '.join(QUICK_PARTS)}")
     add("--trials", type=int, help="barge-ins whose latency is measured")
     add("--minutes", type=float, help="length of the long call")
     add("--repeats", type=int, help="how often everything else is repeated")
     add("--seed", type=int, default=1, help="chooses the moments")
-    add("--results", type=Path, help="folder for the tables and the picture")
     options = parser.parse_args()
-    parts = list(QUICK_PARTS if options.quick else PARTS)
-    if options.only:
-        parts = options.only.split(",")
-    if unknown := sorted(set(parts) - set(PARTS)):
-        parser.error(f"there is no part {', '.join(unknown)}; there is {', '.join(PARTS)}")
+    parts = parts_of(parser, options.only, PARTS)
+    if options.quick and not options.only:
+        parts = list(QUICK_PARTS)
     whole = not (options.only or options.quick)
-    folder = options.results or (HERE / "results" if whole else None)
 
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="barge-in-") as temporary:
@@ -179,13 +191,7 @@ def main() -> None:
     lines.append(
         "How it is measured: `benches/barge_in.py`. Run it yourself: `make bench-barge-in`."
     )
-    text = "\n".join(lines) + "\n"
-    print(text)
-    if folder is not None:
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "barge_in.md").write_text(text, encoding="utf-8")
-        if drawn:
-            (folder / "barge_in.svg").write_text(drawn, encoding="utf-8")
+    publish(lines, drawn, "barge_in", options.results or (RESULTS if whole else None))
 
 
 if __name__ == "__main__":

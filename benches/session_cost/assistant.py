@@ -1,4 +1,4 @@
-"""The assistant of a call: `python -m session_cost.assistant KIND CALL_ID`.
+"""Be the assistant of a call: `python -m session_cost.assistant KIND CALL_ID`.
 
 * `ours`: this package, in the short form of the README.
 * `plain`: what a page of code makes of the two SDKs: their own resampler, session and queue. It
@@ -6,7 +6,8 @@
 * `ready`: a handler that does nothing, and ready frames at 48 kHz at the times of the replies. No
   service: what a call costs on this SDK.
 
-Command `measure`: the CPU of this process for so many `seconds`.
+Command `measure`: the CPU of this process in each of so many `windows` of so many `seconds`, from
+`start` on. At the end it reports the frames it has had, and the milliseconds it has played.
 """
 
 from __future__ import annotations
@@ -26,12 +27,13 @@ from getstream.video import rtc
 from getstream.video.rtc import AudioStreamTrack, PcmData
 from google import genai
 from google.genai import types
+from programs import commands, report
 
-from .contenders import CONFIG, MIME, MODEL, WIRE_RATE
-from .program import commands, report
+from .contenders import MIME, WIRE_RATE, sdk_session
+from .windows import cpu_in_windows
 
 REPLY_S, ROUND_S = 3.5, 6.0
-"""The model speaks for so long, once in each round; see `call`."""
+"""Seconds for which the model speaks, and of a round; see `call`."""
 
 
 @contextlib.asynccontextmanager
@@ -39,9 +41,7 @@ async def ours(connection: Any) -> AsyncIterator[None]:
     async with GeminiLive() as gemini:
         await gemini.attach(connection)
         yield
-        report(
-            "counted", played_ms=gemini.stats().played_ms, frames_sent=gemini.stats().frames_sent
-        )
+        report("counted", played_ms=gemini.stats().played_ms, frames_in=gemini.stats().frames_in)
 
 
 @contextlib.asynccontextmanager
@@ -49,7 +49,7 @@ async def plain(connection: Any) -> AsyncIterator[None]:
     client = genai.Client(http_options=types.HttpOptions(api_version="v1beta"))
     track = AudioStreamTrack(sample_rate=48_000, channels=1)
     sent, heard = 0, 0
-    async with client.aio.live.connect(model=MODEL, config=CONFIG) as session:
+    async with sdk_session(client) as session:
 
         @connection.on("audio")
         async def on_audio(pcm: PcmData) -> None:
@@ -72,7 +72,7 @@ async def plain(connection: Any) -> AsyncIterator[None]:
         await connection.add_tracks(audio=track)
         playing = asyncio.create_task(play())
         yield
-        report("counted", played_ms=heard / 24, frames_sent=sent)
+        report("counted", played_ms=heard / 24, frames_in=sent)
         playing.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await playing
@@ -101,12 +101,12 @@ async def ready(connection: Any) -> AsyncIterator[None]:
                 await track.write(frames[number % 50])
                 played += 1
             start += ROUND_S
-            await asyncio.sleep(start - time.monotonic())
+            await asyncio.sleep(max(0.0, start - time.monotonic()))
 
     await connection.add_tracks(audio=track)
     playing = asyncio.create_task(play())
     yield
-    report("counted", played_ms=played * 20, frames_sent=handled)
+    report("counted", played_ms=played * 20, frames_in=handled)
     playing.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await playing
@@ -121,10 +121,8 @@ async def main(kind: str, call_id: str) -> None:
             async with assistant(connection):
                 report("ready")
                 async for command in commands():
-                    cpu, began = time.process_time(), time.monotonic()
-                    await asyncio.sleep(command["seconds"])
-                    share = (time.process_time() - cpu) / (time.monotonic() - began)
-                    report("measured", share=share)
+                    del command["do"]
+                    report("measured", shares=await cpu_in_windows(**command))
 
 
 if __name__ == "__main__":

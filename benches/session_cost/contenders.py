@@ -1,50 +1,74 @@
-"""What the programs have in common: audio, connections, and the paths that are compared."""
+"""Hold what the programs have in common: audio, connections, and the peers of this package.
+
+Of this package only public names are used, and of google-genai its sessions' websocket.
+"""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator, Iterator
 from fractions import Fraction
+from importlib.resources import files
 from itertools import count
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
-from getstream.plugins.gemini.audio import Resampler
-from getstream.plugins.gemini.live import GeminiLive, _audio_in
-from getstream.plugins.gemini.live._session.session import WEBSOCKET_OPTIONS
+from getstream.plugins.gemini.audio import Resampler, encode_base64
+from getstream.plugins.gemini.live import GeminiLive
+from getstream.plugins.gemini.testing import signals
 from getstream.video.rtc import PcmData
 from google import genai
 from google.genai import types
+from numpy.typing import NDArray
 from websockets.asyncio.client import ClientConnection
 
 MODEL = "gemini-3.8-live"
 WIRE_RATE = 16_000
+CALL_RATE = 48_000
+FRAME_S = 0.020
 MIME = f"audio/pcm;rate={WIRE_RATE}"
-CONFIG = types.LiveConnectConfig(
-    response_modalities=[types.Modality.AUDIO],
-    output_audio_transcription=types.AudioTranscriptionConfig(),
-)
+
+WEBSOCKET_OPTIONS = {
+    "compression": None,
+    "max_size": 16 << 20,
+    "max_queue": 256,
+    "ping_interval": None,
+    "close_timeout": 2,
+}
+"""The options that this package gives its own websocket: they favour the SDK, which compresses and
+pings by default."""
 
 
 def build_client() -> genai.Client:
-    """A client for all contenders: with the options of this package, which favour the SDK, too."""
-    options = {k: v for k, v in WEBSOCKET_OPTIONS.items() if k != "create_connection"}
+    """Build a client for all contenders, with the websocket options of this package."""
     return genai.Client(
-        http_options=types.HttpOptions(api_version="v1beta", async_client_args=options)
+        http_options=types.HttpOptions(
+            api_version="v1beta", async_client_args=dict(WEBSOCKET_OPTIONS)
+        )
     )
 
 
+def build_assistant(client: genai.Client | None, label: str) -> GeminiLive:
+    """Build an assistant whose session the service knows by `label`."""
+    return GeminiLive(client=client, instructions=label)
+
+
 @contextlib.asynccontextmanager
-async def sdk_session(client: genai.Client) -> AsyncIterator[Any]:
-    async with client.aio.live.connect(model=MODEL, config=CONFIG) as session:
+async def sdk_session(client: genai.Client, label: str = "sdk") -> AsyncIterator[Any]:
+    """Open a session of google-genai that the service knows by `label`."""
+    config = types.LiveConnectConfig(
+        response_modalities=[types.Modality.AUDIO],
+        output_audio_transcription=types.AudioTranscriptionConfig(),
+        system_instruction=label,
+    )
+    async with client.aio.live.connect(model=MODEL, config=config) as session:
         yield session
 
 
-def socket_of(contender: Any) -> ClientConnection:
-    """The websocket of a session of the SDK, of our `Session`, or of a `GeminiLive`."""
-    if isinstance(contender, GeminiLive):
-        contender = contender._session
-    found = getattr(contender, "_socket", None) or contender._ws
+def socket_of(session: Any) -> ClientConnection:
+    """Return the websocket of a session of google-genai."""
+    found = session._ws
     assert isinstance(found, ClientConnection)
     return found
 
@@ -52,64 +76,56 @@ def socket_of(contender: Any) -> ClientConnection:
 # -- audio -----------------------------------------------------------------------------------------
 
 
-class _Source:
-    """Who a frame comes from; what the SDK's `Participant` has of it."""
+class _Participant:
+    """Stands for the SDK's `Participant`: who a frame comes from."""
 
     user_id = "person"
     session_id = "first"
 
 
-def frames(start: int = 0) -> Iterator[PcmData]:
-    """Frames of the call as the Stream SDK hands them over: 20 ms of stereo at 48 kHz."""
-    at = np.arange(48_000)
-    wave = (8000 * np.sin(2 * np.pi * 150 * at / 48_000)).astype(np.int16)
-    parts = [np.stack([part, part]) for part in np.split(wave, 50)]
-    source, base = _Source(), Fraction(1, 48_000)
-    for number in count(start):
+def frames(sound: Literal["speech", "tone"] = "speech") -> Iterator[PcmData]:
+    """Yield frames as the Stream SDK hands them over: 20 ms, int16, stereo, 48 kHz.
+
+    Args:
+        sound: Recorded speech, or a tone of 150 Hz that no detector takes for speech.
+    """
+    samples = _tone() if sound == "tone" else _speech()
+    size = round(CALL_RATE * FRAME_S)
+    whole = samples[: samples.size // size * size].reshape(-1, size)
+    parts = [np.stack([part, part]) for part in whole]
+    source, base = _Participant(), Fraction(1, CALL_RATE)
+    for number in count():
         yield PcmData(
-            sample_rate=48_000,
+            sample_rate=CALL_RATE,
             format="s16",
-            samples=parts[number % 50],
+            samples=parts[number % len(parts)],
             channels=2,
-            pts=number * 960,
+            pts=number * size,
             time_base=base,
             participant=source,
         )
 
 
-class WithoutNetwork:
-    """Stands for `InputStream` where the network of the detector is to be left out.
+def _speech() -> NDArray[np.int16]:
+    recording, rate = signals.read_wav(
+        Path(str(files("getstream.plugins.gemini") / "data" / "speech.wav"))
+    )
+    return Resampler(rate, CALL_RATE).push(recording)
 
-    It converts as that does. It hears a first sign of speech all the time, so that what is sent is
-    kept for the case that it has to be sent again, as speech is.
+
+def _tone() -> NDArray[np.int16]:
+    at = np.arange(CALL_RATE)
+    return (8000 * np.sin(2 * np.pi * 150 * at / CALL_RATE)).astype(np.int16)
+
+
+_BEFORE_AUDIO = f'{{"realtimeInput":{{"audio":{{"mimeType":"{MIME}","data":"'.encode()
+_AFTER_AUDIO = b'"}}}'
+
+
+def audio_message(wire: Any) -> bytes:
+    """Return the message that carries audio to the service, as its API defines it.
+
+    Args:
+        wire: int16 mono at `WIRE_RATE`.
     """
-
-    starting = True
-    speaking = False
-    echo = False
-    echo_delay_ms = None
-
-    def __init__(self, wire_rate: int = WIRE_RATE, **_options: Any) -> None:
-        self.wire_rate = wire_rate
-        self._resampler: Resampler | None = None
-
-    def push(
-        self, samples: Any, rate: int, channels: int = 1, *_times: Any, **_more: Any
-    ) -> tuple[Any, list[Any]]:
-        if self._resampler is None:
-            self._resampler = Resampler(rate, self.wire_rate)
-        return self._resampler.push(samples, channels), []
-
-    def silence(self, ms: int) -> tuple[Any, list[Any]]:
-        return np.zeros(self.wire_rate * ms // 1000, np.int16), []
-
-
-@contextlib.contextmanager
-def without_network() -> Iterator[None]:
-    """Inside, participants of a `GeminiLive` get a `WithoutNetwork` with their first frame."""
-    whole = _audio_in.InputStream
-    _audio_in.InputStream = WithoutNetwork  # type: ignore[assignment, misc]
-    try:
-        yield
-    finally:
-        _audio_in.InputStream = whole  # type: ignore[misc]
+    return _BEFORE_AUDIO + encode_base64(wire) + _AFTER_AUDIO

@@ -1,4 +1,4 @@
-"""Memory: `python -m session_cost.memory CONTENDER SESSIONS`, or `... turns TURNS`.
+"""Measure memory: `python -m session_cost.memory CONTENDER SESSIONS`, or `... turns TURNS`.
 
 Contenders: `ours` and `sdk`, each session with a client of its own, as programs with one session
 have it; `ours shared` and `sdk shared`, all on one client. Reports what the process holds of its
@@ -19,10 +19,11 @@ from pathlib import Path
 from typing import Any
 
 from getstream.plugins.gemini.live import GeminiLive
+from programs import report
 
-from .contenders import WIRE_RATE, build_client, frames, sdk_session, socket_of
-from .program import report
+from .contenders import FRAME_S, WIRE_RATE, build_assistant, build_client, frames, sdk_session
 from .service import Control, messages_of
+from .stepped import SteppedLoop, run_stepped
 
 QUEUED_MESSAGES = 500  # 20 s
 TURN_MESSAGES = 50
@@ -30,7 +31,7 @@ EVERY = 50  # turns
 
 
 def own_bytes() -> int:
-    """The pages that belong to this process alone."""
+    """Return the size of the pages that belong to this process alone."""
     gc.collect()
     found = 0
     for line in Path("/proc/self/smaps_rollup").read_text(encoding="ascii").splitlines():
@@ -43,21 +44,22 @@ async def sessions(who: str, count: int) -> None:
     shared = build_client() if who.endswith("shared") else None
     async with AsyncExitStack() as stack:
 
-        async def add() -> Any:
+        async def add(label: str) -> Any:
             if who.startswith("ours"):
-                return await stack.enter_async_context(GeminiLive(client=shared))
-            return await stack.enter_async_context(sdk_session(shared or build_client()))
+                return await stack.enter_async_context(build_assistant(shared, label))
+            return await stack.enter_async_context(sdk_session(shared or build_client(), label))
 
-        for _ in range(3):  # what is built once
-            warm = await add()
+        for number in range(3):  # what is built once
+            warm = await add(f"warm {number}")
             if who.startswith("ours"):
-                await warm.send_audio_pcm(next(frames()), WIRE_RATE)
+                await warm.send_audio_pcm(next(frames("tone")), WIRE_RATE)
             else:
                 await warm.send_realtime_input(text="Hello.")
         before = own_bytes()
-        them = [await add() for _ in range(count)]
+        labels = [f"memory {number}" for number in range(count)]
+        them = [await add(label) for label in labels]
         if who.startswith("ours"):
-            source = frames()
+            source = frames("tone")
             for each in them:  # half a second of the call: resampler, detector, mixer are there
                 for frame in islice(source, 25):
                     await each.send_audio_pcm(frame, WIRE_RATE)
@@ -66,8 +68,6 @@ async def sessions(who: str, count: int) -> None:
         report("idle", bytes=(own_bytes() - before) / count)
         if who.startswith("ours"):
             control = await Control.open()
-            labels = [f"memory {number}" for number in range(count)]
-            await control.label([socket_of(each) for each in them], labels)
             for label in labels:
                 await control.ask("turn", label=label, messages=QUEUED_MESSAGES, gap=0)
             while any(each.stats().messages < messages_of(QUEUED_MESSAGES) for each in them):  # noqa: ASYNC110
@@ -77,11 +77,23 @@ async def sessions(who: str, count: int) -> None:
             await control.close()
 
 
+async def play(loop: SteppedLoop, gemini: GeminiLive) -> None:
+    """Play what is queued, as the SDK would, on a clock that is moved by hand."""
+    while gemini.stats().queued_ms:
+        frame = asyncio.ensure_future(gemini.output_track.recv())
+        await asyncio.sleep(0)
+        while not frame.done():
+            loop.step(FRAME_S)
+            await asyncio.sleep(0)
+        frame.result()
+
+
 async def turns(count: int) -> None:
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, SteppedLoop)
     control = await Control.open()
-    async with GeminiLive() as gemini:
-        await control.label([socket_of(gemini)], ["turns"])
-        output, source = gemini._turns.output, frames()
+    async with build_assistant(None, "turns") as gemini:
+        source = frames("tone")  # nobody interrupts
         complete = asyncio.Event()
         gemini.on("turn_complete", lambda: complete.set())
         held = []
@@ -93,8 +105,8 @@ async def turns(count: int) -> None:
                 await asyncio.sleep(0)
             await complete.wait()
             await control.done()
-            while output.playing:
-                output._note_frame(output._playback.pop_frame(), 0.0)
+            with loop.stopped():
+                await play(loop, gemini)
             if number % EVERY == 0:
                 held.append(own_bytes())
         stats = gemini.stats()
@@ -109,4 +121,4 @@ async def main(what: str, count: int) -> None:
 
 if __name__ == "__main__":
     logging.getLogger("getstream").setLevel(logging.ERROR)
-    asyncio.run(main(sys.argv[1], int(sys.argv[2])))
+    run_stepped(main(sys.argv[1], int(sys.argv[2])))

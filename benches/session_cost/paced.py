@@ -1,11 +1,13 @@
-"""Sessions in real time in one process: `python -m session_cost.paced CONTENDER SESSIONS`.
+"""Hold sessions in real time in one process: `python -m session_cost.paced CONTENDER SESSIONS`.
 
-Contenders: `ours` and `ours with detector` (`GeminiLive`), `sdk` (its own methods, with the
-resampler of this package), `floor` (ready frames, and messages that nobody reads in), `driver` (the
-clock of the frames alone, on connections that are silent).
+Contenders: `ours` (`GeminiLive`), `sdk` (google-genai by its own methods, with the resampler of
+this package), `floor` (ready frames, and messages that nobody reads in) and `floor again` (the
+same, as a control), `driver` (the clock of the frames alone, on connections that are silent).
 
-Command `run`: so many `sessions` for so many `seconds`, each with 50 frames in and 25 messages of
-audio out per second. Reports the CPU of the process, and how late frames were with the service.
+Command `run`: so many `sessions`, each with 50 frames in and 25 messages of audio out per second,
+for so many `windows` of so many `seconds` each, from `start` on. `offset` seconds are between
+`start` and the first frame, so that contenders at the same time do not wake up together. Reports
+the CPU of the process in each window, and how late frames were with the service.
 """
 
 from __future__ import annotations
@@ -16,30 +18,32 @@ import logging
 import sys
 import time
 from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack, nullcontext
+from contextlib import AsyncExitStack
 from typing import Any
 
 import numpy as np
-from getstream.plugins.gemini.audio import Resampler, encode_base64
+from getstream.plugins.gemini.audio import Resampler
 from getstream.plugins.gemini.live import GeminiLive
-from getstream.plugins.gemini.live._session import Session
 from google.genai import types
+from programs import commands, report
 
 from .contenders import (
+    CALL_RATE,
+    FRAME_S,
     MIME,
     WIRE_RATE,
+    audio_message,
+    build_assistant,
     build_client,
     frames,
     sdk_session,
     socket_of,
-    without_network,
 )
-from .program import commands, report
 from .service import Control
+from .windows import cpu_in_windows
 
-FRAME_S = 0.020
-LEAD_S = 0.3
-"""From the command to the first frame."""
+SETTLE_S = 0.5
+"""Seconds of frames before the first window."""
 
 LINGER_S = 0.5
 """From the last frame until the times of arrival are asked for."""
@@ -48,10 +52,9 @@ Send = Callable[[Any], Awaitable[Any]]
 
 
 class Ours:
-    """A `GeminiLive`; what it is told it keeps for playback, and nobody plays it."""
+    """A `GeminiLive`; what the model says waits for playback, and nobody plays it."""
 
     def __init__(self, gemini: GeminiLive) -> None:
-        self.socket = socket_of(gemini)
         self._gemini = gemini
 
     async def send(self, pcm: Any) -> None:
@@ -60,14 +63,16 @@ class Ours:
     async def forget(self) -> None:
         await self._gemini.interrupt_playback(drop=True)
 
+    def stop(self) -> None:
+        pass
+
 
 class Sdk:
-    """A session of the SDK; what it is told is taken out of the messages."""
+    """A session of the SDK; the audio is taken out of its messages."""
 
     def __init__(self, session: Any) -> None:
-        self.socket = socket_of(session)
         self._session = session
-        self._resampler = Resampler(48_000, WIRE_RATE)
+        self._resampler = Resampler(CALL_RATE, WIRE_RATE)
         self._reader = asyncio.create_task(self._read())
         self.heard = 0
 
@@ -85,33 +90,41 @@ class Sdk:
     async def forget(self) -> None:
         self.heard = 0
 
+    def stop(self) -> None:
+        self._reader.cancel()
+
 
 class Floor:
-    """The websocket alone."""
+    """The websocket of a session of the SDK, alone."""
 
     def __init__(self, session: Any) -> None:
-        self.socket = socket_of(session)
+        self._socket = socket_of(session)
         self._reader = asyncio.create_task(self._read())
-        wire = Resampler(48_000, WIRE_RATE).push(next(frames()).samples, 2)
-        before, behind = Session.audio_envelope(WIRE_RATE)
-        self._frame = before + encode_base64(wire) + behind
+        wire = Resampler(CALL_RATE, WIRE_RATE).push(next(frames()).samples, 2)
+        self._frame = audio_message(wire)
 
     async def _read(self) -> None:
         while True:
-            await self.socket.recv(decode=False)
+            await self._socket.recv(decode=False)
 
     async def send(self, _pcm: Any) -> None:
-        await self.socket.send(self._frame, text=True)
+        await self._socket.send(self._frame, text=True)
 
     async def forget(self) -> None:
         pass
 
+    def stop(self) -> None:
+        self._reader.cancel()
+
 
 class Driver(Floor):
-    """Nothing is sent."""
+    """A session in which nothing is sent."""
 
     async def send(self, _pcm: Any) -> None:
         pass
+
+
+CONTENDERS = {"sdk": Sdk, "floor": Floor, "floor again": Floor, "driver": Driver}
 
 
 async def drive(send: Send, source: Any, start: float, count: int) -> None:
@@ -124,24 +137,35 @@ async def drive(send: Send, source: Any, start: float, count: int) -> None:
 
 
 async def run(
-    control: Control, who: str, them: list[Any], sources: list[Any], seconds: float
+    control: Control,
+    who: str,
+    them: list[Any],
+    sources: list[Any],
+    *,
+    start: float,
+    offset: float,
+    windows: int,
+    seconds: float,
 ) -> dict[str, Any]:
+    """Measure one run; see the module."""
     labels = [f"{who} {number}" for number in range(len(them))]
-    start, count = time.monotonic() + LEAD_S, round(seconds / FRAME_S)
+    length = SETTLE_S + windows * seconds
+    count = round(length / FRAME_S)
     if who != "driver":
-        await control.tell("pace", labels=labels, start=start, seconds=seconds)
-    starts = [start + number / len(them) * FRAME_S for number in range(len(them))]
+        await control.tell("pace", labels=labels, start=start + offset, seconds=length)
+    starts = [start + offset + number / len(them) * FRAME_S for number in range(len(them))]
+    gc.collect()
     works = [
         asyncio.create_task(drive(each.send, source, begin, count))
         for each, source, begin in zip(them, sources, starts, strict=True)
     ]
-    gc.collect()
-    await asyncio.sleep(start - time.monotonic())
-    cpu, began = time.process_time(), time.monotonic()
-    await asyncio.sleep(seconds)
-    cpu, took = time.process_time() - cpu, time.monotonic() - began
+    shares = await cpu_in_windows(start + SETTLE_S, windows, seconds)
     await asyncio.gather(*works)
-    found = {"share": cpu / took / len(them), "sessions": len(them), "missing": 0}
+    found: dict[str, Any] = {
+        "shares": [share / len(them) for share in shares],
+        "sessions": len(them),
+        "missing": 0,
+    }
     if who == "driver":
         return found
     await control.done()
@@ -151,10 +175,9 @@ async def run(
         times = np.array(arrivals[:count])
         late.append(times - begin - np.arange(len(times)) * FRAME_S)
         found["missing"] += count - len(times)
-    lateness = np.concatenate(late) * 1000
     for each in them:
         await each.forget()
-    percentiles = np.percentile(lateness, [50, 99, 100])
+    percentiles = np.percentile(np.concatenate(late) * 1000, [50, 99])
     return {**found, "late_ms": [round(float(value), 3) for value in percentiles]}
 
 
@@ -162,28 +185,25 @@ async def main(who: str, most: int) -> None:
     control, client = await Control.open(), build_client()
     them: list[Any] = []
     async with AsyncExitStack() as stack:
-        for _ in range(most):
-            if who.startswith("ours"):
-                gemini = await stack.enter_async_context(GeminiLive(client=client))
+        for number in range(most):
+            label = f"{who} {number}"
+            if who == "ours":
+                gemini = await stack.enter_async_context(build_assistant(client, label))
                 them.append(Ours(gemini))
             else:
-                session = await stack.enter_async_context(sdk_session(client))
-                them.append({"sdk": Sdk, "floor": Floor, "driver": Driver}[who](session))
-        labels = [f"{who} {number}" for number in range(most)]
-        await control.label([each.socket for each in them], labels)
+                session = await stack.enter_async_context(sdk_session(client, label))
+                them.append(CONTENDERS[who](session))
         sources = [frames() for _ in them]
-        with without_network() if who == "ours" else nullcontext():
-            for each, source in zip(them, sources, strict=True):
-                await each.send(next(source))
-                await asyncio.sleep(0)
+        for each, source in zip(them, sources, strict=True):  # what is built with the first frame
+            await each.send(next(source))
+            await asyncio.sleep(0)
         report("ready")
         async for command in commands():
-            count = command["sessions"]
-            found = await run(control, who, them[:count], sources[:count], command["seconds"])
-            report("ran", **found)
+            del command["do"]
+            count = command.pop("sessions")
+            report("ran", **await run(control, who, them[:count], sources[:count], **command))
         for each in them:
-            if hasattr(each, "_reader"):
-                each._reader.cancel()
+            each.stop()
     await control.close()
 
 

@@ -1,4 +1,4 @@
-"""The picture: what each path costs, beside the floor and the SDK."""
+"""Draw what each path costs, beside the floor and the SDK."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from xml.sax.saxutils import escape
 
 import numpy as np
 
-from .tables import call_share, net, shares
+from .tables import BARE, net, percent
 
 WIDTH, LEFT, RIGHT = 900, 330, 90
 ROW, BAR, GAP, TOP = 26, 16, 44, 60
@@ -20,16 +20,16 @@ Row = tuple[str, float, str]
 
 
 def picture(found: Mapping[str, Any]) -> str:
-    """Four panels of bars. Needs the parts `wire`, `paced` and `call`."""
-    sending, receiving = net(found["wire"]["sending"]), net(found["wire"]["receiving"])
+    """Return four panels of bars as SVG; needs the parts `wire`, `paced` and `call`."""
+    sending, receiving = (net(found["wire"][name]["times"]) for name in ("sending", "receiving"))
     panels: list[tuple[str, str, list[Row]]] = [
         (
             "One frame of 20 ms to the service",
             "µs",
             [
                 ("floor: a frame that is ready", _mid(sending["floor"]), FLOOR),
-                ("this package, without the detector", _mid(sending["ours"]), OURS),
-                ("this package, with the detector", _mid(sending["ours with detector"]), OURS),
+                ("this package, less the detector", _mid(sending[BARE]), OURS),
+                ("this package, with the detector", _mid(sending["ours"]), OURS),
                 ("google-genai, same resampler", _mid(sending["sdk resampled"]), OTHER),
             ],
         ),
@@ -93,22 +93,20 @@ def _panel(top: int, title: str, unit: str, rows: Sequence[Row]) -> list[str]:
     return out
 
 
-def _sessions(runs: Mapping[str, Any]) -> tuple[str, str, list[Row]]:
-    """At the largest number of sessions that all of them carried."""
-    counts = [{run["sessions"] for run in each} for each in runs.values()]
-    most = max(set.intersection(*counts))
+def _sessions(found: Mapping[str, Any]) -> tuple[str, str, list[Row]]:
     names = (
         ("floor", "floor: the websocket alone", FLOOR),
-        ("ours", "this package, without the detector", OURS),
-        ("ours with detector", "this package, with the detector", OURS),
+        ("ours", "this package, with the detector", OURS),
         ("sdk", "google-genai, same resampler", OTHER),
     )
-    rows = [(label, shares(runs[who], most) or 0.0, colour) for who, label, colour in names]
-    return f"One of {most} sessions in real time", "% of a core", rows
+    together = found["together"]
+    rows = [(label, percent(together[who]["shares"]), colour) for who, label, colour in names]
+    count = together["floor"]["sessions"]
+    return f"One of {count} sessions in real time", "% of a core", rows
 
 
 def _call(found: Mapping[str, Any], kind: str) -> float:
-    return call_share(found["call"], kind)
+    return percent(found["call"]["shares"][kind])
 
 
 def _mid(values: Any) -> float:

@@ -30,9 +30,9 @@ from getstream.plugins.gemini.testing import (
 from getstream.video.rtc import PcmData
 from google import genai
 from google.genai import types
+from programs import Program, commands, report
 
 from .contenders import WEBSOCKET_OPTIONS, WIRE_RATE
-from .program import Program, commands, report
 
 KINDS = ("goAway", "1006", "1011")
 FRAME = WIRE_RATE // 50
@@ -63,7 +63,7 @@ def loud(frames: list[Any]) -> list[Any]:
 
 class Assistant:
     def __init__(self, number: int, url: str, ca_file: str) -> None:
-        options = dict(WEBSOCKET_OPTIONS)
+        options: dict[str, Any] = dict(WEBSOCKET_OPTIONS)
         options["ssl"] = ssl.create_default_context(cafile=ca_file)
         client = genai.Client(
             api_key="local-gemini-key",

@@ -1,40 +1,42 @@
-"""A Gemini Live service that costs little: `python -m session_cost.service`.
+"""Serve Gemini Live at little cost: `python -m session_cost.service`.
 
 `LocalGemini` decodes and keeps each frame and looks for speech in it; at thousands of frames per
 second it would be what is measured. This one speaks the same protocol over the same TLS and sends
-messages of the same form, made once; of what comes it notes the time. What it is to do comes over
-a connection of its own, see `Control`, so that the sessions carry nothing else.
+messages of the same form, made once; of what comes it notes the time. It knows a session by its
+system instruction, a label. What it is to do comes over a connection of its own, see `Control`, so
+that the sessions carry nothing else.
 """
 
 from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import json
 import os
 import ssl
 import time
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from getstream.plugins.gemini.testing import Authority
+from programs import commands, report
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
-
-from .program import commands, report
 
 AUDIO_MS = 40
 TRANSCRIPT_EVERY = 8
 """Audio messages for each piece of a transcript: a word takes about 300 ms."""
 
 CONTROL_PATH = "/control"
-LABEL = '{"label":'
+
+ARRIVE_S = 30.0
+"""Seconds for which `taken` waits for frames: a stop for a measurement that cannot go on."""
 
 
 def audio_message(number: int) -> bytes:
-    """A message with 1920 bytes of audio, as `LocalGemini` sends it."""
+    """Return a message with 1920 bytes of audio, as `LocalGemini` sends it."""
     at = np.arange(24 * AUDIO_MS) + number * 24 * AUDIO_MS
     tone = 6000 * np.sin(2 * np.pi * 220 * at / 24000) + np.random.default_rng(number).normal(
         0, 300, at.size
@@ -55,7 +57,7 @@ COMPLETE = _content({"turnComplete": True}, usageMetadata={"totalTokenCount": 12
 
 
 def turn(messages: int) -> list[bytes]:
-    """All messages of a turn with so much audio, but for its end."""
+    """Return the messages of a turn with so much audio, without those that end it."""
     found = []
     for number in range(messages):
         found.append(AUDIO[number % len(AUDIO)])
@@ -65,17 +67,23 @@ def turn(messages: int) -> list[bytes]:
 
 
 def messages_of(audio_messages: int) -> int:
-    """All messages of a whole turn."""
+    """Count the messages of a whole turn."""
     return len(turn(audio_messages)) + 2
 
 
+def label_of(setup: str | bytes) -> str:
+    """Return the system instruction of a setup message, "" if there is none."""
+    instruction = json.loads(setup)["setup"].get("systemInstruction") or {}
+    return "".join(part.get("text", "") for part in instruction.get("parts", []))
+
+
 class Service:
-    """The sessions, by their labels."""
+    """Keeps the sessions by their labels, and does what `Control` tells it."""
 
     def __init__(self) -> None:
         self._sessions: dict[str, ServerConnection] = {}
         self._arrivals: dict[str, list[float]] = {}
-        self._labelled = asyncio.Condition()
+        self._waiting: dict[str, tuple[int, asyncio.Event]] = {}
         self._awake: asyncio.Task[None] | None = None
 
     async def handle(self, connection: ServerConnection) -> None:
@@ -85,33 +93,44 @@ class Service:
                 command = json.loads(raw)
                 await connection.send(json.dumps(await getattr(self, command.pop("do"))(**command)))
             return
-        await connection.recv()
+        label = label_of(await connection.recv())
+        arrivals = self._arrivals[label] = []
+        self._sessions[label] = connection
         await connection.send(b'{"setupComplete": {}}')
-        arrivals: list[float] = []
         now = time.monotonic
         while True:
             try:
-                raw = await connection.recv(decode=False)
+                await connection.recv(decode=False)
             except ConnectionClosed:
                 return
-            if raw.startswith(LABEL.encode()):
-                label = json.loads(raw)["label"]
-                async with self._labelled:
-                    self._sessions[label] = connection
-                    self._arrivals[label] = arrivals
-                    self._labelled.notify_all()
-                continue
             arrivals.append(now())
+            if label in self._waiting:
+                count, event = self._waiting[label]
+                if len(arrivals) >= count:
+                    event.set()
 
     # -- commands ------------------------------------------------------------------------------
 
-    async def wait(self, labels: list[str]) -> None:
-        """Wait for sessions."""
-        async with self._labelled:
-            await self._labelled.wait_for(lambda: self._sessions.keys() >= set(labels))
+    async def forget(self, labels: list[str]) -> None:
+        """Forget the frames that have come."""
+        for label in labels:
+            self._arrivals[label].clear()
+
+    async def taken(self, label: str, count: int) -> int:
+        """Wait until so many frames of a session have come since `forget`; returns their number.
+
+        After `ARRIVE_S` it returns what there is.
+        """
+        arrivals = self._arrivals[label]
+        if len(arrivals) < count:
+            self._waiting[label] = count, asyncio.Event()
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._waiting[label][1].wait(), ARRIVE_S)
+            del self._waiting[label]
+        return len(arrivals)
 
     async def stay_awake(self, yes: bool) -> None:
-        """Whether to look for work without ever sleeping.
+        """Look for work without ever sleeping, or sleep again.
 
         On loopback it is the sender who pays for waking the receiver up, several times the price
         of sending; and only a path that is slow enough finds the receiver asleep.
@@ -127,7 +146,7 @@ class Service:
             await asyncio.sleep(0)
 
     async def turn(self, label: str, messages: int, gap: float) -> None:
-        """The model says a turn: as fast as it goes, or message by message."""
+        """Send a turn of the model: as fast as it goes, or with `gap` seconds after a message."""
         connection = self._sessions[label]
         for message in [*turn(messages), GENERATED, COMPLETE]:
             await connection.send(message)
@@ -135,10 +154,8 @@ class Service:
                 await asyncio.sleep(gap)
 
     async def pace(self, labels: list[str], start: float, seconds: float) -> None:
-        """The model says a turn in real time, in each of the sessions; begins anew with the times
-        of arrival."""
-        for label in labels:
-            self._arrivals[label].clear()
+        """Send a turn in real time in each of the sessions; forget the frames of before."""
+        await self.forget(labels)
         works = [
             self._pace(
                 self._sessions[label], start + number / len(labels) * AUDIO_MS / 1000, seconds
@@ -159,12 +176,12 @@ class Service:
         await connection.send(COMPLETE)
 
     async def arrivals(self, labels: list[str]) -> list[list[float]]:
-        """When each frame came since `pace`."""
+        """Return when each frame came since `pace`."""
         return [self._arrivals[label] for label in labels]
 
 
 class Control:
-    """What tells the service what to do, from the process that is measured or another one."""
+    """Tells the service what to do, from the process that is measured or another one."""
 
     def __init__(self, connection: ClientConnection) -> None:
         self._connection = connection
@@ -184,11 +201,6 @@ class Control:
     async def ask(self, do: str, **command: Any) -> Any:
         await self.tell(do, **command)
         return await self.done()
-
-    async def label(self, sockets: Sequence[ClientConnection], names: Sequence[str]) -> None:
-        for socket, name in zip(sockets, names, strict=True):
-            await socket.send(f'{LABEL} "{name}"}}')
-        await self.ask("wait", labels=list(names))
 
     async def close(self) -> None:
         await self._connection.close()

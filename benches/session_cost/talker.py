@@ -1,4 +1,4 @@
-"""The person of a call: `python -m session_cost.talker CALL_ID`. Command `say`: 1.6 s of speech."""
+"""Be the person of a call: `python -m session_cost.talker CALL_ID`; on `say`, speak for 1.6 s."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ import logging
 import sys
 
 from getstream.plugins.gemini.testing import Person, signals
-
-from .program import commands, report
+from programs import commands, report
 
 
 async def main(call_id: str) -> None:

@@ -1,8 +1,16 @@
-"""One frame to the service and one message from it, CPU: `python -m session_cost.wire ROUNDS`.
+"""Measure the CPU of one frame to the service and of one message from it.
 
-All paths take part in every round, on connections of one process. A frame is sent in a turn of the
-event loop of its own, as frames come in a call; the cost of an empty turn is subtracted from all.
-Messages come as fast as the service sends them, and one by one.
+    python -m session_cost.wire WINDOWS
+
+All paths take part in every round, on connections of one process, each with a block of some
+milliseconds, in an order that changes from round to round: what slows the machine down slows all of
+them. A window is `ROUNDS` rounds. A frame is sent in a turn of the event loop of its own, as frames
+come in a call; the cost of an empty turn is subtracted from all. Messages come as fast as the
+service sends them, and one by one.
+
+Frames are sent as fast as it goes, and each of them is 20 ms of a call. While frames are sent, the
+clock of the event loop stands, and each frame of this package's session moves it by 20 ms: the
+session lives through a call in real time, timers included.
 """
 
 from __future__ import annotations
@@ -17,141 +25,171 @@ from contextlib import AsyncExitStack
 from itertools import islice
 from typing import Any
 
-from getstream.plugins.gemini.audio import Resampler, encode_base64
+from getstream.plugins.gemini.audio import Resampler, Vad
 from getstream.plugins.gemini.live import GeminiLive
-from getstream.plugins.gemini.live._session import Session
 from google.genai import types
+from programs import report
 
 from .contenders import (
-    CONFIG,
+    CALL_RATE,
+    FRAME_S,
     MIME,
-    MODEL,
     WIRE_RATE,
+    audio_message,
+    build_assistant,
     build_client,
     frames,
     sdk_session,
     socket_of,
-    without_network,
 )
-from .program import report
 from .service import Control, messages_of
+from .stepped import SteppedLoop, run_stepped
 
-FRAMES = 250
-MESSAGES = 250
+FRAMES, MESSAGES = 250, 250
+"""In a block."""
+
+ROUNDS = 5
+"""In a window: one interruption of the process by others weighs less than in one round."""
+
+HELD_FRAMES = 10
+"""Frames that a session may hold back for its jitter buffers, and so not have sent at the end of a
+block."""
+
 GAP_S = 0.001
+"""Between messages that come one by one."""
 
 Work = Callable[[], Awaitable[None]]
+Settle = Callable[[str], Awaitable[None]]
 
 
 async def race(
-    works: dict[str, Work], settle: Callable[[str], Awaitable[None]], rounds: int, per: int
+    works: dict[str, Work], settle: Settle, *, windows: int, rounds: int, per_block: int
 ) -> dict[str, list[float]]:
-    """CPU of the process in µs, for one of `per`, in each round."""
-    found: dict[str, list[float]] = {name: [] for name in works}
-    for number in range(rounds + 1):
+    """Measure the CPU of the process for each path in each window.
+
+    Args:
+        works: The paths by their names; a call is one block.
+        settle: Called with the name after each block, outside of the measurement.
+        windows: How many are measured, after a round that warms up.
+        rounds: Blocks of each path in a window.
+        per_block: Frames or messages in a block.
+
+    Returns:
+        µs for one frame or message, in each window.
+    """
+    names = list(works)
+    found: dict[str, list[float]] = {name: [] for name in names}
+    spent: dict[str, float] = {}
+    for number in range(-1, windows * rounds):
+        if number % rounds == 0 or not spent:
+            spent = dict.fromkeys(names, 0.0)
+        first = number % len(names)
         gc.collect()
         gc.disable()
-        for name, work in works.items():
+        for name in names[first:] + names[:first]:
             began = time.process_time()
-            await work()
-            spent = time.process_time() - began
+            await works[name]()
+            spent[name] += time.process_time() - began
             await settle(name)
-            if number:  # the first round warms up
-                found[name].append(spent / per * 1e6)
         gc.enable()
+        if number >= 0 and (number + 1) % rounds == 0:
+            for name in names:
+                found[name].append(spent[name] / (rounds * per_block) * 1e6)
     return found
 
 
-async def pong(socket: Any) -> None:
-    """Wait until the service has taken all that was sent."""
-    await (await socket.ping())
-
-
 async def sending(
-    rounds: int, ours: dict[str, GeminiLive], bare: Session, sdk: Any
+    loop: SteppedLoop, control: Control, ours: GeminiLive, sdk: Any, *, windows: int
 ) -> dict[str, list[float]]:
-    floor = socket_of(bare)
-    resampler = Resampler(48_000, WIRE_RATE)
-    pcm = resampler.push(next(frames()).samples, 2).tobytes()
-    before, behind = Session.audio_envelope(WIRE_RATE)
-    frame = before + encode_base64(pcm) + behind
-    numbers = dict.fromkeys([*ours, "resampled", "sdk resampled"], 0)
+    """Race the ways of a frame to the service.
 
-    def taken(name: str) -> list[Any]:
-        numbers[name] += FRAMES
-        return list(islice(frames(numbers[name] - FRAMES), FRAMES))
+    Raises:
+        RuntimeError: Frames did not come.
+    """
+    floor = socket_of(sdk)
+    resampler, detector = Resampler(CALL_RATE, WIRE_RATE), Vad(WIRE_RATE)
+    wire = resampler.push(next(frames()).samples, 2)
+    pcm, message = wire.tobytes(), audio_message(wire)
+    paths = ("ours", "audio", "detected", "sdk resampled")
+    sources = {name: frames() for name in paths}
+    pending = {name: list(islice(source, FRAMES)) for name, source in sources.items()}
+    sent = {"ours": 0, "sdk": 0}
+    await control.ask("forget", labels=list(sent))
 
-    pending = {name: taken(name) for name in numbers}
+    async def taken(label: str, count: int) -> None:
+        sent[label] += count
+        wanted = sent[label] - (HELD_FRAMES if label == "ours" else 0)
+        got = await control.ask("taken", label=label, count=wanted)
+        if got < wanted:
+            raise RuntimeError(f"{got} of {sent[label]} frames of {label} came")
 
     async def empty() -> None:
         for _ in range(FRAMES):
             await asyncio.sleep(0)
+        await taken("sdk", 0)
 
     async def send_floor() -> None:
         for _ in range(FRAMES):
-            await floor.send(frame, text=True)
+            await floor.send(message, text=True)
             await asyncio.sleep(0)
-        await pong(floor)
+        await taken("sdk", FRAMES)
 
-    async def send_bare() -> None:
-        for _ in range(FRAMES):
-            await bare.send_audio(frame, WIRE_RATE)
+    async def send_audio() -> None:
+        for each in pending["audio"]:
+            await floor.send(audio_message(resampler.push(each.samples, 2)), text=True)
             await asyncio.sleep(0)
-        await pong(floor)
+        await taken("sdk", FRAMES)
+
+    async def send_detected() -> None:
+        for each in pending["detected"]:
+            samples = resampler.push(each.samples, 2)
+            detector.push(samples)
+            await floor.send(audio_message(samples), text=True)
+            await asyncio.sleep(0)
+        await taken("sdk", FRAMES)
+
+    async def send_ours() -> None:
+        for each in pending["ours"]:
+            loop.step(FRAME_S)
+            await ours.send_audio_pcm(each, WIRE_RATE)
+            await asyncio.sleep(0)
+        await taken("ours", FRAMES)
 
     async def send_sdk() -> None:
         for _ in range(FRAMES):
             await sdk.send_realtime_input(audio=types.Blob(data=pcm, mime_type=MIME))
             await asyncio.sleep(0)
-        await pong(sdk._ws)
+        await taken("sdk", FRAMES)
 
     async def send_sdk_resampled() -> None:
         for each in pending["sdk resampled"]:
-            wire = resampler.push(each.samples, each.channels).tobytes()
-            await sdk.send_realtime_input(audio=types.Blob(data=wire, mime_type=MIME))
+            data = resampler.push(each.samples, each.channels).tobytes()
+            await sdk.send_realtime_input(audio=types.Blob(data=data, mime_type=MIME))
             await asyncio.sleep(0)
-        await pong(sdk._ws)
-
-    async def send_resampled() -> None:
-        for each in pending["resampled"]:
-            wire = resampler.push(each.samples, each.channels)
-            await floor.send(before + encode_base64(wire) + behind, text=True)
-            await asyncio.sleep(0)
-        await pong(floor)
-
-    def send_ours(name: str) -> Work:
-        gemini = ours[name]
-
-        async def work() -> None:
-            for each in pending[name]:
-                await gemini.send_audio_pcm(each, WIRE_RATE)
-                await asyncio.sleep(0)
-            while gemini._uplink._queue.items:  # noqa: ASYNC110
-                await asyncio.sleep(0)
-            await pong(socket_of(gemini))
-
-        return work
+        await taken("sdk", FRAMES)
 
     async def settle(name: str) -> None:
         if name in pending:
-            pending[name] = taken(name)
+            pending[name] = list(islice(sources[name], FRAMES))
 
     works: dict[str, Work] = {
         "turn": empty,
         "floor": send_floor,
-        "bare": send_bare,
+        "ours": send_ours,
+        "audio": send_audio,
+        "floor again": send_floor,
+        "detected": send_detected,
         "sdk": send_sdk,
-        "resampled": send_resampled,
-        **{name: send_ours(name) for name in ours},
         "sdk resampled": send_sdk_resampled,
     }
-    return await race(works, settle, rounds, FRAMES)
+    with loop.stopped():
+        return await race(works, settle, windows=windows, rounds=ROUNDS, per_block=FRAMES)
 
 
 async def receiving(
-    rounds: int, gap: float, control: Control, ours: GeminiLive, bare: Session, sdk: Any
+    control: Control, ours: GeminiLive, sdk: Any, *, windows: int, rounds: int, gap: float
 ) -> dict[str, list[float]]:
-    """The CPU of the process from the command to the end of the turn."""
+    """Race the ways of a message from the service, from the command to the end of the turn."""
     floor, total = socket_of(sdk), messages_of(MESSAGES)
     complete = asyncio.Event()
     ours.on("turn_complete", lambda: complete.set())
@@ -163,11 +201,6 @@ async def receiving(
         await say("sdk")
         for _ in range(total):
             await floor.recv(decode=False)
-
-    async def receive_bare() -> None:
-        await say("bare")
-        for _ in range(total):
-            await bare.next()
 
     async def receive_ours() -> None:
         complete.clear()
@@ -192,39 +225,29 @@ async def receiving(
 
     works: dict[str, Work] = {
         "floor": receive_floor,
-        "bare": receive_bare,
         "ours": receive_ours,
+        "floor again": receive_floor,
         "sdk": receive_sdk,
     }
-    return await race(works, settle, rounds, MESSAGES)
+    return await race(works, settle, windows=windows, rounds=rounds, per_block=MESSAGES)
 
 
-async def main(rounds: int) -> None:
-    control = await Control.open()
-    client = build_client()
-    config = CONFIG.model_dump(exclude_none=True)
-    bare = Session(api_key=None, model=MODEL, config=config, client=client)
+async def main(windows: int) -> None:
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, SteppedLoop)
+    control, client = await Control.open(), build_client()
     async with AsyncExitStack() as stack:
-        sdk = await stack.enter_async_context(sdk_session(client))
-        await bare.open()
-        ours = {
-            name: await stack.enter_async_context(GeminiLive(client=client))
-            for name in ("ours", "ours with detector")
-        }
-        sockets = [socket_of(each) for each in (sdk, bare, ours["ours"])]
-        await control.label(sockets, ["sdk", "bare", "ours"])
-        with without_network():
-            await ours["ours"].send_audio_pcm(next(frames()), WIRE_RATE)
+        sdk = await stack.enter_async_context(sdk_session(client, "sdk"))
+        ours = await stack.enter_async_context(build_assistant(client, "ours"))
         await control.ask("stay_awake", yes=True)
-        report("sending", times=await sending(rounds, ours, bare, sdk))
-        for name, gap, part in (("receiving", 0.0, 1), ("receiving alone", GAP_S, 3)):
-            times = await receiving(-(-rounds // part), gap, control, ours["ours"], bare, sdk)
+        report("sending", times=await sending(loop, control, ours, sdk, windows=windows))
+        for name, gap, rounds in (("receiving", 0.0, ROUNDS), ("receiving alone", GAP_S, 1)):
+            times = await receiving(control, ours, sdk, windows=windows, rounds=rounds, gap=gap)
             report(name, times=times)
             await control.ask("stay_awake", yes=False)
-        await bare.close()
         await control.close()
 
 
 if __name__ == "__main__":
     logging.getLogger("getstream").setLevel(logging.ERROR)
-    asyncio.run(main(int(sys.argv[1])))
+    run_stepped(main(int(sys.argv[1])))

@@ -5,15 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import subprocess
-import sys
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from getstream.plugins.gemini.audio import Resampler
 from getstream.plugins.gemini.testing import (
     ActivityOptions,
     LiveSession,
@@ -23,15 +22,18 @@ from getstream.plugins.gemini.testing import (
     Stall,
     Turn,
 )
+from programs import start_module
 
 from .hearing import Heard
-from .sounds import FRAME, Int16, Sound, for_service, reply
-
-HERE = Path(__file__).parent
+from .program import Frames
+from .sounds import FRAME, RATE, Int16, Sound, for_service, reply
 
 SETTLE_S = 0.7
 """From the moment at which both programs are in the call until anything is said: the SDK says
 nowhere when its media connection is up, and both sides hold back for 500 ms."""
+
+JOIN_S = 90.0
+"""For the programs of a call to start, on a machine that is busy with other things."""
 
 WARM_UP_MS = 800
 """A first reply, which is not measured: of the first 300 ms of speech in a call the SDK's encoder
@@ -40,6 +42,7 @@ keeps the shape badly (they correlate by 0.3 to 0.9 with what it was handed)."""
 NEVER_MS = 60_000.0
 
 Who = Literal["ours", "earlier"]
+Bystander = Literal["sending", "dtx"]
 Impair = Callable[[LocalServers], None]
 
 
@@ -85,13 +88,7 @@ class _Process:
 
     @classmethod
     async def start(cls, name: str, env: dict[str, str], *arguments: str) -> _Process:
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, str(HERE / f"{name}.py"), *arguments),
-            env=env,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-        )
-        return cls(process, name)
+        return cls(await start_module(f"turn_taking.{name}", *arguments, env=env), name)
 
     async def tell(self, **command: Any) -> None:
         assert self._process.stdin is not None
@@ -209,6 +206,18 @@ class Call:
         """What the assistant heard."""
         return Heard.load(self._folder / "arrivals.npz")
 
+    def wire(self) -> Heard:
+        """What the service was sent: the audio of the call, in the frames in which it came."""
+        frames = [frame for frame in self.session.frames if frame.kind == "audio"]
+        wire, position = Frames(), 0
+        resampler = Resampler(frames[0].rate, RATE)
+        for frame in frames:
+            samples = resampler.push(np.frombuffer(frame.data, "<i2").astype(np.int16))
+            wire.add(frame.at, position, samples)
+            position += len(samples)
+        wire.save(self._folder / "wire.npz")
+        return Heard.load(self._folder / "wire.npz")
+
     def handed(self) -> tuple[Any, Any]:
         """The frames that our assistant has handed to the SDK: due times, and samples."""
         with np.load(self._folder / "handed.npz") as stored:
@@ -231,6 +240,9 @@ async def hold_call(
     service: Service,
     folder: Path,
     impair: Impair | None = None,
+    *,
+    warm_up: bool = True,
+    bystanders: Sequence[Bystander] = (),
 ) -> AsyncIterator[Call]:
     """Hold a call: the person and the assistant join; both leave at the end of the block.
 
@@ -239,11 +251,11 @@ async def hold_call(
         service: How the service behaves.
         folder: An empty folder for what the programs leave.
         impair: Called with the servers when both are in the call.
+        warm_up: Whether the assistant says something before the block begins.
+        bystanders: Who else is in the call, `bystander-0` and so on.
     """
     folder.mkdir()  # noqa: ASYNC240
-    sentinel = await asyncio.create_subprocess_exec(
-        *(sys.executable, str(HERE / "sentinel.py")), stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    )
+    sentinel = await start_module("turn_taking.sentinel")
     processes: list[_Process] = []
     try:
         async with service.servers() as servers:
@@ -252,18 +264,22 @@ async def hold_call(
             processes.append(person)
             assistant = await _Process.start(who, env, "a-call", str(folder))
             processes.append(assistant)
-            await person.wait_report("ready")
-            await assistant.wait_report("ready")
+            for number, each in enumerate(bystanders):
+                arguments = ["a-call", f"bystander-{number}", *(["dtx"] if each == "dtx" else [])]
+                processes.append(await _Process.start("bystander", env, *arguments))
+            for process in processes:
+                await process.wait_report("ready", timeout=JOIN_S)
             session = await servers.gemini.wait_session()
             call = Call(servers, session, _person=person, _assistant=assistant, _folder=folder)
             await asyncio.sleep(SETTLE_S)
-            call.reply(reply(WARM_UP_MS, seed=0))
-            await asyncio.sleep(WARM_UP_MS / 1000 + 0.4)
+            if warm_up:
+                call.reply(reply(WARM_UP_MS, seed=0))
+                await asyncio.sleep(WARM_UP_MS / 1000 + 0.4)
             call.began = time.monotonic()
             if impair is not None:
                 impair(servers)
             yield call
-            await asyncio.gather(person.end(), assistant.end())
+            await asyncio.gather(*(process.end() for process in processes))
         found, _ = await sentinel.communicate(b"")
         call.stalls += [(began, ended) for began, ended in json.loads(found)]
     finally:

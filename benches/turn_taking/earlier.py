@@ -1,4 +1,6 @@
-"""A model of the earlier plugin's rules as the assistant: `python earlier.py CALL_ID FOLDER`.
+"""Model the earlier plugin's rules as the assistant of a call.
+
+    python -m turn_taking.earlier CALL_ID FOLDER
 
 This is not that plugin, which cannot be imported beside today's SDKs. It is its rules of
 turn-taking, written anew on the same two SDKs that this package uses. The rules are those of
@@ -35,7 +37,9 @@ from getstream.video import rtc
 from getstream.video.rtc import AudioStreamTrack, PcmData
 from google import genai
 from google.genai import types
-from program import Record, commands, report
+from programs import commands, report
+
+from .program import Record
 
 ACTIVITY_THRESHOLD = 1000
 SILENCE_TIMEOUT_S = 1.0

@@ -1,4 +1,4 @@
-"""This package as the assistant: `python ours.py CALL_ID FOLDER`.
+"""Run this package as the assistant of a call: `python -m turn_taking.ours CALL_ID FOLDER`.
 
 The program is the short form of the README. Around it, the calls between the parts of the package
 are noted as they are made; nothing is changed in between.
@@ -20,7 +20,12 @@ from typing import Any
 from getstream import AsyncStream
 from getstream.plugins.gemini.live import GeminiLive
 from getstream.video import rtc
-from program import Record, commands, report
+from programs import commands, report
+
+from .program import Record
+
+PERSON = "person"
+"""The user id of the person whose frames are kept; others in the call only listen."""
 
 
 def watch(gemini: GeminiLive, record: Record) -> None:
@@ -31,7 +36,8 @@ def watch(gemini: GeminiLive, record: Record) -> None:
     def push(pcm: Any, *arguments: Any, **options: Any) -> Any:
         at = time.monotonic()
         events = taken(pcm, *arguments, **options)
-        record.arrivals.add(at, pcm.pts or 0, pcm.samples)
+        if getattr(pcm.participant, "user_id", PERSON) == PERSON:
+            record.arrivals.add(at, pcm.pts or 0, pcm.samples)
         for event in events:
             record.note(event.kind)
         return events

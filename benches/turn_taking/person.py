@@ -1,4 +1,4 @@
-"""The person of a call: `python person.py CALL_ID FOLDER`.
+"""Be the person of a call: `python -m turn_taking.person CALL_ID FOLDER`.
 
 Commands: `say` with the `file` of a sound says it now.
 """
@@ -14,11 +14,16 @@ from typing import Any
 
 import numpy as np
 from getstream.plugins.gemini.testing import Person
-from program import Frames, commands, report
+from programs import commands, report
+
+from .program import Frames
+
+ASSISTANT = "assistant"
+"""The user id of the assistant, in all programs of a call."""
 
 
 class Listener(Person):
-    """A person who keeps what is heard as it comes: each frame, when it came, and its RTP time."""
+    """A person who keeps what comes of the assistant: each frame, its time and its RTP time."""
 
     def __init__(self, call_id: str) -> None:
         super().__init__(call_id, on_event=self._report)
@@ -29,7 +34,9 @@ class Listener(Person):
             report("said", at=self.started_at + event["t"])
 
     def _on_audio(self, pcm: Any, user: Any = None) -> None:
-        self.frames.add(time.monotonic(), pcm.pts, pcm.samples)
+        at = time.monotonic()
+        if (pcm.participant or user).user_id == ASSISTANT:
+            self.frames.add(at, pcm.pts, pcm.samples)
 
 
 async def main(call_id: str, folder: Path) -> None:

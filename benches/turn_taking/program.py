@@ -1,35 +1,17 @@
-"""What the programs of a call have in common.
+"""Keep what the programs of a call measure: in memory, and in files when they end.
 
-Commands come as lines of JSON on stdin, reports go as lines of JSON to stdout. What is measured is
-kept in memory and written when the program ends. All times are `time.monotonic()`, which on Linux
-is one clock for all processes.
+All times are `time.monotonic()`, which on Linux is one clock for all processes.
 """
 
 from __future__ import annotations
 
-import asyncio
 import json
-import sys
 import time
-from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-
-
-def report(event: str, **details: Any) -> None:
-    print(json.dumps({"event": event, "t": time.monotonic(), **details}), flush=True)
-
-
-async def commands() -> AsyncIterator[dict[str, Any]]:
-    """The commands as they come, until stdin is closed."""
-    reader = asyncio.StreamReader()
-    loop = asyncio.get_running_loop()
-    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
-    while line := await reader.readline():
-        yield json.loads(line)
 
 
 @dataclass

@@ -7,23 +7,32 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from command_line import table
 
 from .call import Who
 from .trials import (
     ANSWER_DELAYS_MS,
     ANSWER_MS,
+    CAN_SEND_DTX,
     CASES,
+    FIRST_AT_S,
+    FIRST_WITHIN_S,
+    JITTER_MS,
+    SAID_MS,
     SMALL_REPLY_MS,
     STALLS_MS,
     TROUBLE_REPLY_MS,
     TROUBLES,
     BargeIn,
+    CompanyTrial,
     Exchange,
+    FirstBargeIn,
     SmallSound,
     StallTrial,
     TroubleTrial,
 )
 
+GOAL_FIRST_MS = 150
 GOALS_MS = {("ducked", 50): 120, ("silent", 50): 150, ("silent", 95): 220}
 """What is to be reached, by what is measured and its percentile."""
 
@@ -53,7 +62,7 @@ def barge_in_latency(results: Mapping[Who, Sequence[BargeIn]]) -> list[str]:
         "From the first loud sample leaving the talker to the assistant being ducked and silent at "
         f"the listener, in ms. Clean speech, {openings} different openings.",
         "",
-        *_table(
+        *table(
             ["", "goal", "ours", "earlier rules", "ratio"],
             [
                 *_latency_rows("ducked", [trial.ducked for trial in ours], []),
@@ -70,7 +79,7 @@ def barge_in_latency(results: Mapping[Who, Sequence[BargeIn]]) -> list[str]:
         "",
         "Where the time goes, p50 / p95 in ms:",
         "",
-        *_table(
+        *table(
             ["", "ours, to the duck", "ours, to silence", "earlier rules, to silence"],
             _barge_in_parts(ours, earlier),
         ),
@@ -120,6 +129,100 @@ def _spread(parts: Sequence[Sequence[float]], number: int | None) -> str:
     return f"{_ms(_percentile(values, 50))} / {_ms(_percentile(values, 95))}"
 
 
+def first_barge_ins(results: Mapping[str, Sequence[FirstBargeIn]]) -> list[str]:
+    """Return the table of the first barge-ins of calls."""
+    rows = []
+    for moment, trials in results.items():
+        kept = _quiet(trials)
+        ducked = [trial.barge_in.ducked for trial in kept]
+        silent = [trial.barge_in.silent for trial in kept]
+        heard = [trial.heard for trial in kept]
+        goal = NOTHING if moment != next(iter(FIRST_AT_S)) else f"≤ {GOAL_FIRST_MS}"
+        rows.append(
+            [
+                moment,
+                f"{min(heard, default=math.nan):.2f} to {max(heard, default=math.nan):.2f}",
+                f"{_ms(_percentile(ducked, 50))} / {_ms(_percentile(ducked, 95))}",
+                goal,
+                f"{_ms(_percentile(silent, 50))} / {_ms(_percentile(silent, 95))}",
+                _ms(_percentile(silent, 100)),
+                f"{sum(value is None for value in silent)} of {len(silent)}",
+            ]
+        )
+    return [
+        "## The first barge-in of a call",
+        "",
+        "A person who sends no echo speaks into the first words of the call; each trial is a call "
+        "of its own. In ms; the assistant had been playing for so many seconds. Goal: p50 of the "
+        "first row, to silence.",
+        "",
+        *table(
+            [
+                "the person speaks",
+                "assistant played for, s",
+                "ducked, p50 / p95",
+                "goal",
+                "silent, p50 / p95",
+                "max",
+                f"not silent within {FIRST_WITHIN_S:g} s",
+            ],
+            rows,
+        ),
+        f"Trials: {', '.join(f'{len(_quiet(t))} of {len(t)}' for t in results.values())}; the "
+        "others are those during which the machine stood still.",
+        "",
+    ]
+
+
+def company(results: Mapping[str, CompanyTrial]) -> list[str]:
+    """Return the table of calls with several people."""
+    rows = [
+        [
+            name,
+            _percent(trial.share),
+            f"{len(trial.holes)} / {_ms(max(trial.holes, default=0.0))}",
+            _plain(trial.rate, 3),
+            _ms(_percentile([each.silent for each in _quiet(trial.barge_ins)], 50)),
+            _ms(_percentile([each.silent for each in _quiet(trial.barge_ins)], 100)),
+            f"{len(_quiet(trial.barge_ins)) - _missed(_quiet(trial.barge_ins))} of "
+            f"{len(_quiet(trial.barge_ins))}",
+        ]
+        for name, trial in results.items()
+    ]
+    lines = [
+        "## Several people",
+        "",
+        f"One person says {SAID_MS / 1000:.0f} s of a tone of which each 200 ms are at one place "
+        "only, and then barges in; the others have their microphones on and say nothing. Jitter "
+        f"delays each packet by up to {JITTER_MS:.0f} ms. Holes are those of more than 10 ms in "
+        "what was sent to the service, their number and the longest one in ms; goal: none, all of "
+        "it, and one second of audio in a second.",
+        "",
+        *table(
+            [
+                "",
+                "of the person's words on the wire",
+                "holes in them",
+                "seconds of audio per second",
+                "barge-in to silence, p50, ms",
+                "max",
+                "silent within 600 ms",
+            ],
+            rows,
+        ),
+        "Barge-ins during which the machine stood still are left out: "
+        + ", ".join(
+            f"{len(trial.barge_ins) - len(_quiet(trial.barge_ins))} of {len(trial.barge_ins)}"
+            for trial in results.values()
+        )
+        + ".",
+        "",
+    ]
+    if not CAN_SEND_DTX:
+        lines += ["Opus DTX was not measured: the local backend cannot send it.", ""]
+    return lines
+
+
 def way(exchanges: Sequence[Exchange]) -> list[str]:
     kept = [each for each in _quiet(exchanges) if each.way is not None]
     if len(kept) < 4:
@@ -144,7 +247,7 @@ def way(exchanges: Sequence[Exchange]) -> list[str]:
         "each 20 ms; a turn begins at random against that, which is the spread. Goal: it does not "
         "creep.",
         "",
-        *_table(
+        *table(
             ["", "ours"],
             [
                 *([name, f"{value:.1f}"] for name, value in numbers.items()),
@@ -178,9 +281,7 @@ def share_after_speech(results: Mapping[Who, Sequence[Exchange]]) -> list[str]:
         f"A reply of {ANSWER_MS / 1000:.1f} s is sent at four times real time, so long after the "
         f"person's last loud sample. Goal: 100 %. Replies: {counts}.",
         "",
-        *_table(
-            ["begins after", "ours, least", "ours, mean", "earlier rules, mean", "ratio"], rows
-        ),
+        *table(["begins after", "ours, least", "ours, mean", "earlier rules, mean", "ratio"], rows),
     ]
 
 
@@ -212,7 +313,7 @@ def small_sounds(results: Mapping[tuple[Who, str], Sequence[SmallSound]]) -> lis
         f"lost has no delay. Edges are found to within {1000 * EDGE_S:.0f} ms: less counts as "
         "nothing in the ratio.",
         "",
-        *_table(
+        *table(
             [
                 "",
                 "never heard, ours",
@@ -253,7 +354,7 @@ def stalls(results: Mapping[Who, Sequence[StallTrial]]) -> list[str]:
         "reply undisturbed. The earlier rules hand the SDK all that they have: a stall is not "
         "heard, and whatever makes them flush costs all of it.",
         "",
-        *_table(
+        *table(
             [
                 "stall",
                 "hole, p50 / max",
@@ -287,7 +388,7 @@ def edges(barge_ins: Mapping[Who, Sequence[BargeIn]], cuts: Edges) -> list[str]:
         "The largest step between two samples at the listener around each edge, against the "
         "largest one of the same reply undisturbed: much above 1 it is a click.",
         "",
-        *_table(
+        *table(
             ["", "edges", "p50, ×", "largest, ×"],
             [[name, *_steps(steps)] for name, steps in rows.items() if steps],
         ),
@@ -336,7 +437,7 @@ def trouble(results: Mapping[tuple[Who, str], TroubleTrial]) -> list[str]:
         "than 10 ms, their number and the length of the longest one in ms; steps are against those "
         "of the same reply without trouble.",
         "",
-        *_table(
+        *table(
             [
                 "",
                 "share heard, ours",
@@ -353,7 +454,7 @@ def trouble(results: Mapping[tuple[Who, str], TroubleTrial]) -> list[str]:
         "Barge-in to silence, p50 in ms, in the same calls. In one call the phases of the two SDKs "
         "stay as they are: ± 10 ms.",
         "",
-        *_table(
+        *table(
             ["", "ours", "earlier rules", "ratio", "measured, ours", "measured, earlier rules"],
             barge_ins,
         ),
@@ -374,16 +475,6 @@ def _measured(trials: Sequence[BargeIn]) -> str:
 
 
 # -- cells -----------------------------------------------------------------------------------------
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """A table whose first column is text and whose others are numbers."""
-    return [
-        "| " + " | ".join(head) + " |",
-        "|---|" + "---:|" * (len(head) - 1),
-        *("| " + " | ".join(row) + " |" for row in rows),
-        "",
-    ]
 
 
 def _quiet(trials: Sequence[Any]) -> list[Any]:
@@ -433,7 +524,9 @@ def _ratio(earlier: float, ours: float) -> str:
 
 __all__ = [
     "barge_in_latency",
+    "company",
     "edges",
+    "first_barge_ins",
     "share_after_speech",
     "small_sounds",
     "stalls",

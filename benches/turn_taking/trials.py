@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import inspect
 import itertools
 import random
 import time
@@ -17,9 +18,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from getstream.plugins.gemini.testing import Stall
+from getstream.plugins.gemini.testing import LocalServers, Person, Stall
 
-from .call import Call, Impair, Service, Who, hold_call
+from .call import Bystander, Call, Impair, Service, Who, hold_call
 from .hearing import STEADY_FROM_S, Heard, find_reply
 from .sounds import (
     FRAME,
@@ -80,11 +81,11 @@ class Plan:
 
     @contextlib.asynccontextmanager
     async def call(
-        self, who: Who, service: Service, impair: Impair | None = None
+        self, who: Who, service: Service, impair: Impair | None = None, **options: Any
     ) -> AsyncIterator[Call]:
-        """A call, whose stalls are noted."""
+        """Hold a call, and note its stalls; see `hold_call`."""
         folder = self.folder / f"call-{next(self._calls)}"
-        async with hold_call(who, service, folder, impair) as call:
+        async with hold_call(who, service, folder, impair, **options) as call:
             yield call
         self.stalls += [ended - began for began, ended in call.stalls]
 
@@ -167,10 +168,16 @@ def _barge_ins(
 
 
 def _one_barge_in(
-    call: Call, heard: Heard, loud: Sequence[float], sound: Sound, at: float, undisturbed: int
+    call: Call,
+    heard: Heard,
+    loud: Sequence[float],
+    sound: Sound,
+    at: float,
+    undisturbed: int,
+    within: float = 0.6,
 ) -> BargeIn:
     before = heard.level(at - 0.2, at - 0.02)
-    silent = heard.silent_from(at, at + 0.6, before)
+    silent = heard.silent_from(at, at + within, before)
     if silent is None or before < AUDIBLE_DBFS:
         return BargeIn(sound.name)
     since = [event for event in call.events("duck", "pause", "resume", "flush") if event["t"] > at]
@@ -219,6 +226,58 @@ def _loud_arrivals(arrivals: Heard) -> list[float]:
 
 def _differences(*times: float) -> tuple[float, ...]:
     return tuple(later - earlier for earlier, later in itertools.pairwise(times))
+
+
+# -- the first barge-in of a call ------------------------------------------------------------------
+
+FIRST_AT_S = {
+    "after the assistant was heard for half a second": (0.75, 0.95),
+    "before that": (0.32, 0.42),
+}
+"""When the person speaks, in seconds since the service began to send the first reply of the call:
+from and to. The reply is heard from about 0.1 s on."""
+
+FIRST_REPLY_MS = 3000
+FIRST_WITHIN_S = 1.2
+"""For how long the assistant may take to be silent: an echo is looked for first."""
+
+
+@dataclass(frozen=True)
+class FirstBargeIn:
+    """The first barge-in of a call.
+
+    Attributes:
+        barge_in: What became of it.
+        heard: For how long the assistant had been playing when the person spoke, in seconds.
+        disturbed: The machine stood still meanwhile.
+    """
+
+    barge_in: BargeIn
+    heard: float
+
+    @property
+    def disturbed(self) -> bool:
+        return self.barge_in.disturbed
+
+
+async def first_barge_ins(plan: Plan, moment: str, count: int) -> list[FirstBargeIn]:
+    """The person, whose microphone sends no echo, speaks into the first words of a call.
+
+    Each is a call of its own. Nobody has said anything before, and the assistant has not either.
+    """
+    earliest, latest = FIRST_AT_S[moment]
+    found = []
+    for sound in _shuffled(openings(), count, plan.random):
+        async with plan.call("ours", Service(), warm_up=False) as call:
+            began = call.reply(reply(FIRST_REPLY_MS, seed=700))
+            await sleep_until(began + plan.random.uniform(earliest, latest))
+            at = await call.say(sound)
+            await sleep_until(at + FIRST_WITHIN_S + 0.3)
+        heard, loud = call.heard(), _loud_arrivals(call.arrivals())
+        started = [event["t"] for event in call.events("playback_started") if event["t"] < at]
+        barge_in = _one_barge_in(call, heard, loud, sound, at, 0, FIRST_WITHIN_S)
+        found.append(FirstBargeIn(barge_in, at - started[0] if started else 0.0))
+    return found
 
 
 # -- a conversation --------------------------------------------------------------------------------
@@ -448,6 +507,80 @@ async def cuts(plan: Plan) -> list[tuple[int, int]]:
     undisturbed = heard.largest_step(whole + STEADY_FROM_S, whole + 1.8)
     at = [event["t"] for event in call.events("drop")]
     return [(heard.largest_step(t, t + 0.2), undisturbed) for t in at]
+
+
+# -- several people --------------------------------------------------------------------------------
+
+JITTER_MS = 60.0
+"""Packets of one of them are delayed at random by up to this; half of them by 30 ms and more."""
+
+SAID_MS = 6000
+
+CAN_SEND_DTX = "sends" in inspect.signature(Person).parameters
+
+
+@dataclass(frozen=True)
+class Company:
+    """Who else is in the call; `jitters` says whether the first one has a bad network."""
+
+    bystanders: tuple[Bystander, ...] = ()
+    jitters: bool = False
+
+    def impair(self, servers: LocalServers) -> None:
+        if self.jitters:
+            servers.stream.impair("bystander-0", jitter_ms=JITTER_MS, direction="from")
+
+
+COMPANIES = {
+    "one person": Company(),
+    "two people": Company(("sending",)),
+    "two people, the silent one with jitter": Company(("sending",), jitters=True),
+    "five people": Company(("sending",) * 4),
+    "five people, a silent one with jitter": Company(("sending",) * 4, jitters=True),
+    **({"two people, the silent one in Opus DTX": Company(("dtx",))} if CAN_SEND_DTX else {}),
+}
+
+
+@dataclass(frozen=True)
+class CompanyTrial:
+    """What became of a person's words and barge-ins in company.
+
+    Attributes:
+        share: The share of what the person said that is on the wire.
+        holes: The lengths of the holes of more than 10 ms in it, in seconds.
+        rate: Seconds of audio on the wire for each second, from the first word on.
+        barge_ins: The barge-ins of that person.
+    """
+
+    share: float
+    holes: list[float]
+    rate: float
+    barge_ins: list[BargeIn]
+
+
+async def company(plan: Plan, name: str) -> CompanyTrial:
+    """A person says something of which every moment can be told from every other one, and then
+    barges in; the others say nothing. What the service was sent is compared."""
+    who = COMPANIES[name]
+    said = Sound("a wandering tone", reply(SAID_MS, seed=800))
+    async with plan.call("ours", Service(), who.impair, bystanders=who.bystanders) as call:
+        await asyncio.sleep(2.0)  # the jitter is there to be learnt
+        at = await call.say(said)
+        await sleep_until(at + SAID_MS / 1000 + 1.5)
+        ended = time.monotonic()
+        barged = await _barge_in(
+            call, "ours", plan, _shuffled(openings(), 4 * plan.repeats, plan.random)
+        )
+    wire = call.wire()
+    found = find_reply(wire, said.samples, at - 0.1, ended)
+    holes = []
+    if found.parts:
+        first, last = found.parts[0].at, found.parts[-1].at + found.parts[-1].seconds
+        holes = [hole for hole in wire.holes(first + 0.01, last - 0.01, REPLY_DBFS) if hole > 0.010]
+    sent = (wire.came >= at) & (wire.came < ended)
+    lengths = np.diff(np.append(wire.starts, len(wire.samples)))
+    rate = float(lengths[sent].sum()) / RATE / (ended - at)
+    return CompanyTrial(found.share, holes, rate, _barge_ins(call, barged))
 
 
 # -- trouble ---------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Programs in processes of their own: commands and reports are lines of JSON.
+"""Run parts of a benchmark as processes: commands and reports are lines of JSON.
 
 Commands come on stdin, reports go to stdout. All times are `time.monotonic()`, which on Linux is
 one clock for all processes.
@@ -11,23 +11,27 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-BENCHES = Path(__file__).parent.parent
+BENCHES = Path(__file__).parent
+
 LONGEST_LINE = 64 << 20
+"""Bytes. The arrival times of all frames of a run are one report."""
 
 # -- in the program --------------------------------------------------------------------------------
 
 
 def report(event: str, **details: Any) -> None:
-    print(json.dumps({"event": event, **details}), flush=True)
+    """Send a report with its time to the process that started this one."""
+    print(json.dumps({"event": event, "t": time.monotonic(), **details}), flush=True)
 
 
 async def commands() -> AsyncIterator[dict[str, Any]]:
-    """The commands as they come, until stdin is closed."""
+    """Yield the commands as they come, until stdin is closed."""
     reader = asyncio.StreamReader()
     loop = asyncio.get_running_loop()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
@@ -38,30 +42,45 @@ async def commands() -> AsyncIterator[dict[str, Any]]:
 # -- where it is started ---------------------------------------------------------------------------
 
 
+def with_benches(env: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return an environment in which the modules of this folder can be imported.
+
+    Args:
+        env: The environment to start from; that of this process by default. What its PYTHONPATH
+            names comes first, because the redirect of the local servers must.
+    """
+    found = dict(os.environ if env is None else env)
+    paths = [path for path in (found.get("PYTHONPATH"), str(BENCHES)) if path]
+    found["PYTHONPATH"] = os.pathsep.join(paths)
+    return found
+
+
+async def start_module(
+    module: str, *arguments: str, env: Mapping[str, str] | None = None
+) -> asyncio.subprocess.Process:
+    """Start a module of this folder, such as `session_cost.paced`, as a process."""
+    return await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", module, *arguments),
+        env=with_benches(env),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        limit=LONGEST_LINE,
+    )
+
+
 class Program:
     """A module of this folder that runs as a process.
 
-    async with Program("paced", "ours", env=...) as program:
+    async with Program("session_cost.paced", "ours", env=...) as program:
         found = await program.ask("measured", do="measure", seconds=5)
     """
 
     def __init__(self, module: str, *arguments: str, env: Mapping[str, str] | None = None) -> None:
-        self._name = " ".join([module, *arguments])
-        self._command = (sys.executable, "-m", f"session_cost.{module}", *arguments)
-        self._env = dict(os.environ if env is None else env)
-        # What redirects the SDKs comes first.
-        paths = [path for path in (self._env.get("PYTHONPATH"), str(BENCHES)) if path]
-        self._env["PYTHONPATH"] = os.pathsep.join(paths)
+        self._module, self._arguments, self._env = module, arguments, env
         self._process: asyncio.subprocess.Process | None = None
 
     async def __aenter__(self) -> Program:
-        self._process = await asyncio.create_subprocess_exec(
-            *self._command,
-            env=self._env,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            limit=LONGEST_LINE,
-        )
+        self._process = await start_module(self._module, *self._arguments, env=self._env)
         return self
 
     async def __aexit__(
@@ -83,24 +102,31 @@ class Program:
                 await process.wait()
 
     def tell(self, **command: Any) -> None:
+        """Give a command."""
         assert self._process is not None
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps(command).encode() + b"\n")
 
     def tell_end(self) -> None:
-        """No more commands."""
+        """Close the program's stdin: no more commands come."""
         assert self._process is not None
         assert self._process.stdin is not None
         self._process.stdin.close()
 
     async def wait_report(self, *events: str, timeout: float = 60.0) -> dict[str, Any]:
-        """The next report of one of these events; others before it are passed over."""
+        """Wait for the next report of one of these events; others before it are passed over.
+
+        Raises:
+            RuntimeError: The program has ended without it.
+            asyncio.TimeoutError: It did not come within `timeout` seconds.
+        """
         assert self._process is not None
         assert self._process.stdout is not None
         while True:
             line = await asyncio.wait_for(self._process.stdout.readline(), timeout)
             if not line:
-                raise RuntimeError(f"{self._name} has ended without the report {events}")
+                name = " ".join([self._module, *self._arguments])
+                raise RuntimeError(f"{name} has ended without the report {events}")
             found: dict[str, Any] = json.loads(line)
             if found["event"] in events:
                 return found

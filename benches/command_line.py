@@ -1,0 +1,72 @@
+"""Share what the benchmarks with a command line have in common: parts, tables, results."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def progress(text: str) -> None:
+    """Print a line with the time to stderr; the tables go to stdout."""
+    print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)
+
+
+def parser_of(description: str | None, parts: Sequence[str]) -> argparse.ArgumentParser:
+    """Return a parser with the options that all have: `--only`, `--results`."""
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--only", default="", help=f"separated by commas: {', '.join(parts)}")
+    parser.add_argument("--results", type=Path, help="folder for the tables and the picture")
+    return parser
+
+
+def parts_of(parser: argparse.ArgumentParser, only: str, parts: Sequence[str]) -> list[str]:
+    """Return the parts that `--only` names, all of them if it names none.
+
+    Ends the program with the parser's message if one of them does not exist.
+    """
+    chosen = only.split(",") if only else list(parts)
+    if unknown := sorted(set(chosen) - set(parts)):
+        parser.error(f"there is no part {', '.join(unknown)}; there is {', '.join(parts)}")
+    return chosen
+
+
+def publish(lines: Sequence[str], drawing: str, name: str, folder: Path | None) -> None:
+    """Print the report, and write it to `<name>.md` and the drawing to `<name>.svg`.
+
+    Args:
+        lines: The report, as Markdown.
+        drawing: The picture as SVG; not written if it is empty.
+        name: The files' name.
+        folder: Where to write; None writes nothing.
+    """
+    text = "\n".join(lines) + "\n"
+    print(text)
+    if folder is None:
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{name}.md").write_text(text, encoding="utf-8")
+    if drawing:
+        (folder / f"{name}.svg").write_text(drawing, encoding="utf-8")
+
+
+def versions(packages: Sequence[str]) -> str:
+    """Return the names and versions of installed distributions."""
+    return ", ".join(f"{name} {importlib.metadata.version(name)}" for name in packages)
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return a Markdown table whose first column is text and whose others are numbers."""
+    return [
+        "| " + " | ".join(head) + " |",
+        "|---|" + "---:|" * (len(head) - 1),
+        *("| " + " | ".join(row) + " |" for row in rows),
+        "",
+    ]
