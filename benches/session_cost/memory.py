@@ -94,7 +94,8 @@ async def turns(count: int) -> None:
             await complete.wait()
             await control.done()
             while output.playing:
-                output._note_frame(output._playback.pop_frame(), 0.0)
+                _, sounds, _, progress = output._playback.pop(0.0)
+                output._note_frame(0.0, sounds, progress)
             if number % EVERY == 0:
                 held.append(own_bytes())
         stats = gemini.stats()
