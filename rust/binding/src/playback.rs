@@ -242,6 +242,10 @@ impl Playback {
         self.state.lock(py).take_progress(py)
     }
 
+    fn begin(&self, py: Python<'_>) {
+        self.state.lock(py).playback.begin();
+    }
+
     fn pause(&self, py: Python<'_>) {
         self.state.lock(py).playback.pause();
     }

@@ -177,6 +177,8 @@ struct Turn {
     cut: bool,
     /// Ran dry, and nothing has come since.
     starved: bool,
+    /// To be started with whatever is queued: see [`Playback::begin`].
+    hurried: bool,
     /// Samples of the newest push.
     newest: usize,
     /// [`Playback::take_progress`] has told of its begin, of its end.
@@ -195,6 +197,7 @@ impl Turn {
             ended: false,
             cut: false,
             starved: false,
+            hurried: false,
             newest: 0,
             told: (false, false),
         }
@@ -421,6 +424,14 @@ impl Playback {
             }
         }
         self.advance();
+    }
+
+    /// Starts the turn at the read head with what is queued of it, if anything is: for a turn of
+    /// which nothing has come for so long that it may be whole, though its end was not declared.
+    pub fn begin(&mut self) {
+        if let Some(turn) = self.turns.get_mut(self.head) {
+            turn.hurried = !turn.queue.is_empty();
+        }
     }
 
     /// Holds the read head: fades out over the next samples, then stands still.
@@ -690,7 +701,7 @@ impl Playback {
         self.turns.get(self.head).is_some_and(|turn| {
             // A store smaller than the adapted prefill must still be able to start.
             let prefill = self.prefill(turn.newest).min(self.capacity).max(1);
-            turn.ended || turn.queue.len() >= prefill
+            turn.ended || turn.hurried || turn.queue.len() >= prefill
         })
     }
 
@@ -739,6 +750,7 @@ impl Playback {
         {
             self.speaking = false;
             turn.starved = true;
+            turn.hurried = false;
             turn.underruns += 1;
             self.stats.underruns += 1;
         }

@@ -162,6 +162,23 @@ fn a_fixed_prefill_stays_whatever_is_seen() {
 }
 
 #[test]
+fn a_turn_can_be_begun_with_less_than_its_prefill() {
+    let mut playback = Playback::new(copying()).unwrap();
+    playback.begin();
+    push(&mut playback, &[1000; 300], 1);
+    assert_eq!(playback.state(), PlaybackState::Buffering);
+    playback.begin();
+    assert_eq!(playback.state(), PlaybackState::Playing);
+    assert_eq!(drain(&mut playback).len(), FRAME);
+    assert_eq!(playback.turn_stats(1).unwrap().played, 300);
+    pop(&mut playback);
+    // It has run dry: what comes now waits for a prefill again.
+    push(&mut playback, &[1000; 300], 1);
+    assert_eq!(playback.state(), PlaybackState::Buffering);
+    assert_eq!(playback.stats().prefill_ms, 120);
+}
+
+#[test]
 fn the_next_frame_is_foretold() {
     let mut playback = Playback::new(copying()).unwrap();
     assert_eq!(playback.next_frame(), NextFrame::Silent);

@@ -442,6 +442,13 @@ class Playback:
     def end_turn(self, turn: int) -> None:
         """Declare that no more audio of this turn, or an older one, will come."""
 
+    def begin(self) -> None:
+        """Start the turn at the read head with what is queued of it, if anything is.
+
+        For a turn of which nothing has come for so long that it may be whole, though its end was
+        not declared.
+        """
+
     def pop_frame(self) -> NDArray[np.int16]:
         """Return the next 20 ms at the output rate, always full: speech, fades or silence."""
 

@@ -301,7 +301,10 @@ pub fn playback(data: &[u8]) {
                 assert!(audible || frame.iter().all(|&y| y == 0));
             }
             10 => playback.pause(),
-            11 => playback.resume(),
+            11 => {
+                playback.resume();
+                playback.begin();
+            }
             12 => {
                 let db = f32::from_bits(bytes.long());
                 assert_eq!(playback.duck(db).is_ok(), db <= 0.0);

@@ -27,6 +27,11 @@ _TIME_BASE = fractions.Fraction(1, SAMPLE_RATE)
 LEAD_S = 0.020
 """How far ahead of real time frames are handed over, so that a late wake-up is not heard."""
 
+PATIENCE_S = 0.300
+"""After so long without another chunk a turn starts with less than its prefill: it may be whole, and
+its end declared late or never. A service at real time has sent the longest prefill, 240 ms, by
+then."""
+
 SETTLE_S = 0.500
 """From the first read until speech may start. The SDK reads the track as soon as it is published,
 but the media connection comes up 200 ms and more later, and no public signal says when: what is
@@ -276,6 +281,8 @@ class AudioOutput:
         self._on_finished = on_finished
         self._overflowed = 0  # samples
         self._newest = 0
+        self._pushed_at = -math.inf
+        self._patience: asyncio.TimerHandle | None = None
         self._frame_at = 0.0  # when the newest frame begins to be heard
         self._sounded_at = -math.inf  # when the newest frame with speech in it does
         self.track = OutputTrack(self._playback, self._note_frame)
@@ -308,7 +315,10 @@ class AudioOutput:
         Raises:
             AudioError: it is not base64, an odd byte count, or a rate outside 8 to 96 kHz.
         """
-        now = asyncio.get_running_loop().time()
+        loop = asyncio.get_running_loop()
+        now = self._pushed_at = loop.time()
+        if self._patience is None:
+            self._patience = loop.call_at(now + PATIENCE_S, self._lose_patience)
         if sample_rate == MODEL_RATE:
             if isinstance(pcm, str):
                 self._playback.push_base64(pcm, turn, now)
@@ -370,6 +380,17 @@ class AudioOutput:
     def stats(self) -> PlaybackStats:
         """The counters of the store."""
         return self._playback.stats()
+
+    def _lose_patience(self) -> None:
+        """Start what waits for a prefill, if nothing has been pushed for `PATIENCE_S`."""
+        self._patience = None
+        loop = asyncio.get_running_loop()
+        if loop.time() < self._pushed_at + PATIENCE_S:
+            at = self._pushed_at + PATIENCE_S
+            self._patience = loop.call_at(at, self._lose_patience)
+        elif self._playback.state == "buffering":
+            self._playback.begin()
+            self.track.wake()
 
     def _fitted(self) -> bool:
         """Whether the store has taken all that was pushed since the last call."""
