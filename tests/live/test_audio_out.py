@@ -468,6 +468,20 @@ def test_a_turn_whose_end_is_never_told_is_played_to_its_last_sample(
     assert run_virtual(main()) == ms
 
 
+def test_a_short_turn_that_came_while_paused_is_played_after_it() -> None:
+    async def scenario(output: AudioOutput, sdk: Sdk) -> None:
+        await asyncio.sleep(1.0)
+        output.pause()
+        output.push(speech(20).tobytes(), 24000, 1)
+        await asyncio.sleep(2.0)
+        assert output.heard_ms(1) == 0
+        output.resume()
+        await asyncio.sleep(0.1)
+        assert output.heard_ms(1) == 20
+
+    call(scenario)
+
+
 def counted_call(
     monkeypatch: pytest.MonkeyPatch, scenario: Callable[[AudioOutput], Awaitable[None]]
 ) -> dict[str, int]:

@@ -308,7 +308,7 @@ class PlaybackStats:
 
     @property
     def prefill_ms(self) -> int:
-        """What the next start needs, if chunks are as long as the last; adapted to what was seen."""
+        """What the next start needs, as adapted so far, if chunks are as long as the last."""
 
 @final
 class TurnStats:

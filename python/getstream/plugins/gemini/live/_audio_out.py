@@ -28,8 +28,8 @@ LEAD_S = 0.020
 """How far ahead of real time frames are handed over, so that a late wake-up is not heard."""
 
 PATIENCE_S = 0.300
-"""After so long without another chunk a turn starts with less than its prefill: it may be whole, and
-its end declared late or never. A service at real time has sent the longest prefill, 240 ms, by
+"""After so long without another chunk a turn starts with less than its prefill: it may be whole,
+and its end declared late or never. A service at real time has sent the longest prefill, 240 ms, by
 then."""
 
 SETTLE_S = 0.500
@@ -196,7 +196,7 @@ class OutputTrack(AudioStreamTrack):
         self._rested = False
 
     def _next_frame(self) -> str:
-        """What the next frame would be, see `Playback`; asked for only where it may have changed."""
+        """Return `Playback.next_frame`, which is read only where it may have changed."""
         if self._ahead is None:
             self._ahead = self._playback.next_frame
         return self._ahead
@@ -315,10 +315,8 @@ class AudioOutput:
         Raises:
             AudioError: it is not base64, an odd byte count, or a rate outside 8 to 96 kHz.
         """
-        loop = asyncio.get_running_loop()
-        now = self._pushed_at = loop.time()
-        if self._patience is None:
-            self._patience = loop.call_at(now + PATIENCE_S, self._lose_patience)
+        now = self._pushed_at = asyncio.get_running_loop().time()
+        self._be_patient()
         if sample_rate == MODEL_RATE:
             if isinstance(pcm, str):
                 self._playback.push_base64(pcm, turn, now)
@@ -358,6 +356,7 @@ class AudioOutput:
     def resume(self) -> None:
         """Fade in where the read head stands."""
         self._playback.resume()
+        self._be_patient()
         self.track.wake()
 
     def drop(self) -> None:
@@ -381,13 +380,17 @@ class AudioOutput:
         """The counters of the store."""
         return self._playback.stats()
 
-    def _lose_patience(self) -> None:
-        """Start what waits for a prefill, if nothing has been pushed for `PATIENCE_S`."""
-        self._patience = None
-        loop = asyncio.get_running_loop()
-        if loop.time() < self._pushed_at + PATIENCE_S:
-            at = self._pushed_at + PATIENCE_S
+    def _be_patient(self) -> None:
+        """Wait for a prefill no longer than until nothing has been pushed for `PATIENCE_S`."""
+        if self._patience is None:
+            loop = asyncio.get_running_loop()
+            at = max(loop.time(), self._pushed_at + PATIENCE_S)
             self._patience = loop.call_at(at, self._lose_patience)
+
+    def _lose_patience(self) -> None:
+        self._patience = None
+        if asyncio.get_running_loop().time() < self._pushed_at + PATIENCE_S:
+            self._be_patient()
         elif self._playback.state == "buffering":
             self._playback.begin()
             self.track.wake()
