@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 
 import numpy as np
 import pytest
-from getstream.plugins.gemini.audio import Playback
+from getstream.plugins.gemini.audio import EchoReference, Playback
 from measuring import race, tone
 from pytest_benchmark.fixture import BenchmarkFixture
 from report import Report
@@ -26,7 +27,10 @@ def largest_step(frames: list[np.ndarray]) -> int:
 def stores() -> dict[str, Callable[[], object]]:
     second = speech(1.0)
     idle, playing, ducked, deep = Playback(), Playback(), Playback(), Playback()
-    for store in (playing, ducked, deep):
+    plain, reference = Playback(), EchoReference(48000)
+    echoed = Playback(echo=reference)
+    now, by_hand = itertools.count(), itertools.count()
+    for store in (playing, ducked, deep, plain, echoed):
         store.push(np.tile(second, 600), 1)
     deep.push(np.tile(second, 1100), 1)
     ducked.duck(-15.0)
@@ -38,7 +42,16 @@ def stores() -> dict[str, Callable[[], object]]:
         if pushing.level_ms > 1000:
             pushing.flush_turn(1)
 
+    def pop_and_tell() -> None:
+        # What `pop` does in one call.
+        beside.push(plain.pop_frame(), 0.02 * next(by_hand))
+        plain.audible  # noqa: B018
+        plain.turn_stats(1)
+
+    beside = EchoReference(48000)
     return {
+        "pop with the echo reference": lambda: echoed.pop(0.02 * next(now)),
+        "the same in four calls": pop_and_tell,
         "pop, idle": idle.pop_frame,
         "pop, playing": playing.pop_frame,
         "pop, ducked": ducked.pop_frame,

@@ -17,6 +17,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from getstream import AsyncStream
 from getstream.plugins.gemini.live import GeminiLive
 from getstream.video import rtc
@@ -31,7 +32,6 @@ PERSON = "person"
 def watch(gemini: GeminiLive, record: Record) -> None:
     """Note what comes in, what is decided, and what goes out."""
     taken, output = gemini._input.push, gemini._turns.output
-    note_frame = output.track._popped
 
     def push(pcm: Any, *arguments: Any, **options: Any) -> Any:
         at = time.monotonic()
@@ -42,9 +42,19 @@ def watch(gemini: GeminiLive, record: Record) -> None:
             record.note(event.kind)
         return events
 
-    def popped(samples: Any, at: float) -> None:
-        record.handed.add(at, 0, samples)
-        note_frame(samples, at)
+    class Noting:
+        """The store, with a note of what is popped."""
+
+        def __init__(self, playback: Any) -> None:
+            self._playback = playback
+
+        def pop(self, at: float) -> Any:
+            popped = self._playback.pop(at)
+            record.handed.add(at, 0, np.frombuffer(popped[0], np.int16))
+            return popped
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._playback, name)
 
     def noting(name: str) -> None:
         action = getattr(output, name)
@@ -57,7 +67,7 @@ def watch(gemini: GeminiLive, record: Record) -> None:
         setattr(output, name, noted)
 
     gemini._input.push = push  # type: ignore[method-assign]
-    output.track._popped = popped
+    output.track._playback = Noting(output.track._playback)  # type: ignore[assignment]
     for name in ("duck", "pause", "resume", "drop"):
         noting(name)
 

@@ -7,7 +7,14 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from getstream.plugins.gemini.audio import AudioError, Playback, Resampler
+from getstream.plugins.gemini.audio import (
+    AudioError,
+    EchoReference,
+    InputStream,
+    Playback,
+    Resampler,
+)
+from getstream.plugins.gemini.testing import signals
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -189,6 +196,97 @@ def test_minutes_fit() -> None:
 def test_unusable_options(options: dict[str, int], text: str) -> None:
     with pytest.raises(AudioError, match=text):
         Playback(**options)
+
+
+def test_pop_gives_the_frame_and_what_became_of_turns(tone: Callable[..., Int16]) -> None:
+    pcm = tone(24000, 443.0, 0.1)
+    popped, plain = Playback(), Playback()
+    for playback in (popped, plain):
+        playback.push(pcm, 1)
+        playback.end_turn(1)
+    told = []
+    for number in range(7):
+        assert popped.next_frame == ("sound" if popped.audible else "silent")
+        before = popped.audible
+        samples, sounds, next_frame, progress = popped.pop(number * 0.02)
+        assert isinstance(samples, bytes)
+        np.testing.assert_array_equal(np.frombuffer(samples, np.int16), plain.pop_frame())
+        assert sounds == before
+        assert next_frame == popped.next_frame
+        told.append(progress)
+    assert told == [((1, False),), (), (), (), ((1, True),), (), ()]
+    assert popped.stats().frames == 7
+    assert popped.take_progress() == ()
+
+
+def test_a_turn_that_may_go_on_is_starved_before_it_runs_dry() -> None:
+    playback = Playback()
+    playback.push(np.ones(480 * 3 + 1, np.int16), 1)
+    found = [playback.pop(0.0)[2] for _ in range(4)]
+    assert found == ["sound", "sound", "starved", "silent"]
+    assert playback.stats().underruns == 1
+
+
+def test_what_is_popped_reaches_the_echo_reference() -> None:
+    """Beside a reference that is given the frames by hand: an echo is suppressed by both."""
+    voice = signals.speech_like(4000, 24000, seed=3)
+    sums = []
+    for native in (True, False):
+        reference = EchoReference(48000)
+        playback = Playback(echo=reference if native else None)
+        stream = InputStream(16000, echo=reference)
+        playback.push(voice, 1)
+        playback.end_turn(1)
+        down, on_the_way = Resampler(48000, 16000), [np.zeros(320, np.int16)] * 5
+        sent = []
+        for number in range(200):
+            at = 0.02 * number
+            if native:
+                frame = np.frombuffer(playback.pop(at)[0], np.int16)
+            else:
+                frame = playback.pop_frame()
+                reference.push(frame, at)
+            on_the_way.append((down.push(frame) // 8).astype(np.int16))
+            wire, _ = stream.push(on_the_way.pop(0), 16000, at=at + 0.02)
+            sent.append(wire)
+        sums.append(np.concatenate(sent))
+    np.testing.assert_array_equal(*sums)
+    echo = np.abs(sums[0][32000:].astype(int)).max()
+    assert echo < np.abs(voice).max() / 8 / 4, "the guard had the reference"
+
+
+def test_a_time_that_is_none_changes_nothing() -> None:
+    playback = Playback(echo=EchoReference(48000))
+    playback.push(np.ones(2400, np.int16), 1)
+    for at in (math.nan, math.inf):
+        with pytest.raises(AudioError, match="at"):
+            playback.pop(at)
+        with pytest.raises(AudioError, match="at"):
+            playback.push(b"\0\0", 1, at)
+        with pytest.raises(AudioError, match="at"):
+            playback.push_base64("AAA=", 1, at)
+    stats = playback.stats()
+    assert (stats.frames, stats.pushed) == (0, 2400)
+
+
+def test_the_echo_reference_has_the_rate_of_the_frames() -> None:
+    with pytest.raises(AudioError, match="16000"):
+        Playback(echo=EchoReference(16000))
+
+
+def test_turns_start_on_their_first_chunk_once_the_service_was_seen_to_keep_ahead() -> None:
+    chunk = np.ones(960, np.int16)
+    timed, untimed = Playback(), Playback()
+    for number in range(25):
+        timed.push(chunk, 1, at=1 + 0.01 * number)
+        untimed.push(chunk, 1)
+    for playback in (timed, untimed):
+        playback.end_turn(1)
+        drain(playback)
+    timed.push(chunk, 2, at=9.0)
+    untimed.push(chunk, 2)
+    assert (timed.audible, untimed.audible) == (True, False)
+    assert (timed.stats().prefill_ms, untimed.stats().prefill_ms) == (20, 60)
 
 
 def test_turns_are_numbers_from_zero() -> None:

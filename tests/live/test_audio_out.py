@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 from aiortc.mediastreams import MediaStreamError
+from crossings import Crossings
 from getstream.plugins.gemini.errors import AudioError
 from getstream.plugins.gemini.live import _audio_out
 from getstream.plugins.gemini.live._audio_out import LEAD_S, SETTLE_S, AudioOutput
@@ -109,6 +110,12 @@ def runs_of_sound(sound: Any, floor: int = 3) -> list[tuple[float, float]]:
     starts = places[np.concatenate([[0], cuts + 1])]
     ends = places[np.concatenate([cuts, [len(places) - 1]])]
     return [(a / 48000, b / 48000) for a, b in zip(starts, ends, strict=True)]
+
+
+@pytest.fixture
+def older(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The base class of `getstream` 6, which nobody waits for flushes of."""
+    monkeypatch.delattr(AudioStreamTrack, "wait_for_flush", raising=False)
 
 
 # -- getstream 7 ---------------------------------------------------------------------------------
@@ -352,6 +359,189 @@ def test_a_pause_is_heard_within_the_lead_and_two_frames() -> None:
     assert end <= 2.0 + LEAD_S + 2 * FRAME_S
 
 
+# A service that sends chunks of 40 ms: ms from one to the next, at four times and 1.3 times real
+# time.
+QUICK_MS, UNHURRIED_MS = 10.0, 30.8
+
+
+async def send(output: AudioOutput, turn: int, voice: Any, every_ms: float) -> None:
+    """Push speech in chunks of 40 ms as a service sends them, and the end of the turn."""
+    begin = loop().time()
+    for k, start in enumerate(range(0, len(voice), 960)):
+        await asyncio.sleep(begin + k * every_ms / 1000 - loop().time())
+        output.push(voice[start : start + 960].tobytes(), 24000, turn)
+    output.end_turn(turn)
+
+
+@pytest.mark.parametrize("every_ms", [QUICK_MS, UNHURRIED_MS])
+@pytest.mark.parametrize("phase", [0.001, 0.011])
+def test_the_answer_starts_on_its_first_chunk(every_ms: float, phase: float) -> None:
+    begins: list[float] = []
+    starts: list[float] = []
+
+    async def main() -> tuple[Any, AudioOutput]:
+        output = AudioOutput(on_started=lambda turn, at: starts.append(at))
+        sdk = Sdk(output.track, phase)
+        await asyncio.sleep(1.0)
+        for turn in range(1, 6):
+            begins.append(loop().time())
+            await send(output, turn, speech(1000, turn), every_ms)
+            await asyncio.sleep(2.0)
+        await sdk.close()
+        return sdk.sound, output
+
+    sound, output = run_virtual(main())
+    waits = [1000 * (start - begin) for start, begin in zip(starts, begins, strict=True)]
+    # Of the first turn nothing is known: it waits for its second chunk.
+    assert waits == pytest.approx([every_ms, 0, 0, 0, 0], abs=0.1)
+    assert output.stats().underruns == 0
+    assert output.track.underruns == output.track.late_frames == 0
+    for turn in range(1, 6):
+        assert signals.align(speech(1000, turn), sound[::2], 24000).correlation > 0.995
+
+
+def test_a_chunk_that_comes_within_the_lead_prevents_an_underrun() -> None:
+    voice = speech(400)
+
+    async def scenario(output: AudioOutput, sdk: Sdk) -> None:
+        await asyncio.sleep(1.0)
+        output.push(voice[:1920].tobytes(), 24000, 1)
+        # Four frames, the last one in the SDK's hands by now, the next due in 12 ms.
+        await asyncio.sleep(0.068)
+        assert output.heard_ms(1) == 80
+        output.push(voice[1920:].tobytes(), 24000, 1)
+        output.end_turn(1)
+        await asyncio.sleep(1.0)
+
+    sound, output, _ = call(scenario)
+    assert output.stats().underruns == output.track.underruns == 0
+    assert signals.align(voice, sound[::2], 24000).correlation > 0.995
+    assert len(runs_of_sound(sound)) == len(runs_of_sound(np.repeat(voice, 2)))
+
+
+@pytest.mark.parametrize("act", ["pause", "drop", "stop"])
+def test_a_track_that_waits_for_the_next_chunk_can_be_stopped(act: str) -> None:
+    async def scenario(output: AudioOutput, sdk: Sdk) -> None:
+        await asyncio.sleep(1.0)
+        output.push(np.full(1920, LEVEL, np.int16).tobytes(), 24000, 1)
+        await asyncio.sleep(0.062)
+        assert output.heard_ms(1) == 80
+        if act == "stop":
+            output.track.stop()
+        else:
+            getattr(output, act)()
+        await asyncio.sleep(1.0)
+        assert sdk.tasks[0].done() if act == "stop" else not output.playing
+
+    sound, output, _ = call(scenario)
+    assert output.stats().underruns == 0
+    if act != "stop":
+        assert signals.largest_step(sound) < LEVEL / 20
+
+
+@pytest.mark.parametrize("ms", [20, 33, 60, 130, 1010])
+@pytest.mark.parametrize("older_clock", [False, True])
+def test_a_turn_whose_end_is_never_told_is_played_to_its_last_sample(
+    ms: int, older_clock: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However short: waiting for its prefill ends some time."""
+    if older_clock:
+        monkeypatch.delattr(AudioStreamTrack, "wait_for_flush", raising=False)
+    voice = speech(ms)
+
+    async def main() -> float:
+        output = AudioOutput()
+
+        async def read() -> None:
+            while True:
+                await output.track.recv()
+
+        task = asyncio.ensure_future(read())
+        await asyncio.sleep(1.0)
+        for start in range(0, len(voice), 960):
+            output.push(voice[start : start + 960].tobytes(), 24000, 1)
+        await asyncio.sleep(ms / 1000 + 0.5)
+        task.cancel()
+        await asyncio.wait([task])
+        return output.heard_ms(1)
+
+    assert run_virtual(main()) == ms
+
+
+def test_a_short_turn_that_came_while_paused_is_played_after_it() -> None:
+    async def scenario(output: AudioOutput, sdk: Sdk) -> None:
+        await asyncio.sleep(1.0)
+        output.pause()
+        output.push(speech(20).tobytes(), 24000, 1)
+        await asyncio.sleep(2.0)
+        assert output.heard_ms(1) == 0
+        output.resume()
+        await asyncio.sleep(0.1)
+        assert output.heard_ms(1) == 20
+
+    call(scenario)
+
+
+def counted_call(
+    monkeypatch: pytest.MonkeyPatch, scenario: Callable[[AudioOutput], Awaitable[None]]
+) -> dict[str, int]:
+    """Crossings of 50 frames in the middle of speech that `scenario` begins to push."""
+    crossings = Crossings()
+    crossings.watch(monkeypatch, _audio_out, "Playback", "EchoReference")
+
+    async def main() -> dict[str, int]:
+        output = AudioOutput()
+        handed = 0
+
+        async def read() -> None:
+            nonlocal handed
+            while True:
+                await output.track.recv()
+                handed += 1
+
+        tasks = [asyncio.ensure_future(read())]
+        await asyncio.sleep(1.0)
+        tasks.append(asyncio.ensure_future(scenario(output)))
+        await asyncio.sleep(0.5)
+        before, already = crossings.snapshot(), handed
+        await asyncio.sleep(50 * FRAME_S)
+        found = crossings.since(before)
+        assert handed - already == 50
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+        return found
+
+    return run_virtual(main())
+
+
+async def say_all(output: AudioOutput) -> None:
+    output.push(speech(3000).tobytes(), 24000, 1)
+    output.end_turn(1)
+
+
+async def say_in_chunks(output: AudioOutput) -> None:
+    await send(output, 1, speech(4000), UNHURRIED_MS)
+
+
+def test_one_frame_of_speech_crosses_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert counted_call(monkeypatch, say_all) == {"Playback.pop": 50}
+
+
+def test_chunks_that_come_meanwhile_add_nothing_to_a_frame(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    found = counted_call(monkeypatch, say_in_chunks)
+    pushes = found.pop("Playback.push")
+    assert pushes == pytest.approx(1000 / UNHURRIED_MS, abs=1)
+    assert found == {"Playback.pop": 50, "Playback.stats": pushes}
+
+
+@pytest.mark.usefixtures("older")
+def test_the_older_clock_crosses_once_for_each_frame_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert counted_call(monkeypatch, say_all) == {"Playback.pop": 50}
+
+
 def test_a_rate_that_is_not_24_khz() -> None:
     voice = signals.speech_like(600, 16000, seed=4)
 
@@ -404,12 +594,6 @@ def test_stop_ends_a_waiting_reader() -> None:
 
 
 # -- getstream 6 ---------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def older(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The base class of `getstream` 6, which nobody waits for flushes of."""
-    monkeypatch.delattr(AudioStreamTrack, "wait_for_flush", raising=False)
 
 
 @pytest.mark.usefixtures("older")

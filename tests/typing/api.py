@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from getstream import Stream
@@ -133,7 +133,13 @@ def the_audio_core(pcm: NDArray[np.int16]) -> None:
         assert_type(event.sample, int)
     playback = audio.Playback(input_rate=24000, output_rate=48000)
     assert_type(playback.push(pcm, turn=1), int)
+    assert_type(playback.push(pcm, turn=1, at=0.5), int)
     assert_type(playback.pop_frame(), NDArray[np.int16])
+    samples, sounds, next_frame, progress = playback.pop(at=0.5)
+    assert_type(samples, bytes)
+    assert_type(sounds, bool)
+    assert_type(next_frame, Literal["silent", "starved", "sound"])
+    assert_type(progress, tuple[tuple[int, bool], ...])
     playback.duck(-math.inf)
     assert_type(playback.turn_stats(1), audio.TurnStats | None)
     assert_type(audio.Mixer().mix([pcm, b"\0\0"]), NDArray[np.int16])

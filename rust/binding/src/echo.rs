@@ -37,7 +37,7 @@ impl EchoReference {
     }
 
     #[getter]
-    fn sample_rate(&self) -> u32 {
+    pub(crate) fn sample_rate(&self) -> u32 {
         self.sample_rate
     }
 

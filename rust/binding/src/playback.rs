@@ -2,10 +2,12 @@
 
 use numpy::PyArray1;
 use pyo3::prelude::*;
-use voice_audio::{PlaybackOptions, PlaybackState, base64};
+use pyo3::types::{PyBytes, PyTuple};
+use voice_audio::{NextFrame, PlaybackOptions, PlaybackState, PushOutcome, TurnProgress, base64};
 
 use crate::base64::text;
-use crate::convert::{LONG, audio_error, milliseconds, mono, rate, to_array};
+use crate::convert::{AudioError, LONG, audio_error, milliseconds, mono, rate, to_array};
+use crate::echo::EchoReference;
 use crate::state::State;
 
 #[pyclass(frozen, get_all, module = "getstream.plugins.gemini._core")]
@@ -73,10 +75,51 @@ impl TurnStats {
     }
 }
 
+/// One popped frame: its bytes, whether it sounds, what the next one would be, and the progress.
+type Popped<'py> = (Bound<'py, PyBytes>, bool, &'static str, Bound<'py, PyTuple>);
+
+struct Inner {
+    playback: voice_audio::Playback,
+    frame: Vec<i16>,
+    progress: Vec<TurnProgress>,
+}
+
+impl Inner {
+    fn push(&mut self, pcm: &[i16], turn: u64, at: Option<f64>) -> PyResult<PushOutcome> {
+        match at {
+            Some(at) => self.playback.push_at(pcm, turn, at).map_err(audio_error),
+            None => Ok(self.playback.push(pcm, turn)),
+        }
+    }
+
+    /// The turns that have begun or ended, as pairs of a number and `True` for those that ended.
+    fn take_progress<'py>(&mut self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
+        self.playback.take_progress(&mut self.progress);
+        let pairs = self.progress.drain(..).map(|progress| match progress {
+            TurnProgress::Started(turn) => (turn, false),
+            TurnProgress::Finished(turn) => (turn, true),
+        });
+        match pairs.len() {
+            0 => Ok(PyTuple::empty(py)),
+            _ => PyTuple::new(py, pairs.collect::<Vec<_>>()),
+        }
+    }
+
+    fn next_frame(&self) -> &'static str {
+        match self.playback.next_frame() {
+            NextFrame::Silent => "silent",
+            NextFrame::Starved => "starved",
+            NextFrame::Sound => "sound",
+        }
+    }
+}
+
+/// The lock of a playback is taken before that of its reference, which takes no other.
 #[pyclass(frozen, module = "getstream.plugins.gemini._core")]
 pub(crate) struct Playback {
     options: PlaybackOptions,
-    state: State<(voice_audio::Playback, Vec<i16>)>,
+    echo: Option<Py<EchoReference>>,
+    state: State<Inner>,
 }
 
 #[pymethods]
@@ -90,6 +133,7 @@ impl Playback {
         prefill_ms=60,
         max_prefill_ms=240,
         fade_ms=5,
+        echo=None,
     ))]
     fn new(
         input_rate: i64,
@@ -98,6 +142,7 @@ impl Playback {
         prefill_ms: i64,
         max_prefill_ms: i64,
         fade_ms: i64,
+        echo: Option<Py<EchoReference>>,
     ) -> PyResult<Self> {
         let options = PlaybackOptions {
             input_rate: rate(input_rate)?,
@@ -107,73 +152,130 @@ impl Playback {
             max_prefill_ms: milliseconds("max_prefill_ms", max_prefill_ms)?,
             fade_ms: milliseconds("fade_ms", fade_ms)?,
         };
-        let inner = voice_audio::Playback::new(options).map_err(audio_error)?;
-        let frame = vec![0; inner.frame_len()];
+        let playback = voice_audio::Playback::new(options).map_err(audio_error)?;
+        if let Some(echo) = &echo
+            && echo.get().sample_rate() != options.output_rate
+        {
+            return Err(AudioError::new_err(format!(
+                "output_rate={} differs from the echo reference's sample_rate={}: make both equal",
+                options.output_rate,
+                echo.get().sample_rate()
+            )));
+        }
+        let frame = vec![0; playback.frame_len()];
         Ok(Self {
             options,
-            state: State::new((inner, frame)),
+            echo,
+            state: State::new(Inner {
+                playback,
+                frame,
+                progress: Vec::new(),
+            }),
         })
     }
 
-    fn push(&self, py: Python<'_>, pcm: &Bound<'_, PyAny>, turn: u64) -> PyResult<usize> {
+    #[pyo3(signature = (pcm, turn, at=None))]
+    fn push(
+        &self,
+        py: Python<'_>,
+        pcm: &Bound<'_, PyAny>,
+        turn: u64,
+        at: Option<f64>,
+    ) -> PyResult<usize> {
         mono(pcm)?.lend(|pcm, long| {
-            let outcome = self
-                .state
-                .run(py, long, |(playback, _)| playback.push(pcm, turn));
-            Ok(outcome.accepted)
+            let push = |inner: &mut Inner| inner.push(pcm, turn, at);
+            Ok(self.state.run(py, long, push)?.accepted)
         })
     }
 
-    fn push_base64(&self, py: Python<'_>, text: &Bound<'_, PyAny>, turn: u64) -> PyResult<usize> {
+    #[pyo3(signature = (text, turn, at=None))]
+    fn push_base64(
+        &self,
+        py: Python<'_>,
+        text: &Bound<'_, PyAny>,
+        turn: u64,
+        at: Option<f64>,
+    ) -> PyResult<usize> {
         let text = self::text(text)?;
         let text = text.as_bytes();
         let mut pcm = Vec::with_capacity(text.len() * 3 / 8 + 1);
         base64::decode_pcm(text, &mut pcm).map_err(audio_error)?;
         let long = pcm.len() > LONG;
-        let push = |(playback, _): &mut (voice_audio::Playback, _)| playback.push(&pcm, turn);
-        Ok(self.state.run(py, long, push).accepted)
+        let push = |inner: &mut Inner| inner.push(&pcm, turn, at);
+        Ok(self.state.run(py, long, push)?.accepted)
     }
 
     fn end_turn(&self, py: Python<'_>, turn: u64) {
-        self.state.lock(py).0.end_turn(turn);
+        self.state.lock(py).playback.end_turn(turn);
     }
 
     fn pop_frame<'py>(&self, py: Python<'py>) -> Bound<'py, PyArray1<i16>> {
-        let (playback, frame) = &mut *self.state.lock(py);
-        playback.pop_frame(frame);
-        to_array(py, frame)
+        let inner = &mut *self.state.lock(py);
+        inner.playback.pop_frame(&mut inner.frame);
+        to_array(py, &inner.frame)
+    }
+
+    fn pop<'py>(&self, py: Python<'py>, at: f64) -> PyResult<Popped<'py>> {
+        let inner = &mut *self.state.lock(py);
+        let mut reference = self.echo.as_ref().map(|echo| echo.get().state.lock(py));
+        if let Some(reference) = &mut reference {
+            // A time that is none is refused, while nothing has been popped.
+            reference.push(&[], at).map_err(audio_error)?;
+        }
+        let sounds = inner.playback.audible();
+        inner.playback.pop_frame(&mut inner.frame);
+        if let Some(reference) = &mut reference {
+            reference.push(&inner.frame, at).map_err(audio_error)?;
+        }
+        drop(reference);
+        let bytes = PyBytes::new_with(py, 2 * inner.frame.len(), |bytes| {
+            for (pair, sample) in bytes.chunks_exact_mut(2).zip(&inner.frame) {
+                pair.copy_from_slice(&sample.to_ne_bytes());
+            }
+            Ok(())
+        })?;
+        let progress = inner.take_progress(py)?;
+        Ok((bytes, sounds, inner.next_frame(), progress))
+    }
+
+    fn take_progress<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
+        self.state.lock(py).take_progress(py)
+    }
+
+    fn begin(&self, py: Python<'_>) {
+        self.state.lock(py).playback.begin();
     }
 
     fn pause(&self, py: Python<'_>) {
-        self.state.lock(py).0.pause();
+        self.state.lock(py).playback.pause();
     }
 
     fn resume(&self, py: Python<'_>) {
-        self.state.lock(py).0.resume();
+        self.state.lock(py).playback.resume();
     }
 
     fn fade_in(&self, py: Python<'_>) {
-        self.state.lock(py).0.fade_in();
+        self.state.lock(py).playback.fade_in();
     }
 
     fn duck(&self, py: Python<'_>, db: f32) -> PyResult<()> {
-        self.state.lock(py).0.duck(db).map_err(audio_error)
+        self.state.lock(py).playback.duck(db).map_err(audio_error)
     }
 
     fn flush(&self, py: Python<'_>) -> usize {
-        self.state.lock(py).0.flush()
+        self.state.lock(py).playback.flush()
     }
 
     fn flush_turn(&self, py: Python<'_>, turn: u64) -> usize {
-        self.state.lock(py).0.flush_turn(turn)
+        self.state.lock(py).playback.flush_turn(turn)
     }
 
     fn played_ms(&self, py: Python<'_>, turn: u64) -> f64 {
-        self.state.lock(py).0.played_ms(turn)
+        self.state.lock(py).playback.played_ms(turn)
     }
 
     fn turn_stats(&self, py: Python<'_>, turn: u64) -> Option<TurnStats> {
-        let stats = self.state.lock(py).0.turn_stats(turn)?;
+        let stats = self.state.lock(py).playback.turn_stats(turn)?;
         Some(TurnStats {
             turn: stats.turn,
             pushed: stats.pushed,
@@ -188,7 +290,7 @@ impl Playback {
     }
 
     fn stats(&self, py: Python<'_>) -> PlaybackStats {
-        let stats = self.state.lock(py).0.stats();
+        let stats = self.state.lock(py).playback.stats();
         PlaybackStats {
             pushed: stats.pushed,
             played: stats.played,
@@ -204,17 +306,17 @@ impl Playback {
 
     #[getter]
     fn level_ms(&self, py: Python<'_>) -> f64 {
-        self.state.lock(py).0.level_ms()
+        self.state.lock(py).playback.level_ms()
     }
 
     #[getter]
     fn active_turn(&self, py: Python<'_>) -> Option<u64> {
-        self.state.lock(py).0.active_turn()
+        self.state.lock(py).playback.active_turn()
     }
 
     #[getter]
     fn state(&self, py: Python<'_>) -> &'static str {
-        match self.state.lock(py).0.state() {
+        match self.state.lock(py).playback.state() {
             PlaybackState::Idle => "idle",
             PlaybackState::Buffering => "buffering",
             PlaybackState::Playing => "playing",
@@ -223,8 +325,13 @@ impl Playback {
     }
 
     #[getter]
+    fn next_frame(&self, py: Python<'_>) -> &'static str {
+        self.state.lock(py).next_frame()
+    }
+
+    #[getter]
     fn audible(&self, py: Python<'_>) -> bool {
-        self.state.lock(py).0.audible()
+        self.state.lock(py).playback.audible()
     }
 
     #[getter]

@@ -24,7 +24,8 @@ pub use error::Error;
 pub use input::{InputStream, Samples};
 pub use mixer::Mixer;
 pub use playback::{
-    Playback, PlaybackOptions, PlaybackState, PlaybackStats, PushOutcome, TurnStats,
+    NextFrame, Playback, PlaybackOptions, PlaybackState, PlaybackStats, PushOutcome, TurnProgress,
+    TurnStats,
 };
 pub use resample::{Kernel, MAX_PHASES, Quality, Resampler, ResamplerOptions};
 pub use vad::{Vad, VadEvent, VadOptions};

@@ -1,14 +1,17 @@
 //! Playback: the store between a burst of speech from a model and a steady 20 ms clock.
 
 mod concealment;
+mod delivery;
 mod envelope;
 mod store;
 
 use std::collections::VecDeque;
 
+use crate::echo::check_time;
 use crate::pcm::Sample;
 use crate::{Error, Resampler, frame_len, ms_to_samples, samples_to_ms};
 use concealment::Concealment;
+use delivery::Delivery;
 use envelope::{Envelope, Gain};
 use store::{Pool, Queue};
 
@@ -31,9 +34,13 @@ pub struct PlaybackOptions {
     /// 24 kHz are 86 MB.
     pub capacity_ms: u32,
     /// Audio that is queued before a turn begins to speak, in milliseconds, unless it ends before.
+    /// Less will do once [`push_at`](Playback::push_at) has shown that the service keeps ahead of
+    /// the listener.
     pub prefill_ms: u32,
-    /// The prefill doubles with each underrun up to this, and halves again with each clean turn. A
-    /// maximum at or below `prefill_ms` keeps it fixed.
+    /// The prefill doubles with each underrun up to this, and halves again with each clean turn.
+    /// After an underrun, and while the service is slower than real time, it is at least what
+    /// [`push_at`](Playback::push_at) has shown to be needed. A maximum at or below `prefill_ms`
+    /// keeps it fixed.
     pub max_prefill_ms: u32,
     /// Length of every fade in milliseconds.
     pub fade_ms: u32,
@@ -123,8 +130,29 @@ pub struct PlaybackStats {
     pub concealed: u64,
     /// Frames that were popped.
     pub frames: u64,
-    /// The prefill that the next start needs, in milliseconds.
+    /// The prefill that the next start needs, in milliseconds, if chunks are as long as the last.
     pub prefill_ms: u32,
+}
+
+/// What the next frame of a [`Playback`] would be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NextFrame {
+    /// Exact silence; it need not be popped.
+    Silent,
+    /// The end of what there is of a turn that goes on, less than 20 ms of it: an underrun, unless
+    /// more is pushed before the frame has to be popped.
+    Starved,
+    /// Speech, a fade or the resampler's tail.
+    Sound,
+}
+
+/// A turn has begun or ended at the read head.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TurnProgress {
+    /// Its first sample has been played.
+    Started(u64),
+    /// It had started, and no more of it will be played: it is at its end, or was cut.
+    Finished(u64),
 }
 
 /// Whether a turn may have audio.
@@ -149,6 +177,12 @@ struct Turn {
     cut: bool,
     /// Ran dry, and nothing has come since.
     starved: bool,
+    /// To be started with whatever is queued: see [`Playback::begin`].
+    hurried: bool,
+    /// Samples of the newest push.
+    newest: usize,
+    /// [`Playback::take_progress`] has told of its begin, of its end.
+    told: (bool, bool),
 }
 
 impl Turn {
@@ -163,6 +197,9 @@ impl Turn {
             ended: false,
             cut: false,
             starved: false,
+            hurried: false,
+            newest: 0,
+            told: (false, false),
         }
     }
 
@@ -224,6 +261,9 @@ pub struct Playback {
     paused: bool,
     /// The next audible frame follows a hole that the listener has heard.
     after_hole: bool,
+    delivery: Delivery,
+    /// A turn has begun or ended since [`take_progress`](Self::take_progress).
+    progressed: bool,
     /// Inputs of silence that the resampler needs before its output is exact silence.
     tail: usize,
     /// One frame at the input rate.
@@ -283,6 +323,11 @@ impl Playback {
             speaking: false,
             paused: false,
             after_hole: false,
+            delivery: Delivery::new(
+                f64::from(options.prefill_ms) / 1000.0,
+                f64::from(options.max_prefill_ms) / 1000.0,
+            ),
+            progressed: false,
             tail: 0,
             rendered: Vec::with_capacity(input_frame),
             resampled: Vec::with_capacity(output_frame),
@@ -307,7 +352,36 @@ impl Playback {
     ///
     /// When the store is full the newest samples are refused. All are refused if the turn has
     /// ended, was flushed, or is older than the newest one. Refused samples count as dropped.
+    ///
+    /// Nothing is learnt about how the service delivers: see [`push_at`](Self::push_at).
     pub fn push(&mut self, pcm: &[i16], turn: u64) -> PushOutcome {
+        let outcome = self.queue(pcm, turn);
+        if outcome.accepted > 0 {
+            self.delivery.lose_track();
+        }
+        outcome
+    }
+
+    /// Queues audio of a turn that has come at `at`, in seconds on any clock that only goes forward.
+    ///
+    /// As [`push`](Self::push), and learns from the times how the service delivers. Once it has
+    /// been seen to keep ahead of the listener, turns start with what their first chunk brings, if
+    /// that is a frame of 20 ms at least. The next underrun, a chunk that would have come too late,
+    /// or more scatter of the times end that; four healthy turns bring it back.
+    ///
+    /// # Errors
+    /// [`Error::Option`] if `at` is not a finite number of seconds. Nothing is changed then.
+    pub fn push_at(&mut self, pcm: &[i16], turn: u64, at: f64) -> Result<PushOutcome, Error> {
+        check_time(at)?;
+        let outcome = self.queue(pcm, turn);
+        if outcome.accepted > 0 {
+            let seconds = outcome.accepted as f64 / f64::from(self.options.input_rate);
+            self.delivery.note(turn, seconds, at);
+        }
+        Ok(outcome)
+    }
+
+    fn queue(&mut self, pcm: &[i16], turn: u64) -> PushOutcome {
         let admission = self.admit(turn);
         let room = self.capacity - self.stats.queued as usize;
         let accepted = match admission {
@@ -326,9 +400,13 @@ impl Playback {
             turn.pushed += pcm.len() as u64;
             turn.dropped += dropped as u64;
             turn.queue.push(&pcm[..accepted], &mut self.pool);
+            if accepted > 0 {
+                turn.newest = accepted;
+            }
             if turn.starved && accepted > 0 {
                 // It was a real gap and not the end of the turn: be more careful.
                 turn.starved = false;
+                self.delivery.ran_dry();
                 let most = self.options.max_prefill_ms.max(self.options.prefill_ms);
                 self.stats.prefill_ms = self.stats.prefill_ms.saturating_mul(2).min(most);
             }
@@ -346,6 +424,14 @@ impl Playback {
             }
         }
         self.advance();
+    }
+
+    /// Starts the turn at the read head with what is queued of it, if anything is: for a turn of
+    /// which nothing has come for so long that it may be whole, though its end was not declared.
+    pub fn begin(&mut self) {
+        if let Some(turn) = self.turns.get_mut(self.head) {
+            turn.hurried = !turn.queue.is_empty();
+        }
     }
 
     /// Holds the read head: fades out over the next samples, then stands still.
@@ -424,7 +510,7 @@ impl Playback {
             frame.fill(0);
             return;
         }
-        let wanted = (self.options.input_rate / crate::FRAMES_PER_SECOND) as usize;
+        let wanted = self.input_frame();
         self.rendered.clear();
         while self.rendered.len() < wanted && self.render(wanted) {}
         if self.rendered.len() < wanted {
@@ -484,9 +570,53 @@ impl Playback {
             }
     }
 
+    /// What the next frame would be.
+    pub fn next_frame(&self) -> NextFrame {
+        if !self.audible() {
+            return NextFrame::Silent;
+        }
+        let goes_on = self.speaking || self.may_start();
+        match self.turns.get(self.head) {
+            Some(turn)
+                if goes_on
+                    && !self.paused
+                    && !turn.ended
+                    && turn.queue.len() < self.input_frame() =>
+            {
+                NextFrame::Starved
+            }
+            _ => NextFrame::Sound,
+        }
+    }
+
+    /// Appends what has become of turns at the read head since the last call, in order.
+    ///
+    /// A turn that was forgotten in the meantime (64 finished ones are remembered) is left out.
+    pub fn take_progress(&mut self, progress: &mut Vec<TurnProgress>) {
+        if !std::mem::take(&mut self.progressed) {
+            return;
+        }
+        for turn in self.turns.iter_mut().take(self.head + 1) {
+            if turn.played > 0 && !turn.told.0 {
+                turn.told.0 = true;
+                progress.push(TurnProgress::Started(turn.id));
+            }
+            if turn.finished() && turn.told.0 && !turn.told.1 {
+                turn.told.1 = true;
+                progress.push(TurnProgress::Finished(turn.id));
+            }
+        }
+    }
+
     /// Numbers since the start.
     pub fn stats(&self) -> PlaybackStats {
-        self.stats
+        let rate = u64::from(self.options.input_rate);
+        let newest = self.turns.back().map_or(0, |turn| turn.newest);
+        let prefill = (self.prefill(newest) as u64 * 1000).div_ceil(rate);
+        PlaybackStats {
+            prefill_ms: u32::try_from(prefill).unwrap_or(u32::MAX),
+            ..self.stats
+        }
     }
 
     /// Numbers of one turn; None if it is not known or was forgotten.
@@ -575,6 +705,7 @@ impl Playback {
                 let halved = self.stats.prefill_ms / 2;
                 self.stats.prefill_ms = halved.max(self.options.prefill_ms);
             }
+            self.progressed = true;
             self.head += 1;
             self.speaking = false;
         }
@@ -583,10 +714,44 @@ impl Playback {
     /// Enough of the turn at the head is queued to begin (or go on after an underrun).
     fn may_start(&self) -> bool {
         self.turns.get(self.head).is_some_and(|turn| {
-            let prefill = ms_to_samples(self.stats.prefill_ms, self.options.input_rate);
             // A store smaller than the adapted prefill must still be able to start.
-            turn.ended || turn.queue.len() >= prefill.min(self.capacity).max(1)
+            let prefill = self.prefill(turn.newest).min(self.capacity).max(1);
+            turn.ended || turn.hurried || turn.queue.len() >= prefill
         })
+    }
+
+    /// Samples that have to be queued for a start, the `newest` chunk included.
+    fn prefill(&self, newest: usize) -> usize {
+        let PlaybackOptions {
+            input_rate,
+            prefill_ms,
+            max_prefill_ms,
+            ..
+        } = self.options;
+        let careful = ms_to_samples(self.stats.prefill_ms, input_rate);
+        if max_prefill_ms <= prefill_ms {
+            return careful;
+        }
+        let with_newest = |seconds: f64| {
+            let samples = (seconds * f64::from(input_rate)).ceil() as i64 + newest as i64;
+            usize::try_from(samples).unwrap_or(0)
+        };
+        if let Some(seconds) = self.delivery.least() {
+            let most = ms_to_samples(max_prefill_ms, input_rate);
+            return with_newest(seconds).clamp(careful, most);
+        }
+        match self.delivery.head_start() {
+            // Doubled by an underrun, it has to be halved by clean turns first.
+            Some(seconds) if self.stats.prefill_ms == prefill_ms => {
+                with_newest(seconds).max(self.input_frame()).min(careful)
+            }
+            _ => careful,
+        }
+    }
+
+    /// Samples of 20 ms at the input rate.
+    fn input_frame(&self) -> usize {
+        (self.options.input_rate / crate::FRAMES_PER_SECOND) as usize
     }
 
     /// Notes that the open turn at the head has run dry. A paused one may still be refilled before
@@ -600,6 +765,7 @@ impl Playback {
         {
             self.speaking = false;
             turn.starved = true;
+            turn.hurried = false;
             turn.underruns += 1;
             self.stats.underruns += 1;
         }
@@ -655,6 +821,7 @@ impl Playback {
             }
         }
         let played = self.rendered.len() - before;
+        self.progressed |= turn.played == 0 && played > 0;
         turn.played += played as u64;
         self.stats.played += played as u64;
         self.stats.queued -= played as u64;

@@ -182,6 +182,7 @@ fn the_frame_path_does_not_allocate() {
     assert!(found && silenced > 100, "no echo was found: {silenced}");
 
     let mut playback = Playback::new(PlaybackOptions::default()).unwrap();
+    let mut progress = Vec::with_capacity(8);
     let minute = vec![1_000i16; 24_000 * 60];
     let mut popped = [0i16; 960];
     for turn in 0..3 {
@@ -198,6 +199,9 @@ fn the_frame_path_does_not_allocate() {
                     _ => {}
                 }
                 playback.pop_frame(&mut popped);
+                playback.next_frame();
+                playback.take_progress(&mut progress);
+                progress.clear();
             }
             // To the end, which is not foreseen, and beyond it.
             while playback.audible() {

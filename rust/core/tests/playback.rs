@@ -3,7 +3,9 @@
 mod property;
 
 use proptest::prelude::*;
-use voice_audio::{Error, Playback, PlaybackOptions, PlaybackState, PushOutcome};
+use voice_audio::{
+    Error, NextFrame, Playback, PlaybackOptions, PlaybackState, PushOutcome, TurnProgress,
+};
 
 /// Samples in a frame at 24 kHz.
 const FRAME: usize = 480;
@@ -73,6 +75,176 @@ fn a_turn_waits_for_its_prefill_or_its_end() {
     playback.end_turn(1);
     assert_eq!(drain(&mut playback).iter().filter(|&&y| y != 0).count(), 10);
     assert_eq!(playback.state(), PlaybackState::Idle);
+}
+
+/// Accepts all of it.
+fn push_at(playback: &mut Playback, pcm: &[i16], turn: u64, at: f64) {
+    assert_eq!(playback.push_at(pcm, turn, at).unwrap().accepted, pcm.len());
+}
+
+/// A turn of chunks of 40 ms whose times are 10 ms apart, played to its end.
+fn play_turn(playback: &mut Playback, turn: u64, from: f64) {
+    for k in 0..25 {
+        let at = from + 0.01 * f64::from(k);
+        push_at(playback, &[1000; 2 * FRAME], turn, at);
+    }
+    playback.end_turn(turn);
+    drain(playback);
+}
+
+#[test]
+fn a_turn_starts_on_its_first_chunk_once_the_service_was_seen_to_keep_ahead() {
+    let mut playback = Playback::new(copying()).unwrap();
+    let begin = |playback: &mut Playback, turn, at| {
+        push_at(playback, &[1000; 2 * FRAME], turn, at);
+        playback.audible()
+    };
+    assert!(!begin(&mut playback, 1, 1.0), "nothing is known yet");
+    assert_eq!(playback.stats().prefill_ms, 60);
+    play_turn(&mut playback, 2, 2.0);
+    assert!(begin(&mut playback, 3, 3.0));
+    assert_eq!(playback.stats().prefill_ms, 20);
+    // A frame is the least that can be played.
+    push_at(&mut playback, &[1000; FRAME - 1], 4, 4.0);
+    playback.flush_turn(3);
+    drain(&mut playback);
+    assert_eq!(playback.state(), PlaybackState::Buffering);
+    push_at(&mut playback, &[1000; 1], 4, 4.0);
+    assert_eq!(playback.state(), PlaybackState::Playing);
+    drain(&mut playback);
+    pop(&mut playback);
+    // The turn has run dry: the next start is careful, and so are those of the next four turns.
+    push_at(&mut playback, &[1000; FRAME], 4, 4.3);
+    assert_eq!(playback.stats().underruns, 1);
+    assert!(playback.stats().prefill_ms >= 120);
+    playback.flush();
+    for turn in 5..=8 {
+        assert!(!begin(&mut playback, turn, turn as f64), "{turn}");
+        play_turn(&mut playback, turn, turn as f64 + 0.01);
+    }
+    assert!(begin(&mut playback, 9, 9.0));
+}
+
+#[test]
+fn chunks_without_times_teach_nothing_and_bad_times_change_nothing() {
+    let mut playback = Playback::new(copying()).unwrap();
+    for turn in 1..=5 {
+        push(&mut playback, &[1000; 50 * FRAME], turn);
+        playback.end_turn(turn);
+        drain(&mut playback);
+    }
+    push(&mut playback, &[1000; 2 * FRAME], 6);
+    assert_eq!(playback.state(), PlaybackState::Buffering);
+    let before = playback.stats();
+    for at in [f64::NAN, f64::INFINITY, 1e300] {
+        let refused = playback.push_at(&[1; 10], 6, at);
+        assert!(matches!(refused, Err(Error::Option { name: "at", .. })));
+    }
+    assert_eq!(playback.stats(), before);
+    // A clock that goes back or stands still is no proof of a service that is late.
+    for at in [5.0, 3.0, 3.0, -1.0] {
+        assert_eq!(playback.push_at(&[1; 10], 6, at).unwrap().accepted, 10);
+    }
+}
+
+#[test]
+fn a_fixed_prefill_stays_whatever_is_seen() {
+    let options = PlaybackOptions {
+        max_prefill_ms: 0,
+        ..copying()
+    };
+    let mut playback = Playback::new(options).unwrap();
+    for turn in 1..=5 {
+        play_turn(&mut playback, turn, turn as f64);
+    }
+    push_at(&mut playback, &[1000; 3 * FRAME - 1], 6, 9.0);
+    assert_eq!(playback.state(), PlaybackState::Buffering);
+}
+
+#[test]
+fn a_turn_can_be_begun_with_less_than_its_prefill() {
+    let mut playback = Playback::new(copying()).unwrap();
+    playback.begin();
+    push(&mut playback, &[1000; 300], 1);
+    assert_eq!(playback.state(), PlaybackState::Buffering);
+    playback.begin();
+    assert_eq!(playback.state(), PlaybackState::Playing);
+    assert_eq!(drain(&mut playback).len(), FRAME);
+    assert_eq!(playback.turn_stats(1).unwrap().played, 300);
+    pop(&mut playback);
+    // It has run dry: what comes now waits for a prefill again.
+    push(&mut playback, &[1000; 300], 1);
+    assert_eq!(playback.state(), PlaybackState::Buffering);
+    assert_eq!(playback.stats().prefill_ms, 120);
+}
+
+#[test]
+fn the_next_frame_is_foretold() {
+    let mut playback = Playback::new(copying()).unwrap();
+    assert_eq!(playback.next_frame(), NextFrame::Silent);
+    push(&mut playback, &[1000; 3 * FRAME + 10], 1);
+    for _ in 0..3 {
+        assert_eq!(playback.next_frame(), NextFrame::Sound);
+        pop(&mut playback);
+    }
+    // Ten samples of a turn that goes on: what comes decides.
+    assert_eq!(playback.next_frame(), NextFrame::Starved);
+    let mut refilled = Playback::new(copying()).unwrap();
+    push(&mut refilled, &[1000; 3 * FRAME + 10], 1);
+    (0..3).for_each(|_| drop(pop(&mut refilled)));
+    push(&mut refilled, &[1000; FRAME], 1);
+    assert_eq!(refilled.next_frame(), NextFrame::Sound);
+    refilled.pause();
+    assert_eq!(refilled.next_frame(), NextFrame::Sound, "the fade");
+    pop(&mut refilled);
+    assert_eq!(refilled.next_frame(), NextFrame::Silent);
+    pop(&mut playback);
+    assert_eq!(playback.stats().underruns, 1);
+    assert_eq!(
+        playback.next_frame(),
+        NextFrame::Silent,
+        "it has been faded out"
+    );
+    playback.end_turn(1);
+    push(&mut playback, &[1000; 10], 2);
+    playback.end_turn(2);
+    assert_eq!(
+        playback.next_frame(),
+        NextFrame::Sound,
+        "short, but all there is"
+    );
+}
+
+#[test]
+fn progress_is_told_once_and_in_order() {
+    use TurnProgress::{Finished, Started};
+    let mut playback = Playback::new(copying()).unwrap();
+    let take = |playback: &mut Playback| {
+        let mut progress = Vec::new();
+        playback.take_progress(&mut progress);
+        progress
+    };
+    push(&mut playback, &[1000; 100], 1);
+    push(&mut playback, &[1000; 100], 2);
+    push(&mut playback, &[1000; 5 * FRAME], 3);
+    assert_eq!(take(&mut playback), []);
+    pop(&mut playback);
+    let first = [Started(1), Finished(1), Started(2), Finished(2), Started(3)];
+    assert_eq!(take(&mut playback), first);
+    pop(&mut playback);
+    assert_eq!(take(&mut playback), []);
+    // Cut before they were heard: 4 never, 3 in mid-speech.
+    push(&mut playback, &[1000; FRAME], 4);
+    playback.flush();
+    assert_eq!(take(&mut playback), [], "a fade of 3 is to come");
+    drain(&mut playback);
+    assert_eq!(take(&mut playback), [Finished(3)]);
+    // All has been played when the end becomes known.
+    push(&mut playback, &[1000; 3 * FRAME], 5);
+    (0..4).for_each(|_| drop(pop(&mut playback)));
+    assert_eq!(take(&mut playback), [Started(5)]);
+    playback.end_turn(5);
+    assert_eq!(take(&mut playback), [Finished(5)]);
 }
 
 #[test]

@@ -345,7 +345,7 @@ class PlaybackStats:
 
     @property
     def prefill_ms(self) -> int:
-        """What the next start needs, as adapted to the underruns so far."""
+        """What the next start needs, as adapted so far, if chunks are as long as the last."""
 
 @final
 class TurnStats:
@@ -407,6 +407,12 @@ class Playback:
     A turn begins to speak when `prefill_ms` of it are queued or it has ended. When it runs dry
     before its end, an underrun is counted and the prefill doubles, up to `max_prefill_ms`; each
     turn without an underrun halves it again.
+
+    With the times of the pushes (`at`) it learns how the service delivers. Once 16 steps between
+    chunks have shown that it keeps ahead of the listener, turns start with what their first chunk
+    brings, if that is 20 ms at least. This trust ends with an underrun, or a chunk that would have
+    come too late for such a start; four turns without bring it back. After an underrun, or while
+    the service is slower than real time, the prefill is at least what the lateness seen needs.
     """
 
     def __new__(
@@ -418,6 +424,7 @@ class Playback:
         prefill_ms: int = 60,
         max_prefill_ms: int = 240,
         fade_ms: int = 5,
+        echo: EchoReference | None = None,
     ) -> Playback:
         """Set up an empty store.
 
@@ -429,34 +436,83 @@ class Playback:
             max_prefill_ms: Where the doubling of the prefill ends; at or below `prefill_ms` the
                 prefill is fixed.
             fade_ms: Length of every fade, 1 to 20 ms.
+            echo: Given what `pop` returns; of the same rate as `output_rate`.
 
         Raises:
             AudioError: A rate or an option is out of range.
         """
 
-    def push(self, pcm: _Pcm16, turn: int) -> int:
+    def push(self, pcm: _Pcm16, turn: int, at: float | None = None) -> int:
         """Queue audio of a turn.
+
+        Args:
+            pcm: Mono, of any length.
+            turn: The turn it belongs to.
+            at: When it came, in seconds on any clock that only goes forward. Without it nothing is
+                learnt about the service.
 
         Returns:
             The number of samples accepted, counted from the first. The rest was refused and
             counted as dropped: the store is full, or the turn has ended or was flushed.
+
+        Raises:
+            AudioError: `pcm` cannot be used, or `at` is not a finite number of seconds. Nothing is
+                queued then.
         """
 
-    def push_base64(self, text: _Base64, turn: int) -> int:
+    def push_base64(self, text: _Base64, turn: int, at: float | None = None) -> int:
         """Queue audio of a turn that comes as the base64 of little-endian 16-bit PCM.
+
+        Args:
+            text: The base64.
+            turn: As in `push`.
+            at: As in `push`.
 
         Returns:
             As `push`.
 
         Raises:
-            AudioError: It is not base64, or has an odd number of bytes; nothing is queued then.
+            AudioError: It is not base64, has an odd number of bytes, or `at` is not a finite number
+                of seconds. Nothing is queued then.
         """
 
     def end_turn(self, turn: int) -> None:
         """Declare that no more audio of this turn, or an older one, will come."""
 
+    def begin(self) -> None:
+        """Start the turn at the read head with what is queued of it, if anything is.
+
+        For a turn of which nothing has come for so long that it may be whole, though its end was
+        not declared.
+        """
+
     def pop_frame(self) -> NDArray[np.int16]:
         """Return the next 20 ms at the output rate, always full: speech, fades or silence."""
+
+    def pop(
+        self, at: float
+    ) -> tuple[bytes, bool, Literal["silent", "starved", "sound"], tuple[tuple[int, bool], ...]]:
+        """Pop the next 20 ms, and give them to the echo reference, in one call.
+
+        Args:
+            at: When the frame is handed over, in seconds, for the echo reference.
+
+        Returns:
+            The samples, int16 in the machine's byte order; whether they sound (False: exact
+            silence); what `next_frame` is now; and what `take_progress` would return.
+
+        Raises:
+            AudioError: There is an echo reference, and `at` is not a finite number of seconds.
+                Nothing is popped then.
+        """
+
+    def take_progress(self) -> tuple[tuple[int, bool], ...]:
+        """Return the turns that have begun or ended at the read head since the last call, in order.
+
+        Returns:
+            Pairs: `(turn, False)` when its first sample has been played, `(turn, True)` when such a
+            turn has been played to its end, or was cut.
+        """
 
     def pause(self) -> None:
         """Fade out over the next samples, which count as played, then stand still."""
@@ -525,6 +581,15 @@ class Playback:
     @property
     def state(self) -> Literal["idle", "buffering", "playing", "paused"]:
         """What it does: nothing to say, too little to speak, speaking, held by `pause`."""
+
+    @property
+    def next_frame(self) -> Literal["silent", "starved", "sound"]:
+        """What the next frame would be.
+
+        `silent`: exact silence, it need not be popped. `starved`: the end, less than 20 ms, of what
+        there is of a turn that goes on; an underrun, unless more is pushed before it has to be
+        popped. `sound`: speech, a fade or the resampler's tail.
+        """
 
     @property
     def audible(self) -> bool:

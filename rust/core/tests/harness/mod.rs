@@ -295,7 +295,12 @@ pub fn playback(data: &[u8]) {
                 let turn = newest.saturating_add_signed(i64::from(bytes.byte() % 4) - 1);
                 newest = newest.max(turn);
                 let n = bytes.len();
-                let outcome = playback.push(&bytes.samples(n), turn);
+                let samples = bytes.samples(n);
+                let at = f64::from(f32::from_bits(bytes.long()));
+                let outcome = match playback.push_at(&samples, turn, at) {
+                    Ok(outcome) => outcome,
+                    Err(_) => playback.push(&samples, turn),
+                };
                 assert_eq!(outcome.accepted + outcome.dropped, n);
             }
             5..=9 => {
@@ -304,7 +309,10 @@ pub fn playback(data: &[u8]) {
                 assert!(audible || frame.iter().all(|&y| y == 0));
             }
             10 => playback.pause(),
-            11 => playback.resume(),
+            11 => {
+                playback.resume();
+                playback.begin();
+            }
             12 => {
                 let db = f32::from_bits(bytes.long());
                 assert_eq!(playback.duck(db).is_ok(), db <= 0.0);
