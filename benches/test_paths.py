@@ -10,8 +10,7 @@ from functools import partial
 
 import numpy as np
 from getstream.plugins.gemini.audio import (
-    InputStream,
-    Mixer,
+    Capture,
     Playback,
     Resampler,
     encode_base64,
@@ -44,12 +43,13 @@ def in_ours_base64() -> Callable[[Int16], bytes]:
 
 
 def in_ours_vad() -> Callable[[Int16], bytes]:
-    streams, mixer = InputStream(16000), Mixer(16000)
+    capture = Capture(16000, envelope=(b"", b""))
+    now = 0.0
 
     def push(frame: Int16) -> bytes:
-        mixer.push(1, streams.push(frame, 48000, 2)[0])
-        text = mixer.pop_base64()
-        assert text is not None
+        nonlocal now
+        now += 0.02
+        ((text, _),) = capture.push(1, frame, 48000, 2, now)[0]
         return text
 
     return push

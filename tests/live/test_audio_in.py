@@ -52,8 +52,8 @@ class Input(AudioInput):
         self.ends = 0
         super().__init__(
             lambda data, now, quiet: self.sent.append(decode_base64(websocket_payload(data))),
-            self._note_end,
             lambda rate: (b"", b""),
+            end_stream=self._note_end,
             **{"onset_ms": 32, "hangover_ms": 200, **options},
         )
 

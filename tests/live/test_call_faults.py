@@ -151,14 +151,14 @@ async def test_the_end_of_the_call_leaves_an_assistant_that_can_be_closed(local:
 async def test_who_leaves_the_call_leaves_no_state(local: Local) -> None:
     async def scenario(call: Call, person: Person) -> None:
         await is_answered(call, person)
-        assert len(call.gemini._input._participants) == 1
+        assert len(call.gemini.stats().tracks) == 1
         await person.leave()
         await call.stream.wait_left("anna")
         for _ in range(200):
-            if not call.gemini._input._participants:
+            if not call.gemini.stats().tracks:
                 break
             await asyncio.sleep(0.01)
-        assert not call.gemini._input._participants
+        assert not call.gemini.stats().tracks
 
     await in_a_call(local, scenario)
 

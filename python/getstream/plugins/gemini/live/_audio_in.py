@@ -116,12 +116,12 @@ class AudioInput:
     Args:
         send: called with each 20 ms of the call, the time, and whether nobody speaks in it. The
             audio is s16le mono at `rate`, as base64 in its envelope, as a masked websocket frame.
-        end_stream: called when nobody has sent for `tail_ms`.
         envelope: text in front of that base64 and after it, for a rate.
+        end_stream: called when nobody sends any more, after the silence that follows speech.
         onset_ms: speech that lasts so long is reported as started.
         hangover_ms: silence after which the detector reports the end of speech.
         sustained_ms: speech that lasts so long, without hangover, is reported as sustained.
-        tail_ms: silence that follows the last packet of the last participant.
+        tail_ms: silence that follows the last speech when nobody sends any more.
         listen_to: mix `everybody`; or send only the `active_speaker`: who speaks first has the
             floor until the detector reports the end, then it goes to whoever speaks.
         echo: what is played to the call, on the clock of `push`. Its echo is neither detected nor
@@ -131,9 +131,9 @@ class AudioInput:
     def __init__(
         self,
         send: Callable[[bytes, float, bool], None],
-        end_stream: Callable[[], None],
         envelope: Callable[[int], tuple[bytes, bytes]],
         *,
+        end_stream: Callable[[], None] = lambda: None,
         onset_ms: int,
         hangover_ms: int,
         sustained_ms: int = 600,

@@ -66,8 +66,8 @@ FRAME_MS = 20
 
 TAIL_MS = 2000
 """Silence after the last speech when nobody sends any more (everybody muted, or gone). The service
-finds the end of speech in the audio: after 0.8 s of silence `gemini-3.8-live` was seen not to answer,
-after 1.5 s it did."""
+finds the end of speech in the audio: after 0.8 s of silence `gemini-3.8-live` was seen not to
+answer, after 1.5 s it did."""
 
 TAIL_BEYOND_MS = 500
 """The same beyond `silence_duration_ms`, where the configuration asks for a long one."""
@@ -217,8 +217,8 @@ class GeminiLive:
         )
         self._input = AudioInput(
             self._uplink.push,
-            self._uplink.end_stream,
             Session.audio_envelope,
+            end_stream=self._uplink.end_stream,
             onset_ms=math.ceil(times.pause_after_ms),
             hangover_ms=VAD_HANGOVER_MS,
             sustained_ms=math.ceil(times.commit_after_ms),

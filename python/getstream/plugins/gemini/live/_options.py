@@ -57,7 +57,8 @@ class BargeIn:
 
     commit_after_ms: float = 600.0
     """Speech after which a reply is dropped that only this side can cut: the model has finished
-    sending it, or the service's own detection is off. Longer than a cough or an "mhm"."""
+    sending it, or the service's own detection is off. Longer than a cough or an "mhm". Speech is
+    what was heard: neither the detector's hangover of 200 ms nor time without audio counts."""
 
     def __post_init__(self) -> None:
         if not _is_number(self.duck_db) or not self.duck_db <= 0:

@@ -42,8 +42,8 @@ class Stats:
         pictures_sent: pictures that went to Gemini.
         bad_pictures: video frames that could not be used.
         tokens: total tokens as last reported by the service.
-        tracks: the audio tracks of the participants, with the delay that each one's network asks for
-            and what was lost on the way.
+        tracks: the audio tracks of the participants: the delay that the network of each one asks
+            for, and what was lost on the way.
     """
 
     frames_in: int
