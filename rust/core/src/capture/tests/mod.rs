@@ -6,14 +6,7 @@ mod properties;
 
 use super::{Arrival, Capture, CaptureOptions, Due};
 use crate::Samples;
-
-/// Samples of a wire frame at 16 kHz.
-const FRAME: usize = 320;
-
-/// Milliseconds in samples.
-const fn ms(ms: i64) -> i64 {
-    ms * 16
-}
+use people::{FRAME, Wire};
 
 fn capture(options: CaptureOptions) -> Capture {
     let mut capture = Capture::new(16_000, options).unwrap();
@@ -57,4 +50,35 @@ fn push(
 
 fn advance(capture: &mut Capture, now: i64, due: &mut Due) {
     capture.advance(seconds(now), due).unwrap();
+}
+
+/// A capture in which the model's marks stand for the detector.
+struct Scripted {
+    capture: Capture,
+    due: Due,
+}
+
+impl Scripted {
+    fn new(options: CaptureOptions) -> Self {
+        Self {
+            capture: capture(options),
+            due: Due::default(),
+        }
+    }
+}
+
+impl Wire for Scripted {
+    fn push(&mut self, person: usize, samples: &[i16], pts: Option<i64>, now: i64, speech: bool) {
+        let Self { capture, due } = self;
+        push(capture, person as u64, samples, pts, now, speech, due);
+    }
+
+    fn advance(&mut self, now: i64) {
+        advance(&mut self.capture, now, &mut self.due);
+    }
+
+    fn take(&mut self, each: &mut dyn FnMut(&[i16; FRAME])) {
+        self.due.wire.as_chunks().0.iter().for_each(each);
+        self.due.clear();
+    }
 }
