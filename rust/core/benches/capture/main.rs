@@ -112,21 +112,6 @@ impl Wire for ByEarlierMixer {
     }
 }
 
-/// The recording without its pauses: words are cut from anywhere in it.
-fn speech() -> Vec<i16> {
-    let file = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../../python/getstream/plugins/gemini/data/speech.wav");
-    let mut reader = hound::WavReader::open(file).expect("the recording is there");
-    let samples: Vec<i16> = reader.samples().map(|x| x.expect("a whole file")).collect();
-    let loud = |frame: &&[i16]| frame.iter().any(|x| x.unsigned_abs() > 3_000);
-    samples
-        .chunks_exact(FRAME)
-        .filter(loud)
-        .flatten()
-        .copied()
-        .collect()
-}
-
 struct Row {
     name: String,
     people: Vec<Person>,
@@ -370,7 +355,7 @@ fn cost(sources: usize, speech: &[i16], rounds: usize) -> (f64, f64) {
 fn main() {
     // `cargo test --benches` runs this without the flag: a little of it, to see that it works.
     let measures = std::env::args().any(|argument| argument == "--bench");
-    let speech = speech();
+    let speech = people::speech();
     let mut text = String::from(
         "# The way in over networks: `Capture` beside the mixer of before\n\n\
          From `cargo bench -p voice-audio --bench capture`. The number in front is that of the \

@@ -67,6 +67,29 @@ impl Scripted {
     }
 }
 
+/// A capture with the real detector.
+struct Detecting(Scripted);
+
+impl Wire for Detecting {
+    fn push(&mut self, person: usize, samples: &[i16], pts: Option<i64>, now: i64, _speech: bool) {
+        let Scripted { capture, due } = &mut self.0;
+        let arrival = Arrival {
+            pts: pts.map(seconds),
+            ..Arrival::at(seconds(now))
+        };
+        let pushed = capture.push(person as u64, Samples::Mono(samples), 16_000, arrival, due);
+        pushed.unwrap();
+    }
+
+    fn advance(&mut self, now: i64) {
+        self.0.advance(now);
+    }
+
+    fn take(&mut self, each: &mut dyn FnMut(&[i16; FRAME])) {
+        self.0.take(each);
+    }
+}
+
 impl Wire for Scripted {
     fn push(&mut self, person: usize, samples: &[i16], pts: Option<i64>, now: i64, speech: bool) {
         let Self { capture, due } = self;

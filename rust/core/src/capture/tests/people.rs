@@ -168,6 +168,21 @@ pub trait Wire {
     fn take(&mut self, each: &mut dyn FnMut(&[i16; FRAME]));
 }
 
+/// A recording without its pauses, for [`Call::speech`]: words are cut from anywhere in it.
+pub fn speech() -> Vec<i16> {
+    let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../../python/getstream/plugins/gemini/data/speech.wav");
+    let mut reader = hound::WavReader::open(file).expect("the recording is there");
+    let samples: Vec<i16> = reader.samples().map(|x| x.expect("a whole file")).collect();
+    let loud = |frame: &&[i16]| frame.iter().any(|x| x.unsigned_abs() > 3_000);
+    samples
+        .chunks_exact(FRAME)
+        .filter(loud)
+        .flatten()
+        .copied()
+        .collect()
+}
+
 /// A call: who takes part, for how long, and in what kind of process.
 #[derive(Debug, Clone, Copy)]
 pub struct Call<'a> {

@@ -1,7 +1,7 @@
 //! The rules of the wire, each a test.
 
-use super::people::{Call, FRAME, Jitter, Person, Pts, Report, Rng, Wire, ms, quantile};
-use super::{Scripted, advance, capture, exact, push};
+use super::people::{Call, FRAME, Jitter, Person, Pts, Report, Rng, Wire, ms, quantile, speech};
+use super::{Detecting, Scripted, advance, capture, exact, push};
 use crate::{Arrival, CaptureOptions, Due, Samples, SourceKind, SourceStats};
 
 const CLEAN: Person = Person::CLEAN;
@@ -531,6 +531,42 @@ fn edges_are_smooth() {
     let steepest = wire.windows(2).map(|w| (w[1] - w[0]).abs()).max().unwrap();
     // The tone itself has steps of 628; its mirror image up to twice its height.
     assert!(steepest < 1_900, "{steepest}");
+}
+
+#[test]
+fn what_the_detector_has_missed_is_not_left_out_either() {
+    // Words are cut from anywhere in a recording, so that the detector misses parts of them.
+    let speech = speech();
+    let bursts = Person {
+        jitter: Jitter::Bursts(100),
+        ..CLEAN
+    };
+    let mut skipped = 0;
+    for seed in seeds(1) {
+        for person in [
+            stall(150, 7_000),
+            stall(300, 15_000),
+            stall(1_000, 15_000),
+            bursts,
+        ] {
+            let people = [CLEAN, person];
+            let call = Call {
+                speech: &speech,
+                ..Call::new(&people, 240, seed)
+            };
+            let options = CaptureOptions {
+                fade_ms: 0,
+                ..CaptureOptions::default()
+            };
+            let mut wire = Detecting(Scripted::new(options));
+            let report = call.run(&mut wire);
+            assert_complete(&report, &format!("{person:?}, seed {seed}"));
+            let clean = &report.voices[0];
+            assert_eq!(clean.whole, clean.words, "{person:?}");
+            skipped += wire.0.capture.stats(1).unwrap().skipped;
+        }
+    }
+    assert!(skipped > 0);
 }
 
 // -- the process itself --------------------------------------------------------------------------
