@@ -423,7 +423,7 @@ fn a_silence_that_ends_in_a_pause_resets_the_delay() {
     let mut due = Due::default();
     for k in 0..300i64 {
         // A stall of 600 ms in a word; later nothing for 1.7 s.
-        let (speech, now) = (k < 80 || k > 200, ms(20 * (k + 1)));
+        let (speech, now) = (!(80..=200).contains(&k), ms(20 * (k + 1)));
         if !(40..70).contains(&k) && !(100..185).contains(&k) {
             let first = if k == 70 { 40 } else { k };
             for j in first..=k {
