@@ -440,13 +440,13 @@ fn twenty_people_who_make_a_short_noise_hold_nobody_else() {
     let mut spoken = 0;
     for k in 0..400 {
         call.play(reply(&assistant, k), end(k));
-        for source in 1..20 {
+        for (source, blip_at) in blips.iter_mut().enumerate().skip(1) {
             let mut frame = rng.noise(FRAME);
-            let at = k.wrapping_sub(blips[source]);
+            let at = k.wrapping_sub(*blip_at);
             if at < 2 {
                 frame.copy_from_slice(&blip[at * FRAME..][..FRAME]);
             } else if at < 400 && at > 30 {
-                blips[source] = k + 20 + rng.below(60);
+                *blip_at = k + 20 + rng.below(60);
             }
             call.push(source as u64, &frame, end(k) + 1e-4 * source as f64);
             let queued = call.capture.stats(source as u64).unwrap().queued;

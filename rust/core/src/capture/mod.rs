@@ -458,9 +458,11 @@ impl Capture {
     ) -> Result<(), Error> {
         let now = self.clock(arrival.at)?;
         // What time did before this came. What comes at the very time at which a frame is due is in
-        // that frame.
-        self.pass_time(now - 1, due);
-        self.close_after_pause();
+        // that frame, and so is what is handed in next at that time.
+        if now > self.now {
+            self.pass_time(now - 1, due);
+            self.close_after_pause();
+        }
         self.now = self.now.max(now);
         samples.check()?;
         crate::check_rate(sample_rate)?;

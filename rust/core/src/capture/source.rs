@@ -17,9 +17,9 @@ const PERHAPS_SPEECH: f32 = 0.1;
 const QUIET: f32 = 1e-6;
 /// A push that is louder than the source's noise floor by 6 dB may be the soft beginning of a word.
 const ABOVE_NOISE: f32 = 4.0;
-/// Share of the distance by which the noise floor rises with a push of 20 ms: it follows a noise
-/// that begins within 4 s, and hardly follows words.
-const FLOOR_RISE: f32 = 0.005;
+/// Factor by which the noise floor rises with a push that is no word: by 6 dB in a second of pushes
+/// of 20 ms, so that it follows a noise, and not the sounds of a word that the detector has missed.
+const FLOOR_RISE: f32 = 1.03;
 
 /// What the detector knows of a source, as its events have told it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -219,13 +219,12 @@ impl Source {
         let speech = vad.starting() || vad.speaking() && vad.silent_ms() < WORD_HANGOVER_MS;
         let word = speech || vad.probability() >= PERHAPS_SPEECH;
         let energy = mean_square(&self.wire);
-        let sounds = energy > (ABOVE_NOISE * self.noise_floor).max(QUIET);
-        let rise = if energy < self.noise_floor {
-            1.0
-        } else {
-            FLOOR_RISE
-        };
-        self.noise_floor += rise * (energy - self.noise_floor);
+        let sounds = energy > ABOVE_NOISE * self.noise_floor;
+        if energy < self.noise_floor {
+            self.noise_floor = energy.max(QUIET / ABOVE_NOISE);
+        } else if !word {
+            self.noise_floor = energy.min(self.noise_floor * FLOOR_RISE);
+        }
         // A word that is under way began before the agent spoke, and is no echo of it.
         let between_words = !std::mem::replace(&mut self.in_word, word);
         if playout_active && !self.warmup.classified() && between_words {

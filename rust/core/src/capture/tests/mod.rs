@@ -6,14 +6,7 @@ mod properties;
 
 use super::{Arrival, Capture, CaptureOptions, Due};
 use crate::Samples;
-
-/// Samples of a wire frame at 16 kHz.
-const FRAME: usize = 320;
-
-/// Milliseconds in samples.
-const fn ms(ms: i64) -> i64 {
-    ms * 16
-}
+use people::{FRAME, Wire};
 
 fn capture(options: CaptureOptions) -> Capture {
     let mut capture = Capture::new(16_000, options).unwrap();
@@ -57,4 +50,58 @@ fn push(
 
 fn advance(capture: &mut Capture, now: i64, due: &mut Due) {
     capture.advance(seconds(now), due).unwrap();
+}
+
+/// A capture in which the model's marks stand for the detector.
+struct Scripted {
+    capture: Capture,
+    due: Due,
+}
+
+impl Scripted {
+    fn new(options: CaptureOptions) -> Self {
+        Self {
+            capture: capture(options),
+            due: Due::default(),
+        }
+    }
+}
+
+/// A capture with the real detector.
+struct Detecting(Scripted);
+
+impl Wire for Detecting {
+    fn push(&mut self, person: usize, samples: &[i16], pts: Option<i64>, now: i64, _speech: bool) {
+        let Scripted { capture, due } = &mut self.0;
+        let arrival = Arrival {
+            pts: pts.map(seconds),
+            ..Arrival::at(seconds(now))
+        };
+        let pushed = capture.push(person as u64, Samples::Mono(samples), 16_000, arrival, due);
+        pushed.unwrap();
+    }
+
+    fn advance(&mut self, now: i64) {
+        self.0.advance(now);
+    }
+
+    fn take(&mut self, each: &mut dyn FnMut(&[i16; FRAME])) {
+        self.0.take(each);
+    }
+}
+
+impl Wire for Scripted {
+    fn push(&mut self, person: usize, samples: &[i16], pts: Option<i64>, now: i64, speech: bool) {
+        let Self { capture, due } = self;
+        push(capture, person as u64, samples, pts, now, speech, due);
+    }
+
+    fn advance(&mut self, now: i64) {
+        advance(&mut self.capture, now, &mut self.due);
+    }
+
+    fn take(&mut self, each: &mut dyn FnMut(&[i16; FRAME])) {
+        self.due.wire.as_chunks().0.iter().for_each(each);
+        self.due.clear();
+    }
 }

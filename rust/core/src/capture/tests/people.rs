@@ -1,8 +1,19 @@
-//! People, networks, and what arrives at the other end: the model that the properties are tested
-//! with. Each voice has bits of its own in the samples, so that it can be found in the sum.
+//! People, networks, and what comes out at the other end: the model that the wire is judged with.
+//! Unit tests and the bench share it.
+//!
+//! Each [`Person`] says words. Every sample of a word carries the code of its lane: bits of its own
+//! within the sample, so that each voice can be found in the sum, sample by sample, and the n-th one
+//! that was delivered is the n-th one that is heard. The person's network delays, loses, repeats and
+//! reorders packets of 20 ms; [`Call::run`] hands them to a [`Wire`] as they arrive, lets time pass
+//! in between, and compares what comes out with what was said.
 
-use super::{FRAME, ms};
-use crate::{Arrival, Capture, CaptureOptions, Due, Samples};
+/// Samples of a packet and of a wire frame: 20 ms at 16 kHz.
+pub const FRAME: usize = 320;
+
+/// Milliseconds in samples.
+pub const fn ms(ms: i64) -> i64 {
+    ms * 16
+}
 
 /// xorshift64*: the same numbers on every machine.
 #[derive(Debug, Clone)]
@@ -47,25 +58,31 @@ pub enum Jitter {
     Bursts(i64),
 }
 
+/// Somebody in a call, and their network.
 #[derive(Debug, Clone, Copy)]
 pub struct Person {
+    /// Says words; otherwise sends silence.
     pub talks: bool,
     pub jitter: Jitter,
     /// Milliseconds, and every how many: nothing arrives, then all of it.
     pub stall: Option<(i64, i64)>,
+    /// Part of the packets that never come.
     pub loss: f64,
+    /// Part of the packets that come a second time, up to 30 ms later.
     pub duplicates: f64,
     /// Part of the packets that come 30 ms late, behind the next ones.
     pub reordered: f64,
     /// In silence only a frame each 400 ms is sent.
     pub dtx: bool,
+    /// The person's clock is fast by so many millionths.
     pub ppm: f64,
     pub pts: Pts,
-    /// Milliseconds: is away for the second time span of each 10 s.
+    /// Milliseconds: sends nothing in this part of each 10 s.
     pub away: Option<(i64, i64)>,
 }
 
 impl Person {
+    /// Somebody who talks, whose packets all come at once.
     pub const CLEAN: Self = Self {
         talks: true,
         jitter: Jitter::Uniform(0),
@@ -78,6 +95,7 @@ impl Person {
         pts: Pts::True,
         away: None,
     };
+    /// The same person, silent.
     pub const LISTENS: Self = Self {
         talks: false,
         ..Self::CLEAN
@@ -97,7 +115,7 @@ struct Packet {
     speech: bool,
 }
 
-/// What was found in the wire of one voice.
+/// What was found of one voice on the wire.
 #[derive(Debug, Default, Clone)]
 pub struct Voice {
     pub words: usize,
@@ -117,11 +135,10 @@ pub struct Voice {
 #[derive(Debug, Default, Clone)]
 pub struct Report {
     pub voices: Vec<Voice>,
-    /// Wire against clock over 10 s windows.
+    /// Rate of the wire over 10 s: least and greatest; 1 is exact.
     pub rate: (f64, f64),
     /// How far the wire was behind the clock: least and most, in samples, after a second.
     pub behind: (i64, i64),
-    pub ends: usize,
 }
 
 /// Words in phrases: (from, to).
@@ -143,266 +160,271 @@ fn talk(person: usize, length: i64, talks: bool, rng: &mut Rng) -> Vec<(i64, i64
 /// From and to, in the person's samples.
 type Words = Vec<(i64, i64)>;
 
-/// All packets in the order of arrival, the words of each person, and the bits of a voice.
-fn packets(people: &[Person], seconds: i64, seed: u64) -> (Vec<Packet>, Vec<Words>, usize) {
-    let talkers = people.iter().filter(|p| p.talks).count().max(1);
-    let width = (14 / talkers).min(7);
-    assert!(width > 0, "14 voices fit into a sample");
-    let mut all = Vec::new();
-    let mut spoken = Vec::new();
-    let mut lane = 0;
-    for (index, person) in people.iter().enumerate() {
-        let mut rng = Rng(seed ^ (index as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
-        let length = ms(1_000 * seconds);
-        let words = talk(index, length, person.talks, &mut rng);
-        let mut speech = vec![false; (length + ms(200)) as usize];
-        for &(from, to) in &words {
-            speech[from as usize..to as usize].fill(true);
-        }
-        // A detector: a frame late, and 100 ms of hangover.
-        let frames = (length / FRAME as i64) as usize;
-        let flag = |k: usize| {
-            let from = (k * FRAME).saturating_sub(1_600);
-            let to = ((k + 1) * FRAME).saturating_sub(FRAME);
-            speech[from..to.max(from)].iter().any(|&x| x)
-        };
-        let phase = ms(3) * index as i64;
-        let (mut burst_until, mut last) = (0, 0);
-        let mut dtx_sent = i64::MIN / 2;
-        let mut jump = 0;
-        for k in 0..frames {
-            let position = (k * FRAME) as i64;
-            let value = |i: usize| {
-                let code = 1 + (position as usize + i) % ((1 << width) - 1).max(1);
-                if speech[k * FRAME + i] {
-                    (code << (lane * width)) as i16
-                } else {
-                    0
-                }
-            };
-            let samples: Vec<i16> = (0..FRAME).map(value).collect();
-            let sounds = samples.iter().any(|&x| x != 0);
-            let end = position + FRAME as i64;
-            let ideal = phase + end - (end as f64 * person.ppm * 1e-6) as i64;
-            if person
-                .away
-                .is_some_and(|(from, to)| (from..to).contains(&(ideal / 16 % 10_000)))
-            {
-                continue;
-            }
-            if person.dtx && !flag(k) && !sounds {
-                if position - dtx_sent < ms(400) {
-                    continue;
-                }
-                dtx_sent = position;
-            }
-            if position % ms(5_000) == 0 {
-                jump += ms(10_000);
-            }
-            let pts = match person.pts {
-                Pts::True => Some(position + 77),
-                Pts::Missing => None,
-                Pts::Stands => Some(77),
-                Pts::Fast(by) => Some((position as f64 * by) as i64),
-                Pts::Jumps => Some(position + jump),
-            };
-            let mut arrives = ideal;
-            match person.jitter {
-                Jitter::Uniform(most) => arrives += (rng.unit() * ms(most) as f64) as i64,
-                Jitter::Bursts(most) => {
-                    if rng.unit() < 0.04 {
-                        burst_until =
-                            burst_until.max(ideal + (rng.unit() * ms(most) as f64) as i64);
-                    }
-                    arrives = arrives.max(burst_until);
-                }
-            }
-            if let Some((stall, every)) = person.stall {
-                let within = ideal % ms(every);
-                if ideal > ms(every) && within < ms(stall) {
-                    arrives = arrives.max(ideal - within + ms(stall));
-                }
-            }
-            let lost = rng.unit() < person.loss;
-            let twice = rng.unit() < person.duplicates;
-            if rng.unit() < person.reordered {
-                arrives += ms(30);
-            } else {
-                arrives = arrives.max(last);
-                last = arrives;
-            }
-            if lost {
-                continue;
-            }
-            let packet = Packet {
-                person: index,
-                position,
-                ideal,
-                arrives,
-                pts,
-                samples,
-                speech: flag(k),
-            };
-            if twice {
-                all.push(Packet {
-                    arrives: arrives + ms(rng.between(0, 30)),
-                    ..packet.clone()
-                });
-            }
-            all.push(packet);
-        }
-        spoken.push(words);
-        lane += usize::from(person.talks);
-    }
-    all.sort_by_key(|p| p.arrives);
-    (all, spoken, width)
-}
-
 /// What turns arrivals into frames.
 pub trait Wire {
     fn push(&mut self, person: usize, samples: &[i16], pts: Option<i64>, now: i64, speech: bool);
     fn advance(&mut self, now: i64);
     /// What is due, as it is on the wire.
     fn take(&mut self, each: &mut dyn FnMut(&[i16; FRAME]));
-    fn ends(&self) -> usize {
-        0
-    }
 }
 
-/// The real thing, with the marks of a model in place of the detector.
-pub struct Scripted {
-    pub capture: Capture,
-    due: Due,
-    ends: usize,
+/// A recording without its pauses, for [`Call::speech`]: words are cut from anywhere in it.
+pub fn speech() -> Vec<i16> {
+    let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../../python/getstream/plugins/gemini/data/speech.wav");
+    let mut reader = hound::WavReader::open(file).expect("the recording is there");
+    let samples: Vec<i16> = reader.samples().map(|x| x.expect("a whole file")).collect();
+    let loud = |frame: &&[i16]| frame.iter().any(|x| x.unsigned_abs() > 3_000);
+    samples
+        .chunks_exact(FRAME)
+        .filter(loud)
+        .flatten()
+        .copied()
+        .collect()
 }
 
-impl Scripted {
-    pub fn new(options: CaptureOptions) -> Self {
+/// A call: who takes part, for how long, and in what kind of process.
+#[derive(Debug, Clone, Copy)]
+pub struct Call<'a> {
+    pub people: &'a [Person],
+    pub seconds: i64,
+    pub seed: u64,
+    /// Samples after which time passes when nothing arrives.
+    pub tick: i64,
+    /// The process does nothing for the first so many milliseconds of each so many: packets are then
+    /// handed in sender by sender, and timers come late, too.
+    pub busy: (i64, i64),
+    /// What words sound like; the codes are in the low byte. Without it they are the codes alone.
+    pub speech: &'a [i16],
+}
+
+impl<'a> Call<'a> {
+    /// A call of `people` in a process that always has time.
+    pub fn new(people: &'a [Person], seconds: i64, seed: u64) -> Self {
         Self {
-            capture: Capture::new(16_000, options).unwrap(),
-            due: Due::default(),
-            ends: 0,
+            people,
+            seconds,
+            seed,
+            tick: ms(10),
+            busy: (0, 1),
+            speech: &[],
         }
     }
-}
 
-impl Wire for Scripted {
-    fn push(&mut self, person: usize, samples: &[i16], pts: Option<i64>, now: i64, speech: bool) {
-        super::push(
-            &mut self.capture,
-            person as u64,
-            samples,
-            pts,
-            now,
-            speech,
-            &mut self.due,
-        );
+    /// Bits of a sample that are one person's.
+    fn lane_width(&self) -> usize {
+        let bits = if self.speech.is_empty() { 14 } else { 8 };
+        let talkers = self.people.iter().filter(|p| p.talks).count().max(1);
+        assert!(talkers <= bits, "{bits} voices fit into a sample");
+        (bits / talkers).min(7)
     }
 
-    fn advance(&mut self, now: i64) {
-        super::advance(&mut self.capture, now, &mut self.due);
-    }
-
-    fn take(&mut self, each: &mut dyn FnMut(&[i16; FRAME])) {
-        for frame in self.due.wire.as_chunks().0 {
-            each(frame);
+    /// The sample of a word at `position` of the `lane`-th voice.
+    fn sample(&self, position: usize, lane: usize) -> i16 {
+        let width = self.lane_width();
+        let code = 1 + position % ((1 << width) - 1).max(1);
+        let code = (code << (lane * width)) as i16;
+        if self.speech.is_empty() {
+            return code;
         }
-        self.ends += usize::from(self.due.ended);
-        self.due.clear();
+        // All voices together stay below the knee of the mixer, where the sum is exact.
+        let talkers = self.people.iter().filter(|p| p.talks).count() as i16;
+        let sound = self.speech[(position + 40_000 * lane) % self.speech.len()] / (talkers + 1);
+        (sound & !0xff) | code
     }
 
-    fn ends(&self) -> usize {
-        self.ends
-    }
-}
-
-/// Sends the people's packets through `wire` and looks for them in what comes out. `tick`: the
-/// period at which time passes when nothing arrives.
-pub fn run(people: &[Person], seconds: i64, seed: u64, tick: i64, wire: &mut dyn Wire) -> Report {
-    run_busy(people, seconds, seed, tick, (0, 1), wire)
-}
-
-/// The same in a process that does nothing for `busy.0` milliseconds of each `busy.1`: packets are
-/// then handed in sender by sender, and timers come late too.
-pub fn run_busy(
-    people: &[Person],
-    seconds: i64,
-    seed: u64,
-    tick: i64,
-    busy: (i64, i64),
-    wire: &mut dyn Wire,
-) -> Report {
-    let (mut packets, spoken, width) = packets(people, seconds, seed);
-    let busy_until = |t: i64| (t - t % ms(busy.1) + ms(busy.0)).max(t);
-    for packet in &mut packets {
-        packet.arrives = busy_until(packet.arrives);
-    }
-    packets.sort_by_key(|p| (p.arrives, p.person));
-    // Of each voice, for each sample that was heard: where on the wire, and when it was sent.
-    let lanes: Vec<usize> = (0..people.len()).filter(|&i| people[i].talks).collect();
-    let mut heard: Vec<Vec<(i64, i64)>> = vec![Vec::new(); lanes.len()];
-    let mut emitted: Vec<i64> = Vec::new();
-    let mut look = |wire: &mut dyn Wire, now: i64| {
-        wire.take(&mut |frame| {
-            let at = (emitted.len() * FRAME) as i64;
-            emitted.push(now);
-            for (i, &x) in frame.iter().enumerate() {
-                for (lane, heard) in heard.iter_mut().enumerate() {
-                    if (x >> (lane * width)) & ((1 << width) - 1) != 0 {
-                        heard.push((at + i as i64, now));
+    /// All packets in the order of arrival, and the words of each person.
+    fn packets(&self) -> (Vec<Packet>, Vec<Words>) {
+        let Self {
+            people,
+            seconds,
+            seed,
+            ..
+        } = *self;
+        let mut all = Vec::new();
+        let mut spoken = Vec::new();
+        let mut lane = 0;
+        for (index, person) in people.iter().enumerate() {
+            let mut rng = Rng(seed ^ (index as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+            let length = ms(1_000 * seconds);
+            let words = talk(index, length, person.talks, &mut rng);
+            let mut speech = vec![false; (length + ms(200)) as usize];
+            for &(from, to) in &words {
+                speech[from as usize..to as usize].fill(true);
+            }
+            // A detector: a frame late, and 100 ms of hangover.
+            let frames = (length / FRAME as i64) as usize;
+            let flag = |k: usize| {
+                let from = (k * FRAME).saturating_sub(1_600);
+                let to = ((k + 1) * FRAME).saturating_sub(FRAME);
+                speech[from..to.max(from)].iter().any(|&x| x)
+            };
+            let phase = ms(3) * index as i64;
+            let (mut burst_until, mut last) = (0, 0);
+            let mut dtx_sent = i64::MIN / 2;
+            let mut jump = 0;
+            for k in 0..frames {
+                let position = (k * FRAME) as i64;
+                let value = |i: usize| match speech[k * FRAME + i] {
+                    true => self.sample(k * FRAME + i, lane),
+                    false => 0,
+                };
+                let samples: Vec<i16> = (0..FRAME).map(value).collect();
+                let sounds = samples.iter().any(|&x| x != 0);
+                let end = position + FRAME as i64;
+                let ideal = phase + end - (end as f64 * person.ppm * 1e-6) as i64;
+                if person
+                    .away
+                    .is_some_and(|(from, to)| (from..to).contains(&(ideal / 16 % 10_000)))
+                {
+                    continue;
+                }
+                if person.dtx && !flag(k) && !sounds {
+                    if position - dtx_sent < ms(400) {
+                        continue;
+                    }
+                    dtx_sent = position;
+                }
+                if position % ms(5_000) == 0 {
+                    jump += ms(10_000);
+                }
+                let pts = match person.pts {
+                    Pts::True => Some(position + 77),
+                    Pts::Missing => None,
+                    Pts::Stands => Some(77),
+                    Pts::Fast(by) => Some((position as f64 * by) as i64),
+                    Pts::Jumps => Some(position + jump),
+                };
+                let mut arrives = ideal;
+                match person.jitter {
+                    Jitter::Uniform(most) => arrives += (rng.unit() * ms(most) as f64) as i64,
+                    Jitter::Bursts(most) => {
+                        if rng.unit() < 0.04 {
+                            burst_until =
+                                burst_until.max(ideal + (rng.unit() * ms(most) as f64) as i64);
+                        }
+                        arrives = arrives.max(burst_until);
                     }
                 }
+                if let Some((stall, every)) = person.stall {
+                    let within = ideal % ms(every);
+                    if ideal > ms(every) && within < ms(stall) {
+                        arrives = arrives.max(ideal - within + ms(stall));
+                    }
+                }
+                let lost = rng.unit() < person.loss;
+                let twice = rng.unit() < person.duplicates;
+                if rng.unit() < person.reordered {
+                    arrives += ms(30);
+                } else {
+                    arrives = arrives.max(last);
+                    last = arrives;
+                }
+                if lost {
+                    continue;
+                }
+                let packet = Packet {
+                    person: index,
+                    position,
+                    ideal,
+                    arrives,
+                    pts,
+                    samples,
+                    speech: flag(k),
+                };
+                if twice {
+                    all.push(Packet {
+                        arrives: arrives + ms(rng.between(0, 30)),
+                        ..packet.clone()
+                    });
+                }
+                all.push(packet);
             }
-        });
-    };
-    let mut clock = 0;
-    for packet in &packets {
-        while clock + tick < packet.arrives {
-            clock += tick;
-            if busy_until(clock) == clock {
-                wire.advance(clock);
-                look(wire, clock);
-            }
+            spoken.push(words);
+            lane += usize::from(person.talks);
         }
-        wire.push(
-            packet.person,
-            &packet.samples,
-            packet.pts,
-            packet.arrives,
-            packet.speech,
-        );
-        look(wire, packet.arrives);
+        all.sort_by_key(|p| p.arrives);
+        (all, spoken)
     }
-    for _ in 0..ms(4_000) / tick {
-        clock += tick;
-        wire.advance(clock);
-        look(wire, clock);
-    }
-    let mut report = Report {
-        ends: wire.ends(),
-        rate: (f64::MAX, 0.0),
-        behind: (i64::MAX, i64::MIN),
-        ..Report::default()
-    };
-    let last = packets.last().map_or(0, |p| p.arrives);
-    let mut t = ms(1_000);
-    while t + ms(10_000) < last {
-        let from = emitted.partition_point(|&e| e < t);
-        let to = emitted.partition_point(|&e| e < t + ms(10_000));
-        let rate = (to - from) as f64 / 500.0;
-        report.rate = (report.rate.0.min(rate), report.rate.1.max(rate));
-        let behind = t - (from * FRAME) as i64 - emitted.first().copied().unwrap_or(0);
-        report.behind = (report.behind.0.min(behind), report.behind.1.max(behind));
-        t += ms(100) + 7;
-    }
-    for (&person, heard) in lanes.iter().zip(&heard) {
+
+    /// Sends the people's packets through `wire` and looks for them in what comes out.
+    pub fn run(&self, wire: &mut dyn Wire) -> Report {
+        let Self {
+            people, tick, busy, ..
+        } = *self;
+        let width = self.lane_width();
+        let (mut packets, spoken) = self.packets();
+        let busy_until = |t: i64| (t - t % ms(busy.1) + ms(busy.0)).max(t);
+        for packet in &mut packets {
+            packet.arrives = busy_until(packet.arrives);
+        }
+        packets.sort_by_key(|p| (p.arrives, p.person));
+        // Of each voice, for each sample that was heard: where on the wire, and when it was sent.
+        let lanes: Vec<usize> = (0..people.len()).filter(|&i| people[i].talks).collect();
+        let mut heard: Vec<Vec<(i64, i64)>> = vec![Vec::new(); lanes.len()];
+        let mut emitted: Vec<i64> = Vec::new();
+        let mut look = |wire: &mut dyn Wire, now: i64| {
+            wire.take(&mut |frame| {
+                let at = (emitted.len() * FRAME) as i64;
+                emitted.push(now);
+                for (i, &x) in frame.iter().enumerate() {
+                    for (lane, heard) in heard.iter_mut().enumerate() {
+                        if (x >> (lane * width)) & ((1 << width) - 1) != 0 {
+                            heard.push((at + i as i64, now));
+                        }
+                    }
+                }
+            });
+        };
+        let mut clock = 0;
+        for packet in &packets {
+            while clock + tick < packet.arrives {
+                clock += tick;
+                if busy_until(clock) == clock {
+                    wire.advance(clock);
+                    look(wire, clock);
+                }
+            }
+            wire.push(
+                packet.person,
+                &packet.samples,
+                packet.pts,
+                packet.arrives,
+                packet.speech,
+            );
+            look(wire, packet.arrives);
+        }
+        for _ in 0..ms(4_000) / tick {
+            clock += tick;
+            wire.advance(clock);
+            look(wire, clock);
+        }
+        let mut report = Report {
+            rate: (f64::MAX, 0.0),
+            behind: (i64::MAX, i64::MIN),
+            ..Report::default()
+        };
+        let last = packets.last().map_or(0, |p| p.arrives);
+        let mut t = ms(1_000);
+        while t + ms(10_000) < last {
+            let from = emitted.partition_point(|&e| e < t);
+            let to = emitted.partition_point(|&e| e < t + ms(10_000));
+            let rate = (to - from) as f64 / 500.0;
+            report.rate = (report.rate.0.min(rate), report.rate.1.max(rate));
+            let behind = t - (from * FRAME) as i64 - emitted.first().copied().unwrap_or(0);
+            report.behind = (report.behind.0.min(behind), report.behind.1.max(behind));
+            t += ms(100) + 7;
+        }
+        for (&person, heard) in lanes.iter().zip(&heard) {
+            report
+                .voices
+                .push(voice(person, &packets, &spoken[person], heard));
+        }
         report
-            .voices
-            .push(voice(person, &packets, &spoken[person], heard));
     }
-    report
 }
 
+/// Compares what one person said with what was heard.
 fn voice(person: usize, packets: &[Packet], words: &[(i64, i64)], heard: &[(i64, i64)]) -> Voice {
     let mut mine: Vec<&Packet> = packets.iter().filter(|p| p.person == person).collect();
     mine.sort_by_key(|p| p.position);
