@@ -1,7 +1,7 @@
 //! What an echo sounds like, and what is more than that.
 
 use super::background::{Background, LEAST_DB};
-use super::bands::{BANDS, Bands, NOTHING, decibels};
+use super::bands::{BANDS, Bands, NOTHING, decibels, flush};
 use super::far::FarEnd;
 
 /// So many hops earlier and later than its delay an echo may come: clocks, buffers and the grid of
@@ -119,6 +119,22 @@ impl Coupling {
         }
     }
 
+    /// Lists every number that a step makes from its own last value.
+    #[cfg(test)]
+    pub(super) fn state(&self) -> Vec<(&'static str, f32)> {
+        let mut state = vec![
+            ("raise", self.raise_new),
+            ("echo", self.echo),
+            ("source", self.source),
+            ("edge", self.mean_edge),
+        ];
+        state.extend(self.played.map(|x| ("played", x)));
+        state.extend(self.played_db.map(|x| ("played, dB", x)));
+        state.extend(self.loudest_db.map(|x| ("loudest, dB", x)));
+        state.extend(self.edges.iter().flatten().map(|&x| ("edge", x)));
+        state
+    }
+
     /// Forgets what is ringing.
     pub(super) fn quiet(&mut self) {
         self.played = NOTHING;
@@ -148,7 +164,7 @@ impl Coupling {
         }
         let spill = SPILL * most.iter().sum::<f32>();
         for (b, most) in most.into_iter().enumerate() {
-            self.played[b] = (most + spill).max(RINGING * self.played[b]);
+            self.played[b] = flush((most + spill).max(RINGING * self.played[b]));
             self.played_db[b] = decibels(self.played[b]);
             self.loudest_db[b] = self.played_db[b].max(self.loudest_db[b] - FORGET_DB);
         }
@@ -229,7 +245,7 @@ impl Coupling {
         background: &Background,
         mut rate: impl FnMut(f32, bool, bool) -> f32,
     ) {
-        self.raise_new *= NEW_KEEP;
+        self.raise_new = flush(NEW_KEEP * self.raise_new);
         let (mut n, mut sum) = (0, 0.0);
         for (b, &floor) in background.db().iter().enumerate() {
             let weak = self.played_db[b] < (self.loudest_db[b] - RANGE_DB).max(LEAST_DB);
@@ -262,8 +278,8 @@ impl Coupling {
     /// Takes note of how loud an echo is, from the near end's power.
     pub(super) fn weigh(&mut self, near: &Bands, far: &FarEnd, row: i64) {
         let played = far.window(row - self.delay as i64);
-        self.echo = KEEP * self.echo + near.iter().sum::<f32>();
-        self.source = KEEP * self.source + played.iter().sum::<f32>();
+        self.echo = flush(KEEP * self.echo + near.iter().sum::<f32>());
+        self.source = flush(KEEP * self.source + played.iter().sum::<f32>());
     }
 
     /// Echo relative to what is played, in dB.

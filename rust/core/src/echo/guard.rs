@@ -4,7 +4,7 @@ use std::f32::consts::PI;
 use std::fmt;
 
 use super::background::Background;
-use super::bands::{Bands, FilterBank, Powers, decibels};
+use super::bands::{Bands, FilterBank, Powers, decibels, flush};
 use super::coupling::{Coupling, Verdict};
 use super::delay::{DelaySearch, STEP};
 use super::far::{FarEnd, Movement};
@@ -188,6 +188,20 @@ impl EchoGuard {
         self.coupling.as_ref().map(Coupling::level)
     }
 
+    /// Lists every number that a step makes from its own last value.
+    #[cfg(test)]
+    pub(super) fn state(&self) -> Vec<(&'static str, f32)> {
+        let mut state = vec![("excess", self.excess)];
+        state.extend(self.bank.state());
+        state.extend(self.search.state());
+        state.extend(self.far.state());
+        state.extend(self.background.state());
+        state.extend(self.coupling.iter().flat_map(Coupling::state));
+        let movement = self.awake.iter().flat_map(|awake| awake.movement.state());
+        state.extend(movement.map(|x| ("near movement", x)));
+        state
+    }
+
     #[cfg(test)]
     pub(crate) fn is_asleep(&self) -> bool {
         self.awake.is_none()
@@ -329,7 +343,7 @@ impl EchoGuard {
         let evidence = self.search.evidence();
         let sure = correlation > SURE_ECHO && evidence <= STILL_ECHO_HOPS;
         let more = verdict.excess > EXCESS_DB;
-        self.excess = SPEECH_KEEP * self.excess + verdict.excess;
+        self.excess = flush(SPEECH_KEEP * self.excess + verdict.excess);
         self.speech = match more && !sure && self.excess > SPEECH_DB {
             true => SPEECH_HOPS,
             false => self.speech.saturating_sub(1),

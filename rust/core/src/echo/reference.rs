@@ -129,6 +129,12 @@ impl EchoReference {
         Ok(())
     }
 
+    /// Lists every number that a step makes from its own last value.
+    #[cfg(test)]
+    pub(super) fn state(&self) -> Vec<(&'static str, f32)> {
+        self.bank.state()
+    }
+
     /// Power in a row.
     pub(super) fn power(&self, row: i64) -> &Bands {
         self.rows.at(row)
