@@ -109,10 +109,6 @@ guard.rs
     SURE_ECHO; share; correlation that overrules an excess at first
     BETTER; scale; lead in correlation by which another delay is taken
     NEAR_HOPS; 1 4; distance within which the delay just follows
-    LOST; share; correlation below which a hop speaks against a delay
-    FOUND; share; correlation that confirms a delay
-    LOST_HOPS; scale; hops against a delay until it is given up
-    LOST_EVIDENCE; scale; evidence that a hop against a delay needs
     LEAST_NOISE; scale; power of background below which silence is written
     MOST_NOISE; scale; largest power of the noise that is written
     PAUSE; scale; lateness, in seconds, that starts the clock anew
@@ -143,8 +139,6 @@ coupling.rs
     KNOWN_HOPS; scale; hops until a band is known
     NOISE_DB; scale; scatter of the background above its floor
     MOST_DB; scale; largest excess of one band
-    LOUD_DB; scale; distance from the background that is loud
-    LOUD_BANDS; scale; loud bands that make a loud hop
     AUDIBLE_BANDS; scale; bands that an audible echo has
     KEEP; memory; memory of the reported echo level
 delay.rs

@@ -52,9 +52,6 @@ const KNOWN_HOPS: f32 = 10.0;
 const NOISE_DB: f32 = 5.0;
 /// The most that one band contributes to the excess.
 const MOST_DB: f32 = 10.0;
-/// The near end is loud if it exceeds the background by this in so many bands.
-const LOUD_DB: f32 = 10.0;
-const LOUD_BANDS: u32 = 4;
 /// An echo that can be heard in fewer bands is none.
 const AUDIBLE_BANDS: u32 = 4;
 /// What is kept of the energies of echo and far end in a hop: a memory of two seconds.
@@ -94,8 +91,6 @@ pub(super) struct Verdict {
     pub(super) excess: f32,
     /// An echo could be heard over the background.
     pub(super) audible: bool,
-    /// The near end can be heard over the background.
-    pub(super) loud: bool,
     /// Mean distance from the edges if the near end has the shape of the echo.
     pub(super) fit: Option<f32>,
 }
@@ -173,7 +168,6 @@ impl Coupling {
     /// What the near end, in dB, is beside the echo of this hop.
     pub(super) fn judge(&self, near: &Bands, background: &Background) -> Verdict {
         let mut verdict = Verdict::default();
-        let mut loud = 0;
         let (mut n, mut sum, mut square) = (0, 0.0, 0.0);
         for (b, &floor) in background.db().iter().enumerate() {
             let echo = self.played_db[b] + self.edges[b].unwrap_or(self.mean_edge);
@@ -181,7 +175,6 @@ impl Coupling {
             let bar = (echo + doubt).max(floor + NOISE_DB) + MARGIN_DB;
             verdict.excess += (near[b] - bar).clamp(0.0, MOST_DB);
             verdict.audible |= echo + NOISE_DB > floor;
-            loud += u32::from(near[b] > floor + LOUD_DB);
             let strong = self.played_db[b] > self.loudest_db[b] - SHAPE_DB;
             if self.edges[b].is_some() && strong && echo > floor + NOISE_DB {
                 let distance = (near[b].max(floor) - echo).clamp(-30.0, 30.0);
@@ -190,7 +183,6 @@ impl Coupling {
                 square += distance * distance;
             }
         }
-        verdict.loud = loud >= LOUD_BANDS;
         if n >= FITTING_BANDS {
             let mean = sum / n as f32;
             let deviation = square / n as f32 - mean * mean;

@@ -37,12 +37,6 @@ const SURE_ECHO: f32 = 0.95;
 /// follows if it is not farther away than so many hops.
 const BETTER: f32 = 0.15;
 const NEAR_HOPS: usize = 2;
-/// Hops with a correlation below `LOST` and none above `FOUND`, while the near end is loud, after
-/// which a delay is given up: two seconds.
-const LOST: f32 = 0.35;
-const FOUND: f32 = 0.5;
-const LOST_HOPS: u32 = 200;
-const LOST_EVIDENCE: f32 = 15.0;
 
 /// Least power of the background that is put in the place of an echo: -66 dBFS. And the most:
 /// -36 dBFS.
@@ -121,7 +115,6 @@ pub(crate) struct EchoGuard {
     /// Excess of late, and hops for which somebody still speaks.
     excess: f32,
     speech: u32,
-    lost: u32,
     /// The newest hop was echo, or would have been if there was any.
     echo_expected: bool,
     /// The newest block was echo.
@@ -165,7 +158,6 @@ impl EchoGuard {
             hops: 0,
             excess: 0.0,
             speech: 0,
-            lost: 0,
             echo_expected: false,
             echo: false,
             fade: (0..=fade).map(gain).collect(),
@@ -357,12 +349,7 @@ impl EchoGuard {
         } else if sure || (correlation > STILL_ECHO && evidence > STILL_ECHO_HOPS) {
             coupling.raise(&near_db, &self.background, verdict);
         }
-        if correlation > FOUND {
-            self.lost = 0;
-        } else if correlation < LOST && evidence > LOST_EVIDENCE && verdict.loud {
-            self.lost += 1;
-        }
-        if self.lost > LOST_HOPS || !coupling.audible(&self.background) {
+        if !coupling.audible(&self.background) {
             self.coupling = None;
             self.search.forget();
             return true;
@@ -405,7 +392,7 @@ impl EchoGuard {
             }
         }
         self.coupling = Some(coupling);
-        (self.excess, self.speech, self.lost) = (0.0, 0, 0);
+        (self.excess, self.speech) = (0.0, 0);
     }
 
     /// Puts the background in the place of an echo, with a fade at its ends.
