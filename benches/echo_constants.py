@@ -57,8 +57,8 @@ Measured = list[dict[str, float]] | str
 ROOT = Path(__file__).resolve().parent.parent
 VOICES = ROOT / "python/getstream/plugins/gemini/data"
 SOURCE = "rust/core/src/echo"
-# Follows from others.
-DERIVED = {"PARTS"}
+# These follow from others.
+DERIVED = {"LEAST_TOTAL", "PARTS"}
 
 # The least difference of each figure that counts, and its decimals in the table.
 STEPS = {
@@ -107,10 +107,7 @@ guard.rs
     STILL_ECHO; share; correlation from which excess may still be echo
     STILL_ECHO_HOPS; scale; evidence that this needs
     SURE_ECHO; share; correlation that overrules an excess at first
-    BETTER; scale; lead in correlation by which another delay is taken
-    NEAR_HOPS; 1 4; distance within which the delay just follows
     LEAST_NOISE; scale; power of background below which silence is written
-    MOST_NOISE; scale; largest power of the noise that is written
     PAUSE; scale; lateness, in seconds, that starts the clock anew
 coupling.rs
     EARLY; scale; hops that an echo may come early
@@ -130,7 +127,6 @@ coupling.rs
     RAISE_NEW; scale; rate that is added while a coupling is new
     NEW_KEEP; memory; how long a coupling is new
     FITTING_DB; scale; deviation within which a shape fits
-    FITTING_BANDS; scale; bands that a shape needs
     SHAPE_DB; scale; range below the loudest that has a shape
     RANGE_DB; scale; range below the loudest that teaches a coupling
     FORGET_DB; scale; fall of the loudest in a hop
@@ -138,7 +134,6 @@ coupling.rs
     DOUBT_DB; scale; the same, additionally, in a band not yet known
     KNOWN_HOPS; scale; hops until a band is known
     NOISE_DB; scale; scatter of the background above its floor
-    MOST_DB; scale; largest excess of one band
     AUDIBLE_BANDS; scale; bands that an audible echo has
     KEEP; memory; memory of the reported echo level
 delay.rs
@@ -159,9 +154,7 @@ far.rs
     NEVER; scale; row number that stands for none
     AHEAD; scale; rows that a reference may be ahead
 background.rs
-    LEAST_DB; -95.0 -75.0; least background of a band, in dB
-    LEAST; scale; the same as a power
-    LEAST_TOTAL; scale; least background over all bands
+    LEAST; scale; least background of a band
     SMOOTH; 2 10; hops over which a level is smoothed
     RISE; memory; rise of the background in a hop
 bands.rs

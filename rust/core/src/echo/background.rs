@@ -2,10 +2,9 @@
 
 use super::bands::{BANDS, Bands, Powers, decibels, flush};
 
-/// Nothing below is worth a thought: -85 dBFS in a band, -70 in all.
-pub(super) const LEAST_DB: f32 = -85.0;
-const LEAST: f32 = 3.2e-9;
-const LEAST_TOTAL: f32 = 1e-7;
+/// Power in a band below which nothing is a background: -85 dBFS, and -70 dBFS in all bands.
+pub(super) const LEAST: f32 = 3.2e-9;
+const LEAST_TOTAL: f32 = BANDS as f32 * LEAST;
 /// Hops over which a level is smoothed: 50 ms.
 const SMOOTH: u32 = 5;
 /// How the background rises where nothing quieter is heard, in a hop: 2 dB per second. It falls at
@@ -27,7 +26,7 @@ impl Background {
         Self {
             smooth: Powers::SILENCE,
             floor: Powers::SILENCE,
-            db: [LEAST_DB; BANDS],
+            db: [decibels(LEAST); BANDS],
             hops: 0,
         }
     }

@@ -1,6 +1,6 @@
 //! What an echo sounds like, and what is more than that.
 
-use super::background::{Background, LEAST_DB};
+use super::background::{Background, LEAST};
 use super::bands::{BANDS, Bands, NOTHING, decibels, flush};
 use super::far::FarEnd;
 
@@ -36,7 +36,6 @@ const NEW_KEEP: f32 = 0.99;
 /// A hop has the shape of the echo if the bands deviate by less than this from their mean distance.
 /// Half of the hops of an echo whose level has changed do, a tenth of those with another voice.
 const FITTING_DB: f32 = 5.0;
-const FITTING_BANDS: u32 = 8;
 /// The shape is that of the bands in which what is played is within so much of the loudest.
 const SHAPE_DB: f32 = 20.0;
 /// What is farther below the loudest says nothing about the coupling.
@@ -50,9 +49,7 @@ const DOUBT_DB: f32 = 8.0;
 const KNOWN_HOPS: f32 = 10.0;
 /// How far a band of the background may be above its mean, in 20 ms.
 const NOISE_DB: f32 = 5.0;
-/// The most that one band contributes to the excess.
-const MOST_DB: f32 = 10.0;
-/// An echo that can be heard in fewer bands is none.
+/// An echo that can be heard in fewer bands is none, and has no shape.
 const AUDIBLE_BANDS: u32 = 4;
 /// What is kept of the energies of echo and far end in a hop: a memory of two seconds.
 const KEEP: f32 = 0.995;
@@ -173,7 +170,7 @@ impl Coupling {
             let echo = self.played_db[b] + self.edges[b].unwrap_or(self.mean_edge);
             let doubt = DOUBT_DB * (1.0 - self.known[b] / KNOWN_HOPS);
             let bar = (echo + doubt).max(floor + NOISE_DB) + MARGIN_DB;
-            verdict.excess += (near[b] - bar).clamp(0.0, MOST_DB);
+            verdict.excess += (near[b] - bar).max(0.0);
             verdict.audible |= echo + NOISE_DB > floor;
             let strong = self.played_db[b] > self.loudest_db[b] - SHAPE_DB;
             if self.edges[b].is_some() && strong && echo > floor + NOISE_DB {
@@ -183,7 +180,7 @@ impl Coupling {
                 square += distance * distance;
             }
         }
-        if n >= FITTING_BANDS {
+        if n >= AUDIBLE_BANDS {
             let mean = sum / n as f32;
             let deviation = square / n as f32 - mean * mean;
             verdict.fit = (deviation < FITTING_DB * FITTING_DB).then_some(mean);
@@ -237,10 +234,11 @@ impl Coupling {
         background: &Background,
         mut rate: impl FnMut(f32, bool, bool) -> f32,
     ) {
+        let least_db = decibels(LEAST);
         self.raise_new = flush(NEW_KEEP * self.raise_new);
         let (mut n, mut sum) = (0, 0.0);
         for (b, &floor) in background.db().iter().enumerate() {
-            let weak = self.played_db[b] < (self.loudest_db[b] - RANGE_DB).max(LEAST_DB);
+            let weak = self.played_db[b] < (self.loudest_db[b] - RANGE_DB).max(least_db);
             let heard = near[b] > floor + NOISE_DB;
             let ratio = near[b].max(floor) - self.played_db[b];
             self.edges[b] = match self.edges[b] {

@@ -12,9 +12,9 @@ const KEEP: f32 = 0.98;
 /// Delays that are worked on together.
 const BLOCK: usize = 16;
 /// Delays within so many hops belong to one peak.
-const PEAK: usize = 5;
-/// By how much a delay must exceed those outside of its peak.
-const LEAD: f32 = 0.1;
+pub(super) const PEAK: usize = 5;
+/// By how much a delay must exceed those outside of its peak, and the one that is known.
+pub(super) const LEAD: f32 = 0.1;
 /// Steps in a row that a delay has to be the best.
 const PATIENCE: u32 = 2;
 

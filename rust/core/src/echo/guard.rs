@@ -6,7 +6,7 @@ use std::fmt;
 use super::background::Background;
 use super::bands::{Bands, FilterBank, Powers, decibels, flush};
 use super::coupling::{Coupling, Verdict};
-use super::delay::{DelaySearch, STEP};
+use super::delay::{DelaySearch, LEAD, PEAK, STEP};
 use super::far::{FarEnd, Movement};
 use super::{EchoReference, HOPS_PER_SECOND, delays};
 use crate::pcm::Sample;
@@ -33,15 +33,10 @@ const STILL_ECHO_HOPS: f32 = 20.0;
 /// The same with less evidence: what the coupling knows then is an onset, whose edges are too low when
 /// the echo falls again, or is ducked. So near to a perfect copy is nobody who speaks over it.
 const SURE_ECHO: f32 = 0.95;
-/// Another delay is taken if it correlates better than the known one by this; the known one just
-/// follows if it is not farther away than so many hops.
-const BETTER: f32 = 0.15;
-const NEAR_HOPS: usize = 2;
 
-/// Least power of the background that is put in the place of an echo: -66 dBFS. And the most:
-/// -36 dBFS.
+/// Least power of the background that is put in the place of an echo, -66 dBFS: 4 dB above what the
+/// background is at least, so that what is left of an echo in it is not written.
 const LEAST_NOISE: f32 = 2.5e-7;
-const MOST_NOISE: f32 = 2.5e-4;
 
 /// A piece that comes so much later than its samples say, in seconds, comes after a pause.
 const PAUSE: f64 = 0.5;
@@ -362,14 +357,16 @@ impl EchoGuard {
     }
 
     /// Takes the delay that the search has found, if there is one.
+    ///
+    /// Within a peak of the known one, that just moves; another one has to correlate better.
     fn follow_delay(&mut self) {
         let Some(delay) = self.search.certain() else {
             return;
         };
         match &mut self.coupling {
-            Some(known) if known.delay.abs_diff(delay) <= NEAR_HOPS => known.delay = delay,
+            Some(known) if known.delay.abs_diff(delay) <= PEAK => known.delay = delay,
             Some(known)
-                if self.search.correlation_at(known.delay) + BETTER
+                if self.search.correlation_at(known.delay) + LEAD
                     > self.search.best_correlation() => {}
             _ => self.couple(delay),
         }
@@ -407,7 +404,7 @@ impl EchoGuard {
         let noise = match self.background.total() {
             power if power < LEAST_NOISE => 0.0,
             // Uniform numbers up to 1 have a power of 1/3.
-            power => (3.0 * power.min(MOST_NOISE)).sqrt(),
+            power => (3.0 * power).sqrt(),
         };
         let last = self.fade.len() - 1;
         for y in block {
