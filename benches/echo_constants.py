@@ -127,8 +127,7 @@ coupling.rs
     RAISE_NEW; scale; rate that is added while a coupling is new
     NEW_KEEP; memory; how long a coupling is new
     FITTING_DB; scale; deviation within which a shape fits
-    SHAPE_DB; scale; range below the loudest that has a shape
-    RANGE_DB; scale; range below the loudest that teaches a coupling
+    RANGE_DB; scale; range below the loudest that teaches a coupling and has a shape
     FORGET_DB; scale; fall of the loudest in a hop
     MARGIN_DB; scale; excess over the echo that is allowed
     DOUBT_DB; scale; the same, additionally, in a band not yet known

@@ -36,9 +36,7 @@ const NEW_KEEP: f32 = 0.99;
 /// A hop has the shape of the echo if the bands deviate by less than this from their mean distance.
 /// Half of the hops of an echo whose level has changed do, a tenth of those with another voice.
 const FITTING_DB: f32 = 5.0;
-/// The shape is that of the bands in which what is played is within so much of the loudest.
-const SHAPE_DB: f32 = 20.0;
-/// What is farther below the loudest says nothing about the coupling.
+/// What is farther below the loudest says nothing about the coupling, nor of the shape.
 const RANGE_DB: f32 = 25.0;
 /// The loudest is forgotten at 2 dB per second.
 const FORGET_DB: f32 = 0.02;
@@ -172,7 +170,7 @@ impl Coupling {
             let bar = (echo + doubt).max(floor + NOISE_DB) + MARGIN_DB;
             verdict.excess += (near[b] - bar).max(0.0);
             verdict.audible |= echo + NOISE_DB > floor;
-            let strong = self.played_db[b] > self.loudest_db[b] - SHAPE_DB;
+            let strong = self.played_db[b] > self.loudest_db[b] - RANGE_DB;
             if self.edges[b].is_some() && strong && echo > floor + NOISE_DB {
                 let distance = (near[b].max(floor) - echo).clamp(-30.0, 30.0);
                 n += 1;
