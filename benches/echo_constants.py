@@ -5,7 +5,7 @@
 
 Copies `rust/` to a temporary folder, and for each constant of `rust/core/src/echo` builds the guard
 with a smaller and with a larger value and runs `rust/core/examples/echo_figures.rs`. Prints a
-Markdown table; the checkout is not changed. Needs cargo; takes 25 minutes for all constants.
+Markdown table; the checkout is not changed. Needs cargo; takes half an hour for all constants.
 
 How a constant is varied, by its kind:
 
