@@ -258,6 +258,9 @@ impl Source {
         let verdict = self
             .warmup
             .update(&self.stream, ms, held_ms, playout_active, silent_before);
+        if self.warmup.pending() && !self.warmup.withholds_events() {
+            return self.report(due, times);
+        }
         if self.warmup.pending() {
             self.withheld.append(&mut self.found);
             // Evidence goes on: what may be a barge-in lowers the agent's voice.
@@ -271,6 +274,9 @@ impl Source {
             self.suppress(silenced, due);
             self.withheld.clear();
             self.found.clear();
+            if self.speech != Speech::Silent {
+                self.set_speech(Speech::Silent, due);
+            }
         }
         self.found.splice(0..0, self.withheld.drain(..));
         let hold = if playout_active && !self.warmup.classified() {

@@ -1,11 +1,10 @@
 //! The sound that is always there.
 
-use super::bands::{BANDS, Bands, Powers, decibels};
+use super::bands::{BANDS, Bands, Powers, decibels, flush};
 
-/// Nothing below is worth a thought: -85 dBFS in a band, -70 in all.
-pub(super) const LEAST_DB: f32 = -85.0;
-const LEAST: f32 = 3.2e-9;
-const LEAST_TOTAL: f32 = 1e-7;
+/// Power in a band below which nothing is a background: -85 dBFS, and -70 dBFS in all bands.
+pub(super) const LEAST: f32 = 3.2e-9;
+const LEAST_TOTAL: f32 = BANDS as f32 * LEAST;
 /// Hops over which a level is smoothed: 50 ms.
 const SMOOTH: u32 = 5;
 /// How the background rises where nothing quieter is heard, in a hop: 2 dB per second. It falls at
@@ -27,7 +26,7 @@ impl Background {
         Self {
             smooth: Powers::SILENCE,
             floor: Powers::SILENCE,
-            db: [LEAST_DB; BANDS],
+            db: [decibels(LEAST); BANDS],
             hops: 0,
         }
     }
@@ -37,6 +36,9 @@ impl Background {
         self.hops = (self.hops + 1).min(SMOOTH);
         let rate = 1.0 / self.hops as f32;
         self.smooth = self.smooth.mixed(1.0 - rate, near, rate);
+        for x in self.smooth.bands.iter_mut().chain([&mut self.smooth.total]) {
+            *x = flush(*x);
+        }
         if self.hops < SMOOTH {
             self.floor = self.smooth;
         }
@@ -49,6 +51,17 @@ impl Background {
             self.db[b] = decibels(self.floor.bands[b]);
         }
         follow(&mut self.floor.total, self.smooth.total, LEAST_TOTAL);
+    }
+
+    /// Lists the smoothed powers and the floors.
+    #[cfg(test)]
+    pub(super) fn state(&self) -> Vec<(&'static str, f32)> {
+        let powers = [self.smooth, self.floor];
+        powers
+            .iter()
+            .flat_map(|powers| powers.bands.into_iter().chain([powers.total]))
+            .map(|x| ("background", x))
+            .collect()
     }
 
     /// In each band, in dB.

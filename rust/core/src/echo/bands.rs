@@ -23,9 +23,17 @@ const SECTIONS: usize = 2;
 const PARTS: usize = BANDS / LANES;
 /// Samples of the analysis that are worked on together.
 const PASS: usize = 256;
-/// A state below this is silence. Far above the numbers that arithmetic is slow with, which a
-/// resonance reaches when it rings out.
-const SILENT_STATE: f32 = 1e-15;
+/// Magnitude below which a state becomes zero. Far below anything that is judged (a power of 1e-15
+/// is -150 dBFS), and so far above the least normal number, 1.2e-38, that the product of two states
+/// is still normal. Arithmetic with subnormal numbers takes many times as long on x86, and a state
+/// that decays by a factor does not get past them: the least of them rounds to itself.
+const NEGLIGIBLE: f32 = 1e-15;
+
+/// Flushes a number to zero that is too small to matter, before it becomes subnormal.
+#[inline(always)]
+pub(super) fn flush(x: f32) -> f32 {
+    if x.abs() < NEGLIGIBLE { 0.0 } else { x }
+}
 
 /// A value for each band.
 pub(super) type Bands = [f32; BANDS];
@@ -184,6 +192,18 @@ impl FilterBank {
         powers
     }
 
+    /// Lists the states of the filters and what they have summed up.
+    #[cfg(test)]
+    pub(super) fn state(&self) -> Vec<(&'static str, f32)> {
+        let mut state = vec![("total", self.total)];
+        for filters in self.filters.iter() {
+            let lanes = filters.state.as_flattened().iter().flat_map(|s| s.0);
+            state.extend(lanes.map(|x| ("filter", x)));
+            state.extend(filters.energy.0.map(|x| ("energy", x)));
+        }
+        state
+    }
+
     /// Forgets everything.
     pub(super) fn reset(&mut self) {
         for filters in self.filters.iter_mut() {
@@ -259,9 +279,7 @@ impl Filters {
             .flatten()
             .flat_map(|lanes| &mut lanes.0)
         {
-            if x.abs() < SILENT_STATE {
-                *x = 0.0;
-            }
+            *x = flush(*x);
         }
     }
 }

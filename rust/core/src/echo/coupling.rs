@@ -1,7 +1,7 @@
 //! What an echo sounds like, and what is more than that.
 
-use super::background::{Background, LEAST_DB};
-use super::bands::{BANDS, Bands, NOTHING, decibels};
+use super::background::{Background, LEAST};
+use super::bands::{BANDS, Bands, NOTHING, decibels, flush};
 use super::far::FarEnd;
 
 /// So many hops earlier and later than its delay an echo may come: clocks, buffers and the grid of
@@ -36,10 +36,7 @@ const NEW_KEEP: f32 = 0.99;
 /// A hop has the shape of the echo if the bands deviate by less than this from their mean distance.
 /// Half of the hops of an echo whose level has changed do, a tenth of those with another voice.
 const FITTING_DB: f32 = 5.0;
-const FITTING_BANDS: u32 = 8;
-/// The shape is that of the bands in which what is played is within so much of the loudest.
-const SHAPE_DB: f32 = 20.0;
-/// What is farther below the loudest says nothing about the coupling.
+/// What is farther below the loudest says nothing about the coupling, nor of the shape.
 const RANGE_DB: f32 = 25.0;
 /// The loudest is forgotten at 2 dB per second.
 const FORGET_DB: f32 = 0.02;
@@ -50,12 +47,7 @@ const DOUBT_DB: f32 = 8.0;
 const KNOWN_HOPS: f32 = 10.0;
 /// How far a band of the background may be above its mean, in 20 ms.
 const NOISE_DB: f32 = 5.0;
-/// The most that one band contributes to the excess.
-const MOST_DB: f32 = 10.0;
-/// The near end is loud if it exceeds the background by this in so many bands.
-const LOUD_DB: f32 = 10.0;
-const LOUD_BANDS: u32 = 4;
-/// An echo that can be heard in fewer bands is none.
+/// An echo that can be heard in fewer bands is none, and has no shape.
 const AUDIBLE_BANDS: u32 = 4;
 /// What is kept of the energies of echo and far end in a hop: a memory of two seconds.
 const KEEP: f32 = 0.995;
@@ -94,8 +86,6 @@ pub(super) struct Verdict {
     pub(super) excess: f32,
     /// An echo could be heard over the background.
     pub(super) audible: bool,
-    /// The near end can be heard over the background.
-    pub(super) loud: bool,
     /// Mean distance from the edges if the near end has the shape of the echo.
     pub(super) fit: Option<f32>,
 }
@@ -117,6 +107,22 @@ impl Coupling {
             echo: 0.0,
             source: 0.0,
         }
+    }
+
+    /// Lists every number that a step makes from its own last value.
+    #[cfg(test)]
+    pub(super) fn state(&self) -> Vec<(&'static str, f32)> {
+        let mut state = vec![
+            ("raise", self.raise_new),
+            ("echo", self.echo),
+            ("source", self.source),
+            ("edge", self.mean_edge),
+        ];
+        state.extend(self.played.map(|x| ("played", x)));
+        state.extend(self.played_db.map(|x| ("played, dB", x)));
+        state.extend(self.loudest_db.map(|x| ("loudest, dB", x)));
+        state.extend(self.edges.iter().flatten().map(|&x| ("edge", x)));
+        state
     }
 
     /// Forgets what is ringing.
@@ -148,7 +154,7 @@ impl Coupling {
         }
         let spill = SPILL * most.iter().sum::<f32>();
         for (b, most) in most.into_iter().enumerate() {
-            self.played[b] = (most + spill).max(RINGING * self.played[b]);
+            self.played[b] = flush((most + spill).max(RINGING * self.played[b]));
             self.played_db[b] = decibels(self.played[b]);
             self.loudest_db[b] = self.played_db[b].max(self.loudest_db[b] - FORGET_DB);
         }
@@ -157,16 +163,14 @@ impl Coupling {
     /// What the near end, in dB, is beside the echo of this hop.
     pub(super) fn judge(&self, near: &Bands, background: &Background) -> Verdict {
         let mut verdict = Verdict::default();
-        let mut loud = 0;
         let (mut n, mut sum, mut square) = (0, 0.0, 0.0);
         for (b, &floor) in background.db().iter().enumerate() {
             let echo = self.played_db[b] + self.edges[b].unwrap_or(self.mean_edge);
             let doubt = DOUBT_DB * (1.0 - self.known[b] / KNOWN_HOPS);
             let bar = (echo + doubt).max(floor + NOISE_DB) + MARGIN_DB;
-            verdict.excess += (near[b] - bar).clamp(0.0, MOST_DB);
+            verdict.excess += (near[b] - bar).max(0.0);
             verdict.audible |= echo + NOISE_DB > floor;
-            loud += u32::from(near[b] > floor + LOUD_DB);
-            let strong = self.played_db[b] > self.loudest_db[b] - SHAPE_DB;
+            let strong = self.played_db[b] > self.loudest_db[b] - RANGE_DB;
             if self.edges[b].is_some() && strong && echo > floor + NOISE_DB {
                 let distance = (near[b].max(floor) - echo).clamp(-30.0, 30.0);
                 n += 1;
@@ -174,8 +178,7 @@ impl Coupling {
                 square += distance * distance;
             }
         }
-        verdict.loud = loud >= LOUD_BANDS;
-        if n >= FITTING_BANDS {
+        if n >= AUDIBLE_BANDS {
             let mean = sum / n as f32;
             let deviation = square / n as f32 - mean * mean;
             verdict.fit = (deviation < FITTING_DB * FITTING_DB).then_some(mean);
@@ -229,10 +232,11 @@ impl Coupling {
         background: &Background,
         mut rate: impl FnMut(f32, bool, bool) -> f32,
     ) {
-        self.raise_new *= NEW_KEEP;
+        let least_db = decibels(LEAST);
+        self.raise_new = flush(NEW_KEEP * self.raise_new);
         let (mut n, mut sum) = (0, 0.0);
         for (b, &floor) in background.db().iter().enumerate() {
-            let weak = self.played_db[b] < (self.loudest_db[b] - RANGE_DB).max(LEAST_DB);
+            let weak = self.played_db[b] < (self.loudest_db[b] - RANGE_DB).max(least_db);
             let heard = near[b] > floor + NOISE_DB;
             let ratio = near[b].max(floor) - self.played_db[b];
             self.edges[b] = match self.edges[b] {
@@ -262,8 +266,8 @@ impl Coupling {
     /// Takes note of how loud an echo is, from the near end's power.
     pub(super) fn weigh(&mut self, near: &Bands, far: &FarEnd, row: i64) {
         let played = far.window(row - self.delay as i64);
-        self.echo = KEEP * self.echo + near.iter().sum::<f32>();
-        self.source = KEEP * self.source + played.iter().sum::<f32>();
+        self.echo = flush(KEEP * self.echo + near.iter().sum::<f32>());
+        self.source = flush(KEEP * self.source + played.iter().sum::<f32>());
     }
 
     /// Echo relative to what is played, in dB.

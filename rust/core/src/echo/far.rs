@@ -1,7 +1,7 @@
 //! The far end, as a guard knows it: what was played in the last second or two.
 
 use super::EchoReference;
-use super::bands::{BANDS, Bands, NOTHING};
+use super::bands::{BANDS, Bands, NOTHING, flush};
 
 /// Time constant, in hops, of what a movement is measured against. The slow rise and fall of a
 /// voice, which all voices share, goes out; what begins and ends in each band stays.
@@ -30,18 +30,23 @@ impl Movement {
         Self { mean: root(power) }
     }
 
+    #[cfg(test)]
+    pub(super) fn state(&self) -> Bands {
+        self.mean
+    }
+
     /// Of the next hop.
     pub(super) fn next(&mut self, power: &Bands) -> Bands {
         const STEP: f32 = 1.0 / SLOW_HOPS;
         let mut movement = root(power);
         for (x, mean) in movement.iter_mut().zip(&mut self.mean) {
             *x -= *mean;
-            *mean += STEP * *x;
+            *mean = flush(*mean + STEP * *x);
             *x *= 1.0 - STEP;
         }
         let common = COMMON * mean(&movement);
         for x in &mut movement {
-            *x -= common;
+            *x = flush(*x - common);
         }
         movement
     }
@@ -147,6 +152,17 @@ impl FarEnd {
         }
         self.described = self.described.min(from - 1);
         self.known = reference.newest;
+    }
+
+    /// Lists the movements and the means that they are measured against.
+    #[cfg(test)]
+    pub(super) fn state(&self) -> Vec<(&'static str, f32)> {
+        let means = self.means.0.iter().flat_map(Movement::state);
+        let movements = self.movements.iter().copied();
+        means
+            .map(|x| ("far mean", x))
+            .chain(movements.map(|x| ("far movement", x)))
+            .collect()
     }
 
     /// Newest row in which something was played.

@@ -4,9 +4,9 @@ use std::f32::consts::PI;
 use std::fmt;
 
 use super::background::Background;
-use super::bands::{Bands, FilterBank, Powers, decibels};
+use super::bands::{Bands, FilterBank, Powers, decibels, flush};
 use super::coupling::{Coupling, Verdict};
-use super::delay::{DelaySearch, STEP};
+use super::delay::{DelaySearch, LEAD, PEAK, STEP};
 use super::far::{FarEnd, Movement};
 use super::{EchoReference, HOPS_PER_SECOND, delays};
 use crate::pcm::Sample;
@@ -33,21 +33,10 @@ const STILL_ECHO_HOPS: f32 = 20.0;
 /// The same with less evidence: what the coupling knows then is an onset, whose edges are too low when
 /// the echo falls again, or is ducked. So near to a perfect copy is nobody who speaks over it.
 const SURE_ECHO: f32 = 0.95;
-/// Another delay is taken if it correlates better than the known one by this; the known one just
-/// follows if it is not farther away than so many hops.
-const BETTER: f32 = 0.15;
-const NEAR_HOPS: usize = 2;
-/// Hops with a correlation below `LOST` and none above `FOUND`, while the near end is loud, after
-/// which a delay is given up: two seconds.
-const LOST: f32 = 0.35;
-const FOUND: f32 = 0.5;
-const LOST_HOPS: u32 = 200;
-const LOST_EVIDENCE: f32 = 15.0;
 
-/// Least power of the background that is put in the place of an echo: -66 dBFS. And the most:
-/// -36 dBFS.
+/// Least power of the background that is put in the place of an echo, -66 dBFS: 4 dB above what the
+/// background is at least, so that what is left of an echo in it is not written.
 const LEAST_NOISE: f32 = 2.5e-7;
-const MOST_NOISE: f32 = 2.5e-4;
 
 /// A piece that comes so much later than its samples say, in seconds, comes after a pause.
 const PAUSE: f64 = 0.5;
@@ -121,7 +110,6 @@ pub(crate) struct EchoGuard {
     /// Excess of late, and hops for which somebody still speaks.
     excess: f32,
     speech: u32,
-    lost: u32,
     /// The newest hop was echo, or would have been if there was any.
     echo_expected: bool,
     /// The newest block was echo.
@@ -165,7 +153,6 @@ impl EchoGuard {
             hops: 0,
             excess: 0.0,
             speech: 0,
-            lost: 0,
             echo_expected: false,
             echo: false,
             fade: (0..=fade).map(gain).collect(),
@@ -186,6 +173,20 @@ impl EchoGuard {
 
     pub(crate) fn level_db(&self) -> Option<f32> {
         self.coupling.as_ref().map(Coupling::level)
+    }
+
+    /// Lists every number that a step makes from its own last value.
+    #[cfg(test)]
+    pub(super) fn state(&self) -> Vec<(&'static str, f32)> {
+        let mut state = vec![("excess", self.excess)];
+        state.extend(self.bank.state());
+        state.extend(self.search.state());
+        state.extend(self.far.state());
+        state.extend(self.background.state());
+        state.extend(self.coupling.iter().flat_map(Coupling::state));
+        let movement = self.awake.iter().flat_map(|awake| awake.movement.state());
+        state.extend(movement.map(|x| ("near movement", x)));
+        state
     }
 
     #[cfg(test)]
@@ -329,7 +330,7 @@ impl EchoGuard {
         let evidence = self.search.evidence();
         let sure = correlation > SURE_ECHO && evidence <= STILL_ECHO_HOPS;
         let more = verdict.excess > EXCESS_DB;
-        self.excess = SPEECH_KEEP * self.excess + verdict.excess;
+        self.excess = flush(SPEECH_KEEP * self.excess + verdict.excess);
         self.speech = match more && !sure && self.excess > SPEECH_DB {
             true => SPEECH_HOPS,
             false => self.speech.saturating_sub(1),
@@ -343,12 +344,7 @@ impl EchoGuard {
         } else if sure || (correlation > STILL_ECHO && evidence > STILL_ECHO_HOPS) {
             coupling.raise(&near_db, &self.background, verdict);
         }
-        if correlation > FOUND {
-            self.lost = 0;
-        } else if correlation < LOST && evidence > LOST_EVIDENCE && verdict.loud {
-            self.lost += 1;
-        }
-        if self.lost > LOST_HOPS || !coupling.audible(&self.background) {
+        if !coupling.audible(&self.background) {
             self.coupling = None;
             self.search.forget();
             return true;
@@ -361,14 +357,16 @@ impl EchoGuard {
     }
 
     /// Takes the delay that the search has found, if there is one.
+    ///
+    /// Within a peak of the known one, that just moves; another one has to correlate better.
     fn follow_delay(&mut self) {
         let Some(delay) = self.search.certain() else {
             return;
         };
         match &mut self.coupling {
-            Some(known) if known.delay.abs_diff(delay) <= NEAR_HOPS => known.delay = delay,
+            Some(known) if known.delay.abs_diff(delay) <= PEAK => known.delay = delay,
             Some(known)
-                if self.search.correlation_at(known.delay) + BETTER
+                if self.search.correlation_at(known.delay) + LEAD
                     > self.search.best_correlation() => {}
             _ => self.couple(delay),
         }
@@ -391,7 +389,7 @@ impl EchoGuard {
             }
         }
         self.coupling = Some(coupling);
-        (self.excess, self.speech, self.lost) = (0.0, 0, 0);
+        (self.excess, self.speech) = (0.0, 0);
     }
 
     /// Puts the background in the place of an echo, with a fade at its ends.
@@ -406,7 +404,7 @@ impl EchoGuard {
         let noise = match self.background.total() {
             power if power < LEAST_NOISE => 0.0,
             // Uniform numbers up to 1 have a power of 1/3.
-            power => (3.0 * power.min(MOST_NOISE)).sqrt(),
+            power => (3.0 * power).sqrt(),
         };
         let last = self.fade.len() - 1;
         for y in block {

@@ -140,6 +140,12 @@ impl EchoReference {
         at - self.sounded_at <= f64::from(self.max_delay_ms) / 1000.0
     }
 
+    /// Lists every number that a step makes from its own last value.
+    #[cfg(test)]
+    pub(super) fn state(&self) -> Vec<(&'static str, f32)> {
+        self.bank.state()
+    }
+
     /// Power in a row.
     pub(super) fn power(&self, row: i64) -> &Bands {
         self.rows.at(row)

@@ -488,3 +488,51 @@ fn what_is_no_time_is_refused() {
         Err(Error::Rate { .. })
     ));
 }
+
+/// Plays and captures; fails if a state is a subnormal number, looking at it every 0.3 s.
+fn stays_normal(call: &mut Call, far: &[f32], near: &[i16], what: &str) {
+    const LOOK: usize = 15 * FRAME;
+    for (k, (far, near)) in far.chunks(LOOK).zip(near.chunks(LOOK)).enumerate() {
+        call.run(far, near);
+        let reference = call.reference.state().into_iter();
+        for (name, x) in call.guard.state().into_iter().chain(reference) {
+            assert!(
+                !x.is_subnormal(),
+                "{what}, {} s: {name} is {x:e}",
+                0.3 * k as f32
+            );
+        }
+    }
+}
+
+#[test]
+fn silence_after_sound_leaves_no_subnormal_numbers() {
+    let far = talk(15, 4.0);
+    let near = captured(&at_level(delayed(&far, 200), -30.0));
+    let person = captured(&talk(16, 1.0));
+    let seconds = |n: usize| vec![0; n * RATE as usize];
+    // The microphone is muted, digitally, while the assistant goes on for minutes.
+    for (what, known) in [("a known echo", true), ("no echo", false)] {
+        let mut call = Call::new();
+        match known {
+            true => call.run(&far, &near),
+            false => call.run(&far, &person),
+        };
+        assert_eq!(call.guard.delay_ms().is_some(), known, "{what}");
+        // The sums of the search are the slowest: without an echo they take 90 s.
+        for _ in 0..if known { 5 } else { 25 } {
+            stays_normal(&mut call, &far, &seconds(4), what);
+        }
+        // What is quiet, what falls asleep, and what wakes up.
+        stays_normal(&mut call, &vec![0.0; 4 * RATE as usize], &seconds(4), what);
+        stays_normal(&mut call, &far, &near, what);
+    }
+    // The assistant says one short word again and again.
+    let mut call = Call::new();
+    call.run(&far, &near);
+    let mut word = vec![0.0; 3 * RATE as usize / 2];
+    word[..RATE as usize / 10].copy_from_slice(&far[..RATE as usize / 10]);
+    for _ in 0..20 {
+        stays_normal(&mut call, &word, &seconds(2)[..word.len()], "words");
+    }
+}

@@ -504,6 +504,21 @@ mod tests {
         }
     }
 
+    #[test]
+    fn silence_after_sound_leaves_no_subnormal_numbers() {
+        let mut detector = Detector::new();
+        let sound = &signal()[..40_000];
+        // 100 s; the slowest unit of the network settles within a second.
+        let silence = vec![0.0; 100 * RATE as usize];
+        for frame in [sound, &silence].concat().chunks_exact(FRAME) {
+            detector.frame().copy_from_slice(frame);
+            detector.listen(0.5);
+            let mut state = detector.state.values().chain(detector.energies);
+            assert!(state.all(|x| !x.is_subnormal()));
+        }
+        assert_eq!(detector.probability, 0.0);
+    }
+
     fn vad(onset_ms: u32, hangover_ms: u32) -> Vad {
         Vad::new(
             RATE,

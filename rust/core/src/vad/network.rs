@@ -118,6 +118,12 @@ impl State {
         hidden: [Lanes::ZERO; BLOCKS],
         cell: [Lanes::ZERO; BLOCKS],
     };
+
+    /// Lists what the network remembers.
+    #[cfg(test)]
+    pub(super) fn values(&self) -> impl Iterator<Item = f32> {
+        self.hidden.iter().chain(&self.cell).flat_map(|x| x.0)
+    }
 }
 
 /// What the convolutions make of a window.

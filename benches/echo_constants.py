@@ -1,0 +1,335 @@
+#!/usr/bin/env python3
+"""Measure what each constant of the echo guard does to its figures, one constant at a time.
+
+    python benches/echo_constants.py [--only NAME ...] [--folds N] [--json FILE]
+
+Copies `rust/` to a temporary folder, and for each constant of `rust/core/src/echo` builds the guard
+with a smaller and with a larger value and runs `rust/core/examples/echo_figures.rs`. Prints a
+Markdown table; the checkout is not changed. Needs cargo; takes half an hour for all constants.
+
+How a constant is varied, by its kind:
+
+* `scale`: half and twice the value (levels in dB, powers, times, counts).
+* `memory`: the factor that is kept in a step, for half and twice the memory: `x ** 2`, `x ** 0.5`.
+* `share`: a part of one, or a correlation: `x / 2`, and halfway between `x` and 1.
+* `given`: two values that the constant can take.
+
+Figures, each the mean over the folds of `echo_figures.rs`:
+
+* `found_ms`: from the first audible frame of an echo to the end of the frame with a known delay.
+  `not_found_pct`: runs that end without the right delay.
+* `steady_`, `level_`, `moved_`, `suppressor_`, `timing_passed_pct`: audible frames that pass after
+  an echo was found: one that stays; one that changes by 10 dB; one whose delay changes; one through
+  a client's suppressor; one with disturbed timing (clock, loss, pause, jitter buffer, hand-over).
+* `person_0_6_db_lost_pct`, `person_12_20_db_lost_pct`: a person's loud frames that are suppressed,
+  who speaks over an echo by so much. `person_late_ms`: their speech start less that of the person
+  alone.
+* `after_echo_lost_pct`: loud frames lost of people who speak after their echo has gone.
+* `false_found_pct`, `false_lost_pct`: runs of people without an echo in which one is found, and the
+  share of their loud frames that is suppressed.
+* `loop_starts_per_min`: speech starts per minute of an assistant that pauses or ducks at each.
+* `background_db`: difference of the sound that replaces an echo from the noise behind it.
+* `cost_us`: what the guard and its reference add to a stream and 20 ms. `muted_cost_us`: what the
+  stream, its detector, guard and reference take while the microphone gives digital silence.
+
+A figure has moved if its mean difference from the unchanged guard, fold by fold on the same sound,
+is at least twice its standard error, and at least the step of `STEPS`, below which nobody would
+notice.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+# The figures of each fold, or why there are none.
+Measured = list[dict[str, float]] | str
+
+ROOT = Path(__file__).resolve().parent.parent
+VOICES = ROOT / "python/getstream/plugins/gemini/data"
+SOURCE = "rust/core/src/echo"
+# These follow from others.
+DERIVED = {"LEAST_TOTAL", "PARTS"}
+
+# The least difference of each figure that counts, and its decimals in the table.
+STEPS = {
+    "found_ms": (10.0, 0),
+    "not_found_pct": (1.0, 1),
+    "steady_passed_pct": (0.2, 1),
+    "level_passed_pct": (0.5, 1),
+    "moved_passed_pct": (0.5, 1),
+    "suppressor_passed_pct": (0.5, 1),
+    "timing_passed_pct": (0.3, 1),
+    "person_0_6_db_lost_pct": (1.0, 1),
+    "person_12_20_db_lost_pct": (0.5, 1),
+    "person_late_ms": (20.0, 0),
+    "after_echo_lost_pct": (0.5, 1),
+    "false_found_pct": (0.8, 1),
+    "false_lost_pct": (0.05, 2),
+    "loop_starts_per_min": (0.5, 1),
+    "background_db": (0.3, 1),
+    "cost_us": (0.5, 1),
+    "muted_cost_us": (1.0, 1),
+}
+
+
+@dataclass(frozen=True)
+class Constant:
+    file: str
+    name: str
+    kind: str
+    meaning: str
+    given: tuple[str, str] = ("", "")
+
+
+# For each file: the name of a constant; its kind, or two values of the kind `given`; its meaning.
+CONSTANTS = """
+mod.rs
+    HOPS_PER_SECOND; scale; hops (spectra) per second
+    LATEST; scale; largest accepted time, in seconds
+guard.rs
+    FADE_MS; scale; fade at both ends of a suppressed stretch
+    HISTORY; scale; hops remembered to learn a new delay's coupling from
+    RINGING_HOPS; scale; hops after the last sound in which it may ring
+    EXCESS_DB; scale; excess from which a hop is more than echo
+    SPEECH_DB; scale; smoothed excess from which a person speaks
+    SPEECH_KEEP; memory; memory of the smoothed excess
+    SPEECH_HOPS; scale; hangover after a hop with speech
+    STILL_ECHO; share; correlation from which excess may still be echo
+    STILL_ECHO_HOPS; scale; evidence that this needs
+    SURE_ECHO; share; correlation that overrules an excess at first
+    LEAST_NOISE; scale; power of background below which silence is written
+    PAUSE; scale; lateness, in seconds, that starts the clock anew
+coupling.rs
+    EARLY; scale; hops that an echo may come early
+    LATE; scale; hops that an echo may come late
+    EARLY_AT_FIRST; scale; the same at the beginning of a run
+    FIRST_HOPS; scale; length of the beginning of a run
+    PAUSE_HOPS; scale; silence that ends a run
+    RINGING; memory; power of an echo that is left after a hop
+    SPILL; scale; part of all power that every band may have
+    UP; scale; rate at which an edge rises
+    DOWN; scale; rate at which an edge falls
+    FAR_BELOW_DB; scale; distance from which an edge is far too high
+    BELOW_HOPS; scale; hops of that until an edge falls fast
+    DOWN_FAST; scale; rate of the fast fall
+    RAISE_FITTING; scale; rate of a rise in a hop shaped like the echo
+    RAISE; scale; rate of a rise in any other hop
+    RAISE_NEW; scale; rate that is added while a coupling is new
+    NEW_KEEP; memory; how long a coupling is new
+    FITTING_DB; scale; deviation within which a shape fits
+    RANGE_DB; scale; range below the loudest that teaches a coupling and has a shape
+    FORGET_DB; scale; fall of the loudest in a hop
+    MARGIN_DB; scale; excess over the echo that is allowed
+    DOUBT_DB; scale; the same, additionally, in a band not yet known
+    KNOWN_HOPS; scale; hops until a band is known
+    NOISE_DB; scale; scatter of the background above its floor
+    AUDIBLE_BANDS; scale; bands that an audible echo has
+    KEEP; memory; memory of the reported echo level
+delay.rs
+    STEP; 1 4; hops of a step of the search
+    KEEP; memory; memory of the search
+    BLOCK; scale; delays that are worked on together
+    PEAK; 2 10; half width of a peak, in hops
+    LEAD; scale; lead over delays outside of the peak
+    PATIENCE; scale; steps in a row that a delay must lead
+    BAR; 0.8 0.95; least correlation with little evidence
+    BAR_HOPS; scale; evidence where the bar begins to fall
+    BAR_SLOPE; scale; fall of the bar with each hop of evidence
+    LEAST_BAR; 0.45 0.8; least correlation with much evidence
+far.rs
+    SLOW_HOPS; scale; time constant of what a movement is measured against
+    COMMON; share; part of the common movement that is taken out
+    SILENT; scale; power below which a band is silent
+    NEVER; scale; row number that stands for none
+    AHEAD; scale; rows that a reference may be ahead
+background.rs
+    LEAST; scale; least background of a band
+    SMOOTH; 2 10; hops over which a level is smoothed
+    RISE; memory; rise of the background in a hop
+bands.rs
+    BANDS; scale; bands of the analysis
+    LOWEST; scale; lower edge of the lowest band, in Hz
+    HIGHEST; 2_000.0 7_000.0; upper edge of the highest band, in Hz
+    LEAST_RATE; scale; least rate of the analysis, in Hz
+    SECTIONS; 1 3; resonances of a band's filter
+    PASS; scale; samples that are filtered in one pass
+    NEGLIGIBLE; scale; magnitude that becomes zero, in front of subnormal numbers
+reference.rs
+    LATE; scale; lateness, in seconds, that begins a new run
+"""
+
+
+def constants() -> list[Constant]:
+    """Return every constant of the guard; they must be those of the source."""
+    found, file = [], ""
+    for line in CONSTANTS.strip().splitlines():
+        if not line.startswith(" "):
+            file = line
+            continue
+        name, kind, meaning = line.strip().split("; ")
+        low, _, high = kind.partition(" ")
+        found.append(Constant(file, name, "given" if high else kind, meaning, (low, high)))
+    listed = {(constant.file, constant.name) for constant in found}
+    declared = set()
+    for path in (ROOT / SOURCE).glob("*.rs"):
+        if path.name != "tests.rs":
+            text = path.read_text()
+            names = re.findall(r"^(?: *pub\S* )?const (\w+): (?!Self|Bands)", text, re.MULTILINE)
+            declared |= {(path.name, name) for name in names if name not in DERIVED}
+    if listed != declared:
+        sys.exit(f"listed or declared, but not both: {sorted(listed ^ declared)}")
+    return found
+
+
+def declaration(name: str) -> re.Pattern[str]:
+    return re.compile(rf"(\bconst {name}: (\w+) = )([^;]+)(;)")
+
+
+def variants(constant: Constant, kind: str, value: str) -> tuple[str, str]:
+    """Return the smaller and the larger value, as Rust."""
+    if constant.kind == "given":
+        return constant.given
+    if not kind.startswith("f"):
+        plain = value.replace("_", "")
+        if plain == "i64::MIN / 4":
+            return "i64::MIN / 8", "i64::MIN / 2"
+        number = int(plain)
+        return str(max(number // 2, 1)), str(number * 2)
+    x = float(value.replace("_", ""))
+    pair = {
+        "scale": (x / 2, x * 2),
+        "memory": (x**2, x**0.5),
+        "share": (x / 2, (1 + x) / 2),
+    }[constant.kind]
+    low, high = (f"{y:.9g}" if y % 1 else f"{y:.1f}" for y in pair)
+    return low, high
+
+
+class Guard:
+    """A copy of the core that is built and measured with changed constants."""
+
+    def __init__(self, folder: Path, folds: int) -> None:
+        self.folder, self.folds = folder, folds
+        for name in ("Cargo.toml", "Cargo.lock"):
+            shutil.copy(ROOT / name, folder)
+        shutil.copytree(ROOT / "rust", folder / "rust")
+
+    def measure(self, constant: Constant | None = None, value: str = "") -> Measured:
+        """Return the figures of each fold, or why there are none."""
+        if constant is None:
+            return self._run()
+        path = self.folder / SOURCE / constant.file
+        text = path.read_text()
+        path.write_text(declaration(constant.name).sub(rf"\g<1>{value}\g<4>", text, count=1))
+        try:
+            return self._run()
+        finally:
+            path.write_text(text)
+
+    def _run(self) -> Measured:
+        # Quick to build. The figures do not depend on it: Rust never reorders float operations.
+        quick = {"INCREMENTAL": "true", "LTO": "off", "CODEGEN_UNITS": "8", "STRIP": "none"}
+        environment = os.environ | {f"CARGO_PROFILE_RELEASE_{k}": v for k, v in quick.items()}
+        build = ["cargo", "build", "--release", "--locked", "-q", "-p", "voice-audio"]
+        built = subprocess.run(
+            [*build, "--example", "echo_figures"],
+            cwd=self.folder,
+            env=environment,
+            capture_output=True,
+        )
+        if built.returncode:
+            return "does not build"
+        program = self.folder / "target/release/examples/echo_figures"
+        try:
+            ran = subprocess.run(
+                [program, VOICES, str(self.folds)], capture_output=True, text=True, timeout=120
+            )
+        except subprocess.TimeoutExpired:
+            return "does not end"
+        if ran.returncode:
+            return "panics"
+        return [json.loads(line) for line in ran.stdout.splitlines()]
+
+
+def mean(folds: list[dict[str, float]], figure: str) -> float:
+    return statistics.fmean(fold[figure] for fold in folds if figure in fold)
+
+
+def moved(before: list[dict[str, float]], after: list[dict[str, float]], figure: str) -> bool:
+    """Tell whether a figure differs by a noticeable step and by twice its standard error."""
+    pairs = [(a, b) for a, b in zip(before, after, strict=True) if figure in a and figure in b]
+    if not pairs:
+        return True
+    differences = [b[figure] - a[figure] for a, b in pairs]
+    error = statistics.stdev(differences) / len(differences) ** 0.5 if len(differences) > 1 else 0.0
+    return abs(statistics.fmean(differences)) >= max(STEPS[figure][0], 2 * error)
+
+
+def effects(before: list[dict[str, float]], after: Measured) -> str:
+    """Return the figures that moved, as text."""
+    if isinstance(after, str):
+        return after
+    changed = []
+    for figure, (_, decimals) in STEPS.items():
+        if moved(before, after, figure):
+            measured = any(figure in fold for fold in after)
+            now = f"{mean(after, figure):.{decimals}f}" if measured else "none"
+            changed.append(f"{figure} {now}")
+    return ", ".join(changed) or "-"
+
+
+def main() -> None:
+    assert __doc__ is not None
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--only", nargs="*", metavar="NAME", help="of these constants, or file:NAME"
+    )
+    parser.add_argument("--folds", type=int, default=4)
+    parser.add_argument("--json", type=Path, help="write every figure of every fold here, too")
+    arguments = parser.parse_args()
+    record: dict[str, object] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        guard = Guard(Path(folder), arguments.folds)
+        before = guard.measure()
+        if isinstance(before, str):
+            sys.exit(f"the unchanged guard {before}")
+        record["unchanged"] = before
+        print("| figure | unchanged guard | counts from |\n|---|---|---|")
+        for figure, (step, decimals) in STEPS.items():
+            print(f"| {figure} | {mean(before, figure):.{decimals}f} | {step} |")
+        print("\n| constant | file | value | meaning | smaller: what moves | larger: what moves |")
+        print("|---|---|---|---|---|---|", flush=True)
+        for constant in constants():
+            names = (constant.name, f"{constant.file}:{constant.name}")
+            if arguments.only and not set(names) & set(arguments.only):
+                continue
+            text = (ROOT / SOURCE / constant.file).read_text()
+            found = declaration(constant.name).search(text)
+            if found is None:
+                sys.exit(f"{constant.file} has no constant {constant.name}")
+            kind, value = found[2], found[3]
+            cells = []
+            for changed in variants(constant, kind, value):
+                after = guard.measure(constant, changed)
+                record[f"{constant.file}:{constant.name}={changed}"] = after
+                cells.append(f"{changed}: {effects(before, after)}")
+            row = [f"`{constant.name}`", constant.file, value, constant.meaning, *cells]
+            print(f"| {' | '.join(row)} |", flush=True)
+            if arguments.json:
+                arguments.json.write_text(json.dumps(record))
+
+
+if __name__ == "__main__":
+    main()
