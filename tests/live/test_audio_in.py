@@ -403,12 +403,12 @@ def test_nobody_waits_for_the_classification_of_another(words: NDArray[np.int16]
     echo = EchoReference()
     audio = make(echo=echo)
     said = spoken(words)
-    for index in range(50):  # ben is known to send no echo
+    for index in range(80):  # ben is known to send no echo
         speaks(echo, index * 0.02)
         audio.push(packet(np.zeros(FRAME, np.int16), "ben"), RATE, index * 0.02)
     audio.sent.clear()
     for index in range(15):  # anna is new, and speaks
-        now = 1.0 + index * 0.02
+        now = 1.6 + index * 0.02
         speaks(echo, now)
         audio.push(packet(said[index * FRAME : (index + 1) * FRAME], "anna"), RATE, now)
         audio.push(packet(np.full(FRAME, 500, np.int16), "ben"), RATE, now)
@@ -514,7 +514,8 @@ def test_the_active_speaker_is_sent_alone_and_from_before_the_first_word(
     sound = queued(audio)
     assert said_in(sound, said - 40), "all of it, from the first sample, and nobody mixed in"
     before = sound.tobytes().find((said - 40).tobytes()) // 2
-    assert (sound[before - RATE // 20 : before] == -40).all(), "and 50 ms from before it"
+    lead_in = sound[before - RATE // 20 : before]
+    assert np.abs(lead_in + 40).max() <= 1, "and 50 ms from before it, but for rounding in a fade"
 
 
 def test_the_floor_is_kept_while_its_holder_speaks(words: NDArray[np.int16]) -> None:

@@ -73,7 +73,7 @@ impl Source {
             silence_heard: 0,
             silence_in_speech: 0,
             in_word: false,
-            noise_floor: 0.0,
+            noise_floor: QUIET / ABOVE_NOISE,
             wire: Vec::new(),
             found: Vec::new(),
             #[cfg(test)]
