@@ -36,9 +36,10 @@ impl Background {
         self.hops = (self.hops + 1).min(SMOOTH);
         let rate = 1.0 / self.hops as f32;
         self.smooth = self.smooth.mixed(1.0 - rate, near, rate);
-        for x in self.smooth.bands.iter_mut().chain([&mut self.smooth.total]) {
+        for x in &mut self.smooth.bands {
             *x = flush(*x);
         }
+        self.smooth.total = flush(self.smooth.total);
         if self.hops < SMOOTH {
             self.floor = self.smooth;
         }

@@ -155,8 +155,9 @@ impl DelaySearch {
     fn settle(&mut self) {
         self.settled = (self.settled + 1) % self.sums.len();
         for sums in &mut self.sums[self.settled] {
-            for x in sums.cross.iter_mut().chain(&mut sums.square) {
-                *x = flush(*x);
+            for i in 0..BLOCK {
+                sums.cross[i] = flush(sums.cross[i]);
+                sums.square[i] = flush(sums.square[i]);
             }
         }
     }
