@@ -688,7 +688,7 @@ class SourceStats:
 
     @property
     def overflow_ms(self) -> float:
-        """Audio that was left out because more than 2 s waited."""
+        """Audio that was left out because more than 10 s waited."""
 
     @property
     def starved_ms(self) -> float:

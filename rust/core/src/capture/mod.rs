@@ -61,7 +61,8 @@ pub struct CaptureOptions {
     pub onset_lag_ms: u32,
     /// Greatest delay that a source is given because of its jitter.
     pub max_depth_ms: u32,
-    /// Most audio of one source that waits.
+    /// Most audio of one source that waits: what comes after a long stall, or faster than time. What
+    /// somebody said longer ago no longer helps a conversation.
     pub capacity_ms: u32,
     /// Length of the fades at torn edges; 0 makes hard edges, and puts nothing on the wire that was
     /// not captured.
@@ -81,7 +82,7 @@ impl Default for CaptureOptions {
             absent_ms: 100,
             onset_lag_ms: 40,
             max_depth_ms: 120,
-            capacity_ms: 2_000,
+            capacity_ms: 10_000,
             fade_ms: 10,
         }
     }
