@@ -209,7 +209,7 @@ def test_numbers(result: Result) -> None:
     stats = numbers["assistant"]
     # One frame each 20 ms, from the person's first one to the end.
     assert stats["frames_in"] == pytest.approx(numbers["seconds"] * 50, rel=0.06)
-    assert 0 <= stats["frames_in"] - stats["frames_sent"] < 10
+    assert abs(stats["frames_in"] - stats["frames_sent"]) < 10, "the wire runs at 1x"
     assert stats["input_dropped_ms"] == 0
     assert stats["turns"] == 3
     assert stats["interruptions"] == 1
