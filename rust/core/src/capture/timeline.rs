@@ -318,6 +318,7 @@ impl Timeline {
     fn forget_timestamps(&mut self) {
         self.shift = None;
         self.excess = 0;
+        self.accepted.clear();
     }
 
     fn place(&mut self, packet: Packet, back: bool, times: &Times) -> Option<i64> {
