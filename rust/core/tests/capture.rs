@@ -585,6 +585,34 @@ fn the_floor_is_kept_while_its_holder_speaks_and_goes_on_when_they_leave_or_mute
     }
 }
 
+#[test]
+fn the_floor_is_kept_until_the_late_words_of_its_holder_are_sent() {
+    for stall in [25, 50, 75] {
+        let mut rng = Rng(8);
+        let first = word("question.wav", 2_400);
+        let second = word("speech.wav", 2_000);
+        let mut call = Call::new(one_at_a_time());
+        let one = [quiet(&mut rng, 50), first.clone(), quiet(&mut rng, 180)].concat();
+        let two = [quiet(&mut rng, 160), second, quiet(&mut rng, 90)].concat();
+        let stalls = 70..70 + stall;
+        for k in 0..350 {
+            let arrived = match k {
+                _ if stalls.contains(&k) => k..k,
+                _ if k == stalls.end => stalls.start..k + 1,
+                _ => k..k + 1,
+            };
+            for j in arrived {
+                call.push(1, &one[j * FRAME..][..FRAME], end(k));
+            }
+            call.push(2, &two[k * FRAME..][..FRAME], end(k));
+            call.advance(end(k) + 0.01);
+        }
+        let last = &first[first.len() - ms(600)..];
+        assert!(find(&call.wire, last).is_some(), "{stall} frames late");
+        assert_alternate(&call.events, true, "the floor");
+    }
+}
+
 // -- the end -----------------------------------------------------------------------------------
 
 #[test]

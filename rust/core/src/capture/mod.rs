@@ -657,7 +657,10 @@ impl Capture {
         let free = match holder {
             None => true,
             Some(holder) if holder.id == source.id => false,
-            Some(holder) => source.speaking() && !holder.speaking(),
+            // The rest of what a delayed holder has said is sent before.
+            Some(holder) => {
+                source.speaking() && !holder.speaking() && !holder.timeline.has_speech()
+            }
         };
         if free {
             self.floor = Some(source.id);
