@@ -320,6 +320,64 @@ fn after_a_second_and_a_half_of_quiet_nothing_is_held() {
     }
 }
 
+/// Says `said`, whose first frame is number 60, while the assistant is heard from frame `from` on for
+/// `frames` frames. The detector believes speech after 100 ms.
+fn meets_reply(said: &[i16], from: usize, frames: usize) -> Call {
+    let assistant = recording("greeting.wav");
+    let mut options = exact();
+    options.vad.onset_ms = 100;
+    let mut call = Call::new(options);
+    let mut rng = Rng(11);
+    let microphone = [rng.noise(60 * FRAME), said.to_vec(), rng.noise(100 * FRAME)].concat();
+    for (k, frame) in microphone.chunks_exact(FRAME).enumerate() {
+        let heard = (from..from + frames).contains(&k);
+        let silence = [0; FRAME];
+        call.play(
+            if heard {
+                reply(&assistant, k)
+            } else {
+                &silence
+            },
+            end(k),
+        );
+        call.push(1, frame, end(k));
+    }
+    call
+}
+
+#[test]
+fn who_begins_together_with_the_assistant_is_reported_within_the_longest_hold() {
+    for name in ["question.wav", "speech.wav"] {
+        let said = word(name, 2_000);
+        let alone = meets_reply(&said, 0, 0);
+        let expected = alone.times(1, SpeechPhase::Started)[0];
+        for from in 55..75 {
+            for frames in [15, 500] {
+                let call = meets_reply(&said, from, frames);
+                let context = format!("{name} {from} {frames}: {:?}", call.events);
+                let started = call.times(1, SpeechPhase::Started);
+                assert!(!started.is_empty(), "{context}");
+                assert!(started[0] - expected <= 0.4, "{context}");
+                assert_alternate(&call.events, true, &context);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_word_that_is_under_way_when_the_assistant_begins_is_not_torn() {
+    for name in ["question.wav", "speech.wav"] {
+        let said = word(name, 2_000);
+        for from in 64..105 {
+            let call = meets_reply(&said, from, 500);
+            let stats = call.capture.stats(1).unwrap();
+            let whole = find(&call.wire, &said[..ms(1_000)]).is_some();
+            assert!(whole, "{name}, frame {from}");
+            assert_eq!(stats.starved, 0, "{name}, frame {from}: {stats:?}");
+        }
+    }
+}
+
 #[test]
 fn an_echo_is_suppressed_counted_and_never_reported() {
     for (name, delay_ms, level) in [

@@ -315,6 +315,8 @@ impl Timeline {
         self.stats.suppressed += samples as u64;
     }
 
+    /// Forgets the count of the timestamps, and with it what could be a copy: a clip that is played
+    /// again under the same timestamps is none.
     fn forget_timestamps(&mut self) {
         self.shift = None;
         self.excess = 0;
@@ -646,7 +648,7 @@ impl Timeline {
                     n
                 }
                 None => {
-                    if self.in_word {
+                    if self.in_word && self.held_from.is_none() {
                         self.stats.starved += room as u64;
                     }
                     self.rest(&mut frame[at..], times);
