@@ -405,6 +405,7 @@ class AudioOutput:
         for turn, ended in progress:
             if ended:
                 self._on_finished(turn, self._frame_at + FRAME_S)
+                self._be_patient()  # with the next one, which may have come long ago
             else:
                 self._on_started(turn, self._frame_at)
 
