@@ -24,7 +24,7 @@ from ..errors import (
     VideoError,
 )
 from . import _call
-from ._audio_in import AudioInput, ListenTo, TrackKind, check_rate
+from ._audio_in import ADVANCE_EVERY_S, AudioInput, ListenTo, TrackKind, check_rate
 from ._audio_out import MODEL_RATE, OutputTrack
 from ._conversation import Rules
 from ._events import Disconnected, Emitter, Reconnecting, Resumed
@@ -874,9 +874,12 @@ class GeminiLive:
         self._advance_timer = None
         now, due = self._now(), self._input.advance_at
         if due is not None and due - now < ADVANCE_EARLY_S:
-            events = self._input.advance(now)
-            if events:
-                self._turns.notice(events)
+            try:
+                self._turns.notice(self._input.advance(now))
+            except Exception as error:
+                # Without the next one, speech would never end.
+                self._note_fault(error)
+                self._input.advance_at = now + ADVANCE_EVERY_S
         self._set_advance_timer()
 
     def _is_deaf(self, now: float) -> bool:
