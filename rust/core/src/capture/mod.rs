@@ -279,7 +279,7 @@ impl Arrival<'_> {
 pub struct Due {
     /// Wire frames one after the other, [`Capture::frame_len`] samples each.
     pub wire: Vec<i16>,
-    /// For each of them, whether nobody speaks in it.
+    /// For each of them, whether nobody speaks in it and no speech waits that was heard already.
     pub silence: Vec<bool>,
     /// Speech events, in order.
     pub events: Vec<CaptureEvent>,
@@ -680,6 +680,7 @@ impl Capture {
             // Alone, the wire itself can wait: no depth is needed. With others, a source that is
             // late as a rule is played late, so that it holds back nobody.
             let alone = self.present() < 2;
+            // `in_word`: a word is under way, or waits because it was late.
             let (mut speech, mut in_word) = (None, false);
             for source in &mut self.sources {
                 let depth = if alone {
@@ -698,7 +699,7 @@ impl Capture {
                         let late = timeline.stats().delay;
                         speech = Some(speech.map_or(late, |least: i64| least.min(late)));
                     }
-                    in_word |= played.in_word;
+                    in_word |= played.in_word || timeline.has_speech();
                 }
             }
             let start = due.wire.len();

@@ -403,6 +403,27 @@ fn every_sample_of_a_stall_comes_late_and_in_order() {
 }
 
 #[test]
+fn no_frame_is_silent_while_speech_that_was_heard_waits() {
+    let mut capture = capture(exact());
+    let mut due = Due::default();
+    // Two words with 300 ms between them come at once, 1.3 s late.
+    let speaks = |k: i64| (50..75).contains(&k) || (90..115).contains(&k);
+    for k in 0..300i64 {
+        let now = ms(20 * (k.clamp(115, 300) + 1));
+        let now = if k < 50 { ms(20 * (k + 1)) } else { now };
+        let samples = [i16::from(speaks(k)); FRAME];
+        let pts = Some(k * 320);
+        push(&mut capture, 1, &samples, pts, now, speaks(k), &mut due);
+    }
+    let frames = due.wire.as_chunks::<FRAME>().0;
+    let words: Vec<usize> = (0..frames.len()).filter(|&k| frames[k][0] != 0).collect();
+    assert_eq!(words.len(), 50);
+    let (first, last) = (words[0], words[49]);
+    assert!(!due.silence[first..=last].contains(&true));
+    assert!(due.silence[last + 3..].iter().all(|&silence| silence));
+}
+
+#[test]
 fn after_a_stall_half_of_the_silence_pays_back() {
     // One word with a stall in it, 1 s of silence, then words again.
     for (stall, left) in [(300, 60), (500, 160), (1_000, 600)] {
