@@ -41,7 +41,7 @@ pub(super) struct Source {
     withheld: Vec<VadEvent>,
     /// Silence that the detector has heard since the newest packet because nothing came, in samples.
     silence_heard: i64,
-    /// The same within the speech that is under way: it does not count as speech.
+    /// Such silence within the speech that is under way, which does not count as speech.
     silence_in_speech: i64,
     /// The newest packet was part of a word.
     in_word: bool,

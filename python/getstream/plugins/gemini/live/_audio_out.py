@@ -46,7 +46,7 @@ MAX_LATE_FRAMES = 3
 
 
 Progress = tuple[tuple[int, bool], ...]
-"""Of turns at the read head, in order: which one, and whether it has ended rather than begun."""
+"""Turns that began or ended at the read head, in order, each with whether it has ended."""
 
 
 class OutputTrack(AudioStreamTrack):
