@@ -373,6 +373,28 @@ def test_shared_sound_is_sent_and_tells_of_no_speech(words: NDArray[np.int16]) -
     assert kinds(events) == SPOKEN[:2], "their microphone still does"
 
 
+def test_shared_sound_that_was_paused_for_long_is_still_no_speech(
+    words: NDArray[np.int16],
+) -> None:
+    audio = make()
+    screen = SimpleNamespace(user_id="anna", session_id="1")
+    audio.expect_track("anna", "1", "sound")
+    said = spoken(words)[: 2 * RATE].reshape(-1, FRAME)
+    events = []
+    for again in (0.0, 25.0, 65.0, 160.0):
+        for index, shared in enumerate(said):
+            at = again + index * 0.02
+            events += audio.push(of_track(screen, shared, at), RATE, at)
+        assert [track.kind for track in audio.track_stats()][-1] == "sound"
+        if again >= 65.0:
+            # Somebody comes, which is when tracks are forgotten that send nothing.
+            late = again + FORGOTTEN_AFTER_S + 3
+            audio.push(packet(np.zeros(FRAME, np.int16), f"guest {again}"), RATE, late)
+    assert events == []
+    audio.leave("anna", "1", 200.0)
+    assert len(audio._by_object) == len(audio._tracks) == 1
+
+
 # -- loudspeakers ------------------------------------------------------------------------------
 
 

@@ -468,6 +468,22 @@ def test_a_turn_whose_end_is_never_told_is_played_to_its_last_sample(
     assert run_virtual(main()) == ms
 
 
+def test_a_short_turn_that_came_behind_another_is_played_after_it() -> None:
+    voice = speech(30)
+
+    async def scenario(output: AudioOutput, sdk: Sdk) -> None:
+        output.push(speech(1000, seed=1).tobytes(), 24000, 1)
+        output.end_turn(1)
+        output.push(voice.tobytes(), 24000, 2)
+        await asyncio.sleep(2.0)
+        assert not output.waiting
+        output.end_turn(2)
+        assert output.heard_ms(2) == pytest.approx(30)
+        await asyncio.sleep(0.1)
+
+    call(scenario)
+
+
 def test_a_short_turn_that_came_while_paused_is_played_after_it() -> None:
     async def scenario(output: AudioOutput, sdk: Sdk) -> None:
         await asyncio.sleep(1.0)

@@ -1100,3 +1100,29 @@ async def test_variables_that_cannot_be_used_are_named(
         with pytest.raises(GeminiError, match=match):
             await gemini.wait_until_ready()
         await gemini.close()
+
+
+async def test_a_fault_while_time_passes_is_told_once_and_does_not_stop_time(
+    local: Local, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with local() as _, GeminiLive() as gemini:
+        advance, faults, done = gemini._input.advance, 0, asyncio.Event()
+        errors: list[Any] = []
+        gemini.on("error", errors.append)
+
+        def fail(now: float) -> list[SpeechEvent]:
+            nonlocal faults
+            if faults < 3:
+                faults += 1
+                raise RuntimeError("a fault of ours")
+            events = advance(now)
+            if gemini._input.advance_at is None:
+                done.set()
+            return events
+
+        monkeypatch.setattr(gemini._input, "advance", fail)
+        started = gemini._now()
+        await gemini.send_audio_pcm(pcm(np.zeros(320, np.int16), 16000), 16000)
+        await asyncio.wait_for(done.wait(), 20)
+        assert gemini._now() - started >= 1.0, "the stream ends after its pause"
+        assert len(errors) == 1

@@ -131,7 +131,7 @@ impl<S: Sample> Samples<'_, S> {
     }
 }
 
-/// What joins the end of an old stream to the beginning of its continuation.
+/// Crossfade from the end of an old stream to the beginning of its continuation.
 #[derive(Debug, Default)]
 struct Seam {
     /// What still sounds of the old stream, at the wire rate.

@@ -320,6 +320,64 @@ fn after_a_second_and_a_half_of_quiet_nothing_is_held() {
     }
 }
 
+/// Says `said`, whose first frame is number 60, while the assistant is heard from frame `from` on for
+/// `frames` frames. The detector believes speech after 100 ms.
+fn meets_reply(said: &[i16], from: usize, frames: usize) -> Call {
+    let assistant = recording("greeting.wav");
+    let mut options = exact();
+    options.vad.onset_ms = 100;
+    let mut call = Call::new(options);
+    let mut rng = Rng(11);
+    let microphone = [rng.noise(60 * FRAME), said.to_vec(), rng.noise(100 * FRAME)].concat();
+    for (k, frame) in microphone.chunks_exact(FRAME).enumerate() {
+        let heard = (from..from + frames).contains(&k);
+        let silence = [0; FRAME];
+        call.play(
+            if heard {
+                reply(&assistant, k)
+            } else {
+                &silence
+            },
+            end(k),
+        );
+        call.push(1, frame, end(k));
+    }
+    call
+}
+
+#[test]
+fn who_begins_together_with_the_assistant_is_reported_within_the_longest_hold() {
+    for name in ["question.wav", "speech.wav"] {
+        let said = word(name, 2_000);
+        let alone = meets_reply(&said, 0, 0);
+        let expected = alone.times(1, SpeechPhase::Started)[0];
+        for from in 55..75 {
+            for frames in [15, 500] {
+                let call = meets_reply(&said, from, frames);
+                let context = format!("{name} {from} {frames}: {:?}", call.events);
+                let started = call.times(1, SpeechPhase::Started);
+                assert!(!started.is_empty(), "{context}");
+                assert!(started[0] - expected <= 0.4, "{context}");
+                assert_alternate(&call.events, true, &context);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_word_that_is_under_way_when_the_assistant_begins_is_not_torn() {
+    for name in ["question.wav", "speech.wav"] {
+        let said = word(name, 2_000);
+        for from in 64..105 {
+            let call = meets_reply(&said, from, 500);
+            let stats = call.capture.stats(1).unwrap();
+            let whole = find(&call.wire, &said[..ms(1_000)]).is_some();
+            assert!(whole, "{name}, frame {from}");
+            assert_eq!(stats.starved, 0, "{name}, frame {from}: {stats:?}");
+        }
+    }
+}
+
 #[test]
 fn an_echo_is_suppressed_counted_and_never_reported() {
     for (name, delay_ms, level) in [
@@ -582,6 +640,34 @@ fn the_floor_is_kept_while_its_holder_speaks_and_goes_on_when_they_leave_or_mute
         let tail = &second[passed..];
         assert!(find(rest, tail).is_some(), "leaves {leaves}");
         assert_alternate(&call.events, false, "the floor");
+    }
+}
+
+#[test]
+fn the_floor_is_kept_until_the_late_words_of_its_holder_are_sent() {
+    for stall in [25, 50, 75] {
+        let mut rng = Rng(8);
+        let first = word("question.wav", 2_400);
+        let second = word("speech.wav", 2_000);
+        let mut call = Call::new(one_at_a_time());
+        let one = [quiet(&mut rng, 50), first.clone(), quiet(&mut rng, 180)].concat();
+        let two = [quiet(&mut rng, 160), second, quiet(&mut rng, 90)].concat();
+        let stalls = 70..70 + stall;
+        for k in 0..350 {
+            let arrived = match k {
+                _ if stalls.contains(&k) => k..k,
+                _ if k == stalls.end => stalls.start..k + 1,
+                _ => k..k + 1,
+            };
+            for j in arrived {
+                call.push(1, &one[j * FRAME..][..FRAME], end(k));
+            }
+            call.push(2, &two[k * FRAME..][..FRAME], end(k));
+            call.advance(end(k) + 0.01);
+        }
+        let last = &first[first.len() - ms(600)..];
+        assert!(find(&call.wire, last).is_some(), "{stall} frames late");
+        assert_alternate(&call.events, true, "the floor");
     }
 }
 

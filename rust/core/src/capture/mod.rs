@@ -35,7 +35,7 @@ const FORGET_SOURCE_MS: i64 = 30_000;
 /// Most sources at a time: more than any call has, and a bound for callers that make up ids.
 const MAX_SOURCES: usize = 4_096;
 
-/// How a [`Capture`] works. Times are in milliseconds.
+/// Options of a [`Capture`]. Times are in milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct CaptureOptions {
     /// How the detector of each source decides.
@@ -51,9 +51,9 @@ pub struct CaptureOptions {
     pub active_speaker: bool,
     /// Audio from before the speech that is sent of who takes the floor.
     pub preroll_ms: u32,
-    /// The rest of a word is waited for so long while nobody else speaks.
+    /// Longest wait for the rest of a word while nobody else speaks.
     pub wait_alone_ms: u32,
-    /// The same while somebody else speaks, who is delayed meanwhile.
+    /// Longest wait for the rest of a word while somebody else speaks, who is delayed meanwhile.
     pub wait_shared_ms: u32,
     /// A source without frames for so long, and its usual lateness, is silent.
     pub absent_ms: u32,
@@ -150,10 +150,10 @@ struct Times {
     reorder_reach: i64,
     /// Timestamps that are off by less than this are rounding: RTP clocks count in other units.
     rounding: i64,
-    /// Timestamps that claim so much more time than has passed are counted in something else; what
-    /// they say about gaps is not used.
+    /// Excess of the time that timestamps claim over the time that has passed, from which their gaps
+    /// are no longer believed: their clock counts in another unit.
     distrust: i64,
-    /// What each packet takes off such a claim.
+    /// Decrease of that excess with each packet that arrives.
     forgive: i64,
     /// Gaps up to this are lost or reordered packets; silence that is not sent lasts longer.
     loss: i64,
@@ -279,7 +279,7 @@ impl Arrival<'_> {
 pub struct Due {
     /// Wire frames one after the other, [`Capture::frame_len`] samples each.
     pub wire: Vec<i16>,
-    /// For each of them, whether nobody speaks in it.
+    /// For each of them, whether nobody speaks in it and no speech waits that was heard already.
     pub silence: Vec<bool>,
     /// Speech events, in order.
     pub events: Vec<CaptureEvent>,
@@ -458,8 +458,8 @@ impl Capture {
         due: &mut Due,
     ) -> Result<(), Error> {
         let now = self.clock(arrival.at)?;
-        // What time did before this came. What comes at the very time at which a frame is due is in
-        // that frame, and so is what is handed in next at that time.
+        // Does what was due before this packet. A packet that comes at the very time at which a frame
+        // is due is in that frame, and so is the next one with the same time: hence `now - 1`.
         if now > self.now {
             self.pass_time(now - 1, due);
             self.close_after_pause();
@@ -508,7 +508,7 @@ impl Capture {
             rest = later;
         }
         self.give_floor(index);
-        // Who is next at this very moment may have what is missing: only time ends patience.
+        // The next packet with the same time may be the one that is missing, so a push ends no wait.
         self.send(due, false);
         Ok(())
     }
@@ -657,7 +657,10 @@ impl Capture {
         let free = match holder {
             None => true,
             Some(holder) if holder.id == source.id => false,
-            Some(holder) => source.speaking() && !holder.speaking(),
+            // The rest of what a delayed holder has said is sent before.
+            Some(holder) => {
+                source.speaking() && !holder.speaking() && !holder.timeline.has_speech()
+            }
         };
         if free {
             self.floor = Some(source.id);
@@ -677,6 +680,7 @@ impl Capture {
             // Alone, the wire itself can wait: no depth is needed. With others, a source that is
             // late as a rule is played late, so that it holds back nobody.
             let alone = self.present() < 2;
+            // `in_word`: a word is under way, or waits because it was late.
             let (mut speech, mut in_word) = (None, false);
             for source in &mut self.sources {
                 let depth = if alone {
@@ -695,7 +699,7 @@ impl Capture {
                         let late = timeline.stats().delay;
                         speech = Some(speech.map_or(late, |least: i64| least.min(late)));
                     }
-                    in_word |= played.in_word;
+                    in_word |= played.in_word || timeline.has_speech();
                 }
             }
             let start = due.wire.len();

@@ -41,7 +41,7 @@ pub(super) struct Source {
     withheld: Vec<VadEvent>,
     /// Silence that the detector has heard since the newest packet because nothing came, in samples.
     silence_heard: i64,
-    /// The same within the speech that is under way: it does not count as speech.
+    /// Such silence within the speech that is under way, which does not count as speech.
     silence_in_speech: i64,
     /// The newest packet was part of a word.
     in_word: bool,
@@ -189,7 +189,7 @@ impl Source {
 
     /// Sends what is held: nothing comes that could classify it.
     fn flush(&mut self, due: &mut Due, times: &Times) {
-        if self.timeline.holds() {
+        if self.timeline.holds() || self.warmup.pending() {
             self.warmup.give_up();
             self.timeline.hold_newest(0);
             self.found.splice(0..0, self.withheld.drain(..));
@@ -255,9 +255,11 @@ impl Source {
             return self.report(due, times);
         }
         let held_ms = self.timeline.held() as f64 * 1e3 / f64::from(times.rate);
+        // Without a hold a word was under way before the agent was heard: it is no echo.
+        let begins = silent_before && self.timeline.holds();
         let verdict = self
             .warmup
-            .update(&self.stream, ms, held_ms, playout_active, silent_before);
+            .update(&self.stream, ms, held_ms, playout_active, begins);
         if self.warmup.pending() && !self.warmup.withholds_events() {
             return self.report(due, times);
         }
@@ -279,7 +281,9 @@ impl Source {
             }
         }
         self.found.splice(0..0, self.withheld.drain(..));
-        let hold = if playout_active && !self.warmup.classified() {
+        // A hold that began within a word would tear it.
+        let may_hold = self.timeline.holds() || !self.in_word;
+        let hold = if playout_active && !self.warmup.classified() && may_hold {
             i64::from(NOTICE_HOLD_MS) * times.ms
         } else {
             0

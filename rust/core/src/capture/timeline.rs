@@ -103,7 +103,7 @@ struct Accepted {
 /// Samples that wait.
 #[derive(Debug)]
 struct Segment {
-    /// Of the first of `samples`.
+    /// Position of the first of `samples`.
     position: i64,
     samples: Vec<i16>,
     /// Samples from the front that were played.
@@ -162,7 +162,7 @@ pub(super) struct Timeline {
     cursor: i64,
     /// End of the newest media.
     end: i64,
-    /// What a timestamp lacks to a position; None before the first one.
+    /// Difference between position and timestamp; None before the first timestamp.
     shift: Option<i64>,
     /// Time that the timestamps have claimed lately beyond what the clock has passed.
     excess: i64,
@@ -170,7 +170,7 @@ pub(super) struct Timeline {
     /// Times that the newest timestamp came again, without another one between.
     repeats: u32,
     arrival: ArrivalStats,
-    /// Of the newest packet; None before the first.
+    /// Arrival time of the newest packet; None before the first.
     last_arrival: Option<i64>,
     /// Longest packet so far beyond a frame of 20 ms: the next one takes as long to come.
     packet_excess: i64,
@@ -315,9 +315,12 @@ impl Timeline {
         self.stats.suppressed += samples as u64;
     }
 
+    /// Forgets the count of the timestamps, and with it what could be a copy: a clip that is played
+    /// again under the same timestamps is none.
     fn forget_timestamps(&mut self) {
         self.shift = None;
         self.excess = 0;
+        self.accepted.clear();
     }
 
     fn place(&mut self, packet: Packet, back: bool, times: &Times) -> Option<i64> {
@@ -645,7 +648,7 @@ impl Timeline {
                     n
                 }
                 None => {
-                    if self.in_word {
+                    if self.in_word && self.held_from.is_none() {
                         self.stats.starved += room as u64;
                     }
                     self.rest(&mut frame[at..], times);
@@ -801,7 +804,7 @@ impl Timeline {
     }
 }
 
-/// What went into a frame.
+/// Marks of the content that was written to a frame.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Played {
     /// Samples of a word.

@@ -40,6 +40,8 @@ enum State {
         /// The detector has reported the start of speech since.
         started: bool,
         echo_pushes: u32,
+        /// Audio since then, held or not.
+        lasted_ms: f64,
     },
     /// It is known. The echo guard follows later changes by itself.
     Classified,
@@ -75,26 +77,27 @@ impl EchoWarmup {
 
     /// Takes in what the stream knows after a push of `ms` milliseconds; returns the end of a pending
     /// classification. `held_ms` is the source's audio that is held, this push included.
-    /// `playout_active`: the agent is heard, or its echo may still be on its way. `silent_before`: the
-    /// detector had no evidence of speech in the push before.
+    /// `playout_active`: the agent is heard, or its echo may still be on its way. `begins`: the detector
+    /// had no evidence of speech in the push before, and what comes is held from its first sound on.
     pub(super) fn update(
         &mut self,
         stream: &InputStream,
         ms: f64,
         held_ms: f64,
         playout_active: bool,
-        silent_before: bool,
+        begins: bool,
     ) -> Option<Verdict> {
         let evidence = stream.starting() || stream.speaking();
         let echo_known = stream.echo_delay_ms().is_some();
         match &mut self.state {
             State::Classified => None,
             State::Unclassified { quiet_ms } => {
-                if echo_known || (playout_active && evidence && silent_before) {
+                if echo_known || (playout_active && evidence && begins) {
                     self.state = State::Pending {
                         likely_clear: *quiet_ms >= LIKELY_CLEAR_AFTER_MS && !echo_known,
                         started: stream.speaking(),
                         echo_pushes: 0,
+                        lasted_ms: 0.0,
                     };
                 } else if !playout_active || evidence {
                     *quiet_ms = 0.0;
@@ -109,13 +112,15 @@ impl EchoWarmup {
             State::Pending {
                 started,
                 echo_pushes,
+                lasted_ms,
                 ..
             } => {
+                *lasted_ms += ms;
                 *started |= stream.speaking();
                 *echo_pushes = if stream.echo() { *echo_pushes + 1 } else { 0 };
                 let verdict = if *echo_pushes >= CONFIRM_PUSHES {
                     Verdict::Echo
-                } else if held_ms + ms <= MAX_HOLD_MS {
+                } else if held_ms.max(*lasted_ms) + ms <= MAX_HOLD_MS {
                     return None;
                 } else if evidence || *started {
                     Verdict::Speech

@@ -15,7 +15,7 @@ use spectrum::WINDOW;
 const RATE: u32 = 16_000;
 /// Samples of one analysis frame at [`RATE`]: 16 ms.
 const FRAME: usize = 256;
-/// The same in milliseconds.
+/// Length of an analysis frame in milliseconds.
 const FRAME_MS: u32 = FRAME as u32 * 1_000 / RATE;
 /// A window whose loudest sample stays below this is silence whatever the network says: 8 units of
 /// `i16`, -72 dBFS. Far below any microphone's own noise, far above the dither of a codec's
@@ -36,7 +36,7 @@ const LEAST_END: f32 = 0.01;
 /// What is quieter than the loudest frame of a speech by more than 20 dB is not counted as its end.
 const WORD_END: f32 = 0.01;
 
-/// How a [`Vad`] decides.
+/// Options of a [`Vad`].
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct VadOptions {
     /// Probability from which an analysis frame is the beginning of speech, 0 to 1. Once it has

@@ -25,7 +25,12 @@ ADVANCE_EVERY_S = 0.02
 """Period of `AudioInput.advance` while the stream is open and nothing is pushed."""
 
 FORGOTTEN_AFTER_S = 30.0
-"""Seconds without a packet after which a track is forgotten, here as in the core."""
+"""Seconds without a packet after which a track is forgotten, here as in the core. Of the sound of a
+shared screen only the core forgets: its packets do not say what they are."""
+
+RENEWED_AFTER_S = 20.0
+"""Seconds without a packet after which such a sound is made known to the core again: less than
+`FORGOTTEN_AFTER_S`, in which the core counts only packets that it has accepted."""
 
 PTS_JUMP_S = 0.25
 """A packet of a new participant object whose timestamp is off by more is of another track."""
@@ -190,6 +195,8 @@ class AudioInput:
         track = self._by_object.get(id(participant))
         if track is None or track.objects[-1] is not participant or not track.lasting:
             track = self._track_of(participant, start, now, capture)
+        if track.kind == "sound" and now - track.last_at > RENEWED_AFTER_S:
+            self._renew(track, capture)
         due = capture.push(track.number, samples, rate, channels, now, start, muted)
         if self._capture is None:
             self.rate, self._capture = target_rate, capture
@@ -300,7 +307,7 @@ class AudioInput:
 
     def _new_track(self, user_id: str, session_id: str, now: float, capture: Capture) -> _Track:
         for track in list(self._tracks.values()):
-            if now - track.last_at > FORGOTTEN_AFTER_S:
+            if track.kind == "voice" and now - track.last_at > FORGOTTEN_AFTER_S:
                 self._forget(track)
         expected = self._expected.get((user_id, session_id))
         kind: TrackKind = expected.popleft() if expected else "voice"
@@ -310,6 +317,14 @@ class AudioInput:
             capture.open(track.number, kind)
         self._tracks[track.number] = track
         return track
+
+    def _renew(self, track: _Track, capture: Capture) -> None:
+        """Make a sound known under a new number; the core may have forgotten the old one."""
+        capture.open(self._numbers + 1, track.kind)
+        del self._tracks[track.number]
+        self._numbers += 1
+        track.number = self._numbers
+        self._tracks[track.number] = track
 
     def _tracks_of(self, user_id: str, session_id: str) -> list[_Track]:
         return [

@@ -46,7 +46,7 @@ MAX_LATE_FRAMES = 3
 
 
 Progress = tuple[tuple[int, bool], ...]
-"""Of turns at the read head, in order: which one, and whether it has ended rather than begun."""
+"""Turns that began or ended at the read head, in order, each with whether it has ended."""
 
 
 class OutputTrack(AudioStreamTrack):
@@ -405,6 +405,7 @@ class AudioOutput:
         for turn, ended in progress:
             if ended:
                 self._on_finished(turn, self._frame_at + FRAME_S)
+                self._be_patient()  # with the next one, which may have come long ago
             else:
                 self._on_started(turn, self._frame_at)
 

@@ -24,7 +24,7 @@ from ..errors import (
     VideoError,
 )
 from . import _call
-from ._audio_in import AudioInput, ListenTo, TrackKind, check_rate
+from ._audio_in import ADVANCE_EVERY_S, AudioInput, ListenTo, TrackKind, check_rate
 from ._audio_out import MODEL_RATE, OutputTrack
 from ._conversation import Rules
 from ._events import Disconnected, Emitter, Reconnecting, Resumed
@@ -70,7 +70,7 @@ finds the end of speech in the audio: after 0.8 s of silence `gemini-3.8-live` w
 answer, after 1.5 s it did."""
 
 TAIL_BEYOND_MS = 500
-"""The same beyond `silence_duration_ms`, where the configuration asks for a long one."""
+"""Silence after the last speech beyond `silence_duration_ms`, where that is longer."""
 
 DEAF_TAIL_S = 0.3
 """With `half_duplex`, seconds after the last speech for which nobody is heard: its echo is still on
@@ -83,7 +83,7 @@ DRAIN_S = 1.0
 """Seconds for reading what has arrived on a connection on which nothing can be sent any more."""
 
 ADVANCE_EARLY_S = 0.001
-"""So early a timer of the way in may be: asyncio's clock has a resolution, and sums round."""
+"""Seconds by which the timer of the way in may fire early: clocks have a resolution."""
 
 LOOK_AROUND_S = 0.1
 """How often to look for a boundary between turns, once the service has announced the end of the
@@ -874,9 +874,12 @@ class GeminiLive:
         self._advance_timer = None
         now, due = self._now(), self._input.advance_at
         if due is not None and due - now < ADVANCE_EARLY_S:
-            events = self._input.advance(now)
-            if events:
-                self._turns.notice(events)
+            try:
+                self._turns.notice(self._input.advance(now))
+            except Exception as error:
+                # Without the next one, speech would never end.
+                self._note_fault(error)
+                self._input.advance_at = now + ADVANCE_EVERY_S
         self._set_advance_timer()
 
     def _is_deaf(self, now: float) -> bool:
@@ -932,7 +935,7 @@ class _Effects:
 
 
 class _Done:
-    """What `resume_playback()` returns: it is done, and may be awaited all the same."""
+    """Result of `resume_playback()`, which is done already and may be awaited all the same."""
 
     def __await__(self) -> Any:
         return iter(())

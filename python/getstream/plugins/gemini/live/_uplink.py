@@ -1,4 +1,4 @@
-"""What waits to be sent to the service: frames of the call, marks between them, and texts.
+"""The queue to the service: frames of the call, marks between them, and texts.
 
 Nothing that somebody says is lost up to stated bounds. What waits for a connection is kept; what
 was sent is kept, too, until the service is known to have taken it: a session is resumed as it was
@@ -28,10 +28,10 @@ BACKLOG_MS = 500
 """Audio that may wait before its silences are shortened: less is only a late wake-up."""
 
 MAX_END_WAIT_MS = 1_000
-"""So long the end of an activity may wait for a frame in which nobody speaks."""
+"""Longest wait of the end of an activity for a frame in which nobody speaks."""
 
 LONGEST_SILENCE_MS = 200
-"""Of a silence in audio that is late anyway."""
+"""Length to which a silence is shortened in audio that is late anyway."""
 
 
 class Mark(Enum):

@@ -334,6 +334,32 @@ fn who_comes_back_is_heard_from_the_first_frame_and_a_last_word_is_sent() {
     assert_eq!(heard, 170 * FRAME);
 }
 
+#[test]
+fn the_same_words_again_after_a_pause_are_no_copies() {
+    let mut capture = capture(exact());
+    let mut due = Due::default();
+    let voice = |k: i64| std::array::from_fn::<i16, FRAME, _>(|i| (k * 320 + i as i64 + 1) as i16);
+    for round in 0..3i64 {
+        // The timestamps begin anew with each playing of the clip, which lasts a second.
+        for k in 0..50i64 {
+            let now = ms(4_000 * round + 20 * (k + 1));
+            push(
+                &mut capture,
+                1,
+                &voice(k),
+                Some(k * 320),
+                now,
+                true,
+                &mut due,
+            );
+        }
+        (51..200).for_each(|t| advance(&mut capture, ms(4_000 * round + 20 * t), &mut due));
+    }
+    assert_eq!(capture.stats(1).unwrap().duplicate, 0);
+    let heard = due.wire.iter().filter(|&&x| x != 0).count();
+    assert_eq!(heard, 3 * 50 * FRAME);
+}
+
 // -- stalls --------------------------------------------------------------------------------------
 
 #[test]
@@ -374,6 +400,27 @@ fn every_sample_of_a_stall_comes_late_and_in_order() {
             }
         }
     }
+}
+
+#[test]
+fn no_frame_is_silent_while_speech_that_was_heard_waits() {
+    let mut capture = capture(exact());
+    let mut due = Due::default();
+    // Two words with 300 ms between them come at once, 1.3 s late.
+    let speaks = |k: i64| (50..75).contains(&k) || (90..115).contains(&k);
+    for k in 0..300i64 {
+        let now = ms(20 * (k.clamp(115, 300) + 1));
+        let now = if k < 50 { ms(20 * (k + 1)) } else { now };
+        let samples = [i16::from(speaks(k)); FRAME];
+        let pts = Some(k * 320);
+        push(&mut capture, 1, &samples, pts, now, speaks(k), &mut due);
+    }
+    let frames = due.wire.as_chunks::<FRAME>().0;
+    let words: Vec<usize> = (0..frames.len()).filter(|&k| frames[k][0] != 0).collect();
+    assert_eq!(words.len(), 50);
+    let (first, last) = (words[0], words[49]);
+    assert!(!due.silence[first..=last].contains(&true));
+    assert!(due.silence[last + 3..].iter().all(|&silence| silence));
 }
 
 #[test]
