@@ -299,6 +299,7 @@ _INVALID_KEY = "API key not valid. Please pass a valid API key."
         (MODEL, {"proactivity": {"proactive_audio": False}}, 1007, "invalid argument"),
         (MODEL, {"enable_affective_dialog": True}, 1007, "invalid argument"),
         (MODEL, {"response_modalities": ["TEXT"]}, 1007, "invalid argument"),
+        (f"{MODEL}-extended-thinking", {}, 1007, "invalid argument"),
         (MODEL, {"session_resumption": {"handle": "unknown"}}, 1008, "session not found"),
     ],
 )

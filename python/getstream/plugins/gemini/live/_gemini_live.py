@@ -28,7 +28,7 @@ from ._audio_in import AudioInput, ListenTo, TrackKind, check_rate
 from ._audio_out import MODEL_RATE, OutputTrack
 from ._conversation import Rules
 from ._events import Disconnected, Emitter, Reconnecting, Resumed
-from ._models import check_config, is_proactive, model_of, resolve_model
+from ._models import check_config, default_options, is_proactive, model_of, resolve_model
 from ._options import (
     BargeIn,
     Watchdog,
@@ -169,7 +169,13 @@ class GeminiLive:
         check_choice("half_duplex", half_duplex, (True, False))
         check_choice("listen_to", listen_to, ("everybody", "active_speaker"))
         self._model = resolve_model(model)
-        merged = build_config(config, instructions=instructions, voice=voice, language=language)
+        merged = build_config(
+            config,
+            defaults=default_options(self._model),
+            instructions=instructions,
+            voice=voice,
+            language=language,
+        )
         check_config(self._model, merged)
         access = None if client is not None else resolve_access(api_key)
         self._session = Session(

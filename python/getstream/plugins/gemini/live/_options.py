@@ -257,6 +257,7 @@ def resolve_api_key(api_key: str | None) -> str:
 def build_config(
     config: Mapping[str, Any] | None,
     *,
+    defaults: Mapping[str, Any] | None = None,
     instructions: str | None = None,
     voice: str | None = None,
     language: str | None = None,
@@ -266,6 +267,8 @@ def build_config(
     Args:
         config: a `LiveConnectConfigDict`; camelCase names are accepted too. None as a value
             removes the default of that key (`{"output_audio_transcription": None}`).
+        defaults: what the model needs beside `DEFAULT_CONFIG`. An option that `config` sets in its
+            `generation_config` has no default beside it: for the SDK, the outer one wins.
         instructions: the system instruction.
         voice: the name of a prebuilt voice, e.g. `"Kore"`.
         language: a BCP-47 code, e.g. `"en-US"`.
@@ -278,7 +281,7 @@ def build_config(
         ConfigError: `config` is not a mapping, a keyword is not a non-empty string, or an option
             would make the assistant hang: see `_refuse_unsupported`.
     """
-    merged = _merge(DEFAULT_CONFIG, {})
+    merged = _merge(DEFAULT_CONFIG, defaults or {})
     if config is not None:
         dump = getattr(config, "model_dump", None)  # a LiveConnectConfig object
         plain = dump(exclude_unset=True) if callable(dump) else config
@@ -287,7 +290,11 @@ def build_config(
                 "config must be a mapping with the keys of google.genai's LiveConnectConfigDict, "
                 f"not {type(config).__name__}"
             )
-        merged = _merge(merged, _snake_keys(plain))
+        own = _snake_keys(plain)
+        for key in defaults or ():
+            if key in (own.get("generation_config") or {}):
+                del merged[key]
+        merged = _merge(merged, own)
     keywords: dict[str, Any] = {}
     if _text("instructions", instructions):
         keywords["system_instruction"] = instructions
