@@ -501,6 +501,32 @@ def test_an_announced_end_in_a_turn_is_left_when_it_has_come(local: Local) -> No
     assert room.gemini.stats().moves == 1
 
 
+def test_an_early_announcement_on_each_connection_moves_only_near_its_end(local: Local) -> None:
+    async def scenario(room: Room) -> None:
+        room.mute()
+        await room.until(700)
+        assert room.gemini.state == "ready"
+
+    room, _ = hold(local, scenario, Script([]), {"announced_end_s": 300.0})
+    left = [at for at, name, _ in room.events if name == "disconnected"]
+    assert left[0] == pytest.approx(300 - _recovery.LONG_REST_BEFORE_S, abs=0.3)
+    assert len(left) == 3, "each connection lasts"
+    assert {each.closed_by for each in room.server.sessions} == {"client"}
+
+
+def test_the_newest_announcement_counts(local: Local) -> None:
+    async def scenario(room: Room) -> None:
+        room.mute()
+        await room.session.go_away(300.0, close=False)
+        await room.until(20)
+        await room.session.go_away(0.0, close=False)
+        await room.until(21)
+
+    room, _ = hold(local, scenario, Script([]))
+    (at,) = [at for at, name, _ in room.events if name == "disconnected"]
+    assert at == pytest.approx(20, abs=0.3)
+
+
 def test_repeated_announcements_move_once(local: Local) -> None:
     async def scenario(room: Room) -> None:
         for _ in range(3):

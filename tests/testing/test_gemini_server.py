@@ -917,6 +917,14 @@ async def test_go_away() -> None:
         assert session.closed_by == "server"
 
 
+async def test_an_end_that_is_announced_with_the_setup() -> None:
+    async with LocalGemini(announced_end_s=0.05) as server, live(server) as (client, session):
+        assert (await anext(client.receive())).go_away.time_left == "0.05s"
+        with pytest.raises(errors.APIError, match="The operation was aborted"):
+            await anext(client.receive())
+        assert await session.wait_closed() == (1008, "The operation was aborted.")
+
+
 @pytest.mark.parametrize("code", [1000, 1001, 1007, 1008, 1011, 1012])
 async def test_close_with_every_code(code: int) -> None:
     async with LocalGemini() as server, live(server) as (client, session):

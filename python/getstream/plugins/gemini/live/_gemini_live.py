@@ -86,8 +86,8 @@ ADVANCE_EARLY_S = 0.001
 """So early a timer of the way in may be: asyncio's clock has a resolution, and sums round."""
 
 LOOK_AROUND_S = 0.1
-"""How often to look for a boundary between turns, once the service has announced the end of the
-connection."""
+"""How often to look for a boundary between turns, once the end of the connection that the service
+has announced is near."""
 
 HANDLER_GRACE_S = 2.0
 """Seconds that async event handlers have, at the end, to finish what they are doing."""
@@ -692,12 +692,15 @@ class GeminiLive:
     def _leave_at_a_boundary(self) -> None:
         """Leave the connection, whose end is announced, at a boundary between turns, or in time."""
         self._look_around = None
-        talk = self._turns.conversation
-        if self._recovery.should_leave(self._now(), talk.rests_since, talk.generating):
+        now, talk = self._now(), self._turns.conversation
+        if self._recovery.should_leave(now, talk.rests_since, talk.generating):
             self._leave_connection(None)
-        elif self._recovery.leave_at is not None and not self._ending:
+            return
+        earliest = self._recovery.may_leave_from
+        if earliest is not None and not self._ending:
             loop = asyncio.get_running_loop()
-            self._look_around = loop.call_later(LOOK_AROUND_S, self._leave_at_a_boundary)
+            at = max(earliest, now + LOOK_AROUND_S)
+            self._look_around = loop.call_at(at, self._leave_at_a_boundary)
 
     async def _shut_down(self, failure: GeminiError | None) -> None:
         self._ending = True
@@ -762,8 +765,9 @@ class GeminiLive:
         if message.time_left is not None:
             logger.info("Gemini Live will end this connection in %g s", message.time_left)
             self._recovery.going_away(now, message.time_left)
-            if self._look_around is None:
-                self._leave_at_a_boundary()
+            if self._look_around is not None:
+                self._look_around.cancel()
+            self._leave_at_a_boundary()
         conversation = self._turns.conversation
         if message.resumable is not None:
             self._recovery.noted(message.handle, message.resumable)

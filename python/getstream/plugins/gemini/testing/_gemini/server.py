@@ -90,6 +90,8 @@ class LocalGemini:
             `playback` only when the audio would have been played in real time, and interrupts until
             then.
         activity: Detection of speech where the session's setup does not say otherwise.
+        announced_end_s: Seconds after which each connection ends, which `goAway` announces as soon
+            as it is set up: 300 was seen with `gemini-3.8-live`. None announces nothing.
         api_key: The key in `env`.
         accepted_keys: Keys and tokens that are accepted; None accepts all but `refused_keys`.
         refused_keys: Keys and tokens that are refused.
@@ -124,6 +126,7 @@ class LocalGemini:
         bundle_fields: bool = False,
         turn_complete_after: Literal["generation", "playback"] = "generation",
         activity: ActivityOptions | None = None,
+        announced_end_s: float | None = None,
         api_key: str = "local-gemini-key",
         accepted_keys: Collection[str] | None = None,
         refused_keys: Collection[str] = (),
@@ -152,6 +155,7 @@ class LocalGemini:
             bundle_fields=bundle_fields,
             turn_complete_after=turn_complete_after,
             activity=activity or ActivityOptions(),
+            announced_end_s=announced_end_s,
             models=frozenset(models),
             transcribe=transcribe or _describe,
             on_send=on_send,

@@ -76,6 +76,7 @@ class SessionOptions:
     bundle_fields: bool
     turn_complete_after: Literal["generation", "playback"]
     activity: ActivityOptions
+    announced_end_s: float | None
     models: frozenset[str]
     transcribe: Callable[[UserTurn], str]
     on_send: Callable[[LiveSession, Message], Iterable[Outgoing]] | None
@@ -539,6 +540,8 @@ class LiveSession:
         self.state = "ready"
         self._notify()
         await self._announce_handle()
+        if self._options.announced_end_s is not None:
+            await self.go_away(self._options.announced_end_s)
 
     # From the client
 
