@@ -24,6 +24,7 @@ from getstream.plugins.gemini.live._models import (
 from getstream.plugins.gemini.live._options import (
     Activity,
     build_config,
+    is_only_speech,
     resolve_activity,
     resolve_api_key,
     resolve_switch,
@@ -231,6 +232,20 @@ def test_who_detects_activity() -> None:
 def test_durations_of_the_detection_are_numbers(name: str, value: Any) -> None:
     with pytest.raises(ConfigError, match=name):
         resolve_activity(detection(**{name: value}))
+
+
+@pytest.mark.parametrize(
+    ("own", "expected"),
+    [
+        (None, True),
+        ({"response_modalities": ["audio"]}, True),
+        ({"response_modalities": None}, True),
+        ({"output_audio_transcription": None}, False),
+        ({"response_modalities": ["TEXT"]}, False),
+    ],
+)
+def test_where_only_the_transcript_is_what_is_said(own: Any, expected: bool) -> None:
+    assert is_only_speech(build_config(own)) is expected
 
 
 def test_which_models_may_stay_silent() -> None:

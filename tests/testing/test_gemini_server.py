@@ -481,6 +481,19 @@ async def test_text_modality_of_an_own_model() -> None:
             assert heard.pcm == b""
 
 
+async def test_text_parts_that_nobody_speaks() -> None:
+    script = Script(
+        [Turn(written="Hm.", text="one", audio=tone(440, 100, 24000)), Turn(written="Hm.")]
+    )
+    async with LocalGemini(script) as server, live(server) as (client, session):
+        for audio in (True, False):
+            await client.send_realtime_input(text="hi")
+            heard = await receive_turn(client)
+            assert heard.text == "Hm."
+            assert bool(heard.pcm) is audio
+        assert [turn.sent_ms for turn in session.spoken] == [100, 0]
+
+
 async def test_silence_is_an_answer_and_the_script_ends() -> None:
     script = Script([[], [Turn(text="one"), Turn(text="two")]])
     async with LocalGemini(script, speed=math.inf) as server:

@@ -5,9 +5,9 @@ calls with the time as an argument; what is to be done comes out as a list of ac
 `next_timeout` tells when `timeout` wants to be called. Times are seconds on any monotonic clock.
 
 The model's turns
-- A turn begins with its first audio (or text part) and is open until the service says
-  `turn_complete` or `interrupted`. Its audio ends with `generation_complete`: the service delays
-  `turn_complete` until it believes the playback over.
+- A turn begins with its first audio (or text part, where texts are what is said) and is open until
+  the service says `turn_complete` or `interrupted`. Its audio ends with `generation_complete`: the
+  service delays `turn_complete` until it believes the playback over.
 - A cut turn never speaks again, not even from audio that arrives late; the turn after it always
   does.
 
@@ -38,6 +38,8 @@ The application
 - What it holds stays held, whoever speaks, until it lets go or the service interrupts.
 
 Stalls
+- What the model writes where only audio is speech (reasoning, or an answer that ends without any
+  audio) is heard by nobody: the answer is still owed, also by a model that may stay silent.
 - When the user's turn has ended and nothing comes, or the model falls silent in the middle of its
   turn, that is reported after `stall_after`. Silence after speech is not a stall where the model
   may choose it (proactive audio).
@@ -444,6 +446,16 @@ class Conversation:
         elif not self._speakers:
             self._expect_answer_to_speech(now)
         return actions
+
+    def model_wrote(self, now: float) -> list[Action]:
+        """Take note of text of the model that is not speech: it answers, and nobody hears it."""
+        if self._open:
+            return self.at_work(now)
+        if not (self._speakers or self._activity):  # or it is to answer what is being said
+            self._owed = True
+            self._stirred_at = now
+            self._watch(now)
+        return []
 
     def at_work(self, now: float) -> list[Action]:
         """The service shows that it is at work without having said anything."""

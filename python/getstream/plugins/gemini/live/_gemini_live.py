@@ -34,6 +34,7 @@ from ._options import (
     Watchdog,
     build_config,
     check_choice,
+    is_only_speech,
     resolve_access,
     resolve_activity,
     resolve_switch,
@@ -112,7 +113,8 @@ class GeminiLive:
     ==================  ====================================================================
     `connected`         the session is set up
     `audio`             `bytes`: a chunk of speech as it arrives, s16le mono 24 kHz
-    `text`              `str`: a piece of what the assistant says (its transcript, or text)
+    `text`              `str`: a piece of what the assistant says: of its transcript, or of its
+                        text parts where it has none
     `user_text`         `str`: a piece of what the user says (its transcript)
     `playback_started`  `PlaybackStarted`: a turn begins to be heard
     `playback_finished` `PlaybackFinished`: what was said in it, what was heard, and when
@@ -213,7 +215,11 @@ class GeminiLive:
         self._tasks: set[asyncio.Task[None]] = set()
         self._events = Emitter(self._spawn)
         self._turns = Turns(
-            rules, duck_db=times.duck_db, events=self._events, effects=_Effects(self)
+            rules,
+            duck_db=times.duck_db,
+            events=self._events,
+            effects=_Effects(self),
+            only_speech=is_only_speech(merged),
         )
         self._detection_ms = times.pause_after_ms + VAD_DELAY_MS
         before_speech_ms = activity.padding_ms + self._detection_ms

@@ -78,7 +78,8 @@ class Watchdog:
     """What happens when the model owes an answer and nothing comes.
 
     The event `stalled` is emitted. It is a stall when a text is not answered, when the model falls
-    silent in the middle of its turn, and when speech is not answered by a model that always does.
+    silent in the middle of its turn, when speech is not answered by a model that always does, and
+    when an answer ends that was only written, in a session that speaks.
 
         GeminiLive(watchdog=True)                                     # these defaults
         GeminiLive(watchdog=Watchdog(nudge="Please go on."))          # say something, too
@@ -152,6 +153,17 @@ def resolve_activity(config: Mapping[str, Any]) -> Activity:
         silence_ms=silence,
         padding_ms=padding,
     )
+
+
+def is_only_speech(config: Mapping[str, Any]) -> bool:
+    """Whether what the model says, under a merged configuration, is audio with its transcript.
+
+    Text parts are none of it then: native-audio models send reasoning there, marked as a thought
+    or not (mastra #17434, livekit agents-js #2294).
+    """
+    modalities = config.get("response_modalities") or ["AUDIO"]
+    names = [str(getattr(each, "value", each)).upper() for each in modalities]
+    return names == ["AUDIO"] and config.get("output_audio_transcription") is not None
 
 
 def _is_number(value: object) -> bool:

@@ -757,6 +757,9 @@ class LiveSession:
             for word in _deltas(turn.text):
                 await self._transmit({"serverContent": {"modelTurn": {"parts": [{"text": word}]}}})
         else:
+            if turn.written:
+                part = {"text": turn.written}
+                await self._transmit({"serverContent": {"modelTurn": {"parts": [part]}}})
             await self._send_audio(turn, spoken, pcm)
         if turn.function_calls:
             await self._call_functions(turn.function_calls)
