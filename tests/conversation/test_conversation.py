@@ -51,6 +51,8 @@ def play(conversation: Conversation, now: float, event: str) -> list[Action]:
         "silence2": lambda: conversation.speech_stopped(now, "ben"),
         "audio": lambda: conversation.model_content(now),
         "writes": lambda: conversation.model_wrote(now),
+        "works": lambda: conversation.interaction(now, in_progress=True),
+        "idle": lambda: conversation.interaction(now, in_progress=False),
         "generated": conversation.generation_complete,
         "complete": lambda: conversation.turn_complete(now),
         "interrupted": lambda: conversation.interrupted(now, playing),
@@ -652,6 +654,24 @@ STALLS: dict[str, tuple[Rules, list[Step]]] = {
         ],
     ),
 }
+
+
+def test_work_in_progress_is_no_rest() -> None:
+    conversation = check(
+        [
+            (0.0, "audio", [Play(1)]),
+            (0.8, "works", []),
+            (0.8, "complete", [EndTurn(1), DONE]),
+        ]
+    )
+    assert conversation.rests_since is None, "the turn was a filler"
+    conversation.interaction(5.0, in_progress=False)
+    assert conversation.rests_since == 5.0
+    conversation.interaction(7.0, in_progress=False)
+    assert conversation.rests_since == 5.0, "it said so before"
+    conversation.interaction(8.0, in_progress=True)
+    conversation.connection_lost(9.0)
+    assert conversation.rests_since == 5.0, "another connection has to tell anew"
 
 
 @pytest.mark.parametrize("name", STALLS)

@@ -514,6 +514,33 @@ def test_an_early_announcement_on_each_connection_moves_only_near_its_end(local:
     assert {each.closed_by for each in room.server.sessions} == {"client"}
 
 
+@pytest.mark.parametrize("place", ["content", "message"])
+def test_an_announced_end_is_not_left_between_a_filler_and_its_answer(
+    local: Local, place: str
+) -> None:
+    filler, answer = voice(0.8, 1), voice(1.5, 2)
+
+    async def scenario(room: Room) -> None:
+        room.mute()
+        await room.gemini.send_text("Which flight?")
+        await room.session.wait_turns(1)
+        await room.session.go_away(50.0)
+        await room.until(15)
+
+    script = Script([[Turn(audio=filler, in_progress=True), Turn(audio=answer, delay_ms=6000)]])
+    room, sound = hold(
+        local,
+        scenario,
+        script,
+        {"interaction_status_in": place},
+        model="gemini-3.8-live-extended-thinking",
+    )
+    first = room.server.sessions[0]
+    assert [turn.outcome for turn in first.spoken] == ["complete", "complete"]
+    assert signals.align(answer, sound[::2], MODEL).correlation > 0.98
+    assert room.gemini.stats().moves == 1, "it was left after the answer"
+
+
 def test_the_newest_announcement_counts(local: Local) -> None:
     async def scenario(room: Room) -> None:
         room.mute()

@@ -494,6 +494,20 @@ async def test_text_parts_that_nobody_speaks() -> None:
         assert [turn.sent_ms for turn in session.spoken] == [100, 0]
 
 
+@pytest.mark.parametrize("place", ["content", "message"])
+async def test_a_filler_of_extended_thinking(place: Any) -> None:
+    script = Script([[Turn(text="one", in_progress=True), Turn(text="two")]])
+    thinking = {"thinking_level": "LOW"}
+    async with LocalGemini(script, speed=math.inf, interaction_status_in=place) as server:
+        model = f"{MODEL}-extended-thinking"
+        async with live(server, model, drain=True, thinking_config=thinking) as (client, session):
+            await client.send_realtime_input(text="hi")
+            await session.wait_turns(2)
+        ends = [each for each in session.sent if each.get("serverContent", {}).get("turnComplete")]
+        told = [each["serverContent"] if place == "content" else each for each in ends]
+        assert [each["interactionStatus"] for each in told] == ["IN_PROGRESS", "IDLE"]
+
+
 async def test_silence_is_an_answer_and_the_script_ends() -> None:
     script = Script([[], [Turn(text="one"), Turn(text="two")]])
     async with LocalGemini(script, speed=math.inf) as server:

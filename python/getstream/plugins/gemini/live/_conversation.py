@@ -229,6 +229,7 @@ class Conversation:
         self._cut = False  # dropped here while the service goes on sending it
         self._cut_turn = 0  # the newest turn that was cut before it was complete
         self._provoked = False  # something was sent since it began that may interrupt it
+        self._in_progress = False  # the service is at work, between turns, too
 
         # The people.
         self._starting: set[str] = set()  # signs of speech that are not confirmed
@@ -281,7 +282,8 @@ class Conversation:
     @property
     def rests_since(self) -> float | None:
         """Since when nobody speaks and nothing is expected of the model; None if that is not so."""
-        busy = self._open or self._speakers or self._starting or self._activity or self._owed
+        people = self._speakers or self._starting or self._activity
+        busy = people or self._open or self._owed or self._in_progress
         return None if busy else self._stirred_at
 
     @property
@@ -463,12 +465,19 @@ class Conversation:
             self._watch(now)
         return []
 
+    def interaction(self, now: float, in_progress: bool) -> list[Action]:
+        """Take note of whether the service is at work: then a finished turn is not the answer."""
+        if self._in_progress and not in_progress:
+            self._stirred_at = now
+        self._in_progress = in_progress
+        return []
+
     def connection_lost(self, now: float) -> list[Action]:
         """The connection is gone, and with it the rest of the turn that was being sent."""
         owed = self._owed
         actions = self.generation_complete()
         self._owed = owed
-        self._open = self._cut = False
+        self._open = self._cut = self._in_progress = False
         self._completion_waits = False
         self._stalls_at = None
         if self._doubted:

@@ -145,6 +145,8 @@ class Turns:
         texts = () if self._only_speech else message.text
         if message.at_work:
             self.apply(conversation.at_work(now))
+        if message.in_progress is not None:
+            self.apply(conversation.interaction(now, message.in_progress))
         if message.interrupted:
             # Audio in the same message belongs to the cut turn.
             self.apply(conversation.interrupted(now, self.output.waiting))

@@ -105,6 +105,8 @@ class Turn:
         written: Text parts without audio before the speech, in a session that speaks: reasoning or
             stray text, which native-audio models send. With neither `audio` nor `text` the turn
             ends without any audio, as some do (livekit agents #7390).
+        in_progress: A filler: with extended thinking, its `turnComplete` says that the interaction
+            is `IN_PROGRESS` and not `IDLE`, because another turn follows.
         function_calls: Tools that are called.
         delay_ms: Time to think: from the end of the user's turn to the first message.
         stall: A pause of the server in mid-sentence.
@@ -114,6 +116,7 @@ class Turn:
     audio: NDArray[np.int16] | None = None
     text: str = ""
     written: str = ""
+    in_progress: bool = False
     function_calls: tuple[FunctionCall, ...] = ()
     delay_ms: float = 0.0
     stall: Stall | None = None

@@ -89,6 +89,8 @@ class LocalGemini:
         turn_complete_after: `generation` sends `turnComplete` when everything was sent;
             `playback` only when the audio would have been played in real time, and interrupts until
             then.
+        interaction_status_in: Where extended thinking tells its `interactionStatus`: in the
+            `serverContent`, or at the top level of the message, as Google's pages show both.
         activity: Detection of speech where the session's setup does not say otherwise.
         announced_end_s: Seconds after which each connection ends, which `goAway` announces as soon
             as it is set up: 300 was seen with `gemini-3.8-live`. None announces nothing.
@@ -125,6 +127,7 @@ class LocalGemini:
         parts_per_message: int = 1,
         bundle_fields: bool = False,
         turn_complete_after: Literal["generation", "playback"] = "generation",
+        interaction_status_in: Literal["content", "message"] = "content",
         activity: ActivityOptions | None = None,
         announced_end_s: float | None = None,
         api_key: str = "local-gemini-key",
@@ -154,6 +157,7 @@ class LocalGemini:
             parts_per_message=parts_per_message,
             bundle_fields=bundle_fields,
             turn_complete_after=turn_complete_after,
+            interaction_status_in=interaction_status_in,
             activity=activity or ActivityOptions(),
             announced_end_s=announced_end_s,
             models=frozenset(models),
