@@ -50,6 +50,9 @@ def play(conversation: Conversation, now: float, event: str) -> list[Action]:
         "silence": lambda: conversation.speech_stopped(now, "anna"),
         "silence2": lambda: conversation.speech_stopped(now, "ben"),
         "audio": lambda: conversation.model_content(now),
+        "writes": lambda: conversation.model_wrote(now),
+        "works": lambda: conversation.interaction(now, in_progress=True),
+        "idle": lambda: conversation.interaction(now, in_progress=False),
         "generated": conversation.generation_complete,
         "complete": lambda: conversation.turn_complete(now),
         "interrupted": lambda: conversation.interrupted(now, playing),
@@ -544,6 +547,64 @@ STALLS: dict[str, tuple[Rules, list[Step]]] = {
             (8.0, "time", [UNANSWERED]),
         ],
     ),
+    "a text is answered in writing, which nobody hears": (
+        Rules(stall_after=5.0),
+        [
+            (0.0, "text", []),
+            (1.0, "writes", []),
+            (1.1, "complete", []),
+            (6.0, "time", [UNANSWERED]),
+        ],
+    ),
+    "speech is answered in writing, by a model that may stay silent": (
+        Rules(stall_after=5.0, may_stay_silent=True),
+        [
+            (0.0, "speech", []),
+            (2.0, "silence", []),
+            (3.0, "writes", []),
+            (3.0, "generated", []),
+            (3.0, "complete", []),
+            (8.0, "time", [UNANSWERED]),
+        ],
+    ),
+    "what was written is said after all": (
+        Rules(stall_after=5.0, may_stay_silent=True),
+        [
+            (0.0, "writes", []),
+            (4.0, "audio", [Play(1)]),
+            (4.5, "complete", [EndTurn(1), DONE]),
+            (99.0, "time", []),
+        ],
+    ),
+    "writing in the middle of a turn": (
+        WATCHED,
+        [
+            (0.0, "audio", [Play(1)]),
+            (4.0, "writes", []),
+            (5.0, "time", []),
+            (9.0, "time", [UNFINISHED]),
+        ],
+    ),
+    "writing behind a turn that has been sent": (
+        WATCHED,
+        [
+            (0.0, "audio", [Play(1)]),
+            (0.2, "generated", [EndTurn(1)]),
+            (0.3, "writes", []),
+            (2.0, "complete", [DONE]),
+            (99.0, "time", []),
+        ],
+    ),
+    "writing while somebody speaks": (
+        Rules(stall_after=5.0, may_stay_silent=True),
+        [
+            (0.0, "speech", []),
+            (1.0, "writes", []),
+            (7.0, "time", []),
+            (8.0, "silence", []),
+            (99.0, "time", []),
+        ],
+    ),
     "the model stops in the middle": (
         Rules(stall_after=5.0, may_stay_silent=True),
         [(0.0, "audio", [Play(1)]), (1.0, "audio", [Play(1)]), (6.0, "time", [UNFINISHED])],
@@ -593,6 +654,24 @@ STALLS: dict[str, tuple[Rules, list[Step]]] = {
         ],
     ),
 }
+
+
+def test_work_in_progress_is_no_rest() -> None:
+    conversation = check(
+        [
+            (0.0, "audio", [Play(1)]),
+            (0.8, "works", []),
+            (0.8, "complete", [EndTurn(1), DONE]),
+        ]
+    )
+    assert conversation.rests_since is None, "the turn was a filler"
+    conversation.interaction(5.0, in_progress=False)
+    assert conversation.rests_since == 5.0
+    conversation.interaction(7.0, in_progress=False)
+    assert conversation.rests_since == 5.0, "it said so before"
+    conversation.interaction(8.0, in_progress=True)
+    conversation.connection_lost(9.0)
+    assert conversation.rests_since == 5.0, "another connection has to tell anew"
 
 
 @pytest.mark.parametrize("name", STALLS)
@@ -707,6 +786,10 @@ class Listener(RuleBasedStateMachine):
         if not any(isinstance(action, Play) for action in actions):
             assert self.conversation.turn in self.cut, "audio of an uncut turn was refused"
             self.lost.add(self.sent)
+
+    @rule()
+    def writes(self) -> None:
+        self.obey(self.conversation.model_wrote(self.now))
 
     @rule()
     def generated(self) -> None:

@@ -20,7 +20,12 @@ from getstream.plugins.gemini.live._recovery import (
     HANDLE_ATTEMPTS,
     JITTER,
     LARGEST_DELAY_S,
+    LAST_MINUTE_S,
+    LASTED_S,
+    LEAVE_BEFORE_AT_LEAST_S,
     LEAVE_BEFORE_S,
+    LONG_REST_BEFORE_S,
+    LONG_REST_S,
     MOST_LOSSES,
     MOST_MOVES,
     OUTAGE_S,
@@ -172,7 +177,7 @@ def test_planned_moves_have_a_budget_of_their_own() -> None:
     for index in range(MOST_MOVES):
         assert recovery.lost(20.0 + index, None) == Plan(1, 0.0, "h1")
         recovery.opened(20.0 + index)
-    assert recovery.lost(40.0, None) is None
+    assert recovery.lost(40.0, None) == Plan(1, 0.0, "h1"), "a planned move is never final"
 
 
 def test_an_announced_end_is_left_at_a_rest_or_in_time() -> None:
@@ -188,6 +193,85 @@ def test_an_announced_end_is_left_at_a_rest_or_in_time() -> None:
     assert recovery.should_leave(149.0, None, receiving=True), "there is no more time"
     recovery.opened(149.5)
     assert recovery.leave_at is None
+
+
+def test_an_early_announcement_moves_nothing_before_its_time() -> None:
+    recovery = connected()
+    recovery.going_away(1.0, 300.0)
+    ends_at = 301.0
+    for now in (1.0, 10.0, 100.0, ends_at - LONG_REST_BEFORE_S - 0.1):
+        assert not recovery.should_leave(now, 0.0, receiving=False), "it has rested all the time"
+    assert recovery.may_leave_from == ends_at - LONG_REST_BEFORE_S
+    assert recovery.should_leave(ends_at - LONG_REST_BEFORE_S, 0.0, receiving=False)
+
+
+def test_shortly_before_the_last_minute_a_rest_has_to_be_long() -> None:
+    recovery = connected()
+    recovery.going_away(0.0, 300.0)
+    last_minute = 300.0 - LAST_MINUTE_S
+    rest = last_minute - 5.0
+    assert not recovery.should_leave(last_minute - 0.1, rest, receiving=False)
+    assert recovery.should_leave(last_minute, rest, receiving=False)
+    long_rest = last_minute - 0.1 - LONG_REST_S
+    assert recovery.should_leave(last_minute - 0.1, long_rest, receiving=False)
+    assert not recovery.should_leave(last_minute - 0.1, None, receiving=False), "somebody speaks"
+
+
+def test_a_fresh_connection_needs_a_rest_of_its_own() -> None:
+    recovery = connected()
+    recovery.lost(100.0, None)
+    recovery.opened(100.5)
+    recovery.going_away(100.6, 50.0)
+    assert not recovery.should_leave(101.0, 0.0, receiving=False), "the rest began before it"
+    assert not recovery.should_leave(100.5 + REST_S - 0.1, 0.0, receiving=False)
+    assert recovery.should_leave(100.5 + REST_S, 0.0, receiving=False)
+
+
+def moved(times: int) -> Recovery:
+    """A session that was moved so many times in one second, until time 0."""
+    recovery = connected()
+    for index in range(times):
+        assert recovery.lost(-1 + index / times, None) is not None
+        recovery.opened(0.0)
+    return recovery
+
+
+@pytest.mark.parametrize("receiving", [False, True])
+def test_when_the_moves_are_used_up_a_connection_is_left_in_time_or_ended(receiving: bool) -> None:
+    recovery = moved(MOST_MOVES)
+    recovery.going_away(0.0, 50.0)
+    leave_at = 50.0 - (LEAVE_BEFORE_AT_LEAST_S if receiving else LEAVE_BEFORE_S)
+    assert not recovery.should_leave(leave_at - 1, 0.0, receiving), "it rests"
+    assert recovery.should_leave(leave_at, None, receiving)
+    recovery.going_away(0.0, 10.0)
+    assert not recovery.should_leave(LASTED_S - 1, None, receiving), "the service ends it"
+    fresh = moved(MOST_MOVES - 1)
+    fresh.going_away(0.0, 10.0)
+    assert fresh.should_leave(REST_S, 0.0, receiving), "one was left"
+    fresh = moved(MOST_MOVES)
+    fresh.going_away(WINDOW_S, 10.0)
+    assert fresh.should_leave(WINDOW_S + REST_S, 0.0, receiving), "they are forgotten"
+
+
+@given(st.floats(0.0, 600.0), st.booleans())
+def test_a_service_that_announces_an_end_on_each_connection_ends_no_session(
+    time_left: float, rests: bool
+) -> None:
+    """Nor does it make a loop: an hour of it, with a service that never ends one itself."""
+    recovery = connected()
+    now, opened, moves = 0.0, 0.0, 0
+    recovery.going_away(now, time_left)
+    while now < 3600.0:
+        now += 0.5
+        if recovery.should_leave(now, 0.0 if rests else None, receiving=False):
+            assert recovery.lost(now, None) == Plan(1, 0.0, "h1")
+            moves += 1
+            if time_left > LONG_REST_BEFORE_S:
+                assert now - opened >= time_left - LONG_REST_BEFORE_S
+            opened = now
+            recovery.opened(now)
+            recovery.going_away(now, time_left)
+    assert moves <= 3600.0 / WINDOW_S * (MOST_MOVES + WINDOW_S / LASTED_S)
 
 
 def test_an_announcement_without_a_time_is_left_at_once() -> None:

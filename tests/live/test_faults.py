@@ -501,6 +501,59 @@ def test_an_announced_end_in_a_turn_is_left_when_it_has_come(local: Local) -> No
     assert room.gemini.stats().moves == 1
 
 
+def test_an_early_announcement_on_each_connection_moves_only_near_its_end(local: Local) -> None:
+    async def scenario(room: Room) -> None:
+        room.mute()
+        await room.until(700)
+        assert room.gemini.state == "ready"
+
+    room, _ = hold(local, scenario, Script([]), {"announced_end_s": 300.0})
+    left = [at for at, name, _ in room.events if name == "disconnected"]
+    assert left[0] == pytest.approx(300 - _recovery.LONG_REST_BEFORE_S, abs=0.3)
+    assert len(left) == 3, "each connection lasts"
+    assert {each.closed_by for each in room.server.sessions} == {"client"}
+
+
+@pytest.mark.parametrize("place", ["content", "message"])
+def test_an_announced_end_is_not_left_between_a_filler_and_its_answer(
+    local: Local, place: str
+) -> None:
+    filler, answer = voice(0.8, 1), voice(1.5, 2)
+
+    async def scenario(room: Room) -> None:
+        room.mute()
+        await room.gemini.send_text("Which flight?")
+        await room.session.wait_turns(1)
+        await room.session.go_away(50.0)
+        await room.until(15)
+
+    script = Script([[Turn(audio=filler, in_progress=True), Turn(audio=answer, delay_ms=6000)]])
+    room, sound = hold(
+        local,
+        scenario,
+        script,
+        {"interaction_status_in": place},
+        model="gemini-3.8-live-extended-thinking",
+    )
+    first = room.server.sessions[0]
+    assert [turn.outcome for turn in first.spoken] == ["complete", "complete"]
+    assert signals.align(answer, sound[::2], MODEL).correlation > 0.98
+    assert room.gemini.stats().moves == 1, "it was left after the answer"
+
+
+def test_the_newest_announcement_counts(local: Local) -> None:
+    async def scenario(room: Room) -> None:
+        room.mute()
+        await room.session.go_away(300.0, close=False)
+        await room.until(20)
+        await room.session.go_away(0.0, close=False)
+        await room.until(21)
+
+    room, _ = hold(local, scenario, Script([]))
+    (at,) = [at for at, name, _ in room.events if name == "disconnected"]
+    assert at == pytest.approx(20, abs=0.3)
+
+
 def test_repeated_announcements_move_once(local: Local) -> None:
     async def scenario(room: Room) -> None:
         for _ in range(3):

@@ -16,6 +16,7 @@ from getstream.plugins.gemini.live import (
 )
 from getstream.plugins.gemini.live._models import (
     check_config,
+    default_options,
     is_proactive,
     model_of,
     resolve_model,
@@ -23,6 +24,7 @@ from getstream.plugins.gemini.live._models import (
 from getstream.plugins.gemini.live._options import (
     Activity,
     build_config,
+    is_only_speech,
     resolve_activity,
     resolve_api_key,
     resolve_switch,
@@ -232,6 +234,20 @@ def test_durations_of_the_detection_are_numbers(name: str, value: Any) -> None:
         resolve_activity(detection(**{name: value}))
 
 
+@pytest.mark.parametrize(
+    ("own", "expected"),
+    [
+        (None, True),
+        ({"response_modalities": ["audio"]}, True),
+        ({"response_modalities": None}, True),
+        ({"output_audio_transcription": None}, False),
+        ({"response_modalities": ["TEXT"]}, False),
+    ],
+)
+def test_where_only_the_transcript_is_what_is_said(own: Any, expected: bool) -> None:
+    assert is_only_speech(build_config(own)) is expected
+
+
 def test_which_models_may_stay_silent() -> None:
     assert is_proactive("models/gemini-3.8-live", {})
     assert is_proactive("gemini-3.8-live-extended-thinking", {})
@@ -289,6 +305,41 @@ ACCEPTED = [
 @pytest.mark.parametrize(("model", "config"), ACCEPTED)
 def test_an_option_that_the_model_takes_passes(model: str, config: dict[str, Any]) -> None:
     check_config(model, build_config(config))
+
+
+EXTENDED = "gemini-3.8-live-extended-thinking"
+
+
+def test_extended_thinking_by_name_alone_asks_for_the_lowest_level() -> None:
+    config = build_config(None, defaults=default_options(EXTENDED))
+    assert config["thinking_config"] == {"thinking_level": "LOW"}
+    check_config(EXTENDED, config)
+    assert default_options("gemini-3.8-live") == {}, "which does not think"
+    assert default_options("gemini-9-live") == {}, "which is not known"
+
+
+@pytest.mark.parametrize(
+    ("own", "expected"),
+    [
+        ({"thinkingConfig": {"thinkingLevel": "HIGH"}}, {"thinking_level": "HIGH"}),
+        (
+            {"thinking_config": {"include_thoughts": True}},
+            {"thinking_level": "LOW", "include_thoughts": True},
+        ),
+        ({"generation_config": {"thinking_config": {"thinking_level": "HIGH"}}}, None),
+        ({"generationConfig": {"temperature": 0.5}}, {"thinking_level": "LOW"}),
+    ],
+)
+def test_the_users_level_wins(own: dict[str, Any], expected: object) -> None:
+    config = build_config(own, defaults=default_options(EXTENDED))
+    assert config.get("thinking_config") == expected
+    check_config(EXTENDED, config)
+
+
+def test_extended_thinking_without_a_level_is_refused_by_name() -> None:
+    with pytest.raises(ConfigError, match="thinking_level") as caught:
+        GeminiLive("key", EXTENDED, {"thinking_config": None})
+    assert EXTENDED in str(caught.value)
 
 
 def test_an_enum_of_the_sdk_is_checked_like_its_name() -> None:

@@ -532,6 +532,56 @@ def test_silence_after_speech_is_respected_where_it_may_be_meant(
     assert len(room.of("stalled")) == (0 if may_stay_silent in (True, None) else 1)
 
 
+def test_what_is_written_in_a_session_that_speaks_is_not_said(local: Local) -> None:
+    texts: list[str] = []
+
+    async def scenario(room: Room) -> None:
+        room.gemini.on("text", texts.append)
+        await room.gemini.send_text("Go.")
+        await room.until(5)
+        assert room.gemini._turns.dialogue.lines() == [("user", "Go."), ("model", TEXT)]
+
+    reasoning = "**Planning**\n\nI will greet."
+    script = Script([Turn(audio=voice(2.0), text=TEXT, written=reasoning)])
+    room, _ = hold(local, scenario, script)
+    assert "".join(texts) == TEXT
+    assert [each.text for each in room.of("turn_complete")] == [TEXT]
+    (finished,) = room.of("playback_finished")
+    assert (finished.text, finished.turn) == (TEXT, 1)
+    assert not room.of("stalled")
+
+
+def test_text_parts_are_what_is_said_where_there_is_no_transcript(local: Local) -> None:
+    texts: list[str] = []
+
+    async def scenario(room: Room) -> None:
+        room.gemini.on("text", texts.append)
+        await room.gemini.send_text("Go.")
+        await room.until(4)
+
+    script = Script([Turn(audio=voice(1.0), written="In writing.")])
+    config = {"output_audio_transcription": None}
+    room, _ = hold(local, scenario, script, config=config)
+    assert texts == ["In writing."]
+    assert [each.text for each in room.of("turn_complete")] == ["In writing."]
+
+
+@pytest.mark.parametrize("asked_by", ["text", "speech"])
+def test_an_answer_that_is_only_written_is_a_stall(local: Local, asked_by: str) -> None:
+    async def scenario(room: Room) -> None:
+        if asked_by == "text":
+            await room.gemini.send_text("What is on the menu?")
+        else:
+            room.say(words(1.5), at=1.0)
+        await room.session.wait_turns(1)
+        await room.until(room.now + 5)
+
+    watchdog = Watchdog(after_ms=4000)  # the default model may stay silent
+    room, _ = hold(local, scenario, Script([Turn(written="The menu.")]), watchdog=watchdog)
+    assert room.of("stalled") == [Stalled(4000, unfinished=False)]
+    assert not room.of("turn_complete")
+
+
 def test_a_hold_that_keeps_speech_waiting_is_warned_of(
     local: Local, caplog: pytest.LogCaptureFixture
 ) -> None:

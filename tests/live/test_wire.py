@@ -85,7 +85,27 @@ MESSAGES: dict[str, tuple[dict[str, Any], ServerMessage]] = {
     "interrupted": ({"serverContent": {"interrupted": True}}, ServerMessage(interrupted=True)),
     "at work": (
         {"serverContent": {"turnComplete": True, "interactionStatus": "IN_PROGRESS"}},
-        ServerMessage(turn_complete=True, at_work=True),
+        ServerMessage(turn_complete=True, at_work=True, in_progress=True),
+    ),
+    "waiting for a function, as it was told before": (
+        {"serverContent": {"interactionStatus": "REQUIRES_ACTION"}},
+        ServerMessage(at_work=True, in_progress=True),
+    ),
+    "idle": (
+        {"serverContent": {"turnComplete": True, "interactionStatus": "IDLE"}},
+        ServerMessage(turn_complete=True, in_progress=False),
+    ),
+    "no status that is known": (
+        {"serverContent": {"interactionStatus": "INTERACTION_STATUS_UNSPECIFIED"}},
+        ServerMessage(),
+    ),
+    "nothing for the SDK: at work, at the top level": (
+        {"interactionStatus": "IN_PROGRESS"},
+        ServerMessage(at_work=True, in_progress=True),
+    ),
+    "nothing for the SDK: idle, beside the content": (
+        {"serverContent": {"turnComplete": True}, "interactionStatus": "IDLE"},
+        ServerMessage(turn_complete=True, in_progress=False),
     ),
     "not resumable now": (
         {"sessionResumptionUpdate": {"resumable": False}},

@@ -299,6 +299,7 @@ _INVALID_KEY = "API key not valid. Please pass a valid API key."
         (MODEL, {"proactivity": {"proactive_audio": False}}, 1007, "invalid argument"),
         (MODEL, {"enable_affective_dialog": True}, 1007, "invalid argument"),
         (MODEL, {"response_modalities": ["TEXT"]}, 1007, "invalid argument"),
+        (f"{MODEL}-extended-thinking", {}, 1007, "invalid argument"),
         (MODEL, {"session_resumption": {"handle": "unknown"}}, 1008, "session not found"),
     ],
 )
@@ -478,6 +479,33 @@ async def test_text_modality_of_an_own_model() -> None:
             heard = await receive_turn(client)
             assert heard.text == "In plain words."
             assert heard.pcm == b""
+
+
+async def test_text_parts_that_nobody_speaks() -> None:
+    script = Script(
+        [Turn(written="Hm.", text="one", audio=tone(440, 100, 24000)), Turn(written="Hm.")]
+    )
+    async with LocalGemini(script) as server, live(server) as (client, session):
+        for audio in (True, False):
+            await client.send_realtime_input(text="hi")
+            heard = await receive_turn(client)
+            assert heard.text == "Hm."
+            assert bool(heard.pcm) is audio
+        assert [turn.sent_ms for turn in session.spoken] == [100, 0]
+
+
+@pytest.mark.parametrize("place", ["content", "message"])
+async def test_a_filler_of_extended_thinking(place: Any) -> None:
+    script = Script([[Turn(text="one", in_progress=True), Turn(text="two")]])
+    thinking = {"thinking_level": "LOW"}
+    async with LocalGemini(script, speed=math.inf, interaction_status_in=place) as server:
+        model = f"{MODEL}-extended-thinking"
+        async with live(server, model, drain=True, thinking_config=thinking) as (client, session):
+            await client.send_realtime_input(text="hi")
+            await session.wait_turns(2)
+        ends = [each for each in session.sent if each.get("serverContent", {}).get("turnComplete")]
+        told = [each["serverContent"] if place == "content" else each for each in ends]
+        assert [each["interactionStatus"] for each in told] == ["IN_PROGRESS", "IDLE"]
 
 
 async def test_silence_is_an_answer_and_the_script_ends() -> None:
@@ -914,6 +942,14 @@ async def test_go_away() -> None:
         assert caught.value.code == 1008
         assert await session.wait_closed() == (1008, "The operation was aborted.")
         assert session.closed_by == "server"
+
+
+async def test_an_end_that_is_announced_with_the_setup() -> None:
+    async with LocalGemini(announced_end_s=0.05) as server, live(server) as (client, session):
+        assert (await anext(client.receive())).go_away.time_left == "0.05s"
+        with pytest.raises(errors.APIError, match="The operation was aborted"):
+            await anext(client.receive())
+        assert await session.wait_closed() == (1008, "The operation was aborted.")
 
 
 @pytest.mark.parametrize("code", [1000, 1001, 1007, 1008, 1011, 1012])

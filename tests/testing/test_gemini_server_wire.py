@@ -176,7 +176,6 @@ def test_audio_blobs_that_are_refused(blob: object) -> None:
     ("model", "where"),
     [
         ("models/gemini-3.8-live", GEMINI),
-        ("models/gemini-3.8-live-extended-thinking", GEMINI),
         ("models/gemini-3.1-flash-live-preview", GEMINI),
         ("models/gemini-2.5-flash-native-audio-preview-12-2025", GEMINI),
         ("models/own", GEMINI),
@@ -186,6 +185,13 @@ def test_audio_blobs_that_are_refused(blob: object) -> None:
 )
 def test_models_that_exist(model: str, where: Endpoint) -> None:
     assert check_setup({"model": model}, where, frozenset({"own"})) == {"model": model}
+
+
+def test_extended_thinking_insists_on_a_level() -> None:
+    for level in ("LOW", "MEDIUM", "HIGH"):
+        thinking = {"generationConfig": {"thinkingConfig": {"thinkingLevel": level}}}
+        setup = {"model": "models/gemini-3.8-live-extended-thinking", **thinking}
+        assert check_setup(setup, GEMINI, frozenset()) == setup
 
 
 @pytest.mark.parametrize(
@@ -223,9 +229,21 @@ REFUSED_SETUPS: list[tuple[str, dict[str, Any]]] = [
         "3.8-live-extended-thinking",
         {"generationConfig": {"thinkingConfig": {"thinkingLevel": "MINIMAL"}}},
     ),
+    ("3.8-live-extended-thinking", {}),
     (
         "3.8-live-extended-thinking",
-        {"tools": [{"functionDeclarations": [{"name": "f", "behavior": "BLOCKING"}]}]},
+        {"generationConfig": {"thinkingConfig": {"includeThoughts": True}}},
+    ),
+    (
+        "3.8-live-extended-thinking",
+        {"generationConfig": {"thinkingConfig": {"thinkingLevel": "LOW", "thinkingBudget": 100}}},
+    ),
+    (
+        "3.8-live-extended-thinking",
+        {
+            "generationConfig": {"thinkingConfig": {"thinkingLevel": "LOW"}},
+            "tools": [{"functionDeclarations": [{"name": "f", "behavior": "BLOCKING"}]}],
+        },
     ),
     ("3.1-flash-live-preview", {"generationConfig": {"enableAffectiveDialog": True}}),
 ]

@@ -5,9 +5,9 @@ calls with the time as an argument; what is to be done comes out as a list of ac
 `next_timeout` tells when `timeout` wants to be called. Times are seconds on any monotonic clock.
 
 The model's turns
-- A turn begins with its first audio (or text part) and is open until the service says
-  `turn_complete` or `interrupted`. Its audio ends with `generation_complete`: the service delays
-  `turn_complete` until it believes the playback over.
+- A turn begins with its first audio (or text part, where texts are what is said) and is open until
+  the service says `turn_complete` or `interrupted`. Its audio ends with `generation_complete`: the
+  service delays `turn_complete` until it believes the playback over.
 - A cut turn never speaks again, not even from audio that arrives late; the turn after it always
   does.
 
@@ -38,6 +38,8 @@ The application
 - What it holds stays held, whoever speaks, until it lets go or the service interrupts.
 
 Stalls
+- What the model writes where only audio is speech (reasoning, or an answer that ends without any
+  audio) is heard by nobody: the answer is still owed, also by a model that may stay silent.
 - When the user's turn has ended and nothing comes, or the model falls silent in the middle of its
   turn, that is reported after `stall_after`. Silence after speech is not a stall where the model
   may choose it (proactive audio).
@@ -227,6 +229,7 @@ class Conversation:
         self._cut = False  # dropped here while the service goes on sending it
         self._cut_turn = 0  # the newest turn that was cut before it was complete
         self._provoked = False  # something was sent since it began that may interrupt it
+        self._in_progress = False  # the service is at work, between turns, too
 
         # The people.
         self._starting: set[str] = set()  # signs of speech that are not confirmed
@@ -279,7 +282,8 @@ class Conversation:
     @property
     def rests_since(self) -> float | None:
         """Since when nobody speaks and nothing is expected of the model; None if that is not so."""
-        busy = self._open or self._speakers or self._starting or self._activity or self._owed
+        people = self._speakers or self._starting or self._activity
+        busy = people or self._open or self._owed or self._in_progress
         return None if busy else self._stirred_at
 
     @property
@@ -445,10 +449,27 @@ class Conversation:
             self._expect_answer_to_speech(now)
         return actions
 
+    def model_wrote(self, now: float) -> list[Action]:
+        """Take note of text of the model that is not speech: it answers, and nobody hears it."""
+        if self._open:
+            return self.at_work(now)
+        if not (self._speakers or self._activity):  # or it is to answer what is being said
+            self._owed = True
+            self._stirred_at = now
+            self._watch(now)
+        return []
+
     def at_work(self, now: float) -> list[Action]:
         """The service shows that it is at work without having said anything."""
         if self._stalls_at is not None:
             self._watch(now)
+        return []
+
+    def interaction(self, now: float, in_progress: bool) -> list[Action]:
+        """Take note of whether the service is at work: then a finished turn is not the answer."""
+        if self._in_progress and not in_progress:
+            self._stirred_at = now
+        self._in_progress = in_progress
         return []
 
     def connection_lost(self, now: float) -> list[Action]:
@@ -456,7 +477,7 @@ class Conversation:
         owed = self._owed
         actions = self.generation_complete()
         self._owed = owed
-        self._open = self._cut = False
+        self._open = self._cut = self._in_progress = False
         self._completion_waits = False
         self._stalls_at = None
         if self._doubted:

@@ -28,12 +28,13 @@ from ._audio_in import ADVANCE_EVERY_S, AudioInput, ListenTo, TrackKind, check_r
 from ._audio_out import MODEL_RATE, OutputTrack
 from ._conversation import Rules
 from ._events import Disconnected, Emitter, Reconnecting, Resumed
-from ._models import check_config, is_proactive, model_of, resolve_model
+from ._models import check_config, default_options, is_proactive, model_of, resolve_model
 from ._options import (
     BargeIn,
     Watchdog,
     build_config,
     check_choice,
+    is_only_speech,
     resolve_access,
     resolve_activity,
     resolve_switch,
@@ -86,8 +87,8 @@ ADVANCE_EARLY_S = 0.001
 """Seconds by which the timer of the way in may fire early: clocks have a resolution."""
 
 LOOK_AROUND_S = 0.1
-"""How often to look for a boundary between turns, once the service has announced the end of the
-connection."""
+"""How often to look for a boundary between turns, once the end of the connection that the service
+has announced is near."""
 
 HANDLER_GRACE_S = 2.0
 """Seconds that async event handlers have, at the end, to finish what they are doing."""
@@ -112,7 +113,8 @@ class GeminiLive:
     ==================  ====================================================================
     `connected`         the session is set up
     `audio`             `bytes`: a chunk of speech as it arrives, s16le mono 24 kHz
-    `text`              `str`: a piece of what the assistant says (its transcript, or text)
+    `text`              `str`: a piece of what the assistant says: of its transcript, or of its
+                        text parts where it has none
     `user_text`         `str`: a piece of what the user says (its transcript)
     `playback_started`  `PlaybackStarted`: a turn begins to be heard
     `playback_finished` `PlaybackFinished`: what was said in it, what was heard, and when
@@ -169,7 +171,13 @@ class GeminiLive:
         check_choice("half_duplex", half_duplex, (True, False))
         check_choice("listen_to", listen_to, ("everybody", "active_speaker"))
         self._model = resolve_model(model)
-        merged = build_config(config, instructions=instructions, voice=voice, language=language)
+        merged = build_config(
+            config,
+            defaults=default_options(self._model),
+            instructions=instructions,
+            voice=voice,
+            language=language,
+        )
         check_config(self._model, merged)
         access = None if client is not None else resolve_access(api_key)
         self._session = Session(
@@ -207,7 +215,11 @@ class GeminiLive:
         self._tasks: set[asyncio.Task[None]] = set()
         self._events = Emitter(self._spawn)
         self._turns = Turns(
-            rules, duck_db=times.duck_db, events=self._events, effects=_Effects(self)
+            rules,
+            duck_db=times.duck_db,
+            events=self._events,
+            effects=_Effects(self),
+            only_speech=is_only_speech(merged),
         )
         self._detection_ms = times.pause_after_ms + VAD_DELAY_MS
         before_speech_ms = activity.padding_ms + self._detection_ms
@@ -686,12 +698,15 @@ class GeminiLive:
     def _leave_at_a_boundary(self) -> None:
         """Leave the connection, whose end is announced, at a boundary between turns, or in time."""
         self._look_around = None
-        talk = self._turns.conversation
-        if self._recovery.should_leave(self._now(), talk.rests_since, talk.generating):
+        now, talk = self._now(), self._turns.conversation
+        if self._recovery.should_leave(now, talk.rests_since, talk.generating):
             self._leave_connection(None)
-        elif self._recovery.leave_at is not None and not self._ending:
+            return
+        earliest = self._recovery.may_leave_from
+        if earliest is not None and not self._ending:
             loop = asyncio.get_running_loop()
-            self._look_around = loop.call_later(LOOK_AROUND_S, self._leave_at_a_boundary)
+            at = max(earliest, now + LOOK_AROUND_S)
+            self._look_around = loop.call_at(at, self._leave_at_a_boundary)
 
     async def _shut_down(self, failure: GeminiError | None) -> None:
         self._ending = True
@@ -756,8 +771,9 @@ class GeminiLive:
         if message.time_left is not None:
             logger.info("Gemini Live will end this connection in %g s", message.time_left)
             self._recovery.going_away(now, message.time_left)
-            if self._look_around is None:
-                self._leave_at_a_boundary()
+            if self._look_around is not None:
+                self._look_around.cancel()
+            self._leave_at_a_boundary()
         conversation = self._turns.conversation
         if message.resumable is not None:
             self._recovery.noted(message.handle, message.resumable)

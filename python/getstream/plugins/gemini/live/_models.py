@@ -44,6 +44,8 @@ class Model:
         proactive: whether it may choose not to answer: `always`, when `asked` to, or `never`.
         thinking: how its thinking is set: by a `budget`, by a `level`, by `either`, or `none`.
         levels: the levels it knows; empty for any.
+        default_level: the level that is asked for where the user names none, because the service
+            refuses a session without one; empty where it does not.
         affective: whether `enable_affective_dialog` is an option.
         blocking_tools: whether a function may block the conversation.
         seeding: how it takes the history of another session: as `history`, which it reads before
@@ -54,6 +56,7 @@ class Model:
     proactive: Literal["always", "asked", "never"] = "asked"
     thinking: Literal["budget", "level", "either", "none"] = "either"
     levels: frozenset[str] = frozenset()
+    default_level: str = ""
     affective: bool = True
     blocking_tools: bool = True
     seeding: Literal["history", "content"] = "history"
@@ -67,6 +70,7 @@ _MODELS: dict[str, Model] = {
         proactive="always",
         thinking="level",
         levels=frozenset({"LOW", "MEDIUM", "HIGH"}),
+        default_level="LOW",  # the least delay; without a level: 1007 (vercel/ai #20787)
         affective=False,
         blocking_tools=False,
     ),
@@ -92,6 +96,12 @@ def model_of(name: str) -> Model:
         if bare.startswith(start):
             return model
     return _UNKNOWN
+
+
+def default_options(model: str) -> dict[str, Any]:
+    """Return the options that a model needs and that the user need not name."""
+    level = model_of(model).default_level
+    return {"thinking_config": {"thinking_level": level}} if level else {}
 
 
 def is_proactive(model: str, config: Mapping[str, Any]) -> bool:
@@ -173,6 +183,9 @@ def _refused(model: Model, config: Mapping[str, Any]) -> Iterator[tuple[str, str
     if thinking.get("thinking_budget") is not None and model.thinking == "level":
         yield "thinking_config", "its thinking is set by thinking_level, not by a budget"
     level = thinking.get("thinking_level")
+    nested = (config.get("generation_config") or {}).get("thinking_config") or {}
+    if model.default_level and level is None and nested.get("thinking_level") is None:
+        yield "thinking_config", "the service refuses it without a thinking_level"
     if level is not None and model.thinking == "budget":
         yield "thinking_config", "its thinking is set by thinking_budget, not by a level"
     if level is not None and model.levels and _name(level) not in model.levels:

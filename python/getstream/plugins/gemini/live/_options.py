@@ -78,7 +78,8 @@ class Watchdog:
     """What happens when the model owes an answer and nothing comes.
 
     The event `stalled` is emitted. It is a stall when a text is not answered, when the model falls
-    silent in the middle of its turn, and when speech is not answered by a model that always does.
+    silent in the middle of its turn, when speech is not answered by a model that always does, and
+    when an answer ends that was only written, in a session that speaks.
 
         GeminiLive(watchdog=True)                                     # these defaults
         GeminiLive(watchdog=Watchdog(nudge="Please go on."))          # say something, too
@@ -152,6 +153,17 @@ def resolve_activity(config: Mapping[str, Any]) -> Activity:
         silence_ms=silence,
         padding_ms=padding,
     )
+
+
+def is_only_speech(config: Mapping[str, Any]) -> bool:
+    """Whether what the model says, under a merged configuration, is audio with its transcript.
+
+    Text parts are none of it then: native-audio models send reasoning there, marked as a thought
+    or not (mastra #17434, livekit agents-js #2294).
+    """
+    modalities = config.get("response_modalities") or ["AUDIO"]
+    names = [str(getattr(each, "value", each)).upper() for each in modalities]
+    return names == ["AUDIO"] and config.get("output_audio_transcription") is not None
 
 
 def _is_number(value: object) -> bool:
@@ -257,6 +269,7 @@ def resolve_api_key(api_key: str | None) -> str:
 def build_config(
     config: Mapping[str, Any] | None,
     *,
+    defaults: Mapping[str, Any] | None = None,
     instructions: str | None = None,
     voice: str | None = None,
     language: str | None = None,
@@ -266,6 +279,8 @@ def build_config(
     Args:
         config: a `LiveConnectConfigDict`; camelCase names are accepted too. None as a value
             removes the default of that key (`{"output_audio_transcription": None}`).
+        defaults: what the model needs beside `DEFAULT_CONFIG`. An option that `config` sets in its
+            `generation_config` has no default beside it: for the SDK, the outer one wins.
         instructions: the system instruction.
         voice: the name of a prebuilt voice, e.g. `"Kore"`.
         language: a BCP-47 code, e.g. `"en-US"`.
@@ -278,7 +293,7 @@ def build_config(
         ConfigError: `config` is not a mapping, a keyword is not a non-empty string, or an option
             would make the assistant hang: see `_refuse_unsupported`.
     """
-    merged = _merge(DEFAULT_CONFIG, {})
+    merged = _merge(DEFAULT_CONFIG, defaults or {})
     if config is not None:
         dump = getattr(config, "model_dump", None)  # a LiveConnectConfig object
         plain = dump(exclude_unset=True) if callable(dump) else config
@@ -287,7 +302,11 @@ def build_config(
                 "config must be a mapping with the keys of google.genai's LiveConnectConfigDict, "
                 f"not {type(config).__name__}"
             )
-        merged = _merge(merged, _snake_keys(plain))
+        own = _snake_keys(plain)
+        for key in defaults or ():
+            if key in (own.get("generation_config") or {}):
+                del merged[key]
+        merged = _merge(merged, own)
     keywords: dict[str, Any] = {}
     if _text("instructions", instructions):
         keywords["system_instruction"] = instructions

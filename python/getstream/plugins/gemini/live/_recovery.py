@@ -2,8 +2,9 @@
 
 Sans-IO, like the conversation: what happens comes in with the time, plans come out.
 
-- A connection that the service announces to end (`goAway`) is left at the next rest of the
-  conversation, or in time before it ends.
+- A connection that the service announces to end (`goAway`) is left at a rest of the conversation in
+  the last minute, at a long one shortly before that, or in time before it ends. An announcement may
+  come long before: 300 s were seen one second into a session (livekit agents-js #2507).
 - A connection that ends without having been asked to is resumed, whatever its close code: 1000 and
   1001 are the service's own limits, 1006 is the network, 1008 and 1011 are aborted operations.
 - 1007 says that the service did not accept something. What a handle stands for may be the reason,
@@ -13,7 +14,8 @@ Sans-IO, like the conversation: what happens comes in with the time, plans come 
   open, and refuse for as long as that (sip-to-ai #14).
 - A refused key or model does not become right by trying again.
 - Attempts are spaced by a backoff with jitter, and bounded: an outage in time, connections that do
-  not last in number. Planned moves have a bound of their own.
+  not last in number. Planned moves have a bound of their own, which ends nothing: beyond it a
+  connection is only left when there is no more time.
 """
 
 from __future__ import annotations
@@ -44,6 +46,20 @@ REST_S = 2.0
 """Seconds of rest that are a boundary between turns: the model begins to answer in less, and the
 handle of a finished turn comes in less."""
 
+LAST_MINUTE_S = 60.0
+"""Seconds before the announced end from which such a rest is taken: the service's ordinary
+announcement is about a minute, and a minute of conversation has a boundary between turns."""
+
+LONG_REST_S = 10.0
+"""Seconds of rest in which nobody is likely to be in the middle of anything."""
+
+LONG_REST_BEFORE_S = 90.0
+"""Seconds before the announced end from which a long rest is taken: half a minute more."""
+
+LASTED_S = 30.0
+"""Age at which a connection may be left in time even when the moves are used up. Moves that are so
+far apart cannot become a loop."""
+
 OUTAGE_S = 60.0
 """Seconds for which a lost connection is tried to be had again: handles are valid for two hours,
 but nobody waits in a call for longer."""
@@ -59,7 +75,8 @@ WINDOW_S = 600.0
 """The time in which connections are counted: the service's own limit for one of them."""
 
 MOST_LOSSES, MOST_MOVES = 10, 10
-"""Unplanned and planned connections in that time. More means that they do not last."""
+"""Unplanned and planned connections in that time. More losses mean that connections do not last; of
+more moves the service has the first word: see `LASTED_S`."""
 
 HANDLE_ATTEMPTS = 4
 """Answers of the service to the same handle until it is given up: two seconds, with the backoff."""
@@ -98,8 +115,9 @@ class Recovery:
         self._resumable = resumable
         self._handle = handle
         self._random = random
-        self._leave_at: float | None = None
-        self._leave_by = 0.0
+        self._opened_at = float("-inf")
+        self._ends_at: float | None = None  # as announced
+        self._leave_at = self._leave_by = 0.0
         self._lost_at: float | None = None
         self._attempt = 0
         self._losses: deque[float] = deque()
@@ -115,13 +133,19 @@ class Recovery:
     @property
     def leave_at(self) -> float | None:
         """When the connection has to be left, if the service has announced its end."""
-        return self._leave_at
+        return None if self._ends_at is None else self._leave_at
+
+    @property
+    def may_leave_from(self) -> float | None:
+        """Before when `should_leave` is always False; None if no end is announced."""
+        return None if self._ends_at is None else self._ends_at - LONG_REST_BEFORE_S
 
     # -- while connected -----------------------------------------------------------------------
 
     def opened(self, now: float) -> None:
         """A connection is set up."""
-        self._leave_at = self._lost_at = None
+        self._opened_at = now
+        self._ends_at = self._lost_at = None
         self._attempt = 0
 
     def noted(self, handle: str, resumable: bool) -> None:
@@ -132,6 +156,7 @@ class Recovery:
 
     def going_away(self, now: float, time_left: float) -> None:
         """The service has announced the end of this connection."""
+        self._ends_at = now + time_left
         self._leave_at = now + max(0.0, time_left - LEAVE_BEFORE_S)
         self._leave_by = now + max(0.0, time_left - LEAVE_BEFORE_AT_LEAST_S)
 
@@ -143,11 +168,16 @@ class Recovery:
             rests_since: since when the conversation rests, if it does.
             receiving: the model is sending its turn.
         """
-        if self._leave_at is None:
+        if self._ends_at is None:
             return False
-        if rests_since is not None and now >= rests_since + REST_S:
-            return True
-        return now >= (self._leave_by if receiving else self._leave_at)
+        in_time = now >= (self._leave_by if receiving else self._leave_at)
+        if _count(self._moves, now) >= MOST_MOVES:
+            return in_time and now >= self._opened_at + LASTED_S
+        if in_time or rests_since is None or now < self._ends_at - LONG_REST_BEFORE_S:
+            return in_time
+        rest = REST_S if now >= self._ends_at - LAST_MINUTE_S else LONG_REST_S
+        # A rest that this connection has not seen is none: its first answer may be on the way.
+        return now >= max(rests_since, self._opened_at) + rest
 
     # -- in between ----------------------------------------------------------------------------
 
@@ -155,15 +185,12 @@ class Recovery:
         """The connection has ended, or with None, is left as planned.
 
         Returns:
-            The first attempt to come back, or None: it is final.
+            The first attempt to come back, or None: it is final. A planned move never is.
         """
         self._lost_at = now
         self._attempt = self._answers = 0
-        counted, most = (self._losses, MOST_LOSSES) if error else (self._moves, MOST_MOVES)
-        counted.append(now)
-        while counted and counted[0] <= now - WINDOW_S:
-            counted.popleft()
-        if len(counted) > most:
+        (self._moves if error is None else self._losses).append(now)
+        if error is not None and _count(self._losses, now) > MOST_LOSSES:
             return None
         verdict: Verdict = "retry" if error is None else _verdict(error)
         if isinstance(error, RequestError):
@@ -201,6 +228,13 @@ class Recovery:
             return None
         self._attempt += 1
         return Plan(self._attempt, delay, self._handle)
+
+
+def _count(times: deque[float], now: float) -> int:
+    """Count the times of the last `WINDOW_S`, and forget those before."""
+    while times and times[0] <= now - WINDOW_S:
+        times.popleft()
+    return len(times)
 
 
 def _verdict(error: GeminiError) -> Verdict:

@@ -88,9 +88,19 @@ class Turns:
         duck_db: the gain of a duck, in decibels.
         events: where to tell.
         effects: what is left to the owner.
+        only_speech: whether only the transcript is what the assistant says, and text parts of the
+            model are not (reasoning, stray text).
     """
 
-    def __init__(self, rules: Rules, *, duck_db: float, events: Emitter, effects: Effects) -> None:
+    def __init__(
+        self,
+        rules: Rules,
+        *,
+        duck_db: float,
+        events: Emitter,
+        effects: Effects,
+        only_speech: bool = False,
+    ) -> None:
         self.conversation = Conversation(rules)
         self.output = AudioOutput(self._playback_started, self._playback_finished)
         self.dialogue = Dialogue()
@@ -98,6 +108,7 @@ class Turns:
         self._duck_db = duck_db
         self._events = events
         self._effects = effects
+        self._only_speech = only_speech
         self._spoken = SpokenTurns()
         self._early_text = ""  # a transcript may come before the audio of its turn
         self._cut_through = 0  # the newest turn that was interrupted
@@ -131,8 +142,11 @@ class Turns:
     def hear(self, message: ServerMessage) -> None:
         """The service says something."""
         now, conversation = _now(), self.conversation
+        texts = () if self._only_speech else message.text
         if message.at_work:
             self.apply(conversation.at_work(now))
+        if message.in_progress is not None:
+            self.apply(conversation.interaction(now, message.in_progress))
         if message.interrupted:
             # Audio in the same message belongs to the cut turn.
             self.apply(conversation.interrupted(now, self.output.waiting))
@@ -141,9 +155,11 @@ class Turns:
             for data, rate in message.audio:
                 self._play(conversation.model_content(now), data, rate)
                 self._emit_audio(data)
-            if message.text:
+            if texts:
                 self._play(conversation.model_content(now), b"", MODEL_RATE)
-        for text in message.text:
+            elif message.text:
+                self.apply(conversation.model_wrote(now))
+        for text in texts:
             self._add_text(text)
         if message.spoken:
             self._add_text(message.spoken)

@@ -7,7 +7,7 @@ from typing import Any
 
 from google.genai import types
 
-from .wire import ServerMessage, rate_of, seconds_of
+from .wire import ServerMessage, note_status, rate_of, seconds_of
 
 
 def from_sdk(message: types.LiveServerMessage) -> ServerMessage:
@@ -37,7 +37,7 @@ def _read_content(content: types.LiveServerContent, result: ServerMessage) -> No
     result.generation_complete = bool(content.generation_complete)
     result.turn_complete = bool(content.turn_complete)
     status: Any = getattr(content, "interaction_status", None)
-    result.at_work = getattr(status, "value", status) == "IN_PROGRESS"
+    note_status(getattr(status, "value", status), result)
     if content.output_transcription is not None:
         result.spoken = content.output_transcription.text or ""
     if content.input_transcription is not None:

@@ -32,6 +32,8 @@ class ServerMessage:
         generation_complete: the model has sent all of its turn.
         turn_complete: the service considers the turn over.
         at_work: a sign that the model is at work without having said anything yet.
+        in_progress: whether the service is still at work on what it was asked, turns or not; None
+            if the message does not say.
         time_left: the service will end this connection after so many seconds; None if it has not
             said so.
         handle: a handle with which the session can be resumed, or "".
@@ -51,6 +53,7 @@ class ServerMessage:
     generation_complete: bool = False
     turn_complete: bool = False
     at_work: bool = False
+    in_progress: bool | None = None
     time_left: float | None = None
     handle: str = ""
     resumable: bool | None = None
@@ -59,6 +62,18 @@ class ServerMessage:
     tool_calls: list[dict[str, Any]] = field(default_factory=list)
     cancelled_calls: list[str] = field(default_factory=list)
     unreadable: bool = False
+
+
+_IN_PROGRESS = {"IN_PROGRESS": True, "REQUIRES_ACTION": True, "IDLE": False}
+"""`interactionStatus`. `REQUIRES_ACTION` is deprecated: work that waits for a function."""
+
+
+def note_status(status: Any, result: ServerMessage) -> None:
+    """Take over an `interactionStatus`; a status that is not known says nothing."""
+    in_progress = _IN_PROGRESS.get(status) if isinstance(status, str) else None
+    if in_progress is not None:
+        result.in_progress = in_progress
+        result.at_work = result.at_work or in_progress
 
 
 def read(raw: str | bytes) -> ServerMessage:
@@ -88,8 +103,7 @@ def _read_content(content: dict[str, Any], result: ServerMessage) -> None:
     result.interrupted = content.get("interrupted") is True
     result.generation_complete = content.get("generationComplete") is True
     result.turn_complete = content.get("turnComplete") is True
-    if content.get("interactionStatus") == "IN_PROGRESS":
-        result.at_work = True
+    note_status(content.get("interactionStatus"), result)
     result.spoken = _text_of(content.get("outputTranscription"))
     result.asked = _text_of(content.get("inputTranscription"))
 
@@ -111,6 +125,7 @@ def _read_parts(turn: Any, result: ServerMessage) -> None:
 
 
 def _read_rest(message: dict[str, Any], result: ServerMessage) -> None:
+    note_status(message.get("interactionStatus"), result)  # beside `toolCall`, in Google's examples
     usage = message.get("usageMetadata")
     if isinstance(usage, dict):
         result.tokens = _whole_number(usage.get("totalTokenCount"))

@@ -98,9 +98,15 @@ class Turn:
 
     Attributes:
         audio: int16 mono at 24 kHz, shape `(n,)`. None is a babble as long as the text takes to
-            say (`signals.speech_like`, 300 ms a word); a turn with function calls stays silent.
+            say (`signals.speech_like`, 300 ms a word); without a text, a turn with function calls
+            or `written` stays silent.
         text: What is said: the output transcription if the session asked for it, and the text
             itself in a session whose modality is TEXT.
+        written: Text parts without audio before the speech, in a session that speaks: reasoning or
+            stray text, which native-audio models send. With neither `audio` nor `text` the turn
+            ends without any audio, as some do (livekit agents #7390).
+        in_progress: A filler: with extended thinking, its `turnComplete` says that the interaction
+            is `IN_PROGRESS` and not `IDLE`, because another turn follows.
         function_calls: Tools that are called.
         delay_ms: Time to think: from the end of the user's turn to the first message.
         stall: A pause of the server in mid-sentence.
@@ -109,6 +115,8 @@ class Turn:
 
     audio: NDArray[np.int16] | None = None
     text: str = ""
+    written: str = ""
+    in_progress: bool = False
     function_calls: tuple[FunctionCall, ...] = ()
     delay_ms: float = 0.0
     stall: Stall | None = None
@@ -126,7 +134,7 @@ class Turn:
         """The audio that is sent: int16 mono at 24 kHz."""
         if self.audio is not None:
             return self.audio
-        if self.function_calls and not self.text:
+        if (self.function_calls or self.written) and not self.text:
             return np.zeros(0, dtype=np.int16)
         words = max(1, len(self.text.split()))
         return speech_like(words * _MS_PER_WORD, OUTPUT_RATE, seed=self.seed)

@@ -89,7 +89,11 @@ class LocalGemini:
         turn_complete_after: `generation` sends `turnComplete` when everything was sent;
             `playback` only when the audio would have been played in real time, and interrupts until
             then.
+        interaction_status_in: Where extended thinking tells its `interactionStatus`: in the
+            `serverContent`, or at the top level of the message, as Google's pages show both.
         activity: Detection of speech where the session's setup does not say otherwise.
+        announced_end_s: Seconds after which each connection ends, which `goAway` announces as soon
+            as it is set up: 300 was seen with `gemini-3.8-live`. None announces nothing.
         api_key: The key in `env`.
         accepted_keys: Keys and tokens that are accepted; None accepts all but `refused_keys`.
         refused_keys: Keys and tokens that are refused.
@@ -123,7 +127,9 @@ class LocalGemini:
         parts_per_message: int = 1,
         bundle_fields: bool = False,
         turn_complete_after: Literal["generation", "playback"] = "generation",
+        interaction_status_in: Literal["content", "message"] = "content",
         activity: ActivityOptions | None = None,
+        announced_end_s: float | None = None,
         api_key: str = "local-gemini-key",
         accepted_keys: Collection[str] | None = None,
         refused_keys: Collection[str] = (),
@@ -151,7 +157,9 @@ class LocalGemini:
             parts_per_message=parts_per_message,
             bundle_fields=bundle_fields,
             turn_complete_after=turn_complete_after,
+            interaction_status_in=interaction_status_in,
             activity=activity or ActivityOptions(),
+            announced_end_s=announced_end_s,
             models=frozenset(models),
             transcribe=transcribe or _describe,
             on_send=on_send,

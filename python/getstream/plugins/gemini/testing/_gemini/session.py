@@ -75,7 +75,9 @@ class SessionOptions:
     parts_per_message: int
     bundle_fields: bool
     turn_complete_after: Literal["generation", "playback"]
+    interaction_status_in: Literal["content", "message"]
     activity: ActivityOptions
+    announced_end_s: float | None
     models: frozenset[str]
     transcribe: Callable[[UserTurn], str]
     on_send: Callable[[LiveSession, Message], Iterable[Outgoing]] | None
@@ -539,6 +541,8 @@ class LiveSession:
         self.state = "ready"
         self._notify()
         await self._announce_handle()
+        if self._options.announced_end_s is not None:
+            await self.go_away(self._options.announced_end_s)
 
     # From the client
 
@@ -754,6 +758,9 @@ class LiveSession:
             for word in _deltas(turn.text):
                 await self._transmit({"serverContent": {"modelTurn": {"parts": [{"text": word}]}}})
         else:
+            if turn.written:
+                part = {"text": turn.written}
+                await self._transmit({"serverContent": {"modelTurn": {"parts": [part]}}})
             await self._send_audio(turn, spoken, pcm)
         if turn.function_calls:
             await self._call_functions(turn.function_calls)
@@ -762,7 +769,7 @@ class LiveSession:
             if self._options.turn_complete_after == "playback":
                 ends = started + pcm.size / OUTPUT_RATE
                 await asyncio.sleep(ends - asyncio.get_running_loop().time())
-            await self._transmit(self._turn_complete(turn.text, spoken))
+            await self._transmit(self._turn_complete(turn, spoken))
         self._resumable = not turn.function_calls
         spoken.outcome, spoken.ended_at = "complete", time.monotonic()
         self._notify()
@@ -823,16 +830,18 @@ class LiveSession:
             )
         await self._transmit({"toolCall": {"functionCalls": described}})
 
-    def _turn_complete(self, text: str, spoken: SpokenTurn) -> Message:
+    def _turn_complete(self, turn: Turn, spoken: SpokenTurn) -> Message:
         content: Message = {"turnComplete": True}
+        message: Message = {"serverContent": content}
         if self.setup["model"].endswith("-extended-thinking"):
-            content["interactionStatus"] = "IDLE"
+            place = content if self._options.interaction_status_in == "content" else message
+            place["interactionStatus"] = "IN_PROGRESS" if turn.in_progress else "IDLE"
         heard = self.audio_ms - self._billed_audio_ms
         self._billed_audio_ms = self.audio_ms
         prompt_text = 10 + sum(map(len, self._context)) // _CHARACTERS_PER_TOKEN
         prompt_audio = round(heard / 1000.0 * _TOKENS_PER_AUDIO_SECOND)
         response_audio = round(spoken.sent_ms / 1000.0 * _TOKENS_PER_AUDIO_SECOND)
-        response_text = 0 if response_audio else -(-len(text) // _CHARACTERS_PER_TOKEN)
+        response_text = 0 if response_audio else -(-len(turn.text) // _CHARACTERS_PER_TOKEN)
         response = response_audio or response_text
         answer = "candidates" if self.endpoint.vertex else "response"
         usage = {
@@ -847,7 +856,7 @@ class LiveSession:
                 {"modality": "AUDIO" if response_audio else "TEXT", "tokenCount": response}
             ],
         }
-        return {"serverContent": content, "usageMetadata": usage}
+        return {**message, "usageMetadata": usage}
 
     async def _send_interrupted(self) -> None:
         for turn in self._recording.turns:

@@ -362,11 +362,17 @@ def _check_generation_3_8(setup: Message, generation: Message, *, extended: bool
     refused = (
         "enableAffectiveDialog" in generation  # removed with 3.8
         or (setup.get("proactivity") or {}).get("proactiveAudio") is False  # always on
-        or (thinking if not extended else thinking.get("thinkingLevel") == "MINIMAL")
+        or (thinking if not extended else not _is_extended(thinking))
         or (extended and "BLOCKING" in behaviors)  # its tools are asynchronous only
     )
     if refused:
         raise RefusalError(1007, INVALID_ARGUMENT)
+
+
+def _is_extended(thinking: Message) -> bool:
+    """Whether extended thinking is set as its model insists: by a level, and not by a budget."""
+    level = str(thinking.get("thinkingLevel", "")).upper()
+    return level in ("LOW", "MEDIUM", "HIGH") and "thinkingBudget" not in thinking
 
 
 def _unknown_name(name: str, at: str = "") -> str:
