@@ -98,6 +98,7 @@ struct Accepted {
     len: i64,
     pts: Option<i64>,
     fingerprint: u64,
+    arrived: i64,
 }
 
 /// Samples that wait.
@@ -336,8 +337,12 @@ impl Timeline {
             0
         };
         self.newest_pts = pts;
-        // A copy has the timestamp and the content of what came. Only both: a timestamp may stand.
-        let same = |a: &Accepted| a.pts == pts && a.fingerprint == packet.fingerprint;
+        // A copy has the timestamp and the content of what came lately. Only both: a timestamp may
+        // stand. What comes again later is a clip that is played again.
+        let lately = now - times.reorder_reach;
+        let same = |a: &Accepted| {
+            a.pts == pts && a.fingerprint == packet.fingerprint && a.arrived >= lately
+        };
         if pts.is_some() && self.repeats < MOST_COPIES && self.accepted.iter().any(same) {
             self.stats.pushed += len as u64;
             self.stats.duplicate += len as u64;
@@ -392,6 +397,7 @@ impl Timeline {
             len,
             pts,
             fingerprint: packet.fingerprint,
+            arrived: now,
         });
         Some(position)
     }
