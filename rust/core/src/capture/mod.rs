@@ -133,7 +133,7 @@ struct Times {
     tail: i64,
     /// Lateness of the last word by which the silence after it may be shorter than the tail.
     tail_slack: i64,
-    /// So long after the last packet all that waits was played, and what is missing was given up.
+    /// Time after the last packet by which all that waited was played or given up.
     rest: i64,
     preroll: i64,
     sustained: i64,
@@ -214,7 +214,7 @@ impl Times {
     }
 }
 
-/// What a source carries.
+/// Kind of a source's audio.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum SourceKind {
     /// A person, whose speech is reported.

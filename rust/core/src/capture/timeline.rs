@@ -68,7 +68,7 @@ pub(super) struct Packet {
     /// Tells a copy from another packet with the same timestamp.
     pub(super) fingerprint: u64,
     pub(super) now: i64,
-    /// It may have come before now, while the process was away.
+    /// True if it may have come earlier, while the process was away.
     pub(super) delayed_here: bool,
 }
 

@@ -9,7 +9,7 @@ const LIKELY_CLEAR_AFTER_MS: f64 = 500.0;
 /// Quiet after which a source is known to be free of echo: one comes within 1 s of delay, and is
 /// found within 0.4 s.
 const CLEAR_AFTER_MS: f64 = 1_500.0;
-/// Most audio of one source that is held for its classification, in milliseconds.
+/// Longest audio of one source held for its classification, in milliseconds.
 pub(super) const MAX_HOLD_MS: f64 = 400.0;
 /// Audio of an unclassified source that is always held while playout is active, in milliseconds: the
 /// detector notices speech 20 to 60 ms after its first sound, which is to be held, too.

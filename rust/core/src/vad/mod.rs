@@ -21,7 +21,7 @@ const FRAME_MS: u32 = FRAME as u32 * 1_000 / RATE;
 /// `i16`, -72 dBFS. Far below any microphone's own noise, far above the dither of a codec's
 /// silence.
 const SILENCE_PEAK: f32 = 8.0 / 32768.0;
-/// And below this, -120 dBFS, there is nothing for it to hear. It does hear the noise in between:
+/// Below this level, -120 dBFS, the network is given exact silence. It is given the noise in between:
 /// without, it takes the next sound for speech more readily.
 const NOTHING_PEAK: f32 = 1e-6;
 /// Frames of the memory of levels: 128 ms.

@@ -473,10 +473,10 @@ class GeminiLive:
                 self._bad_input += 1
                 if self._bad_input == 1:
                     self._report(error)
-            except GeminiError:
-                pass  # the failure, which has been reported
             except Exception as error:
-                self._note_fault(error)
+                # The failure of the session has been reported, and its end is known.
+                if error is not self._failure and not self._closing:
+                    self._note_fault(error)
 
         async def see(track: Any) -> None:
             if not self._closing and (self._video_task is None or self._video_task.done()):
@@ -791,7 +791,7 @@ class GeminiLive:
             self._settle_uplink(conversation.turn_since)
 
     def _settle_uplink(self, before: float) -> None:
-        """What was sent before is taken; but not what the user has begun to say since."""
+        """Forget what was sent before a time, except what the user has begun to say since."""
         since = self._turns.conversation.unanswered_since
         if since is not None:
             before = min(before, since - (self._detection_ms + PREROLL_MS) / 1000)

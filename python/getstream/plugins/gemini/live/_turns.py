@@ -51,7 +51,7 @@ HOLD_WARNING_S = 30.0
 
 
 class Effects(Protocol):
-    """What turns ask of their owner."""
+    """Requests of the turns to their owner."""
 
     def start_activity(self, since: float) -> None:
         """Mark that the user speaks, who was heard `since` seconds ago."""
