@@ -12,6 +12,7 @@ from getstream.plugins.gemini.audio import EchoReference, decode_base64
 from getstream.plugins.gemini.errors import AudioError
 from getstream.plugins.gemini.live._audio_in import (
     FORGOTTEN_AFTER_S,
+    IN_FLIGHT_S,
     AudioInput,
     SpeechEvent,
 )
@@ -293,6 +294,7 @@ def test_who_comes_back_is_heard_from_the_first_frame(
         audio.push(packet(said[start : start + FRAME]), RATE, start / RATE)
     audio.leave("anna", "1", 1.0)
     audio.wait(0.98, 1.0 + away)
+    audio.join("anna", "1")
     audio.sent.clear()
     events = []
     for start in range(0, RATE, FRAME):
@@ -301,6 +303,22 @@ def test_who_comes_back_is_heard_from_the_first_frame(
     assert kinds(events) == SPOKEN[:2]
     audio.wait(at, at + 0.3)
     assert said_in(queued(audio), said)
+
+
+def test_the_last_packets_of_who_has_left_bring_nobody_back() -> None:
+    audio = make()
+    frame = np.zeros(FRAME, np.int16)
+    audio.push(packet(frame), RATE, 0.0)
+    audio.leave("anna", "1", 0.01)
+    assert audio.push(packet(frame), RATE, 0.05) == []
+    assert audio.track_stats() == []
+    other = packet(frame)
+    other.participant = SimpleNamespace(user_id="anna", session_id="1")
+    audio.push(other, RATE, 0.06)
+    assert len(audio.track_stats()) == 1, "another track of theirs is no late packet"
+    audio.leave("anna", "1", 0.07)
+    audio.push(packet(frame), RATE, 0.07 + IN_FLIGHT_S)
+    assert len(audio.track_stats()) == 1, "and who goes on without having joined is heard"
 
 
 @pytest.mark.parametrize("samples", [np.full(FRAME, 9000, np.int16), b"\x01\x02" * FRAME])

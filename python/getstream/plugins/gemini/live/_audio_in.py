@@ -32,6 +32,11 @@ RENEWED_AFTER_S = 20.0
 """Seconds without a packet after which such a sound is made known to the core again: less than
 `FORGOTTEN_AFTER_S`, in which the core counts only packets that it has accepted."""
 
+IN_FLIGHT_S = 0.3
+"""Seconds after a participant has left in which the last packets of their tracks may still come.
+They would be tracks of somebody who is not there. Who joins again is heard from the first packet
+on."""
+
 PTS_JUMP_S = 0.25
 """A packet of a new participant object whose timestamp is off by more is of another track."""
 
@@ -163,6 +168,8 @@ class AudioInput:
         self._tracks: dict[int, _Track] = {}  # by number
         self._by_object: dict[int, _Track] = {}  # by id() of an object that its track keeps alive
         self._numbers = 0
+        # Participant objects of tracks that were left, with their owner and the time.
+        self._left: dict[int, tuple[object, tuple[str, str], float]] = {}
         self._expected: dict[tuple[str, str], deque[TrackKind]] = {}
 
     def push(
@@ -193,6 +200,8 @@ class AudioInput:
         start = _start_of(pcm)
         participant = getattr(pcm, "participant", None)
         track = self._by_object.get(id(participant))
+        if track is None and self._is_in_flight(participant, now):
+            return []
         if track is None or track.objects[-1] is not participant or not track.lasting:
             track = self._track_of(participant, start, now, capture)
         if track.kind == "sound" and now - track.last_at > RENEWED_AFTER_S:
@@ -218,15 +227,23 @@ class AudioInput:
     def leave(self, user_id: str, session_id: str, now: float) -> list[SpeechEvent]:
         """End the tracks of a participant who has left; returns the end of their speech.
 
-        What came of them is still sent. Packets that come later are heard, as a new track.
+        What came of them is still sent.
         """
-        self._expected.pop((user_id, session_id), None)
+        who = (user_id, session_id)
+        self._expected.pop(who, None)
+        self._left = {key: left for key, left in self._left.items() if now - left[2] < IN_FLIGHT_S}
         events = []
         for track in self._tracks_of(user_id, session_id):
+            self._left.update((id(each), (each, who, now)) for each in track.objects)
             if self._capture is not None:
                 events += self._deliver(self._capture.remove(track.number), now)
             self._forget(track)
         return events
+
+    def join(self, user_id: str, session_id: str) -> None:
+        """Hear a participant who has joined, or joined again, from the first packet on."""
+        who = (user_id, session_id)
+        self._left = {key: left for key, left in self._left.items() if left[1] != who}
 
     def expect_track(self, user_id: str, session_id: str, kind: TrackKind) -> None:
         """Note the kind of a track that a participant has added; its packets do not carry it."""
@@ -304,6 +321,11 @@ class AudioInput:
         if len(track.objects) > 2:
             del self._by_object[id(track.objects.popleft())]
         return track
+
+    def _is_in_flight(self, participant: object, now: float) -> bool:
+        """Return whether a packet is one of the last of somebody who has left."""
+        left = self._left.get(id(participant))
+        return left is not None and left[0] is participant and now - left[2] < IN_FLIGHT_S
 
     def _new_track(self, user_id: str, session_id: str, now: float, capture: Capture) -> _Track:
         for track in list(self._tracks.values()):

@@ -83,15 +83,25 @@ def on_audio_track(
     return lambda: connection.remove_listener("track_added", on_track_added)
 
 
+def on_joined(connection: Any, handler: Callable[[str, str], None]) -> Callable[[], None]:
+    """Call `handler` with the user id and the session id of each participant who joins."""
+    return _on_participants(connection, "participant_joined", handler)
+
+
 def on_left(connection: Any, handler: Callable[[str, str], None]) -> Callable[[], None]:
     """Call `handler` with the user id and the session id of each participant who leaves."""
+    return _on_participants(connection, "participant_left", handler)
 
-    def on_participant_left(participant: Any) -> None:
+
+def _on_participants(
+    connection: Any, event: str, handler: Callable[[str, str], None]
+) -> Callable[[], None]:
+    def on_event(participant: Any) -> None:
         handler(participant.user_id, participant.session_id)
 
     participants = connection.participants_state
-    participants.on("participant_left", on_participant_left)
-    return lambda: participants.remove_listener("participant_left", on_participant_left)
+    participants.on(event, on_event)
+    return lambda: participants.remove_listener(event, on_event)
 
 
 def on_video(connection: Any, handler: Callable[[Any], Awaitable[None]]) -> Callable[[], None]:

@@ -488,6 +488,7 @@ class GeminiLive:
         if audio:
             detach.append(_call.on_audio(connection, hear))
             detach.append(_call.on_audio_track(connection, self._track_added))
+            detach.append(_call.on_joined(connection, self._input.join))
             detach.append(_call.on_left(connection, self._participant_left))
         try:
             await _call.publish(connection, self.output_track)
