@@ -1,7 +1,8 @@
 """Calls of several people on real networks: the real getstream 7 in this process, in real time.
 
-People join the local Stream backend in subprocess-free calls; one of them has a bad network, sends
-nothing in silence, mutes, or shares a tab. What reaches the service is found in its log.
+People and the assistant join a call on the local Stream backend, all in this process. One person
+has a bad network, sends nothing in silence, mutes, or shares a tab. What reaches the service is
+found in its log.
 """
 
 from __future__ import annotations
