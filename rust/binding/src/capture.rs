@@ -328,12 +328,12 @@ impl Capture {
     ) -> PyResult<Bound<'py, PyTuple>> {
         let result = self.state.run(py, long, |(capture, due)| {
             work(capture, due)?;
-            Ok((std::mem::take(due), capture.is_open()))
+            Ok((std::mem::take(due), capture.next_advance()))
         });
         // The lock is given back while objects are made: that may run the garbage collector, and with
         // it code that calls this object again.
-        let (mut due, open) = result.map_err(audio_error)?;
-        let tuple = self.to_tuple(py, &due, open);
+        let (mut due, next) = result.map_err(audio_error)?;
+        let tuple = self.to_tuple(py, &due, next);
         due.clear();
         self.state.run(py, false, |(_, buffer)| {
             if *buffer == Due::default() {
@@ -347,7 +347,7 @@ impl Capture {
         &self,
         py: Python<'py>,
         due: &Due,
-        open: bool,
+        next_advance: Option<f64>,
     ) -> PyResult<Bound<'py, PyTuple>> {
         let length = self.wire_rate as usize / 50;
         let frames = PyList::empty(py);
@@ -362,7 +362,7 @@ impl Capture {
             })?;
         }
         let suppressed_ms = due.suppressed as f64 * 1e3 / f64::from(self.wire_rate);
-        (frames, events, suppressed_ms, open, due.ended).into_pyobject(py)
+        (frames, events, suppressed_ms, next_advance, due.ended).into_pyobject(py)
     }
 
     /// A wire frame as it is handed out.

@@ -636,7 +636,7 @@ class Mixer:
     def sample_rate(self) -> int:
         """The rate in Hz."""
 
-_Due: TypeAlias = tuple[list[tuple[bytes, bool]], list[CaptureEvent], float, bool, bool]
+_Due: TypeAlias = tuple[list[tuple[bytes, bool]], list[CaptureEvent], float, float | None, bool]
 
 @final
 class CaptureEvent:
@@ -727,13 +727,12 @@ class Capture:
     """The way in of a call: frames of many sources in, one wire stream and speech events out.
 
     No clock and no thread: time is an argument, in seconds on any clock that only goes forward.
-    `push` takes what has arrived; `advance` lets time pass and is to be called at least every 20 ms
-    while the stream is open. Both return what is due: a tuple of
+    `push` takes what has arrived; `advance` lets time pass. Both return what is due: a tuple of
 
     - the wire's 20 ms frames, each with whether nobody speaks in it,
     - the speech events,
     - the milliseconds that were found to be the agent's own voice,
-    - whether the stream is open, so that `advance` is to be called,
+    - when to call `advance` if nothing is pushed before; None while nothing is due by time,
     - whether it has ended after these frames: nobody sends any more, and `tail_ms` of silence have
       followed the last speech. The next packet opens it again.
 

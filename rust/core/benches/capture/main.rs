@@ -69,6 +69,11 @@ impl Wire for ByCapture {
             .expect("a time");
     }
 
+    fn next_advance(&self) -> Option<i64> {
+        let at = self.capture.next_advance()?;
+        Some((at * f64::from(RATE)).round() as i64)
+    }
+
     fn take(&mut self, each: &mut dyn FnMut(&[i16; FRAME])) {
         self.due.wire.as_chunks().0.iter().for_each(each);
         self.due.clear();
@@ -104,6 +109,10 @@ impl Wire for ByEarlierMixer {
     }
 
     fn advance(&mut self, _now: i64) {}
+
+    fn next_advance(&self) -> Option<i64> {
+        None
+    }
 
     fn take(&mut self, each: &mut dyn FnMut(&[i16; FRAME])) {
         while let Some(frame) = self.mixer.pop() {

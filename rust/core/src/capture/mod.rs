@@ -26,7 +26,12 @@ use timeline::Supply;
 const LONGEST_PACKET_MS: i64 = 120;
 /// A caller that has not called for so long, in milliseconds, while the stream is open was away
 /// itself. What came meanwhile is about to be pushed, so nobody is late yet.
-const AWAY_MS: i64 = 40;
+const AWAY_MS: i64 = 48;
+/// Milliseconds from a push to the next call by time, if nothing is pushed: two packets of 20 ms, and
+/// 4 ms by which the second one, or a timer, may be late. So a timer that is set anew when it expires
+/// runs 25 times a second beside steady packets, and not 50 times. Less than [`AWAY_MS`], or each
+/// gap of the network would be taken for a stall of the caller.
+const AFTER_PUSH_MS: i64 = 44;
 /// A pause of so long, in milliseconds, in which nobody sends ends the stream. Clients that leave out
 /// silence send a frame every 400 ms.
 const PAUSE_MS: u32 = 1_000;
@@ -139,6 +144,7 @@ struct Times {
     sustained: i64,
     fade: usize,
     away: i64,
+    after_push: i64,
     pause: i64,
     forget_source: i64,
     /// A source that was not waited for long enough is held to `wait_shared` for so long, since its
@@ -196,6 +202,7 @@ impl Times {
             sustained: ms(options.sustained_ms),
             fade: ms_to_samples(options.fade_ms, rate),
             away: ms(AWAY_MS as u32),
+            after_push: ms(AFTER_PUSH_MS as u32),
             pause: ms(PAUSE_MS),
             forget_source: ms(FORGET_SOURCE_MS as u32),
             give_up: ms(500),
@@ -304,9 +311,9 @@ impl Due {
 /// The way in of a call: frames of many sources in, one wire stream and speech events out.
 ///
 /// Sans-IO: no clock, no thread; time is an argument. [`push`](Self::push) takes what has arrived,
-/// [`advance`](Self::advance) lets time pass and is to be called at least every 20 ms while the
-/// stream [`is_open`](Self::is_open). What is due comes out of both. A time before the newest one
-/// counts as the newest one.
+/// [`advance`](Self::advance) lets time pass and is to be called at
+/// [`next_advance`](Self::next_advance), which moves with every call. What is due comes out of both.
+/// A time before the newest one counts as the newest one.
 ///
 /// Each source (one track of one person) has an [`InputStream`](crate::InputStream) and a timeline of
 /// its own that advances with the wire's clock. So silence happens by time, and no source's jitter,
@@ -321,7 +328,7 @@ impl Due {
 /// - *Stalls.* What comes after its time is sent late and in order; its source is then later, and the
 ///   delay is paid back in its silences, a frame for each frame that is played. The end of a word
 ///   that is given up is concealed.
-/// - *Stalls of the caller.* After 40 ms without a call nobody counts as late until what has arrived
+/// - *Stalls of the caller.* After 48 ms without a call nobody counts as late until what has arrived
 ///   meanwhile could be pushed.
 /// - *Echo.* While the agent is heard, audio of a source that may be a loudspeaker is held for
 ///   400 ms at most, until it is known once whether it sends echo.
@@ -411,6 +418,27 @@ impl Capture {
     /// True while frames are due by time, so that [`advance`](Self::advance) has to be called.
     pub fn is_open(&self) -> bool {
         self.began.is_some()
+    }
+
+    /// Time in seconds at which to call [`advance`](Self::advance) if nothing is pushed before: 44 ms
+    /// after a push, 20 ms after another call, or when a frame that came early is due. None while
+    /// nothing is due by time.
+    pub fn next_advance(&self) -> Option<f64> {
+        let epoch = self.epoch.filter(|_| self.is_open())?;
+        let after = if self.now == self.last_arrival {
+            self.times.after_push
+        } else {
+            self.times.frame
+        };
+        let mut at = self.now + after;
+        let ready = |source| {
+            self.supply(source)
+                .is_none_or(|supply| supply == Supply::Ready)
+        };
+        if self.behind() < -self.times.frame && self.sources.iter().all(ready) {
+            at = at.min(self.playhead());
+        }
+        Some(epoch + at as f64 / f64::from(self.times.rate))
     }
 
     /// The sources, in the order in which they came.
@@ -715,6 +743,17 @@ impl Capture {
         }
     }
 
+    /// What a source has for the next frame; None if it has nothing and nothing is expected of it.
+    ///
+    /// Such a source does not make a frame incomplete: a push of somebody else sends it. Should its
+    /// next packet come at the very same time, it is in the frame after it.
+    fn supply(&self, source: &Source) -> Option<Supply> {
+        let supply = source.timeline.supply(&self.times);
+        let missing =
+            supply == Supply::Empty && !source.timeline.is_expected(self.now, &self.times);
+        (!missing).then_some(supply)
+    }
+
     /// Sources from which something has come of late.
     fn present(&self) -> usize {
         let oldest = self.now - self.times.absent;
@@ -735,11 +774,14 @@ impl Capture {
         let (mut has_audio, mut complete) = (false, true);
         for source in &self.sources {
             let timeline = &source.timeline;
-            let supply = timeline.supply(&self.times);
-            if supply == Supply::Ready {
-                has_audio |= timeline.has_audio();
-                continue;
-            }
+            let supply = match self.supply(source) {
+                Some(Supply::Ready) => {
+                    has_audio |= timeline.has_audio();
+                    continue;
+                }
+                Some(supply) => supply,
+                None => continue,
+            };
             complete = false;
             let shared = speakers > usize::from(timeline.has_speech());
             let patience = timeline.patience(supply, shared, now, playhead, &self.times);

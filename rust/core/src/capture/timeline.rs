@@ -575,6 +575,20 @@ impl Timeline {
         silent && self.queue.is_empty() && !self.in_word
     }
 
+    /// True if a packet may be on its way: the newest one came not long ago, or was in a word.
+    pub(super) fn is_expected(&self, now: i64, times: &Times) -> bool {
+        let longest = if self.steady {
+            self.absence(times)
+        } else {
+            // It leaves out its silence; a second packet, if there is one, comes right after the
+            // first.
+            let second = 2 * times.frame + self.packet_excess + self.depth(times);
+            second.min(self.absence(times))
+        };
+        let recent = self.last_arrival.is_some_and(|last| now - last <= longest);
+        recent || self.in_word || self.abandoned || self.leaving
+    }
+
     /// Time without frames after which the source is silent.
     pub(super) fn absence(&self, times: &Times) -> i64 {
         times.absent + self.depth(times) + self.packet_excess
@@ -605,13 +619,8 @@ impl Timeline {
             Supply::Empty if self.abandoned && silent_for > times.give_up => i64::MIN,
             Supply::Empty if self.abandoned => times.wait_shared,
             Supply::Empty if self.in_word => limit,
-            Supply::Empty if silent_for > self.absence(times) => 0,
-            // It leaves out its silence; a second frame, if there is one, comes right after the
-            // first.
-            Supply::Empty if !self.steady => {
-                let second = 2 * times.frame + self.packet_excess + self.depth(times);
-                if silent_for > second { 0 } else { times.frame }
-            }
+            Supply::Empty if !self.is_expected(now, times) => 0,
+            Supply::Empty if !self.steady => times.frame,
             // Its next word may begin in what is missing.
             Supply::Empty if !shared => self.absence(times),
             Supply::Empty => {

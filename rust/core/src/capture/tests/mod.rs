@@ -85,6 +85,10 @@ impl Wire for Detecting {
         self.0.advance(now);
     }
 
+    fn next_advance(&self) -> Option<i64> {
+        self.0.next_advance()
+    }
+
     fn take(&mut self, each: &mut dyn FnMut(&[i16; FRAME])) {
         self.0.take(each);
     }
@@ -98,6 +102,11 @@ impl Wire for Scripted {
 
     fn advance(&mut self, now: i64) {
         advance(&mut self.capture, now, &mut self.due);
+    }
+
+    fn next_advance(&self) -> Option<i64> {
+        let at = self.capture.next_advance()?;
+        Some((at * 16_000.0).round() as i64)
     }
 
     fn take(&mut self, each: &mut dyn FnMut(&[i16; FRAME])) {

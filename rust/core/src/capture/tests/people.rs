@@ -164,6 +164,8 @@ type Words = Vec<(i64, i64)>;
 pub trait Wire {
     fn push(&mut self, person: usize, samples: &[i16], pts: Option<i64>, now: i64, speech: bool);
     fn advance(&mut self, now: i64);
+    /// When it wants to be advanced if nothing is pushed before.
+    fn next_advance(&self) -> Option<i64>;
     /// What is due, as it is on the wire.
     fn take(&mut self, each: &mut dyn FnMut(&[i16; FRAME]));
 }
@@ -189,8 +191,8 @@ pub struct Call<'a> {
     pub people: &'a [Person],
     pub seconds: i64,
     pub seed: u64,
-    /// Samples after which time passes when nothing arrives.
-    pub tick: i64,
+    /// Samples after which time passes when nothing arrives; None: when the wire asks for it.
+    pub tick: Option<i64>,
     /// The process does nothing for the first so many milliseconds of each so many: packets are then
     /// handed in sender by sender, and timers come late, too.
     pub busy: (i64, i64),
@@ -205,7 +207,7 @@ impl<'a> Call<'a> {
             people,
             seconds,
             seed,
-            tick: ms(10),
+            tick: None,
             busy: (0, 1),
             speech: &[],
         }
@@ -377,13 +379,22 @@ impl<'a> Call<'a> {
             });
         };
         let mut clock = 0;
+        // The next time at which it is advanced, as a timer does it that is never early.
+        let timer = |wire: &dyn Wire, clock: i64| match tick {
+            Some(tick) => busy_until(clock + tick),
+            None => wire
+                .next_advance()
+                .map_or(i64::MAX, |at| busy_until(at.max(clock + 1))),
+        };
         for packet in &packets {
-            while clock + tick < packet.arrives {
-                clock += tick;
-                if busy_until(clock) == clock {
-                    wire.advance(clock);
-                    look(wire, clock);
+            loop {
+                let at = timer(wire, clock);
+                if at >= packet.arrives {
+                    break;
                 }
+                clock = at;
+                wire.advance(clock);
+                look(wire, clock);
             }
             wire.push(
                 packet.person,
@@ -394,8 +405,12 @@ impl<'a> Call<'a> {
             );
             look(wire, packet.arrives);
         }
-        for _ in 0..ms(4_000) / tick {
-            clock += tick;
+        let end = clock + ms(4_000);
+        loop {
+            clock = timer(wire, clock);
+            if clock > end {
+                break;
+            }
             wire.advance(clock);
             look(wire, clock);
         }
