@@ -58,7 +58,7 @@ ROOT = Path(__file__).resolve().parent.parent
 VOICES = ROOT / "python/getstream/plugins/gemini/data"
 SOURCE = "rust/core/src/echo"
 # These follow from others.
-DERIVED = {"LEAST_TOTAL", "PARTS"}
+DERIVED = {"MIN_TOTAL_POWER", "PARTS"}
 
 # The least difference of each figure that counts, and its decimals in the table.
 STEPS = {
@@ -95,77 +95,77 @@ class Constant:
 CONSTANTS = """
 mod.rs
     HOPS_PER_SECOND; scale; hops (spectra) per second
-    LATEST; scale; largest accepted time, in seconds
-guard.rs
+    MAX_TIME_S; scale; largest accepted time, in seconds
+suppressor.rs
     FADE_MS; scale; fade at both ends of a suppressed stretch
-    HISTORY; scale; hops remembered to learn a new delay's coupling from
+    HISTORY_HOPS; scale; hops remembered to learn a new delay's coupling from
     RINGING_HOPS; scale; hops after the last sound in which it may ring
     EXCESS_DB; scale; excess from which a hop is more than echo
     SPEECH_DB; scale; smoothed excess from which a person speaks
-    SPEECH_KEEP; memory; memory of the smoothed excess
+    EXCESS_SMOOTHING; memory; memory of the smoothed excess
     SPEECH_HOPS; scale; hangover after a hop with speech
     STILL_ECHO; share; correlation from which excess may still be echo
     STILL_ECHO_HOPS; scale; evidence that this needs
     SURE_ECHO; share; correlation that overrules an excess at first
-    LEAST_NOISE; scale; power of background below which silence is written
-    PAUSE; scale; lateness, in seconds, that starts the clock anew
-coupling.rs
-    EARLY; scale; hops that an echo may come early
-    LATE; scale; hops that an echo may come late
-    EARLY_AT_FIRST; scale; the same at the beginning of a run
-    FIRST_HOPS; scale; length of the beginning of a run
+    MIN_NOISE_POWER; scale; power of background below which silence is written
+    PAUSE_S; scale; lateness, in seconds, that starts the clock anew
+path_model.rs
+    EARLY_WINDOW_HOPS; scale; hops that an echo may come early
+    LATE_WINDOW_HOPS; scale; hops that an echo may come late
+    EARLY_WINDOW_ONSET_HOPS; scale; the same at the beginning of a run
+    ONSET_HOPS; scale; length of the beginning of a run
     PAUSE_HOPS; scale; silence that ends a run
     RINGING; memory; power of an echo that is left after a hop
-    SPILL; scale; part of all power that every band may have
-    UP; scale; rate at which an edge rises
-    DOWN; scale; rate at which an edge falls
+    LEAKAGE; scale; part of all power that every band may have
+    ATTACK; scale; rate at which an edge rises
+    RELEASE; scale; rate at which an edge falls
     FAR_BELOW_DB; scale; distance from which an edge is far too high
     BELOW_HOPS; scale; hops of that until an edge falls fast
-    DOWN_FAST; scale; rate of the fast fall
+    RELEASE_FAST; scale; rate of the fast fall
     RAISE_FITTING; scale; rate of a rise in a hop shaped like the echo
     RAISE; scale; rate of a rise in any other hop
     RAISE_NEW; scale; rate that is added while a coupling is new
-    NEW_KEEP; memory; how long a coupling is new
+    RAISE_NEW_SMOOTHING; memory; how long a coupling is new
     FITTING_DB; scale; deviation within which a shape fits
     RANGE_DB; scale; range below the loudest that teaches a coupling and has a shape
-    FORGET_DB; scale; fall of the loudest in a hop
+    LOUDEST_DECAY_DB; scale; fall of the loudest in a hop
     MARGIN_DB; scale; excess over the echo that is allowed
-    DOUBT_DB; scale; the same, additionally, in a band not yet known
-    KNOWN_HOPS; scale; hops until a band is known
+    UNLEARNED_MARGIN_DB; scale; the same, additionally, in a band not yet known
+    LEARNED_HOPS; scale; hops until a band is known
     NOISE_DB; scale; scatter of the background above its floor
     AUDIBLE_BANDS; scale; bands that an audible echo has
-    KEEP; memory; memory of the reported echo level
-delay.rs
+    LEVEL_SMOOTHING; memory; memory of the reported echo level
+delay_estimator.rs
     STEP; 1 4; hops of a step of the search
-    KEEP; memory; memory of the search
+    CORRELATION_SMOOTHING; memory; memory of the search
     BLOCK; scale; delays that are worked on together
-    PEAK; 2 10; half width of a peak, in hops
-    LEAD; scale; lead over delays outside of the peak
-    PATIENCE; scale; steps in a row that a delay must lead
-    BAR; 0.8 0.95; least correlation with little evidence
-    BAR_HOPS; scale; evidence where the bar begins to fall
-    BAR_SLOPE; scale; fall of the bar with each hop of evidence
-    LEAST_BAR; 0.45 0.8; least correlation with much evidence
-far.rs
-    SLOW_HOPS; scale; time constant of what a movement is measured against
-    COMMON; share; part of the common movement that is taken out
-    SILENT; scale; power below which a band is silent
-    NEVER; scale; row number that stands for none
-    AHEAD; scale; rows that a reference may be ahead
-background.rs
-    LEAST; scale; least background of a band
-    SMOOTH; 2 10; hops over which a level is smoothed
-    RISE; memory; rise of the background in a hop
+    PEAK_HOPS; 2 10; half width of a peak, in hops
+    PEAK_MARGIN; scale; lead over delays outside of the peak
+    CONFIRM_STEPS; scale; steps in a row that a delay must lead
+    MIN_CORRELATION; 0.8 0.95; least correlation with little evidence
+    MIN_CORRELATION_HOPS; scale; evidence where the bar begins to fall
+    MIN_CORRELATION_SLOPE; scale; fall of the bar with each hop of evidence
+    LEAST_MIN_CORRELATION; 0.45 0.8; least correlation with much evidence
+render.rs
+    MODULATION_MEAN_HOPS; scale; time constant of what a movement is measured against
+    COMMON_MODULATION; share; part of the common movement that is taken out
+    SILENT_POWER; scale; power below which a band is silent
+    NO_ROW; scale; row number that stands for none
+    AHEAD_ROWS; scale; rows that a reference may be ahead
+noise_floor.rs
+    MIN_BAND_POWER; scale; least background of a band
+    SMOOTHING_HOPS; 2 10; hops over which a level is smoothed
+    RISE_PER_HOP; memory; rise of the background in a hop
 bands.rs
     BANDS; scale; bands of the analysis
-    LOWEST; scale; lower edge of the lowest band, in Hz
-    HIGHEST; 2_000.0 7_000.0; upper edge of the highest band, in Hz
-    LEAST_RATE; scale; least rate of the analysis, in Hz
+    LOWEST_HZ; scale; lower edge of the lowest band, in Hz
+    HIGHEST_HZ; 2_000.0 7_000.0; upper edge of the highest band, in Hz
+    MIN_RATE_HZ; scale; least rate of the analysis, in Hz
     SECTIONS; 1 3; resonances of a band's filter
-    PASS; scale; samples that are filtered in one pass
+    PASS_SAMPLES; scale; samples that are filtered in one pass
     NEGLIGIBLE; scale; magnitude that becomes zero, in front of subnormal numbers
 reference.rs
-    LATE; scale; lateness, in seconds, that begins a new run
+    RUN_GAP_S; scale; lateness, in seconds, that begins a new run
 """
 
 

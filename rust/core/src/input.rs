@@ -2,12 +2,12 @@
 
 use std::f32::consts::PI;
 
-use crate::echo::{EchoGuard, EchoReference, check_time};
+use crate::echo::{EchoReference, EchoSuppressor, check_time};
 use crate::pcm::{self, Sample};
 use crate::{Error, Resampler, Vad, VadEvent, VadOptions, ms_to_samples};
 
 /// Length of the fade between a stream and its continuation at another rate, in milliseconds.
-const SEAM_MS: u32 = 5;
+const CROSSFADE_MS: u32 = 5;
 /// Silence of a gap that the VAD hears beyond its hangover, in milliseconds: the network's answer
 /// falls below its threshold within 100 ms of the end of a word.
 const GAP_HEARD_BEYOND_MS: u32 = 100;
@@ -44,13 +44,13 @@ pub struct InputStream {
     vad: Vad,
     /// None before the first push.
     resampler: Option<Resampler>,
-    seam: Seam,
+    crossfade: Crossfade,
     /// Newest sample on its way to the wire.
     last: i16,
     /// The current push at the wire rate, while it is being joined to the old stream.
     resampled: Vec<f32>,
     /// None while no echo was expected.
-    guard: Option<Box<EchoGuard>>,
+    suppressor: Option<Box<EchoSuppressor>>,
     /// For the next push.
     expects_echo: bool,
 }
@@ -133,7 +133,7 @@ impl<S: Sample> Samples<'_, S> {
 
 /// Crossfade from the end of an old stream to the beginning of its continuation.
 #[derive(Debug, Default)]
-struct Seam {
+struct Crossfade {
     /// What still sounds of the old stream, at the wire rate.
     tail: Vec<f32>,
     /// Wire samples since the change.
@@ -154,10 +154,10 @@ impl InputStream {
             wire_rate,
             vad: Vad::new(wire_rate, options)?,
             resampler: None,
-            seam: Seam::default(),
+            crossfade: Crossfade::default(),
             last: 0,
             resampled: Vec::new(),
-            guard: None,
+            suppressor: None,
             expects_echo: false,
         })
     }
@@ -220,27 +220,35 @@ impl InputStream {
     /// [`Error::Option`] if `at` is not a finite number of seconds.
     pub fn expect_echo(&mut self, reference: &EchoReference, at: f64) -> Result<(), Error> {
         check_time(at)?;
-        let new = || Box::new(EchoGuard::new(self.wire_rate, reference));
-        self.guard.get_or_insert_with(new).arrive(reference, at);
+        let new = || Box::new(EchoSuppressor::new(self.wire_rate, reference));
+        self.suppressor
+            .get_or_insert_with(new)
+            .arrive(reference, at);
         self.expects_echo = true;
         Ok(())
     }
 
     /// True if the newest block was taken for echo.
     pub fn echo(&self) -> bool {
-        self.guard.as_ref().is_some_and(|guard| guard.echo())
+        self.suppressor
+            .as_ref()
+            .is_some_and(|suppressor| suppressor.echo())
     }
 
     /// Delay of the echo in milliseconds, in steps of 10: from when a sample was handed over to when
     /// it comes back. None while no echo is known.
     pub fn echo_delay_ms(&self) -> Option<f64> {
-        self.guard.as_ref().and_then(|guard| guard.delay_ms())
+        self.suppressor
+            .as_ref()
+            .and_then(|suppressor| suppressor.delay_ms())
     }
 
     /// Level of the echo relative to what is played, in dB from 200 to 4000 Hz (the negative of the
     /// echo return loss). None while no echo is known.
     pub fn echo_level_db(&self) -> Option<f32> {
-        self.guard.as_ref().and_then(|guard| guard.level_db())
+        self.suppressor
+            .as_ref()
+            .and_then(|suppressor| suppressor.level_db())
     }
 
     /// Takes mono samples at `sample_rate` Hz; appends wire samples to `out` and what the VAD
@@ -319,7 +327,7 @@ impl InputStream {
             } else {
                 let start = out.len();
                 out.extend(zeros);
-                self.hear(false, &mut out[start..], events);
+                self.suppress_and_detect(false, &mut out[start..], events);
             }
             left -= zeros.len();
         }
@@ -352,8 +360,8 @@ impl InputStream {
             }
             tail.truncate(start + delay.min(length));
         }
-        if let Some(guard) = &mut self.guard {
-            guard.skip(length);
+        if let Some(suppressor) = &mut self.suppressor {
+            suppressor.skip(length);
         }
         let hangover = self.vad.options().hangover_ms;
         let most = ms_to_samples(hangover + GAP_HEARD_BEYOND_MS, self.wire_rate);
@@ -398,24 +406,29 @@ impl InputStream {
             .resampler
             .as_mut()
             .expect("there is one since the rate was set");
-        if self.seam.is_closed() {
+        if self.crossfade.is_closed() {
             samples.push_to(resampler, out);
         } else {
             self.resampled.clear();
             samples.push_to(resampler, &mut self.resampled);
-            self.seam.join(&mut self.resampled);
+            self.crossfade.join(&mut self.resampled);
             pcm::convert(&self.resampled, out);
         }
         self.last = out.last().copied().unwrap_or(self.last);
-        self.hear(expects_echo, &mut out[start..], events);
+        self.suppress_and_detect(expects_echo, &mut out[start..], events);
     }
 
     /// Takes the echo out of samples for the wire, and lets the VAD hear the rest.
-    fn hear(&mut self, expects_echo: bool, wire: &mut [i16], events: &mut Vec<VadEvent>) {
-        if let Some(guard) = &mut self.guard {
+    fn suppress_and_detect(
+        &mut self,
+        expects_echo: bool,
+        wire: &mut [i16],
+        events: &mut Vec<VadEvent>,
+    ) {
+        if let Some(suppressor) = &mut self.suppressor {
             match expects_echo {
-                true => guard.guard(wire),
-                false => guard.skip(wire.len()),
+                true => suppressor.suppress(wire),
+                false => suppressor.skip(wire.len()),
             }
         }
         self.vad.push(wire, events);
@@ -427,8 +440,8 @@ impl InputStream {
             None => self.resampler = Some(Resampler::new(sample_rate, self.wire_rate)?),
             Some(old) => {
                 let new = Resampler::new(sample_rate, self.wire_rate)?;
-                let fade = ms_to_samples(SEAM_MS, self.wire_rate);
-                self.seam
+                let fade = ms_to_samples(CROSSFADE_MS, self.wire_rate);
+                self.crossfade
                     .open(old, self.last.to_unit(), new.delay() as usize, fade);
                 *old = new;
             }
@@ -437,7 +450,7 @@ impl InputStream {
     }
 }
 
-impl Seam {
+impl Crossfade {
     fn is_closed(&self) -> bool {
         self.fade == 0
     }

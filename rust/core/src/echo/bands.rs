@@ -11,18 +11,18 @@ use crate::simd::{LANES, Lanes, Level, Simd, on};
 pub(super) const BANDS: usize = 32;
 /// Edges of the lowest and of the highest band in Hz: small loudspeakers give nothing below, and
 /// narrow-band calls nothing above.
-const LOWEST: f64 = 200.0;
-const HIGHEST: f64 = 4_000.0;
+const LOWEST_HZ: f64 = 200.0;
+const HIGHEST_HZ: f64 = 4_000.0;
 /// The rate of the analysis in Hz is the lowest from here on that divides the input's; or that
 /// itself, if it is lower.
-const LEAST_RATE: u32 = 16_000;
+const MIN_RATE_HZ: u32 = 16_000;
 /// Resonances in a row that make the filter of a band. With one, a voice is heard in too many
 /// bands.
 const SECTIONS: usize = 2;
 /// Bands that are worked on together.
 const PARTS: usize = BANDS / LANES;
 /// Samples of the analysis that are worked on together.
-const PASS: usize = 256;
+const PASS_SAMPLES: usize = 256;
 /// Magnitude below which a state becomes zero. Far below anything that is judged (a power of 1e-15
 /// is -150 dBFS), and so far above the least normal number, 1.2e-38, that the product of two states
 /// is still normal. Arithmetic with subnormal numbers takes many times as long on x86, and a state
@@ -38,7 +38,7 @@ pub(super) fn flush(x: f32) -> f32 {
 /// A value for each band.
 pub(super) type Bands = [f32; BANDS];
 
-pub(super) const NOTHING: Bands = [0.0; BANDS];
+pub(super) const ZEROS: Bands = [0.0; BANDS];
 
 /// Mean power in a stretch of sound, at unit scale.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -50,7 +50,7 @@ pub(super) struct Powers {
 
 impl Powers {
     pub(super) const SILENCE: Self = Self {
-        bands: NOTHING,
+        bands: ZEROS,
         total: 0.0,
     };
 
@@ -95,7 +95,7 @@ struct Filters {
 
 impl FilterBank {
     pub(super) fn new(sample_rate: u32) -> Self {
-        let decimation = (sample_rate / LEAST_RATE).max(1);
+        let decimation = (sample_rate / MIN_RATE_HZ).max(1);
         let rate = f64::from(sample_rate) / f64::from(decimation);
         Self {
             level: Level::detect(),
@@ -129,8 +129,8 @@ impl FilterBank {
                 (self.sum, self.summed) = (0.0, 0);
             }
         }
-        let mut pass = [0.0; PASS];
-        for samples in samples.chunks(PASS * self.decimation) {
+        let mut pass = [0.0; PASS_SAMPLES];
+        for samples in samples.chunks(PASS_SAMPLES * self.decimation) {
             let groups = samples.chunks_exact(self.decimation);
             let rest = groups.remainder();
             let mut n = 0;
@@ -169,7 +169,7 @@ impl FilterBank {
     /// Powers since the last [`take`](Self::take).
     pub(super) fn powers(&self) -> Powers {
         let scale = 1.0 / self.count.max(1) as f32;
-        let mut bands = NOTHING;
+        let mut bands = ZEROS;
         for (bands, filters) in bands.chunks_exact_mut(LANES).zip(self.filters.iter()) {
             for (power, energy) in bands.iter_mut().zip(&filters.energy.0) {
                 *power = energy * scale;
@@ -186,7 +186,7 @@ impl FilterBank {
         let powers = self.powers();
         for filters in self.filters.iter_mut() {
             filters.energy = Lanes::ZERO;
-            filters.settle();
+            filters.flush_state();
         }
         (self.total, self.count) = (0.0, 0);
         powers
@@ -222,7 +222,7 @@ impl Filters {
     fn new(first: usize, rate: f64) -> Self {
         let mel = |hz: f64| 2595.0 * (1.0 + hz / 700.0).log10();
         let hz = |mel: f64| 700.0 * (10f64.powf(mel / 2595.0) - 1.0);
-        let (low, high) = (mel(LOWEST), mel(HIGHEST));
+        let (low, high) = (mel(LOWEST_HZ), mel(HIGHEST_HZ));
         let edge = |b: usize| hz(low + (high - low) * b as f64 / BANDS as f64);
         let mut filters = Self {
             gain: Lanes::ZERO,
@@ -272,7 +272,7 @@ impl Filters {
     }
 
     /// Ends what has rung out.
-    fn settle(&mut self) {
+    fn flush_state(&mut self) {
         for x in self
             .state
             .iter_mut()

@@ -3,14 +3,14 @@
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::bands::{Bands, FilterBank, NOTHING};
-use super::far::{FarEnd, Rows};
+use super::bands::{Bands, FilterBank, ZEROS};
+use super::render::{RenderHistory, Rows};
 use super::{HOPS_PER_SECOND, check_time, delays};
 use crate::{Error, check_rate};
 
 /// A frame that comes later than this after the end of the one before, in seconds, begins a new run:
 /// there was silence between them. Handing over jitters by less.
-const LATE: f64 = 0.060;
+const RUN_GAP_S: f64 = 0.060;
 
 /// What is played to the participants of a call, for the [`InputStream`](crate::InputStream)s that
 /// may hear it come back.
@@ -38,7 +38,7 @@ pub struct EchoReference {
     sample_rate: u32,
     max_delay_ms: u32,
     /// Differs for every reference, and for one that begins anew.
-    pub(super) stamp: u64,
+    pub(super) generation: u64,
     bank: FilterBank,
     /// Power in each hop of the clock.
     rows: Rows<Bands>,
@@ -47,7 +47,7 @@ pub struct EchoReference {
     /// Time of the newest frame that was not silent.
     sounded_at: f64,
     /// What an earlier run has given to the newest row.
-    before: Bands,
+    previous_run: Bands,
 }
 
 /// Frames that follow each other.
@@ -78,13 +78,13 @@ impl EchoReference {
         Ok(Self {
             sample_rate,
             max_delay_ms,
-            stamp: new_stamp(),
+            generation: new_generation(),
             bank: FilterBank::new(sample_rate),
-            rows: Rows::new(delays(max_delay_ms) + FarEnd::AHEAD, NOTHING),
+            rows: Rows::new(delays(max_delay_ms) + RenderHistory::AHEAD_ROWS, ZEROS),
             newest: i64::MIN / 4,
             run: None,
             sounded_at: f64::NEG_INFINITY,
-            before: NOTHING,
+            previous_run: ZEROS,
         })
     }
 
@@ -124,10 +124,10 @@ impl EchoReference {
             self.bank.push(now);
             run.samples += room as u64;
             left = later;
-            self.write();
+            self.write_row();
             if run.samples == run.row_end {
                 self.bank.take();
-                self.go_to(self.newest + 1);
+                self.advance_to(self.newest + 1);
                 run.row_end = self.row_end(run.start).max(run.samples + 1);
             }
         }
@@ -156,20 +156,20 @@ impl EchoReference {
         let due = run.start + run.samples as f64 / f64::from(self.sample_rate);
         if at < due - f64::from(self.max_delay_ms) / 1000.0 {
             // So far ahead is no transport: it is another clock.
-            self.stamp = new_stamp();
+            self.generation = new_generation();
             self.newest = i64::MIN / 4;
             return true;
         }
-        at > due + LATE
+        at > due + RUN_GAP_S
     }
 
     fn begin(&mut self, at: f64) -> Run {
         let row = (at * f64::from(HOPS_PER_SECOND)).floor() as i64;
         self.bank.reset();
         if row > self.newest {
-            self.go_to(row);
+            self.advance_to(row);
         } else {
-            self.before = *self.rows.at(self.newest);
+            self.previous_run = *self.rows.at(self.newest);
         }
         Run {
             start: at,
@@ -185,21 +185,21 @@ impl EchoReference {
     }
 
     /// Silence up to a new newest row.
-    fn go_to(&mut self, row: i64) {
+    fn advance_to(&mut self, row: i64) {
         let first = (self.newest + 1).max(row - self.rows.len() + 1);
         for row in first..=row {
-            *self.rows.at_mut(row) = NOTHING;
+            *self.rows.at_mut(row) = ZEROS;
         }
         self.newest = row;
-        self.before = NOTHING;
+        self.previous_run = ZEROS;
     }
 
     /// Brings what was heard since the beginning of the newest row into it. A row that is not full
     /// counts as one that ends in silence.
-    fn write(&mut self) {
+    fn write_row(&mut self) {
         let filled = self.bank.filled();
         let powers = self.bank.powers();
-        let mut row = self.before;
+        let mut row = self.previous_run;
         for (power, now) in row.iter_mut().zip(powers.bands) {
             *power += filled * now;
         }
@@ -207,7 +207,7 @@ impl EchoReference {
     }
 }
 
-fn new_stamp() -> u64 {
+fn new_generation() -> u64 {
     static NEXT: AtomicU64 = AtomicU64::new(1);
     NEXT.fetch_add(1, Ordering::Relaxed)
 }

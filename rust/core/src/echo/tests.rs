@@ -121,7 +121,7 @@ fn pcm(x: &[f32]) -> Vec<i16> {
 /// A call, piece by piece.
 struct Call {
     reference: EchoReference,
-    guard: EchoGuard,
+    suppressor: EchoSuppressor,
     tick: usize,
 }
 
@@ -138,10 +138,10 @@ struct Heard {
 impl Call {
     fn new() -> Self {
         let reference = EchoReference::new(RATE, 1_000).unwrap();
-        let guard = EchoGuard::new(RATE, &reference);
+        let suppressor = EchoSuppressor::new(RATE, &reference);
         Self {
             reference,
-            guard,
+            suppressor,
             tick: 0,
         }
     }
@@ -157,12 +157,12 @@ impl Call {
                 self.reference.push(far, now + late(0.004)).unwrap();
             }
             let mut wire = near.to_vec();
-            self.guard.arrive(&self.reference, now + late(0.03));
-            self.guard.guard(&mut wire);
-            if self.guard.delay_ms().is_some() {
+            self.suppressor.arrive(&self.reference, now + late(0.03));
+            self.suppressor.suppress(&mut wire);
+            if self.suppressor.delay_ms().is_some() {
                 heard.found.get_or_insert(heard.echo.len());
             }
-            heard.echo.push(self.guard.echo());
+            heard.echo.push(self.suppressor.echo());
             heard.wire.extend(wire);
             self.tick += 1;
         }
@@ -211,9 +211,9 @@ fn an_echo_is_found_and_silenced_at_any_level_and_delay() {
             "{db} dB: after {} frames",
             found - first
         );
-        let error = call.guard.delay_ms().unwrap() - ms as f64;
+        let error = call.suppressor.delay_ms().unwrap() - ms as f64;
         assert!((-20.0..=40.0).contains(&error), "{ms} ms: {error}");
-        let level = call.guard.level_db().unwrap();
+        let level = call.suppressor.level_db().unwrap();
         assert!((level - (db + 20.0)).abs() < 5.0, "{db} dB: {level}");
         // Behind the frame in which it was found.
         let before = loud(&near, db - 10.0)[found + 1..].to_vec();
@@ -295,7 +295,7 @@ fn a_new_delay_is_found() {
     let near = captured(&at_level(echo, -36.0));
     let mut call = Call::new();
     let heard = call.run(&far, &near);
-    let delay = call.guard.delay_ms().unwrap();
+    let delay = call.suppressor.delay_ms().unwrap();
     assert!((290.0..=330.0).contains(&delay), "{delay}");
     // Within two seconds of it.
     let late = &loud(&heard.wire, -46.0)[300..];
@@ -311,7 +311,7 @@ fn an_echo_that_ends_is_forgotten() {
     let mut call = Call::new();
     let heard = call.run(&far, &near);
     assert!(heard.found.is_some());
-    assert_eq!(call.guard.delay_ms(), None);
+    assert_eq!(call.suppressor.delay_ms(), None);
     // From then on everything passes.
     let person = captured(&talk(50, 1.0));
     let heard = call.run(&talk(51, 1.0), &person);
@@ -340,11 +340,11 @@ fn it_sleeps_when_nothing_is_played() {
     let person = captured(&talk(8, 1.0));
     let mut call = Call::new();
     let heard = call.run(&vec![0.0; RATE as usize], &person);
-    assert!(heard.wire == person && call.guard.is_asleep());
+    assert!(heard.wire == person && call.suppressor.is_asleep());
     call.run(&talk(9, 0.1), &person[..1_600]);
-    assert!(!call.guard.is_asleep());
+    assert!(!call.suppressor.is_asleep());
     call.run(&vec![0.0; 2 * RATE as usize], &[0; 2 * RATE as usize]);
-    assert!(call.guard.is_asleep());
+    assert!(call.suppressor.is_asleep());
 }
 
 #[test]
@@ -353,7 +353,7 @@ fn any_pieces_will_do() {
     let near = captured(&at_level(delayed(&far, 220), -36.0));
     for pieces in [&[160][..], &[112], &[1, 1_000, 33], &[320, 321], &[4_800]] {
         let mut reference = EchoReference::new(RATE, 1_000).unwrap();
-        let mut guard = EchoGuard::new(RATE, &reference);
+        let mut suppressor = EchoSuppressor::new(RATE, &reference);
         let played = pcm(&far);
         let mut frames = played.chunks(FRAME).enumerate().peekable();
         let mut wire = near.clone();
@@ -364,9 +364,9 @@ fn any_pieces_will_do() {
             while let Some((k, frame)) = frames.next_if(|(k, _)| 0.02 * *k as f64 <= now) {
                 reference.push(frame, 0.02 * k as f64).unwrap();
             }
-            guard.arrive(&reference, now);
-            guard.guard(&mut wire[start..end]);
-            if guard.delay_ms().is_some() {
+            suppressor.arrive(&reference, now);
+            suppressor.suppress(&mut wire[start..end]);
+            if suppressor.delay_ms().is_some() {
                 found.get_or_insert(end.div_ceil(FRAME));
             }
             start = end;
@@ -414,14 +414,14 @@ fn what_is_left_alone_counts_as_time() {
     let near = captured(&at_level(delayed(&far, 200), -34.0));
     let mut call = Call::new();
     call.run(&far, &near);
-    assert!(call.guard.delay_ms().is_some());
+    assert!(call.suppressor.delay_ms().is_some());
     let far = talk(13, 2.0);
     let near = captured(&at_level(delayed(&far, 200), -34.0));
     for (far, near) in pcm(&far).chunks(FRAME).zip(near.chunks(FRAME)) {
         let now = 100.0 + 0.02 * call.tick as f64;
         call.reference.push(far, now).unwrap();
-        call.guard.skip(near.len());
-        assert!(!call.guard.echo());
+        call.suppressor.skip(near.len());
+        assert!(!call.suppressor.echo());
         call.tick += 1;
     }
     let far = talk(14, 2.0);
@@ -464,9 +464,9 @@ fn a_reference_puts_frames_on_the_clock() {
     reference.push(&tone[..96], 7.3011).unwrap();
     assert!(power(&reference, 730) > before);
     // Another clock.
-    let stamp = reference.stamp;
+    let generation = reference.generation;
     reference.push(&tone, -3.0).unwrap();
-    assert!(reference.stamp != stamp && reference.newest == -298);
+    assert!(reference.generation != generation && reference.newest == -298);
 }
 
 #[test]
@@ -495,7 +495,7 @@ fn stays_normal(call: &mut Call, far: &[f32], near: &[i16], what: &str) {
     for (k, (far, near)) in far.chunks(LOOK).zip(near.chunks(LOOK)).enumerate() {
         call.run(far, near);
         let reference = call.reference.state().into_iter();
-        for (name, x) in call.guard.state().into_iter().chain(reference) {
+        for (name, x) in call.suppressor.state().into_iter().chain(reference) {
             assert!(
                 !x.is_subnormal(),
                 "{what}, {} s: {name} is {x:e}",
@@ -518,7 +518,7 @@ fn silence_after_sound_leaves_no_subnormal_numbers() {
             true => call.run(&far, &near),
             false => call.run(&far, &person),
         };
-        assert_eq!(call.guard.delay_ms().is_some(), known, "{what}");
+        assert_eq!(call.suppressor.delay_ms().is_some(), known, "{what}");
         // The sums of the search are the slowest: without an echo they take 90 s.
         for _ in 0..if known { 5 } else { 25 } {
             stays_normal(&mut call, &far, &seconds(4), what);

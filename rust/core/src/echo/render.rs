@@ -1,32 +1,32 @@
 //! The far end, as a guard knows it: what was played in the last second or two.
 
 use super::EchoReference;
-use super::bands::{BANDS, Bands, NOTHING, flush};
+use super::bands::{BANDS, Bands, ZEROS, flush};
 
 /// Time constant, in hops, of what a movement is measured against. The slow rise and fall of a
 /// voice, which all voices share, goes out; what begins and ends in each band stays.
-const SLOW_HOPS: f32 = 6.0;
+const MODULATION_MEAN_HOPS: f32 = 6.0;
 /// Part of the mean over all bands that is taken out of a movement: what all bands do together says
 /// less than what each does alone.
-const COMMON: f32 = 0.7;
+const COMMON_MODULATION: f32 = 0.7;
 /// Bands with less power are silent: -90 dBFS.
-const SILENT: f32 = 1e-9;
+const SILENT_POWER: f32 = 1e-9;
 /// A row that is not known.
-const NEVER: i64 = i64::MIN / 4;
+const NO_ROW: i64 = i64::MIN / 4;
 
 /// How a sound moves, band by band: the fourth root of its power less a running mean of the same.
 /// A root, unlike a logarithm, gives little weight to what is weak, such as the noise between the
 /// syllables of an echo.
 #[derive(Debug, Clone)]
-pub(super) struct Movement {
+pub(super) struct Modulation {
     mean: Bands,
 }
 
-impl Movement {
-    const STILL: Self = Self { mean: NOTHING };
+impl Modulation {
+    const ZERO: Self = Self { mean: ZEROS };
 
     /// Of a sound that has always been what it is now.
-    pub(super) fn settled(power: &Bands) -> Self {
+    pub(super) fn steady(power: &Bands) -> Self {
         Self { mean: root(power) }
     }
 
@@ -37,23 +37,23 @@ impl Movement {
 
     /// Of the next hop.
     pub(super) fn next(&mut self, power: &Bands) -> Bands {
-        const STEP: f32 = 1.0 / SLOW_HOPS;
-        let mut movement = root(power);
-        for (x, mean) in movement.iter_mut().zip(&mut self.mean) {
+        const STEP: f32 = 1.0 / MODULATION_MEAN_HOPS;
+        let mut modulation = root(power);
+        for (x, mean) in modulation.iter_mut().zip(&mut self.mean) {
             *x -= *mean;
             *mean = flush(*mean + STEP * *x);
             *x *= 1.0 - STEP;
         }
-        let common = COMMON * mean(&movement);
-        for x in &mut movement {
+        let common = COMMON_MODULATION * mean(&modulation);
+        for x in &mut modulation {
             *x = flush(*x - common);
         }
-        movement
+        modulation
     }
 }
 
 fn is_silent(power: &Bands) -> bool {
-    power.iter().all(|&x| x < SILENT)
+    power.iter().all(|&x| x < SILENT_POWER)
 }
 
 fn root(power: &Bands) -> Bands {
@@ -75,19 +75,19 @@ fn mean(bands: &Bands) -> f32 {
 }
 
 /// What was played, by the rows of an [`EchoReference`].
-pub(super) struct FarEnd {
+pub(super) struct RenderHistory {
     /// Of the reference that is followed.
-    stamp: u64,
+    generation: u64,
     powers: Rows<Bands>,
-    means: Rows<Movement>,
+    means: Rows<Modulation>,
     /// Movements `[band][row]`, twice and backwards: those of a row and of the rows before it lie
     /// side by side.
-    movements: Box<[f32]>,
+    modulations: Box<[f32]>,
     /// Newest row that the reference has given, and newest in which something was played.
-    known: i64,
+    newest: i64,
     active: i64,
     /// Newest row that has its movement.
-    described: i64,
+    modulated: i64,
 }
 
 /// The newest rows of something, in a ring.
@@ -116,33 +116,33 @@ impl<T: Clone> Rows<T> {
     }
 }
 
-impl FarEnd {
+impl RenderHistory {
     /// Rows that a reference may be ahead.
-    pub(super) const AHEAD: usize = 128;
+    pub(super) const AHEAD_ROWS: usize = 128;
 
     /// With movements of `rows` rows.
     pub(super) fn new(rows: usize) -> Self {
         // A few more, for a clock that moves back.
-        let described = rows + 16;
+        let modulated = rows + 16;
         Self {
-            stamp: 0,
-            powers: Rows::new(rows + Self::AHEAD, NOTHING),
-            means: Rows::new(described, Movement::STILL),
-            movements: vec![0.0; 2 * described * BANDS].into(),
-            known: NEVER,
-            active: NEVER,
-            described: NEVER,
+            generation: 0,
+            powers: Rows::new(rows + Self::AHEAD_ROWS, ZEROS),
+            means: Rows::new(modulated, Modulation::ZERO),
+            modulations: vec![0.0; 2 * modulated * BANDS].into(),
+            newest: NO_ROW,
+            active: NO_ROW,
+            modulated: NO_ROW,
         }
     }
 
     /// Takes over what the reference has got since the last call.
     pub(super) fn follow(&mut self, reference: &EchoReference) {
-        if self.stamp != reference.stamp {
-            self.stamp = reference.stamp;
-            (self.known, self.active, self.described) = (NEVER, NEVER, NEVER);
+        if self.generation != reference.generation {
+            self.generation = reference.generation;
+            (self.newest, self.active, self.modulated) = (NO_ROW, NO_ROW, NO_ROW);
         }
         // The newest row of the last call may have grown since.
-        let from = self.known.max(reference.newest - self.powers.len() + 1);
+        let from = self.newest.max(reference.newest - self.powers.len() + 1);
         for row in from..=reference.newest {
             let power = reference.power(row);
             *self.powers.at_mut(row) = *power;
@@ -150,18 +150,18 @@ impl FarEnd {
                 self.active = row;
             }
         }
-        self.described = self.described.min(from - 1);
-        self.known = reference.newest;
+        self.modulated = self.modulated.min(from - 1);
+        self.newest = reference.newest;
     }
 
     /// Lists the movements and the means that they are measured against.
     #[cfg(test)]
     pub(super) fn state(&self) -> Vec<(&'static str, f32)> {
-        let means = self.means.0.iter().flat_map(Movement::state);
-        let movements = self.movements.iter().copied();
+        let means = self.means.0.iter().flat_map(Modulation::state);
+        let modulations = self.modulations.iter().copied();
         means
             .map(|x| ("far mean", x))
-            .chain(movements.map(|x| ("far movement", x)))
+            .chain(modulations.map(|x| ("far modulation", x)))
             .collect()
     }
 
@@ -177,16 +177,16 @@ impl FarEnd {
 
     /// Power in a row; nothing where nothing is known.
     pub(super) fn power(&self, row: i64) -> &Bands {
-        match row <= self.known && row > self.known - self.powers.len() {
+        match row <= self.newest && row > self.newest - self.powers.len() {
             true => self.powers.at(row),
-            false => &NOTHING,
+            false => &ZEROS,
         }
     }
 
     /// Mean power in a row and in the one before.
     pub(super) fn window(&self, row: i64) -> Bands {
         let (a, b) = (self.power(row - 1), self.power(row));
-        let mut mean = NOTHING;
+        let mut mean = ZEROS;
         for i in 0..BANDS {
             mean[i] = 0.5 * (a[i] + b[i]);
         }
@@ -194,34 +194,34 @@ impl FarEnd {
     }
 
     /// Makes the movements up to `row`.
-    pub(super) fn describe(&mut self, row: i64) {
+    pub(super) fn modulate_to(&mut self, row: i64) {
         let len = self.means.len();
         // Too long ago, or the clock went back by more than is kept.
-        if self.described < row - len || self.described > row + 8 {
-            self.described = row - len;
-            *self.means.at_mut(self.described) = Movement::STILL;
+        if self.modulated < row - len || self.modulated > row + 8 {
+            self.modulated = row - len;
+            *self.means.at_mut(self.modulated) = Modulation::ZERO;
         }
-        for next in self.described + 1..=row {
-            let mut movement = self.means.at(next - 1).clone();
-            let values = movement.next(&self.window(next));
-            *self.means.at_mut(next) = movement;
+        for next in self.modulated + 1..=row {
+            let mut modulation = self.means.at(next - 1).clone();
+            let values = modulation.next(&self.window(next));
+            *self.means.at_mut(next) = modulation;
             let slot = (len - 1 - next.rem_euclid(len)) as usize;
             let (len, bands) = (
                 len as usize,
-                self.movements.chunks_exact_mut(2 * len as usize),
+                self.modulations.chunks_exact_mut(2 * len as usize),
             );
             for (band, x) in bands.zip(values) {
                 band[slot] = x;
                 band[slot + len] = x;
             }
         }
-        self.described = self.described.max(row);
+        self.modulated = self.modulated.max(row);
     }
 
     /// Movements of a band: of `row`, and of the `n - 1` rows before it, backwards.
-    pub(super) fn movements(&self, band: usize, row: i64, n: usize) -> &[f32] {
+    pub(super) fn modulations(&self, band: usize, row: i64, n: usize) -> &[f32] {
         let len = self.means.len();
         let slot = len - 1 - row.rem_euclid(len);
-        &self.movements[2 * len as usize * band + slot as usize..][..n]
+        &self.modulations[2 * len as usize * band + slot as usize..][..n]
     }
 }

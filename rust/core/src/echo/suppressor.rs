@@ -3,11 +3,11 @@
 use std::f32::consts::PI;
 use std::fmt;
 
-use super::background::Background;
 use super::bands::{Bands, FilterBank, Powers, decibels, flush};
-use super::coupling::{Coupling, Verdict};
-use super::delay::{DelaySearch, LEAD, PEAK, STEP};
-use super::far::{FarEnd, Movement};
+use super::delay_estimator::{EchoDelayEstimator, PEAK_HOPS, PEAK_MARGIN, STEP};
+use super::noise_floor::NoiseFloor;
+use super::path_model::{Comparison, EchoPathModel};
+use super::render::{Modulation, RenderHistory};
 use super::{EchoReference, HOPS_PER_SECOND, delays};
 use crate::pcm::Sample;
 use crate::{FRAMES_PER_SECOND, ms_to_samples};
@@ -15,7 +15,7 @@ use crate::{FRAMES_PER_SECOND, ms_to_samples};
 /// Length of the fade into an echo and out of it, in milliseconds.
 const FADE_MS: u32 = 5;
 /// Hops of the near end that are remembered, for the coupling at a new delay.
-const HISTORY: usize = 64;
+const HISTORY_HOPS: usize = 64;
 /// Hops after the last sound of the far end, beyond the longest delay, in which it may ring.
 const RINGING_HOPS: i64 = 50;
 
@@ -24,7 +24,7 @@ const EXCESS_DB: f32 = 10.0;
 /// Somebody speaks when the excess, summed with a time constant of 60 ms, reaches this; and then
 /// for 200 ms after the last such hop, so that soft sounds between loud ones stay.
 const SPEECH_DB: f32 = 40.0;
-const SPEECH_KEEP: f32 = 0.85;
+const EXCESS_SMOOTHING: f32 = 0.85;
 const SPEECH_HOPS: u32 = 20;
 
 /// Correlation, and hops of evidence, from which what is more than expected may be echo.
@@ -36,10 +36,10 @@ const SURE_ECHO: f32 = 0.95;
 
 /// Least power of the background that is put in the place of an echo, -66 dBFS: 4 dB above what the
 /// background is at least, so that what is left of an echo in it is not written.
-const LEAST_NOISE: f32 = 2.5e-7;
+const MIN_NOISE_POWER: f32 = 2.5e-7;
 
 /// A piece that comes so much later than its samples say, in seconds, comes after a pause.
-const PAUSE: f64 = 0.5;
+const PAUSE_S: f64 = 0.5;
 
 /// When the samples of the near end arrive, by the clock of the reference.
 ///
@@ -71,7 +71,7 @@ impl Clock {
     /// The next sample arrives at `at`.
     fn arrive(&mut self, at: f64) {
         let start = at - self.samples as f64 / self.rate;
-        if start > self.start() + PAUSE {
+        if start > self.start() + PAUSE_S {
             (self.earliest, self.earlier) = (f64::INFINITY, f64::INFINITY);
         }
         if (self.samples - self.second) as f64 >= self.rate {
@@ -94,15 +94,15 @@ impl Clock {
 }
 
 /// Keeps the echo of a reference out of a stream.
-pub(crate) struct EchoGuard {
+pub(crate) struct EchoSuppressor {
     sample_rate: u32,
     clock: Clock,
-    far: FarEnd,
+    render: RenderHistory,
     bank: FilterBank,
-    search: DelaySearch,
-    background: Background,
+    estimator: EchoDelayEstimator,
+    noise_floor: NoiseFloor,
     /// None while no delay is known.
-    coupling: Option<Coupling>,
+    path: Option<EchoPathModel>,
     awake: Option<Awake>,
     /// Powers of the near end, with the rows of its hops, in a ring.
     history: Box<[(i64, Bands)]>,
@@ -132,24 +132,24 @@ struct Awake {
     first_row: i64,
     /// The hop before.
     previous: Option<Powers>,
-    movement: Movement,
+    modulation: Modulation,
 }
 
-impl EchoGuard {
+impl EchoSuppressor {
     pub(crate) fn new(sample_rate: u32, reference: &EchoReference) -> Self {
-        let search = DelaySearch::new(delays(reference.max_delay_ms()));
+        let estimator = EchoDelayEstimator::new(delays(reference.max_delay_ms()));
         let fade = ms_to_samples(FADE_MS, sample_rate);
         let gain = |i| 0.5 + 0.5 * (PI * i as f32 / fade as f32).cos();
         Self {
             sample_rate,
             clock: Clock::new(sample_rate),
-            far: FarEnd::new(search.rows()),
+            render: RenderHistory::new(estimator.rows()),
             bank: FilterBank::new(sample_rate),
-            search,
-            background: Background::new(),
-            coupling: None,
+            estimator,
+            noise_floor: NoiseFloor::new(),
+            path: None,
             awake: None,
-            history: vec![(0, [0.0; _]); HISTORY].into(),
+            history: vec![(0, [0.0; _]); HISTORY_HOPS].into(),
             hops: 0,
             excess: 0.0,
             speech: 0,
@@ -167,12 +167,12 @@ impl EchoGuard {
     }
 
     pub(crate) fn delay_ms(&self) -> Option<f64> {
-        let coupling = self.coupling.as_ref()?;
-        Some(coupling.delay as f64 * 1000.0 / f64::from(HOPS_PER_SECOND))
+        let path = self.path.as_ref()?;
+        Some(path.delay as f64 * 1000.0 / f64::from(HOPS_PER_SECOND))
     }
 
     pub(crate) fn level_db(&self) -> Option<f32> {
-        self.coupling.as_ref().map(Coupling::level)
+        self.path.as_ref().map(EchoPathModel::level)
     }
 
     /// Lists every number that a step makes from its own last value.
@@ -180,12 +180,12 @@ impl EchoGuard {
     pub(super) fn state(&self) -> Vec<(&'static str, f32)> {
         let mut state = vec![("excess", self.excess)];
         state.extend(self.bank.state());
-        state.extend(self.search.state());
-        state.extend(self.far.state());
-        state.extend(self.background.state());
-        state.extend(self.coupling.iter().flat_map(Coupling::state));
-        let movement = self.awake.iter().flat_map(|awake| awake.movement.state());
-        state.extend(movement.map(|x| ("near movement", x)));
+        state.extend(self.estimator.state());
+        state.extend(self.render.state());
+        state.extend(self.noise_floor.state());
+        state.extend(self.path.iter().flat_map(EchoPathModel::state));
+        let modulation = self.awake.iter().flat_map(|awake| awake.modulation.state());
+        state.extend(modulation.map(|x| ("near modulation", x)));
         state
     }
 
@@ -196,18 +196,18 @@ impl EchoGuard {
 
     /// What comes next arrives at `at`, and this is what was played up to then.
     pub(crate) fn arrive(&mut self, reference: &EchoReference, at: f64) {
-        self.far.follow(reference);
+        self.render.follow(reference);
         self.clock.arrive(at);
     }
 
     /// Takes the next samples; silences those that are echo.
-    pub(crate) fn guard(&mut self, wire: &mut [i16]) {
-        if !self.wakes() {
+    pub(crate) fn suppress(&mut self, wire: &mut [i16]) {
+        if !self.wake() {
             self.clock.samples += wire.len() as u64;
             return self.write(wire, false);
         }
         for block in wire.chunks_mut(self.sample_rate.div_ceil(FRAMES_PER_SECOND) as usize) {
-            let passes = self.listen(block);
+            let passes = self.analyse(block);
             self.write(block, !passes);
         }
     }
@@ -220,10 +220,10 @@ impl EchoGuard {
     }
 
     /// True while there can be an echo.
-    fn wakes(&mut self) -> bool {
+    fn wake(&mut self) -> bool {
         let now = self.clock.hops();
-        let heard = now - self.far.active() as f64;
-        if heard > (self.search.rows() as i64 + RINGING_HOPS) as f64 {
+        let heard = now - self.render.active() as f64;
+        if heard > (self.estimator.rows() as i64 + RINGING_HOPS) as f64 {
             self.awake = None;
             self.speech = 0;
             return false;
@@ -236,7 +236,7 @@ impl EchoGuard {
                 hops: 0,
                 first_row: now.round() as i64,
                 previous: None,
-                movement: Movement::settled(&Powers::SILENCE.bands),
+                modulation: Modulation::steady(&Powers::SILENCE.bands),
             });
         }
         true
@@ -248,7 +248,7 @@ impl EchoGuard {
     }
 
     /// Listens to a block; true if it must not be silenced.
-    fn listen(&mut self, mut block: &[i16]) -> bool {
+    fn analyse(&mut self, mut block: &[i16]) -> bool {
         let mut passes = false;
         while !block.is_empty() {
             let Some(awake) = &mut self.awake else {
@@ -262,15 +262,15 @@ impl EchoGuard {
             block = later;
             passes |= match awake.samples == awake.hop_end {
                 true => self.end_hop(),
-                false => self.look_ahead(),
+                false => self.assess_partial_hop(),
             };
         }
         passes
     }
 
     /// What is known of a hop that has not ended; true if the block must not be silenced.
-    fn look_ahead(&self) -> bool {
-        let Some(coupling) = &self.coupling else {
+    fn assess_partial_hop(&self) -> bool {
+        let Some(path) = &self.path else {
             return true;
         };
         let (now, filled) = (self.bank.powers(), self.bank.filled());
@@ -282,8 +282,8 @@ impl EchoGuard {
             }
             None => now,
         };
-        let verdict = coupling.judge(&in_db(&near.bands), &self.background);
-        self.passes(verdict)
+        let comparison = path.compare(&in_db(&near.bands), &self.noise_floor);
+        self.passes(comparison)
     }
 
     /// Ends a hop; true if the block must not be silenced.
@@ -305,90 +305,90 @@ impl EchoGuard {
         let near = match awake.previous.replace(powers) {
             Some(previous) => powers.mixed(0.5, &previous, 0.5),
             None => {
-                awake.movement = Movement::settled(&powers.bands);
+                awake.modulation = Modulation::steady(&powers.bands);
                 powers
             }
         };
-        let movement = awake.movement.next(&near.bands);
-        self.far.describe(row);
+        let modulation = awake.modulation.next(&near.bands);
+        self.render.modulate_to(row);
         if awake.hops % STEP == 0 {
-            self.search.step(&movement, &self.far, row);
+            self.estimator.step(&modulation, &self.render, row);
         }
-        self.background.step(&near, !self.echo_expected);
+        self.noise_floor.step(&near, !self.echo_expected);
         self.echo_expected = false;
         let near_db = in_db(&near.bands);
-        self.history[self.hops % HISTORY] = (row, near.bands);
+        self.history[self.hops % HISTORY_HOPS] = (row, near.bands);
         self.hops += 1;
 
         self.follow_delay();
-        let Some(coupling) = &mut self.coupling else {
+        let Some(path) = &mut self.path else {
             return true;
         };
-        coupling.step(&self.far, row);
-        let verdict = coupling.judge(&near_db, &self.background);
-        let correlation = self.search.correlation_at(coupling.delay);
-        let evidence = self.search.evidence();
+        path.step(&self.render, row);
+        let comparison = path.compare(&near_db, &self.noise_floor);
+        let correlation = self.estimator.correlation_at(path.delay);
+        let evidence = self.estimator.evidence();
         let sure = correlation > SURE_ECHO && evidence <= STILL_ECHO_HOPS;
-        let more = verdict.excess > EXCESS_DB;
-        self.excess = flush(SPEECH_KEEP * self.excess + verdict.excess);
+        let more = comparison.excess > EXCESS_DB;
+        self.excess = flush(EXCESS_SMOOTHING * self.excess + comparison.excess);
         self.speech = match more && !sure && self.excess > SPEECH_DB {
             true => SPEECH_HOPS,
             false => self.speech.saturating_sub(1),
         };
         if !more && self.speech == 0 {
-            coupling.learn(&near_db, &self.background);
-            self.echo_expected = verdict.audible;
-            if verdict.audible {
-                coupling.weigh(&near.bands, &self.far, row);
+            path.learn(&near_db, &self.noise_floor);
+            self.echo_expected = comparison.audible;
+            if comparison.audible {
+                path.measure_level(&near.bands, &self.render, row);
             }
         } else if sure || (correlation > STILL_ECHO && evidence > STILL_ECHO_HOPS) {
-            coupling.raise(&near_db, &self.background, verdict);
+            path.raise(&near_db, &self.noise_floor, comparison);
         }
-        if !coupling.audible(&self.background) {
-            self.coupling = None;
-            self.search.forget();
+        if !path.audible(&self.noise_floor) {
+            self.path = None;
+            self.estimator.reset();
             return true;
         }
-        self.passes(verdict)
+        self.passes(comparison)
     }
 
-    fn passes(&self, verdict: Verdict) -> bool {
-        self.speech > 0 || verdict.excess > EXCESS_DB || !verdict.audible
+    fn passes(&self, comparison: Comparison) -> bool {
+        self.speech > 0 || comparison.excess > EXCESS_DB || !comparison.audible
     }
 
     /// Takes the delay that the search has found, if there is one.
     ///
     /// Within a peak of the known one, that just moves; another one has to correlate better.
     fn follow_delay(&mut self) {
-        let Some(delay) = self.search.certain() else {
+        let Some(delay) = self.estimator.confirmed_delay() else {
             return;
         };
-        match &mut self.coupling {
-            Some(known) if known.delay.abs_diff(delay) <= PEAK => known.delay = delay,
+        match &mut self.path {
+            Some(known) if known.delay.abs_diff(delay) <= PEAK_HOPS => known.delay = delay,
             Some(known)
-                if self.search.correlation_at(known.delay) + LEAD
-                    > self.search.best_correlation() => {}
-            _ => self.couple(delay),
+                if self.estimator.correlation_at(known.delay) + PEAK_MARGIN
+                    > self.estimator.best_correlation() => {}
+            _ => self.start_path(delay),
         }
     }
 
     /// Begins with a delay: what is remembered of the near end was an echo already.
-    fn couple(&mut self, delay: usize) {
-        let mut coupling = Coupling::new(delay);
-        let remembered = self.hops.min(HISTORY);
+    fn start_path(&mut self, delay: usize) {
+        let mut path = EchoPathModel::new(delay);
+        let remembered = self.hops.min(HISTORY_HOPS);
         // First how loud it gets, then what that says.
         for learns in [false, true] {
-            coupling.quiet();
+            path.clear_ringing();
             for hop in self.hops - remembered..self.hops {
-                let (row, near) = &self.history[hop % HISTORY];
-                coupling.step(&self.far, *row);
+                let (row, near) = &self.history[hop % HISTORY_HOPS];
+                path.step(&self.render, *row);
                 if learns {
-                    coupling.learn(&in_db(near), &self.background);
-                    coupling.weigh(near, &self.far, *row);
+                    path.learn(&in_db(near), &self.noise_floor);
+                    path.measure_level(near, &self.render, *row);
                 }
             }
         }
-        self.coupling = Some(coupling);
+        self.path = Some(path);
         (self.excess, self.speech) = (0.0, 0);
     }
 
@@ -401,8 +401,8 @@ impl EchoGuard {
         if !echo && self.faded == 0 {
             return;
         }
-        let noise = match self.background.total() {
-            power if power < LEAST_NOISE => 0.0,
+        let noise = match self.noise_floor.total() {
+            power if power < MIN_NOISE_POWER => 0.0,
             // Uniform numbers up to 1 have a power of 1/3.
             power => (3.0 * power).sqrt(),
         };
@@ -437,9 +437,9 @@ fn in_db(power: &Bands) -> Bands {
     db
 }
 
-impl fmt::Debug for EchoGuard {
+impl fmt::Debug for EchoSuppressor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("EchoGuard")
+        f.debug_struct("EchoSuppressor")
             .field("echo", &self.echo)
             .field("delay_ms", &self.delay_ms())
             .field("level_db", &self.level_db())

@@ -1,66 +1,66 @@
 //! What an echo sounds like, and what is more than that.
 
-use super::background::{Background, LEAST};
-use super::bands::{BANDS, Bands, NOTHING, decibels, flush};
-use super::far::FarEnd;
+use super::bands::{BANDS, Bands, ZEROS, decibels, flush};
+use super::noise_floor::{MIN_BAND_POWER, NoiseFloor};
+use super::render::RenderHistory;
 
 /// So many hops earlier and later than its delay an echo may come: clocks, buffers and the grid of
 /// the hops move it by as much. What is later still is ringing.
-const EARLY: i64 = 3;
-const LATE: i64 = 2;
+const EARLY_WINDOW_HOPS: i64 = 3;
+const LATE_WINDOW_HOPS: i64 = 2;
 /// At the beginning of a run of speech, for half a second after a pause of 0.2 s, it may come this
 /// much earlier: jitter buffers adapt in pauses.
-const EARLY_AT_FIRST: i64 = 6;
-const FIRST_HOPS: u32 = 50;
+const EARLY_WINDOW_ONSET_HOPS: i64 = 6;
+const ONSET_HOPS: u32 = 50;
 const PAUSE_HOPS: u32 = 20;
 /// What is left of a ringing echo after a hop, as a factor of power: 1.3 dB less, a reverberation
 /// time of 0.46 s.
 const RINGING: f32 = 0.741;
 /// What distortion, and the skirts of the filters, give to each band of the power in all: -30 dB.
-const SPILL: f32 = 1e-3;
+const LEAKAGE: f32 = 1e-3;
 /// The coupling follows the upper edge of what is measured: up by a quarter of the distance in a
 /// hop, down by a six-hundredth. The echo suppressor of a client lets through now more, now less.
-const UP: f32 = 0.25;
-const DOWN: f32 = 0.0015;
+const ATTACK: f32 = 0.25;
+const RELEASE: f32 = 0.0015;
 /// Unless three of four bands in which it could be heard have been far below for half a second, or
 /// not heard at all: then it is gone, or will not be so loud again.
 const FAR_BELOW_DB: f32 = 15.0;
 const BELOW_HOPS: u32 = 50;
-const DOWN_FAST: f32 = 0.02;
+const RELEASE_FAST: f32 = 0.02;
 /// Up, while it is more than was expected and known to be an echo: in a hop that has the shape of
 /// one, in any other, and additionally while the coupling is new (for about a second).
 const RAISE_FITTING: f32 = 0.15;
 const RAISE: f32 = 0.01;
 const RAISE_NEW: f32 = 0.2;
-const NEW_KEEP: f32 = 0.99;
+const RAISE_NEW_SMOOTHING: f32 = 0.99;
 /// A hop has the shape of the echo if the bands deviate by less than this from their mean distance.
 /// Half of the hops of an echo whose level has changed do, a tenth of those with another voice.
 const FITTING_DB: f32 = 5.0;
 /// What is farther below the loudest says nothing about the coupling, nor of the shape.
 const RANGE_DB: f32 = 25.0;
 /// The loudest is forgotten at 2 dB per second.
-const FORGET_DB: f32 = 0.02;
+const LOUDEST_DECAY_DB: f32 = 0.02;
 /// By how much a band must exceed the echo to count, and by how much more while it is not known.
 const MARGIN_DB: f32 = 5.0;
-const DOUBT_DB: f32 = 8.0;
+const UNLEARNED_MARGIN_DB: f32 = 8.0;
 /// Hops after which a band is known.
-const KNOWN_HOPS: f32 = 10.0;
+const LEARNED_HOPS: f32 = 10.0;
 /// How far a band of the background may be above its mean, in 20 ms.
 const NOISE_DB: f32 = 5.0;
 /// An echo that can be heard in fewer bands is none, and has no shape.
 const AUDIBLE_BANDS: u32 = 4;
 /// What is kept of the energies of echo and far end in a hop: a memory of two seconds.
-const KEEP: f32 = 0.995;
+const LEVEL_SMOOTHING: f32 = 0.995;
 
 /// A delay, and what comes back after it.
 #[derive(Debug, Clone)]
-pub(super) struct Coupling {
+pub(super) struct EchoPathModel {
     /// In hops.
     pub(super) delay: usize,
     /// Upper edge of echo to far end in each band, in dB. None where nothing is known.
     edges: [Option<f32>; BANDS],
-    /// Hops of knowledge about each band, up to [`KNOWN_HOPS`].
-    known: Bands,
+    /// Hops of knowledge about each band, up to [`LEARNED_HOPS`].
+    learned_hops: Bands,
     /// Mean of the edges.
     mean_edge: f32,
     /// Power of what may come back now, as it was played; in dB; and the loudest of late.
@@ -69,9 +69,9 @@ pub(super) struct Coupling {
     loudest_db: Bands,
     /// Hops since the last sound, up to a pause, and hops that are left of the beginning of a run.
     silent: u32,
-    first: u32,
+    onset: u32,
     /// Hops in a row far below the edges.
-    below: u32,
+    far_below: u32,
     /// What is left of [`RAISE_NEW`].
     raise_new: f32,
     /// Energies of the echo, and of what was played for it.
@@ -81,7 +81,7 @@ pub(super) struct Coupling {
 
 /// What the near end is beside the echo that is expected.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Verdict {
+pub(super) struct Comparison {
     /// What exceeds it, in dB, summed over the bands.
     pub(super) excess: f32,
     /// An echo could be heard over the background.
@@ -90,19 +90,19 @@ pub(super) struct Verdict {
     pub(super) fit: Option<f32>,
 }
 
-impl Coupling {
+impl EchoPathModel {
     pub(super) fn new(delay: usize) -> Self {
         Self {
             delay,
             edges: [None; BANDS],
-            known: NOTHING,
+            learned_hops: ZEROS,
             mean_edge: 0.0,
-            played: NOTHING,
+            played: ZEROS,
             played_db: [f32::MIN; BANDS],
             loudest_db: [f32::MIN; BANDS],
             silent: PAUSE_HOPS,
-            first: 0,
-            below: 0,
+            onset: 0,
+            far_below: 0,
             raise_new: RAISE_NEW,
             echo: 0.0,
             source: 0.0,
@@ -126,50 +126,50 @@ impl Coupling {
     }
 
     /// Forgets what is ringing.
-    pub(super) fn quiet(&mut self) {
-        self.played = NOTHING;
+    pub(super) fn clear_ringing(&mut self) {
+        self.played = ZEROS;
     }
 
     /// Goes on to the hop that began with `row`.
-    pub(super) fn step(&mut self, far: &FarEnd, row: i64) {
+    pub(super) fn step(&mut self, render: &RenderHistory, row: i64) {
         let row = row - self.delay as i64;
-        if far.is_silent(row + EARLY_AT_FIRST) {
+        if render.is_silent(row + EARLY_WINDOW_ONSET_HOPS) {
             self.silent = (self.silent + 1).min(PAUSE_HOPS);
         } else {
             if self.silent == PAUSE_HOPS {
-                self.first = FIRST_HOPS;
+                self.onset = ONSET_HOPS;
             }
             self.silent = 0;
         }
-        let early = match self.first {
-            0 => EARLY,
-            _ => EARLY_AT_FIRST,
+        let early = match self.onset {
+            0 => EARLY_WINDOW_HOPS,
+            _ => EARLY_WINDOW_ONSET_HOPS,
         };
-        self.first = self.first.saturating_sub(1);
-        let mut most = NOTHING;
-        for row in row - LATE..=row + early {
-            for (most, power) in most.iter_mut().zip(far.window(row)) {
+        self.onset = self.onset.saturating_sub(1);
+        let mut most = ZEROS;
+        for row in row - LATE_WINDOW_HOPS..=row + early {
+            for (most, power) in most.iter_mut().zip(render.window(row)) {
                 *most = most.max(power);
             }
         }
-        let spill = SPILL * most.iter().sum::<f32>();
+        let leakage = LEAKAGE * most.iter().sum::<f32>();
         for (b, most) in most.into_iter().enumerate() {
-            self.played[b] = flush((most + spill).max(RINGING * self.played[b]));
+            self.played[b] = flush((most + leakage).max(RINGING * self.played[b]));
             self.played_db[b] = decibels(self.played[b]);
-            self.loudest_db[b] = self.played_db[b].max(self.loudest_db[b] - FORGET_DB);
+            self.loudest_db[b] = self.played_db[b].max(self.loudest_db[b] - LOUDEST_DECAY_DB);
         }
     }
 
     /// What the near end, in dB, is beside the echo of this hop.
-    pub(super) fn judge(&self, near: &Bands, background: &Background) -> Verdict {
-        let mut verdict = Verdict::default();
+    pub(super) fn compare(&self, near: &Bands, noise_floor: &NoiseFloor) -> Comparison {
+        let mut comparison = Comparison::default();
         let (mut n, mut sum, mut square) = (0, 0.0, 0.0);
-        for (b, &floor) in background.db().iter().enumerate() {
+        for (b, &floor) in noise_floor.db().iter().enumerate() {
             let echo = self.played_db[b] + self.edges[b].unwrap_or(self.mean_edge);
-            let doubt = DOUBT_DB * (1.0 - self.known[b] / KNOWN_HOPS);
-            let bar = (echo + doubt).max(floor + NOISE_DB) + MARGIN_DB;
-            verdict.excess += (near[b] - bar).max(0.0);
-            verdict.audible |= echo + NOISE_DB > floor;
+            let margin = UNLEARNED_MARGIN_DB * (1.0 - self.learned_hops[b] / LEARNED_HOPS);
+            let bar = (echo + margin).max(floor + NOISE_DB) + MARGIN_DB;
+            comparison.excess += (near[b] - bar).max(0.0);
+            comparison.audible |= echo + NOISE_DB > floor;
             let strong = self.played_db[b] > self.loudest_db[b] - RANGE_DB;
             if self.edges[b].is_some() && strong && echo > floor + NOISE_DB {
                 let distance = (near[b].max(floor) - echo).clamp(-30.0, 30.0);
@@ -181,42 +181,42 @@ impl Coupling {
         if n >= AUDIBLE_BANDS {
             let mean = sum / n as f32;
             let deviation = square / n as f32 - mean * mean;
-            verdict.fit = (deviation < FITTING_DB * FITTING_DB).then_some(mean);
+            comparison.fit = (deviation < FITTING_DB * FITTING_DB).then_some(mean);
         }
-        verdict
+        comparison
     }
 
     /// Learns from a hop that is an echo, and not more than was expected.
-    pub(super) fn learn(&mut self, near: &Bands, background: &Background) {
-        let down = match self.below < BELOW_HOPS {
-            true => DOWN,
-            false => DOWN_FAST,
+    pub(super) fn learn(&mut self, near: &Bands, noise_floor: &NoiseFloor) {
+        let down = match self.far_below < BELOW_HOPS {
+            true => RELEASE,
+            false => RELEASE_FAST,
         };
-        let (mut audible, mut below) = (0, 0);
-        self.update(near, background, |distance, expected, heard| {
+        let (mut audible, mut far_below) = (0, 0);
+        self.update(near, noise_floor, |distance, expected, heard| {
             if expected {
                 audible += 1;
-                below += u32::from(!heard || distance < -FAR_BELOW_DB);
+                far_below += u32::from(!heard || distance < -FAR_BELOW_DB);
             }
             match distance > 0.0 {
-                true if heard => UP,
+                true if heard => ATTACK,
                 true => 0.0,
                 false => down,
             }
         });
         if audible >= AUDIBLE_BANDS {
-            self.below = match 4 * below > 3 * audible {
-                true => self.below + 1,
+            self.far_below = match 4 * far_below > 3 * audible {
+                true => self.far_below + 1,
                 false => 0,
             };
         }
     }
 
     /// Learns from a hop that is more than was expected, in a stretch that is an echo all the same.
-    pub(super) fn raise(&mut self, near: &Bands, background: &Background, verdict: Verdict) {
-        let fitting = verdict.fit.is_some_and(|mean| mean > 0.0);
+    pub(super) fn raise(&mut self, near: &Bands, noise_floor: &NoiseFloor, comparison: Comparison) {
+        let fitting = comparison.fit.is_some_and(|mean| mean > 0.0);
         let rate = self.raise_new + if fitting { RAISE_FITTING } else { RAISE };
-        self.update(near, background, |distance, _, heard| {
+        self.update(near, noise_floor, |distance, _, heard| {
             match distance > 0.0 && heard {
                 true => rate,
                 false => 0.0,
@@ -229,13 +229,13 @@ impl Coupling {
     fn update(
         &mut self,
         near: &Bands,
-        background: &Background,
+        noise_floor: &NoiseFloor,
         mut rate: impl FnMut(f32, bool, bool) -> f32,
     ) {
-        let least_db = decibels(LEAST);
-        self.raise_new = flush(NEW_KEEP * self.raise_new);
+        let least_db = decibels(MIN_BAND_POWER);
+        self.raise_new = flush(RAISE_NEW_SMOOTHING * self.raise_new);
         let (mut n, mut sum) = (0, 0.0);
-        for (b, &floor) in background.db().iter().enumerate() {
+        for (b, &floor) in noise_floor.db().iter().enumerate() {
             let weak = self.played_db[b] < (self.loudest_db[b] - RANGE_DB).max(least_db);
             let heard = near[b] > floor + NOISE_DB;
             let ratio = near[b].max(floor) - self.played_db[b];
@@ -252,7 +252,7 @@ impl Coupling {
             };
             if let Some(edge) = self.edges[b] {
                 if !weak {
-                    self.known[b] = (self.known[b] + 1.0).min(KNOWN_HOPS);
+                    self.learned_hops[b] = (self.learned_hops[b] + 1.0).min(LEARNED_HOPS);
                 }
                 n += 1;
                 sum += edge;
@@ -264,10 +264,10 @@ impl Coupling {
     }
 
     /// Takes note of how loud an echo is, from the near end's power.
-    pub(super) fn weigh(&mut self, near: &Bands, far: &FarEnd, row: i64) {
-        let played = far.window(row - self.delay as i64);
-        self.echo = flush(KEEP * self.echo + near.iter().sum::<f32>());
-        self.source = flush(KEEP * self.source + played.iter().sum::<f32>());
+    pub(super) fn measure_level(&mut self, near: &Bands, render: &RenderHistory, row: i64) {
+        let played = render.window(row - self.delay as i64);
+        self.echo = flush(LEVEL_SMOOTHING * self.echo + near.iter().sum::<f32>());
+        self.source = flush(LEVEL_SMOOTHING * self.source + played.iter().sum::<f32>());
     }
 
     /// Echo relative to what is played, in dB.
@@ -276,10 +276,10 @@ impl Coupling {
     }
 
     /// What was played of late could be heard as an echo over the background.
-    pub(super) fn audible(&self, background: &Background) -> bool {
+    pub(super) fn audible(&self, noise_floor: &NoiseFloor) -> bool {
         let audible = (0..BANDS).filter(|&b| {
             let echo = self.edges[b].map(|edge| self.loudest_db[b] + edge);
-            echo.is_some_and(|db| db > background.db()[b] + NOISE_DB)
+            echo.is_some_and(|db| db > noise_floor.db()[b] + NOISE_DB)
         });
         audible.count() >= AUDIBLE_BANDS as usize
     }
