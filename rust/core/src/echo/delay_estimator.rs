@@ -1,51 +1,52 @@
-//! The search for the delay.
+//! Estimation of the echo delay, by correlating render and near-end modulations.
 
 use super::bands::{BANDS, Bands, ZEROS, flush};
 use super::render::RenderHistory;
 use crate::simd::{Level, on};
 
-/// Hops of a step: windows of 20 ms side by side. A step with every hop finds nothing earlier.
+/// Hops per estimation step: adjacent windows of 20 ms. One step per hop finds no echo earlier.
 pub(super) const STEP: i64 = 2;
-/// What is kept of the past in a step: a memory of one second. It stands still while nothing is
-/// played.
+/// Smoothing factor of the correlation sums per step: a memory of one second of playback.
+///
+/// No step is made, and so nothing is forgotten, while nothing is played.
 const CORRELATION_SMOOTHING: f32 = 0.98;
-/// Delays that are worked on together.
+/// Number of delays processed together.
 const BLOCK: usize = 16;
-/// Delays within so many hops belong to one peak.
+/// Half width of a correlation peak in hops: delays this close belong to the same peak.
 pub(super) const PEAK_HOPS: usize = 5;
-/// By how much a delay must exceed those outside of its peak, and the one that is known.
+/// Margin in correlation over the delays outside of the peak, and over the current delay.
 pub(super) const PEAK_MARGIN: f32 = 0.1;
-/// Steps in a row that a delay has to be the best.
+/// Consecutive steps for which a delay has to be the best before it is confirmed.
 const CONFIRM_STEPS: u32 = 2;
 
-/// The bar for a correlation, by the evidence: 0.9 with the movement of 100 ms, less by 0.02 with each
-/// hop more, down to 0.6.
+/// Least correlation of an echo with little evidence: 0.9 with the modulation of 100 ms.
 ///
-/// Two voices that have nothing to do with each other are alike by chance at the best of a hundred
-/// delays, the less so the longer they are heard. In 8 h of two people who speak at the same time, who
-/// began 2880 times, none were alike enough. With a bar that begins at 0.8, 1 of 870 were soon after
-/// the beginning; with one that ends at 0.5, 3 of 870 were later on.
+/// The threshold falls by 0.02 with each further hop of evidence, down to 0.6. Two unrelated voices
+/// correlate by chance at the best of a hundred delays, the less the longer they are heard. In 8 h of
+/// two people who speak at the same time, who began 2880 times, no pair reached the threshold. With a
+/// threshold that begins at 0.8, 1 of 870 reached it soon after the beginning; with one that ends at
+/// 0.5, 3 of 870 did later on.
 const MIN_CORRELATION: f32 = 0.9;
 const MIN_CORRELATION_HOPS: f32 = 10.0;
 const MIN_CORRELATION_SLOPE: f32 = 0.02;
 const LEAST_MIN_CORRELATION: f32 = 0.6;
 
-/// For each delay: how much the near end moves as the far end did so long ago.
+/// Correlation of the near end with the render signal at each delay, and the delay it indicates.
 pub(super) struct EchoDelayEstimator {
     level: Level,
     delays: usize,
-    /// `[block][band][delay]`: sums of far times near, and of the squares of the far end.
+    /// `[block][band][delay]`: sums of render times near, and of the squares of the render signal.
     sums: Box<[[Sums; BANDS]]>,
-    /// Sums of the squares of the near end, and of the far end as it is now.
+    /// Sums of the squares of the near end, and of the render signal at delay 0.
     near: Bands,
     render: Bands,
-    /// For each delay.
+    /// Correlation at each delay.
     correlations: Box<[f32]>,
-    /// Sums of the power in all bands, and of its square.
+    /// Smoothed sums of the power in all bands, and of its square.
     power: f32,
     square: f32,
     best: Peak,
-    /// Steps in a row that the best delay has been good enough.
+    /// Consecutive steps for which the best delay has been convincing.
     run: u32,
     /// Block of the sums that was flushed last.
     flushed_block: usize,
@@ -64,17 +65,17 @@ impl Sums {
     };
 }
 
-/// The best delay.
+/// Correlation peak at the best delay.
 #[derive(Debug, Clone, Copy, Default)]
 struct Peak {
     delay: usize,
     correlation: f32,
-    /// The largest correlation outside of its peak.
+    /// Largest correlation outside of this peak.
     second: f32,
 }
 
 impl EchoDelayEstimator {
-    /// For delays below `delays` hops.
+    /// Makes an estimator for delays of 0 to `delays - 1` hops.
     pub(super) fn new(delays: usize) -> Self {
         let blocks = delays.div_ceil(BLOCK);
         Self {
@@ -92,7 +93,7 @@ impl EchoDelayEstimator {
         }
     }
 
-    /// Begins anew.
+    /// Forgets all correlations.
     pub(super) fn reset(&mut self) {
         self.sums.fill([Sums::ZEROS; BANDS]);
         (self.near, self.render) = (ZEROS, ZEROS);
@@ -101,7 +102,7 @@ impl EchoDelayEstimator {
         (self.best, self.run) = (Peak::default(), 0);
     }
 
-    /// Lists the sums of the search.
+    /// Lists every sum and correlation.
     #[cfg(test)]
     pub(super) fn state(&self) -> Vec<(&'static str, f32)> {
         let mut state = vec![("power", self.power), ("square", self.square)];
@@ -115,12 +116,12 @@ impl EchoDelayEstimator {
         state
     }
 
-    /// Rows of the far end that a step looks at.
+    /// Returns the number of render rows that a step reads.
     pub(super) fn rows(&self) -> usize {
         self.correlations.len()
     }
 
-    /// Takes the movement of the near end in the hop that began with `row`.
+    /// Takes the near-end modulation of the hop that began with `row`.
     pub(super) fn step(&mut self, near: &Bands, render: &RenderHistory, row: i64) {
         let mut power = 0.0;
         let mut total = 0.0;
@@ -132,8 +133,8 @@ impl EchoDelayEstimator {
             self.near[b] = flush(CORRELATION_SMOOTHING * self.near[b] + square);
             self.render[b] = flush(CORRELATION_SMOOTHING * self.render[b] + x * x);
             total += self.near[b];
-            // Half-way between bands as loud as they are and bands of equal weight: a loudspeaker
-            // gives some of them more than others.
+            // Half-way between weighting bands by their level and weighting them equally: a
+            // loudspeaker reproduces some bands louder than others.
             weights[b] = (self.near[b] / (self.render[b] + 1e-12)).sqrt().sqrt();
         }
         self.power = flush(CORRELATION_SMOOTHING * self.power + power);
@@ -149,9 +150,9 @@ impl EchoDelayEstimator {
         };
     }
 
-    /// Flushes the sums of one block; of all blocks in as many steps.
+    /// Flushes the sums of one block to zero if negligible; all blocks in turn, one per step.
     ///
-    /// The sums fall by 2 % in a step, and need 2600 steps to become subnormal.
+    /// The sums decay by 2 % per step, and need 2600 steps to become subnormal.
     fn flush_block(&mut self) {
         self.flushed_block = (self.flushed_block + 1) % self.sums.len();
         for sums in &mut self.sums[self.flushed_block] {
@@ -211,7 +212,7 @@ impl EchoDelayEstimator {
         best
     }
 
-    /// Beyond doubt, the near end is an echo.
+    /// Returns true if the peak proves that the near end is an echo.
     fn is_convincing(&self, best: Peak) -> bool {
         let min_correlation = (MIN_CORRELATION
             - MIN_CORRELATION_SLOPE * (self.evidence() - MIN_CORRELATION_HOPS))
@@ -219,23 +220,24 @@ impl EchoDelayEstimator {
         best.correlation > min_correlation && best.correlation > best.second + PEAK_MARGIN
     }
 
-    /// In how many hops, as it were, the near end has moved: of power that is spread over n hops, n
-    /// is the square of its sum over the sum of its squares.
+    /// Returns the evidence: the effective number of hops in which the near end was modulated.
+    ///
+    /// For power spread evenly over n hops, the square of its sum over the sum of its squares is n.
     pub(super) fn evidence(&self) -> f32 {
         STEP as f32 * self.power * self.power / (self.square + 1e-20)
     }
 
-    /// The delay that has been the best for some steps, beyond doubt.
+    /// Returns the delay that has been convincing for [`CONFIRM_STEPS`] steps, in hops.
     pub(super) fn confirmed_delay(&self) -> Option<usize> {
         (self.run >= CONFIRM_STEPS).then_some(self.best.delay)
     }
 
-    /// Largest correlation.
+    /// Returns the largest correlation.
     pub(super) fn best_correlation(&self) -> f32 {
         self.best.correlation
     }
 
-    /// Correlation at a delay or at its neighbours.
+    /// Returns the largest correlation at a delay and its two neighbours.
     pub(super) fn correlation_at(&self, delay: usize) -> f32 {
         let around = &self.correlations[delay.saturating_sub(1)..(delay + 2).min(self.delays)];
         around.iter().copied().fold(f32::MIN, f32::max)

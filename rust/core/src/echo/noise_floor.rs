@@ -1,18 +1,19 @@
-//! The sound that is always there.
+//! Noise floor of the near end: the level of its stationary background sound.
 
 use super::bands::{BANDS, Bands, Powers, decibels, flush};
 
-/// Power in a band below which nothing is a background: -85 dBFS, and -70 dBFS in all bands.
+/// Least noise floor of a band, as a power: -85 dBFS, and -70 dBFS over all bands.
 pub(super) const MIN_BAND_POWER: f32 = 3.2e-9;
 const MIN_TOTAL_POWER: f32 = BANDS as f32 * MIN_BAND_POWER;
-/// Hops over which a level is smoothed: 50 ms.
+/// Number of hops over which a level is smoothed: 50 ms.
 const SMOOTHING_HOPS: u32 = 5;
-/// How the background rises where nothing quieter is heard, in a hop: 2 dB per second. It falls at
-/// once. Speech reaches its background between words ("minimum statistics", R. Martin, IEEE Trans.
-/// SAP 9 (5), 2001).
+/// Factor by which the floor rises per hop while the input is louder: 2 dB per second.
+///
+/// The floor falls at once. Speech drops to the noise floor between words ("minimum statistics",
+/// R. Martin, IEEE Trans. SAP 9 (5), 2001).
 const RISE_PER_HOP: f32 = 1.0046;
 
-/// The background of the near end, by bands.
+/// Estimate of the noise floor of the near end, per band.
 #[derive(Debug, Clone)]
 pub(super) struct NoiseFloor {
     smooth: Powers,
@@ -31,7 +32,10 @@ impl NoiseFloor {
         }
     }
 
-    /// Listens to a hop. `rises` unless there is something else, known not to be the background.
+    /// Updates the estimate with one hop.
+    ///
+    /// `rises` is false if the hop is known to contain something else than background noise; the
+    /// floor may then fall, but not rise.
     pub(super) fn step(&mut self, near: &Powers, rises: bool) {
         self.hops = (self.hops + 1).min(SMOOTHING_HOPS);
         let rate = 1.0 / self.hops as f32;
@@ -69,12 +73,12 @@ impl NoiseFloor {
             .collect()
     }
 
-    /// In each band, in dB.
+    /// Returns the floor of each band in dB.
     pub(super) fn db(&self) -> &Bands {
         &self.db
     }
 
-    /// Power over all frequencies; at least -70 dBFS.
+    /// Returns the floor over all frequencies as a power; at least -70 dBFS.
     pub(super) fn total(&self) -> f32 {
         self.floor.total
     }

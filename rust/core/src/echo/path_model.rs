@@ -1,92 +1,101 @@
-//! What an echo sounds like, and what is more than that.
+//! Model of the echo path: predicts the level of the echo in each band, and finds what exceeds it.
 
 use super::bands::{BANDS, Bands, ZEROS, decibels, flush};
 use super::noise_floor::{MIN_BAND_POWER, NoiseFloor};
 use super::render::RenderHistory;
 
-/// So many hops earlier and later than its delay an echo may come: clocks, buffers and the grid of
-/// the hops move it by as much. What is later still is ringing.
+/// Window around the delay in which the echo may come, in hops before and after it.
+///
+/// Clocks, buffers and the hop grid move the echo by this much. Later sound is ringing.
 const EARLY_WINDOW_HOPS: i64 = 3;
 const LATE_WINDOW_HOPS: i64 = 2;
-/// At the beginning of a run of speech, for half a second after a pause of 0.2 s, it may come this
-/// much earlier: jitter buffers adapt in pauses.
+/// Early window at the onset of a talk spurt: the first 0.5 s after a pause of 0.2 s.
+///
+/// It is wider than [`EARLY_WINDOW_HOPS`] because jitter buffers adapt in pauses.
 const EARLY_WINDOW_ONSET_HOPS: i64 = 6;
 const ONSET_HOPS: u32 = 50;
 const PAUSE_HOPS: u32 = 20;
-/// What is left of a ringing echo after a hop, as a factor of power: 1.3 dB less, a reverberation
-/// time of 0.46 s.
+/// Decay of a reverberating echo per hop, as a factor of power: -1.3 dB, a reverberation time of 0.46 s.
 const RINGING: f32 = 0.741;
-/// What distortion, and the skirts of the filters, give to each band of the power in all: -30 dB.
+/// Share of the total power that distortion and filter skirts leak into every band: -30 dB.
 const LEAKAGE: f32 = 1e-3;
-/// The coupling follows the upper edge of what is measured: up by a quarter of the distance in a
-/// hop, down by a six-hundredth. The echo suppressor of a client lets through now more, now less.
+/// Rates at which an edge follows the measured level per hop: up by 1/4 of the distance, down by 1/667.
+///
+/// The model tracks the upper edge of the measured levels, because the echo suppressor of a client
+/// lets through a varying part of the echo.
 const ATTACK: f32 = 0.25;
 const RELEASE: f32 = 0.0015;
-/// Unless three of four bands in which it could be heard have been far below for half a second, or
-/// not heard at all: then it is gone, or will not be so loud again.
+/// Faster release, for an echo that is gone or will not be as loud again.
+///
+/// It applies when, for 0.5 s, more than three in four bands with an audible expected echo have been
+/// [`FAR_BELOW_DB`] under their edges or at the noise floor.
 const FAR_BELOW_DB: f32 = 15.0;
 const BELOW_HOPS: u32 = 50;
 const RELEASE_FAST: f32 = 0.02;
-/// Up, while it is more than was expected and known to be an echo: in a hop that has the shape of
-/// one, in any other, and additionally while the coupling is new (for about a second).
+/// Rates of a rise while the level exceeds the model but the delay correlates like an echo.
+///
+/// In a hop with the spectral shape of the echo; in any other hop; and added to both while the model
+/// is new (about one second, by [`RAISE_NEW_SMOOTHING`]).
 const RAISE_FITTING: f32 = 0.15;
 const RAISE: f32 = 0.01;
 const RAISE_NEW: f32 = 0.2;
 const RAISE_NEW_SMOOTHING: f32 = 0.99;
-/// A hop has the shape of the echo if the bands deviate by less than this from their mean distance.
-/// Half of the hops of an echo whose level has changed do, a tenth of those with another voice.
+/// Deviation of the bands from their mean distance below which a hop has the shape of the echo.
+///
+/// Half of the hops of an echo whose level has changed are below it, and a tenth of the hops with
+/// another voice.
 const FITTING_DB: f32 = 5.0;
-/// What is farther below the loudest says nothing about the coupling, nor of the shape.
+/// Range below the loudest recent level within which a band teaches the model and has a shape.
 const RANGE_DB: f32 = 25.0;
-/// The loudest is forgotten at 2 dB per second.
+/// Decay of the loudest level per hop: 2 dB per second.
 const LOUDEST_DECAY_DB: f32 = 0.02;
-/// By how much a band must exceed the echo to count, and by how much more while it is not known.
+/// Margins over the expected echo: of every band, and added for a band not yet learned.
 const MARGIN_DB: f32 = 5.0;
 const UNLEARNED_MARGIN_DB: f32 = 8.0;
-/// Hops after which a band is known.
+/// Number of hops after which a band is learned.
 const LEARNED_HOPS: f32 = 10.0;
-/// How far a band of the background may be above its mean, in 20 ms.
+/// Range of a band of background noise above its floor, in windows of 20 ms.
 const NOISE_DB: f32 = 5.0;
-/// An echo that can be heard in fewer bands is none, and has no shape.
+/// Least number of bands in which an echo has to be audible, and that a shape needs.
 const AUDIBLE_BANDS: u32 = 4;
-/// What is kept of the energies of echo and far end in a hop: a memory of two seconds.
+/// Smoothing factor of the energies of echo and render signal per hop: a memory of two seconds.
 const LEVEL_SMOOTHING: f32 = 0.995;
 
-/// A delay, and what comes back after it.
+/// Echo path at one delay: the level of the echo relative to the render signal, per band.
 #[derive(Debug, Clone)]
 pub(super) struct EchoPathModel {
-    /// In hops.
+    /// Delay in hops.
     pub(super) delay: usize,
-    /// Upper edge of echo to far end in each band, in dB. None where nothing is known.
+    /// Upper edge of the echo level over the render level in each band, in dB; None before the first.
     edges: [Option<f32>; BANDS],
-    /// Hops of knowledge about each band, up to [`LEARNED_HOPS`].
+    /// Hops from which each band has learned, up to [`LEARNED_HOPS`].
     learned_hops: Bands,
     /// Mean of the edges.
     mean_edge: f32,
-    /// Power of what may come back now, as it was played; in dB; and the loudest of late.
+    /// Render power that may come back in this hop; the same in dB; and its decaying maximum.
     played: Bands,
     played_db: Bands,
     loudest_db: Bands,
-    /// Hops since the last sound, up to a pause, and hops that are left of the beginning of a run.
+    /// Hops since the last sound, up to a pause, and remaining hops of the onset.
     silent: u32,
     onset: u32,
-    /// Hops in a row far below the edges.
+    /// Consecutive hops far below the edges.
     far_below: u32,
-    /// What is left of [`RAISE_NEW`].
+    /// Remaining part of [`RAISE_NEW`].
     raise_new: f32,
-    /// Energies of the echo, and of what was played for it.
+    /// Smoothed energies of the echo, and of the render signal that caused it.
     echo: f32,
     source: f32,
 }
 
-/// What the near end is beside the echo that is expected.
+/// Result of comparing the near end with the expected echo.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Comparison {
-    /// What exceeds it, in dB, summed over the bands.
+    /// Excess over the expected echo in dB, summed over the bands.
     pub(super) excess: f32,
-    /// An echo could be heard over the background.
+    /// True if the expected echo exceeds the noise floor in some band.
     pub(super) audible: bool,
-    /// Mean distance from the edges if the near end has the shape of the echo.
+    /// Mean distance from the edges in dB, if the near end has the spectral shape of the echo.
     pub(super) fit: Option<f32>,
 }
 
@@ -109,7 +118,7 @@ impl EchoPathModel {
         }
     }
 
-    /// Lists every number that a step makes from its own last value.
+    /// Lists every value that a step computes from its own last value.
     #[cfg(test)]
     pub(super) fn state(&self) -> Vec<(&'static str, f32)> {
         let mut state = vec![
@@ -125,12 +134,12 @@ impl EchoPathModel {
         state
     }
 
-    /// Forgets what is ringing.
+    /// Forgets the reverberation of earlier hops.
     pub(super) fn clear_ringing(&mut self) {
         self.played = ZEROS;
     }
 
-    /// Goes on to the hop that began with `row`.
+    /// Advances to the hop that began with `row`.
     pub(super) fn step(&mut self, render: &RenderHistory, row: i64) {
         let row = row - self.delay as i64;
         if render.is_silent(row + EARLY_WINDOW_ONSET_HOPS) {
@@ -160,7 +169,7 @@ impl EchoPathModel {
         }
     }
 
-    /// What the near end, in dB, is beside the echo of this hop.
+    /// Compares the near end, in dB per band, with the expected echo of this hop.
     pub(super) fn compare(&self, near: &Bands, noise_floor: &NoiseFloor) -> Comparison {
         let mut comparison = Comparison::default();
         let (mut n, mut sum, mut square) = (0, 0.0, 0.0);
@@ -186,7 +195,7 @@ impl EchoPathModel {
         comparison
     }
 
-    /// Learns from a hop that is an echo, and not more than was expected.
+    /// Learns from a hop that is an echo and does not exceed the model.
     pub(super) fn learn(&mut self, near: &Bands, noise_floor: &NoiseFloor) {
         let down = match self.far_below < BELOW_HOPS {
             true => RELEASE,
@@ -212,7 +221,7 @@ impl EchoPathModel {
         }
     }
 
-    /// Learns from a hop that is more than was expected, in a stretch that is an echo all the same.
+    /// Learns from a hop that exceeds the model while the delay still correlates like an echo.
     pub(super) fn raise(&mut self, near: &Bands, noise_floor: &NoiseFloor, comparison: Comparison) {
         let fitting = comparison.fit.is_some_and(|mean| mean > 0.0);
         let rate = self.raise_new + if fitting { RAISE_FITTING } else { RAISE };
@@ -224,8 +233,10 @@ impl EchoPathModel {
         });
     }
 
-    /// Moves the edges by the part of their distance that `rate` gives for it, for whether the echo
-    /// can be heard in that band, and for whether the near end is.
+    /// Moves each edge by a share of its distance from the measured level.
+    ///
+    /// `rate` returns that share for the distance in dB, whether the expected echo exceeds the noise
+    /// floor in the band, and whether the near end does.
     fn update(
         &mut self,
         near: &Bands,
@@ -263,19 +274,19 @@ impl EchoPathModel {
         }
     }
 
-    /// Takes note of how loud an echo is, from the near end's power.
+    /// Updates the energies of echo and render signal with the near end's power.
     pub(super) fn measure_level(&mut self, near: &Bands, render: &RenderHistory, row: i64) {
         let played = render.window(row - self.delay as i64);
         self.echo = flush(LEVEL_SMOOTHING * self.echo + near.iter().sum::<f32>());
         self.source = flush(LEVEL_SMOOTHING * self.source + played.iter().sum::<f32>());
     }
 
-    /// Echo relative to what is played, in dB.
+    /// Returns the level of the echo relative to the render signal, in dB.
     pub(super) fn level(&self) -> f32 {
         decibels((self.echo + 1e-12) / (self.source + 1e-12))
     }
 
-    /// What was played of late could be heard as an echo over the background.
+    /// Returns true if the recent render signal would be audible as an echo over the noise floor.
     pub(super) fn audible(&self, noise_floor: &NoiseFloor) -> bool {
         let audible = (0..BANDS).filter(|&b| {
             let echo = self.edges[b].map(|edge| self.loudest_db[b] + edge);

@@ -1,4 +1,4 @@
-//! What is played.
+//! The render (far-end) signal: the reference for echo suppression.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,20 +8,20 @@ use super::render::{RenderHistory, Rows};
 use super::{HOPS_PER_SECOND, check_time, delays};
 use crate::{Error, check_rate};
 
-/// A frame that comes later than this after the end of the one before, in seconds, begins a new run:
-/// there was silence between them. Handing over jitters by less.
+/// Lateness after the end of the previous frame, in seconds, from which a frame begins a new run.
+///
+/// Then there was silence between the frames. The jitter of handing over is less.
 const RUN_GAP_S: f64 = 0.060;
 
-/// What is played to the participants of a call, for the [`InputStream`](crate::InputStream)s that
-/// may hear it come back.
+/// Record of what is played to a call, shared by the [`InputStream`](crate::InputStream)s that may
+/// capture it as an echo.
 ///
-/// Frames are pushed as they are handed to the transport, with the time. Frames of a run of speech
-/// follow each other whatever the times say, as they do in the transport; a frame that comes 60 ms
-/// late begins a new run, and what lies between is silence. While nothing is played nothing is
-/// pushed.
+/// Push each frame with the time at which it is handed to the transport. Frames of a run follow each
+/// other without gaps, as they do in the transport, whatever their times say; a frame that comes
+/// 60 ms late begins a new run, after silence. Push nothing while nothing is played.
 ///
-/// Of the sound only the power in each of 32 bands and 10 ms is kept, for as long as an echo may
-/// take.
+/// The reference keeps no samples, only the power in 32 bands every 10 ms, for as long as an echo may
+/// be delayed.
 ///
 /// Allocates: in [`new`](Self::new) only.
 ///
@@ -37,20 +37,20 @@ const RUN_GAP_S: f64 = 0.060;
 pub struct EchoReference {
     sample_rate: u32,
     max_delay_ms: u32,
-    /// Differs for every reference, and for one that begins anew.
+    /// Unique for every reference, and renewed when it restarts on another clock.
     pub(super) generation: u64,
     bank: FilterBank,
-    /// Power in each hop of the clock.
+    /// Powers of each hop of the clock.
     rows: Rows<Bands>,
     pub(super) newest: i64,
     run: Option<Run>,
     /// Time of the newest frame that was not silent.
     sounded_at: f64,
-    /// What an earlier run has given to the newest row.
+    /// Part of the newest row that comes from an earlier run.
     previous_run: Bands,
 }
 
-/// Frames that follow each other.
+/// Frames that follow each other without a gap.
 #[derive(Debug, Clone, Copy)]
 struct Run {
     /// Time of the first sample.
@@ -61,8 +61,7 @@ struct Run {
 }
 
 impl EchoReference {
-    /// A reference for echoes that come within `max_delay_ms` milliseconds. Frames will be of
-    /// `sample_rate` Hz.
+    /// Makes a reference for echoes delayed by at most `max_delay_ms`, with frames of `sample_rate` Hz.
     ///
     /// # Errors
     /// [`Error::Rate`]; [`Error::Option`] if the delay is not within 100 to 2000 ms.
@@ -88,22 +87,23 @@ impl EchoReference {
         })
     }
 
-    /// Rate of the frames in Hz.
+    /// Returns the rate of the frames in Hz.
     pub fn sample_rate(&self) -> u32 {
         self.sample_rate
     }
 
-    /// The longest delay of an echo that is found, in milliseconds.
+    /// Returns the longest echo delay that is searched, in milliseconds.
     pub fn max_delay_ms(&self) -> u32 {
         self.max_delay_ms
     }
 
-    /// Takes mono samples of any number that are handed to the transport. `at` is when that was
-    /// with the first of them, in seconds on any clock that only goes forward; the streams'
-    /// arrivals are on the same clock.
+    /// Takes mono samples that are handed to the transport; any number of them.
+    ///
+    /// `at` is the time at which the first of them is handed over, in seconds on a monotonic clock,
+    /// the same clock as the arrivals of the streams.
     ///
     /// # Errors
-    /// [`Error::Option`] if `at` is not a finite number of seconds. Nothing is changed then.
+    /// [`Error::Option`] if `at` is not a finite number of seconds; then nothing changes.
     pub fn push(&mut self, frame: &[i16], at: f64) -> Result<(), Error> {
         check_time(at)?;
         if frame.is_empty() {
@@ -135,27 +135,27 @@ impl EchoReference {
         Ok(())
     }
 
-    /// True at `at` if sound is being played, or its echo may still be on its way.
+    /// Returns true if, at `at`, sound is being played or its echo may still be on its way.
     pub fn echo_possible(&self, at: f64) -> bool {
         at - self.sounded_at <= f64::from(self.max_delay_ms) / 1000.0
     }
 
-    /// Lists every number that a step makes from its own last value.
+    /// Lists every value that a step computes from its own last value.
     #[cfg(test)]
     pub(super) fn state(&self) -> Vec<(&'static str, f32)> {
         self.bank.state()
     }
 
-    /// Power in a row.
+    /// Returns the powers of a row.
     pub(super) fn power(&self, row: i64) -> &Bands {
         self.rows.at(row)
     }
 
-    /// A frame at `at` does not follow what was played.
+    /// Returns true if a frame at `at` does not continue `run`.
     fn ends(&mut self, run: Run, at: f64) -> bool {
         let due = run.start + run.samples as f64 / f64::from(self.sample_rate);
         if at < due - f64::from(self.max_delay_ms) / 1000.0 {
-            // So far ahead is no transport: it is another clock.
+            // No transport buffers this much: the time is on another clock.
             self.generation = new_generation();
             self.newest = i64::MIN / 4;
             return true;
@@ -178,13 +178,13 @@ impl EchoReference {
         }
     }
 
-    /// Samples of a run from its start to the end of the newest row.
+    /// Returns the number of samples of a run from its start to the end of the newest row.
     fn row_end(&self, start: f64) -> u64 {
         let seconds = (self.newest + 1) as f64 / f64::from(HOPS_PER_SECOND) - start;
         (seconds * f64::from(self.sample_rate)).round() as u64
     }
 
-    /// Silence up to a new newest row.
+    /// Makes `row` the newest row, with silence up to it.
     fn advance_to(&mut self, row: i64) {
         let first = (self.newest + 1).max(row - self.rows.len() + 1);
         for row in first..=row {
@@ -194,8 +194,9 @@ impl EchoReference {
         self.previous_run = ZEROS;
     }
 
-    /// Brings what was heard since the beginning of the newest row into it. A row that is not full
-    /// counts as one that ends in silence.
+    /// Writes the powers since the beginning of the newest row into it.
+    ///
+    /// An incomplete row counts as one that ends in silence.
     fn write_row(&mut self) {
         let filled = self.bank.filled();
         let powers = self.bank.powers();

@@ -1,21 +1,25 @@
-//! The far end, as a guard knows it: what was played in the last second or two.
+//! History of the render (far-end) signal of the last one to two seconds, for one suppressor.
 
 use super::EchoReference;
 use super::bands::{BANDS, Bands, ZEROS, flush};
 
-/// Time constant, in hops, of what a movement is measured against. The slow rise and fall of a
-/// voice, which all voices share, goes out; what begins and ends in each band stays.
+/// Time constant, in hops, of the running mean that a modulation is measured against.
+///
+/// It removes the slow rise and fall that all voices share, and keeps the onsets and ends in each
+/// band.
 const MODULATION_MEAN_HOPS: f32 = 6.0;
-/// Part of the mean over all bands that is taken out of a movement: what all bands do together says
-/// less than what each does alone.
+/// Share of the mean over all bands that is subtracted from each band's modulation.
+///
+/// A modulation common to all bands tells less about the voice than one band's own.
 const COMMON_MODULATION: f32 = 0.7;
-/// Bands with less power are silent: -90 dBFS.
+/// Power below which a band is silent: -90 dBFS.
 const SILENT_POWER: f32 = 1e-9;
-/// A row that is not known.
+/// Row number that stands for "no row".
 const NO_ROW: i64 = i64::MIN / 4;
 
-/// How a sound moves, band by band: the fourth root of its power less a running mean of the same.
-/// A root, unlike a logarithm, gives little weight to what is weak, such as the noise between the
+/// Modulation per band: the fourth root of the power minus a running mean of that root.
+///
+/// A root, unlike a logarithm, gives little weight to weak sounds, such as the noise between the
 /// syllables of an echo.
 #[derive(Debug, Clone)]
 pub(super) struct Modulation {
@@ -25,7 +29,7 @@ pub(super) struct Modulation {
 impl Modulation {
     const ZERO: Self = Self { mean: ZEROS };
 
-    /// Of a sound that has always been what it is now.
+    /// Makes the state for a sound that has had the same power until now.
     pub(super) fn steady(power: &Bands) -> Self {
         Self { mean: root(power) }
     }
@@ -35,7 +39,7 @@ impl Modulation {
         self.mean
     }
 
-    /// Of the next hop.
+    /// Takes the power of the next hop and returns its modulation.
     pub(super) fn next(&mut self, power: &Bands) -> Bands {
         const STEP: f32 = 1.0 / MODULATION_MEAN_HOPS;
         let mut modulation = root(power);
@@ -74,23 +78,23 @@ fn mean(bands: &Bands) -> f32 {
     sums.iter().sum::<f32>() * (1.0 / BANDS as f32)
 }
 
-/// What was played, by the rows of an [`EchoReference`].
+/// Render powers and modulations, in the rows (hops of the clock) of an [`EchoReference`].
 pub(super) struct RenderHistory {
-    /// Of the reference that is followed.
+    /// Generation of the reference that is followed.
     generation: u64,
     powers: Rows<Bands>,
     means: Rows<Modulation>,
-    /// Movements `[band][row]`, twice and backwards: those of a row and of the rows before it lie
-    /// side by side.
+    /// Modulations `[band][row]`, stored twice and backwards, so that those of a row and of the rows
+    /// before it are contiguous.
     modulations: Box<[f32]>,
-    /// Newest row that the reference has given, and newest in which something was played.
+    /// Newest row copied from the reference, and newest row with sound.
     newest: i64,
     active: i64,
-    /// Newest row that has its movement.
+    /// Newest row whose modulation has been computed.
     modulated: i64,
 }
 
-/// The newest rows of something, in a ring.
+/// Ring buffer of the newest rows, indexed by row number.
 pub(super) struct Rows<T>(Box<[T]>);
 
 impl<T: Clone> Rows<T> {
@@ -117,12 +121,12 @@ impl<T: Clone> Rows<T> {
 }
 
 impl RenderHistory {
-    /// Rows that a reference may be ahead.
+    /// Number of rows that a reference may be ahead of the near end.
     pub(super) const AHEAD_ROWS: usize = 128;
 
-    /// With movements of `rows` rows.
+    /// Makes a history with the modulations of `rows` rows.
     pub(super) fn new(rows: usize) -> Self {
-        // A few more, for a clock that moves back.
+        // 16 more rows, for a clock that moves back.
         let modulated = rows + 16;
         Self {
             generation: 0,
@@ -135,7 +139,7 @@ impl RenderHistory {
         }
     }
 
-    /// Takes over what the reference has got since the last call.
+    /// Copies the rows that the reference has received since the last call.
     pub(super) fn follow(&mut self, reference: &EchoReference) {
         if self.generation != reference.generation {
             self.generation = reference.generation;
@@ -154,7 +158,7 @@ impl RenderHistory {
         self.newest = reference.newest;
     }
 
-    /// Lists the movements and the means that they are measured against.
+    /// Lists the modulations and the means that they are measured against.
     #[cfg(test)]
     pub(super) fn state(&self) -> Vec<(&'static str, f32)> {
         let means = self.means.0.iter().flat_map(Modulation::state);
@@ -165,17 +169,17 @@ impl RenderHistory {
             .collect()
     }
 
-    /// Newest row in which something was played.
+    /// Returns the newest row with sound.
     pub(super) fn active(&self) -> i64 {
         self.active
     }
 
-    /// Nothing was played in a row.
+    /// Returns true if `row` is silent.
     pub(super) fn is_silent(&self, row: i64) -> bool {
         is_silent(self.power(row))
     }
 
-    /// Power in a row; nothing where nothing is known.
+    /// Returns the power in a row; zero for a row outside of the history.
     pub(super) fn power(&self, row: i64) -> &Bands {
         match row <= self.newest && row > self.newest - self.powers.len() {
             true => self.powers.at(row),
@@ -183,7 +187,7 @@ impl RenderHistory {
         }
     }
 
-    /// Mean power in a row and in the one before.
+    /// Returns the mean power of a row and the one before: a window of 20 ms.
     pub(super) fn window(&self, row: i64) -> Bands {
         let (a, b) = (self.power(row - 1), self.power(row));
         let mut mean = ZEROS;
@@ -193,10 +197,10 @@ impl RenderHistory {
         mean
     }
 
-    /// Makes the movements up to `row`.
+    /// Computes the modulations up to `row`.
     pub(super) fn modulate_to(&mut self, row: i64) {
         let len = self.means.len();
-        // Too long ago, or the clock went back by more than is kept.
+        // The last computed row is too old, or the clock went back beyond the history.
         if self.modulated < row - len || self.modulated > row + 8 {
             self.modulated = row - len;
             *self.means.at_mut(self.modulated) = Modulation::ZERO;
@@ -218,7 +222,7 @@ impl RenderHistory {
         self.modulated = self.modulated.max(row);
     }
 
-    /// Movements of a band: of `row`, and of the `n - 1` rows before it, backwards.
+    /// Returns the modulations of a band for `row` and the `n - 1` rows before it, newest first.
     pub(super) fn modulations(&self, band: usize, row: i64, n: usize) -> &[f32] {
         let len = self.means.len();
         let slot = len - 1 - row.rem_euclid(len);

@@ -1,4 +1,4 @@
-//! What is done about an echo, in one participant's way in.
+//! Echo suppression on the capture path of one participant.
 
 use std::f32::consts::PI;
 use std::fmt;
@@ -12,48 +12,52 @@ use super::{EchoReference, HOPS_PER_SECOND, delays};
 use crate::pcm::Sample;
 use crate::{FRAMES_PER_SECOND, ms_to_samples};
 
-/// Length of the fade into an echo and out of it, in milliseconds.
+/// Length of the fade at both ends of a suppressed stretch, in milliseconds.
 const FADE_MS: u32 = 5;
-/// Hops of the near end that are remembered, for the coupling at a new delay.
+/// Hops of near-end history, from which the path model at a new delay learns.
 const HISTORY_HOPS: usize = 64;
-/// Hops after the last sound of the far end, beyond the longest delay, in which it may ring.
+/// Hops for which an echo may reverberate after the last render sound plus the longest delay.
 const RINGING_HOPS: i64 = 50;
 
-/// Excess in dB from which a hop is not echo alone.
+/// Excess in dB above which a hop is more than echo.
 const EXCESS_DB: f32 = 10.0;
-/// Somebody speaks when the excess, summed with a time constant of 60 ms, reaches this; and then
-/// for 200 ms after the last such hop, so that soft sounds between loud ones stay.
+/// Smoothed excess above which somebody speaks (time constant 60 ms), and its hangover of 200 ms.
+///
+/// The hangover keeps soft sounds between loud ones.
 const SPEECH_DB: f32 = 40.0;
 const EXCESS_SMOOTHING: f32 = 0.85;
 const SPEECH_HOPS: u32 = 20;
 
-/// Correlation, and hops of evidence, from which what is more than expected may be echo.
+/// Correlation, and hops of evidence, above which a louder hop than expected may still be echo.
 const STILL_ECHO: f32 = 0.6;
 const STILL_ECHO_HOPS: f32 = 20.0;
-/// The same with less evidence: what the coupling knows then is an onset, whose edges are too low when
-/// the echo falls again, or is ducked. So near to a perfect copy is nobody who speaks over it.
+/// Correlation above which a hop with little evidence is echo, whatever its excess.
+///
+/// With little evidence the path model has seen an onset only; its edges are too low when the echo
+/// falls again, or is ducked. Double talk never correlates this closely.
 const SURE_ECHO: f32 = 0.95;
 
-/// Least power of the background that is put in the place of an echo, -66 dBFS: 4 dB above what the
-/// background is at least, so that what is left of an echo in it is not written.
+/// Least power of the comfort noise that replaces an echo, -66 dBFS; below, silence replaces it.
+///
+/// It is 4 dB above the least noise floor, so that echo residue in the floor is not written.
 const MIN_NOISE_POWER: f32 = 2.5e-7;
 
-/// A piece that comes so much later than its samples say, in seconds, comes after a pause.
+/// Lateness of a chunk, in seconds, from which it comes after a pause and restarts the clock.
 const PAUSE_S: f64 = 0.5;
 
-/// When the samples of the near end arrive, by the clock of the reference.
+/// Maps near-end samples to time on the reference's clock.
 ///
-/// They are one stream: sample by sample at their rate, whatever the jitter with which they come. A
-/// piece can be late, but hardly early, so the earliest of the last one to two seconds tells the
-/// time. It follows sound cards that are fast or slow, and audio that was lost.
+/// The samples are one stream at a constant rate, whatever the jitter of their arrival. A chunk may
+/// be late but hardly early, so the earliest chunk of the last one to two seconds tells the time.
+/// This follows sound cards that are fast or slow, and audio that was lost.
 #[derive(Debug)]
 struct Clock {
     rate: f64,
     samples: u64,
-    /// When the stream began, by the earliest piece: of this second and of the one before.
+    /// Start of the stream by the earliest chunk of this second, and of the second before.
     earliest: f64,
     earlier: f64,
-    /// `samples` where this second began.
+    /// Value of `samples` at which this second began.
     second: u64,
 }
 
@@ -68,7 +72,7 @@ impl Clock {
         }
     }
 
-    /// The next sample arrives at `at`.
+    /// Records that the next sample arrives at `at` seconds.
     fn arrive(&mut self, at: f64) {
         let start = at - self.samples as f64 / self.rate;
         if start > self.start() + PAUSE_S {
@@ -82,18 +86,18 @@ impl Clock {
         self.earliest = self.earliest.min(start);
     }
 
-    /// When the stream began; infinity before the first arrival.
+    /// Returns the start of the stream in seconds; infinity before the first arrival.
     fn start(&self) -> f64 {
         self.earliest.min(self.earlier)
     }
 
-    /// Time of the next sample, in hops.
+    /// Returns the time of the next sample, in hops.
     fn hops(&self) -> f64 {
         (self.start() + self.samples as f64 / self.rate) * f64::from(HOPS_PER_SECOND)
     }
 }
 
-/// Keeps the echo of a reference out of a stream.
+/// Suppressor of one reference's echo in one stream.
 pub(crate) struct EchoSuppressor {
     sample_rate: u32,
     clock: Clock,
@@ -101,36 +105,36 @@ pub(crate) struct EchoSuppressor {
     bank: FilterBank,
     estimator: EchoDelayEstimator,
     noise_floor: NoiseFloor,
-    /// None while no delay is known.
+    /// Echo path; None while no delay is known.
     path: Option<EchoPathModel>,
     awake: Option<Awake>,
-    /// Powers of the near end, with the rows of its hops, in a ring.
+    /// Ring of near-end powers, each with the row of its hop.
     history: Box<[(i64, Bands)]>,
     hops: usize,
-    /// Excess of late, and hops for which somebody still speaks.
+    /// Smoothed excess, and remaining hops of speech.
     excess: f32,
     speech: u32,
-    /// The newest hop was echo, or would have been if there was any.
+    /// True if the newest hop contains no speech and an audible echo was expected in it.
     echo_expected: bool,
-    /// The newest block was echo.
+    /// True if the newest block was echo.
     echo: bool,
-    /// Gains of a fade, from 1 to 0, and how far it has gone.
+    /// Gains of a fade, from 1 to 0, and the current index into them.
     fade: Box<[f32]>,
     faded: usize,
     random: u32,
 }
 
-/// While something is played, or rings.
+/// Analysis state while something is played or reverberates.
 #[derive(Debug, Clone)]
 struct Awake {
-    /// Samples since then, and up to the end of the hop that is being filled.
+    /// Samples since the start of the analysis, and up to the end of the current hop.
     samples: u64,
     hop_end: u64,
-    /// Hops since then.
+    /// Complete hops since the start of the analysis.
     hops: i64,
-    /// Row of the far end in which the first hop began.
+    /// Render row in which the first hop began.
     first_row: i64,
-    /// The hop before.
+    /// Powers of the previous hop.
     previous: Option<Powers>,
     modulation: Modulation,
 }
@@ -161,7 +165,7 @@ impl EchoSuppressor {
         }
     }
 
-    /// The newest block was judged to be echo.
+    /// Returns true if the newest block was echo.
     pub(crate) fn echo(&self) -> bool {
         self.echo
     }
@@ -175,7 +179,7 @@ impl EchoSuppressor {
         self.path.as_ref().map(EchoPathModel::level)
     }
 
-    /// Lists every number that a step makes from its own last value.
+    /// Lists every value that a step computes from its own last value.
     #[cfg(test)]
     pub(super) fn state(&self) -> Vec<(&'static str, f32)> {
         let mut state = vec![("excess", self.excess)];
@@ -194,13 +198,13 @@ impl EchoSuppressor {
         self.awake.is_none()
     }
 
-    /// What comes next arrives at `at`, and this is what was played up to then.
+    /// Records that the next samples arrive at `at`, and copies the playback up to then.
     pub(crate) fn arrive(&mut self, reference: &EchoReference, at: f64) {
         self.render.follow(reference);
         self.clock.arrive(at);
     }
 
-    /// Takes the next samples; silences those that are echo.
+    /// Takes the next samples and replaces those that are echo, in place.
     pub(crate) fn suppress(&mut self, wire: &mut [i16]) {
         if !self.wake() {
             self.clock.samples += wire.len() as u64;
@@ -212,14 +216,14 @@ impl EchoSuppressor {
         }
     }
 
-    /// Goes past samples that are left alone.
+    /// Advances the clock by samples that pass without analysis.
     pub(crate) fn skip(&mut self, samples: usize) {
         self.clock.samples += samples as u64;
         self.awake = None;
         (self.echo, self.faded) = (false, 0);
     }
 
-    /// True while there can be an echo.
+    /// Starts or stops the analysis; returns true while an echo is possible.
     fn wake(&mut self) -> bool {
         let now = self.clock.hops();
         let heard = now - self.render.active() as f64;
@@ -242,12 +246,12 @@ impl EchoSuppressor {
         true
     }
 
-    /// Samples up to the end of a hop.
+    /// Returns the number of samples up to the end of a hop.
     fn hop_end(&self, hop: i64) -> u64 {
         (hop as u64 + 1) * u64::from(self.sample_rate) / u64::from(HOPS_PER_SECOND)
     }
 
-    /// Listens to a block; true if it must not be silenced.
+    /// Analyses a block; returns true if it must not be suppressed.
     fn analyse(&mut self, mut block: &[i16]) -> bool {
         let mut passes = false;
         while !block.is_empty() {
@@ -268,7 +272,7 @@ impl EchoSuppressor {
         passes
     }
 
-    /// What is known of a hop that has not ended; true if the block must not be silenced.
+    /// Assesses the current, incomplete hop; returns true if the block must not be suppressed.
     fn assess_partial_hop(&self) -> bool {
         let Some(path) = &self.path else {
             return true;
@@ -286,7 +290,7 @@ impl EchoSuppressor {
         self.passes(comparison)
     }
 
-    /// Ends a hop; true if the block must not be silenced.
+    /// Ends a hop and updates the models; returns true if the block must not be suppressed.
     fn end_hop(&mut self) -> bool {
         let powers = self.bank.take();
         let next_end = self.hop_end(self.awake.as_ref().map_or(0, |awake| awake.hops + 1));
@@ -294,7 +298,7 @@ impl EchoSuppressor {
         let Some(awake) = &mut self.awake else {
             return true;
         };
-        // The grid follows the clock, but not every breath of it.
+        // Re-align the hop grid only after 0.75 hop of drift.
         let first_row = now - 1.0 - awake.hops as f64;
         if (first_row - awake.first_row as f64).abs() > 0.75 {
             awake.first_row = first_row.round() as i64;
@@ -356,9 +360,10 @@ impl EchoSuppressor {
         self.speech > 0 || comparison.excess > EXCESS_DB || !comparison.audible
     }
 
-    /// Takes the delay that the search has found, if there is one.
+    /// Adopts the confirmed delay, if there is one.
     ///
-    /// Within a peak of the known one, that just moves; another one has to correlate better.
+    /// A delay within the same peak just moves the path model; another one has to correlate better by
+    /// [`PEAK_MARGIN`] and starts a new model.
     fn follow_delay(&mut self) {
         let Some(delay) = self.estimator.confirmed_delay() else {
             return;
@@ -372,11 +377,11 @@ impl EchoSuppressor {
         }
     }
 
-    /// Begins with a delay: what is remembered of the near end was an echo already.
+    /// Starts a path model at `delay` and trains it on the near-end history, which was echo already.
     fn start_path(&mut self, delay: usize) {
         let mut path = EchoPathModel::new(delay);
         let remembered = self.hops.min(HISTORY_HOPS);
-        // First how loud it gets, then what that says.
+        // First pass: the loudest render level. Second pass: learn relative to it.
         for learns in [false, true] {
             path.clear_ringing();
             for hop in self.hops - remembered..self.hops {
@@ -392,10 +397,10 @@ impl EchoSuppressor {
         (self.excess, self.speech) = (0.0, 0);
     }
 
-    /// Puts the background in the place of an echo, with a fade at its ends.
+    /// Replaces an echo by comfort noise at the level of the noise floor, with fades at both ends.
     ///
-    /// The background, and not silence: a detector of speech that goes by energy would take the
-    /// noise of the room for speech when it came back.
+    /// Silence would not do: an energy-based speech detector would take the noise of the room for
+    /// speech when it came back.
     fn write(&mut self, block: &mut [i16], echo: bool) {
         self.echo = echo;
         if !echo && self.faded == 0 {
@@ -419,8 +424,9 @@ impl EchoSuppressor {
         }
     }
 
-    /// A number from -1 to 1, by a xorshift generator (G. Marsaglia, J. Stat. Software 8 (14),
-    /// 2003).
+    /// Returns a random number from -1 to 1.
+    ///
+    /// A xorshift generator (G. Marsaglia, J. Stat. Software 8 (14), 2003).
     fn random(&mut self) -> f32 {
         self.random ^= self.random << 13;
         self.random ^= self.random >> 17;
@@ -452,9 +458,9 @@ impl fmt::Debug for EchoSuppressor {
 mod tests {
     use super::*;
 
-    /// Pieces of 20 ms, each so late; when the stream began, by its clock.
-    fn start(clock: &mut Clock, begin: f64, late: impl Fn(u64) -> f64, pieces: u64) -> f64 {
-        for k in 0..pieces {
+    /// Feeds chunks of 20 ms with the given lateness; returns the start of the stream.
+    fn start(clock: &mut Clock, begin: f64, late: impl Fn(u64) -> f64, chunks: u64) -> f64 {
+        for k in 0..chunks {
             clock.arrive(begin + clock.samples as f64 / clock.rate + late(k));
             clock.samples += 320;
         }
@@ -475,7 +481,7 @@ mod tests {
     fn a_stall_moves_nothing_and_what_was_lost_does() {
         let mut clock = Clock::new(16_000);
         start(&mut clock, 5.0, |_| 0.0, 100);
-        // Nothing for 0.4 s, then everything at once.
+        // A stall of 0.4 s, then everything at once.
         let stalled = start(&mut clock, 5.0, |k| 0.02 * (20 - k) as f64, 20);
         assert_eq!(stalled, 5.0);
         // 0.3 s were lost.
