@@ -1,4 +1,4 @@
-"""`EchoReference` and the guard of `InputStream` through Python."""
+"""Tests of `EchoReference` and the echo suppressor of `InputStream` through Python."""
 
 from __future__ import annotations
 

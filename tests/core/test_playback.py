@@ -252,7 +252,7 @@ def test_what_is_popped_reaches_the_echo_reference() -> None:
         sums.append(np.concatenate(sent))
     np.testing.assert_array_equal(*sums)
     echo = np.abs(sums[0][32000:].astype(int)).max()
-    assert echo < np.abs(voice).max() / 8 / 4, "the guard had the reference"
+    assert echo < np.abs(voice).max() / 8 / 4, "the suppressor had the reference"
 
 
 def test_a_time_that_is_none_changes_nothing() -> None:

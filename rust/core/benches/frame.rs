@@ -92,7 +92,7 @@ fn cases() -> Vec<Case> {
         black_box((&out, &events));
     }));
 
-    // The far end, and a near end that has nothing of it: the guard searches all the time.
+    // The far end, and a near end that has nothing of it: the suppressor searches all the time.
     let mut reference = EchoReference::new(48_000, 1_000).expect("in range");
     let (played, mut at) = (pcm(960), 0.0);
     cases.push(Case::new("out: EchoReference, 20 ms", 0.0, move || {
@@ -107,7 +107,7 @@ fn cases() -> Vec<Case> {
             let (played, mut at) = (pcm(960), 0.0);
             let (mut out, mut events) = (Vec::new(), Vec::new());
             let with = if guarded { "with" } else { "without" };
-            let name = format!("in and out: {wire_rate} Hz, VAD, {with} echo guard");
+            let name = format!("in and out: {wire_rate} Hz, VAD, {with} echo suppressor");
             cases.push(Case::new(name, 0.0, move || {
                 out.clear();
                 events.clear();

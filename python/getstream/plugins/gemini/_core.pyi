@@ -737,7 +737,7 @@ class Capture:
     - whether it has ended after these frames: nobody sends any more, and `tail_ms` of silence have
       followed the last speech. The next packet opens it again.
 
-    A source is one track of one person, and has a resampler, a `Vad`, an echo guard and a jitter
+    A source is one track of one person, and has a resampler, a `Vad`, an echo suppressor and a jitter
     buffer of its own on the clock of the wire. No source's jitter, stalls, absence, timestamps or
     clock lose or repeat a sample of another. The crate's documentation has the rules.
     """
