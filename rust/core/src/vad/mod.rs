@@ -23,18 +23,18 @@ const FRAME_MS: u32 = FRAME as u32 * 1_000 / RATE;
 const SILENCE_PEAK: f32 = 8.0 / 32768.0;
 /// Below this level, -120 dBFS, the network is given exact silence. It is given the noise in between:
 /// without, it takes the next sound for speech more readily.
-const NOTHING_PEAK: f32 = 1e-6;
+const ZERO_PEAK: f32 = 1e-6;
 /// Frames of the memory of levels: 128 ms.
-const LEVELS: usize = 8;
+const ENERGY_FRAMES: usize = 8;
 /// A frame may be where speech begins if its energy is so many times the least of that memory:
 /// 3 dB. Few frames of a steady sound are, and speech at the level of its background is.
-const RISE: f32 = 2.0;
+const RISE_RATIO: f32 = 2.0;
 /// Speech lasts until the probability is so much below the threshold, and at least
-/// [`LEAST_END`]: as in Silero's own iterator (`neg_threshold`).
+/// [`MIN_END_THRESHOLD`]: as in Silero's own iterator (`neg_threshold`).
 const HYSTERESIS: f32 = 0.15;
-const LEAST_END: f32 = 0.01;
+const MIN_END_THRESHOLD: f32 = 0.01;
 /// What is quieter than the loudest frame of a speech by more than 20 dB is not counted as its end.
-const WORD_END: f32 = 0.01;
+const SPOKEN_RANGE: f32 = 0.01;
 
 /// Options of a [`Vad`].
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -146,7 +146,7 @@ struct Detector {
     /// True if the frame that is being filled completes a step.
     steps: bool,
     /// Energies of the newest frames, in a ring.
-    energies: [f32; LEVELS],
+    energies: [f32; ENERGY_FRAMES],
     newest: usize,
     /// Of the newest complete frame.
     probability: f32,
@@ -161,7 +161,7 @@ impl Detector {
             state: State::ZERO,
             answer: 0.0,
             steps: false,
-            energies: [0.0; LEVELS],
+            energies: [0.0; ENERGY_FRAMES],
             newest: 0,
             probability: 0.0,
         }
@@ -173,14 +173,14 @@ impl Detector {
     }
 
     /// Listens to the frame, which is full, and makes room for the next.
-    fn listen(&mut self, threshold: f32) {
-        let rises = self.rises();
+    fn process_frame(&mut self, threshold: f32) {
+        let rises = self.level_rises();
         let peak = peak(&self.window);
         let silent = peak < SILENCE_PEAK;
         if self.steps {
-            self.answer = match peak < NOTHING_PEAK {
-                true => network::hear_silence(self.level, &mut self.state),
-                false => network::hear(self.level, &self.window, &mut self.state),
+            self.answer = match peak < ZERO_PEAK {
+                true => network::infer_silence(self.level, &mut self.state),
+                false => network::infer(self.level, &self.window, &mut self.state),
             };
             if silent {
                 self.answer = 0.0;
@@ -189,7 +189,7 @@ impl Detector {
         self.probability = if silent {
             0.0
         } else if !self.steps && self.answer < threshold && rises {
-            let ahead = network::hear(self.level, &self.window, &mut self.state.clone());
+            let ahead = network::infer(self.level, &self.window, &mut self.state.clone());
             (2.0 * ahead + self.answer) / 3.0
         } else {
             self.answer
@@ -204,12 +204,12 @@ impl Detector {
     }
 
     /// Takes note of the frame's energy; true if it stands out.
-    fn rises(&mut self) -> bool {
+    fn level_rises(&mut self) -> bool {
         let energy = energy(self.frame());
         let least = self.energies.iter().copied().fold(f32::MAX, f32::min);
-        self.newest = (self.newest + 1) % LEVELS;
+        self.newest = (self.newest + 1) % ENERGY_FRAMES;
         self.energies[self.newest] = energy;
-        energy > RISE * least
+        energy > RISE_RATIO * least
     }
 }
 
@@ -335,12 +335,12 @@ impl Vad {
     /// Listens to `input` and appends what it noticed to `events`.
     pub fn push<S: Sample>(&mut self, input: &[S], events: &mut Vec<VadEvent>) {
         match &mut self.resampler {
-            None => self.listen(input, events),
+            None => self.process(input, events),
             Some(resampler) => {
                 let mut resampled = std::mem::take(&mut self.resampled);
                 resampled.clear();
                 resampler.push(input, &mut resampled);
-                self.listen(&resampled, events);
+                self.process(&resampled, events);
                 self.resampled = resampled;
             }
         }
@@ -362,7 +362,7 @@ impl Vad {
         self.speaking = false;
     }
 
-    fn listen<S: Sample>(&mut self, mut input: &[S], events: &mut Vec<VadEvent>) {
+    fn process<S: Sample>(&mut self, mut input: &[S], events: &mut Vec<VadEvent>) {
         while !input.is_empty() {
             let (now, later) = input.split_at(input.len().min(FRAME - self.filled));
             for (slot, x) in self.detector.frame()[self.filled..].iter_mut().zip(now) {
@@ -373,7 +373,7 @@ impl Vad {
             input = later;
             if self.filled == FRAME {
                 self.filled = 0;
-                self.detector.listen(self.options.threshold);
+                self.detector.process_frame(self.options.threshold);
                 self.decide(events);
             }
         }
@@ -383,7 +383,7 @@ impl Vad {
         let threshold = match self.speaking {
             false => self.options.threshold,
             true => {
-                let least = self.options.threshold.min(LEAST_END);
+                let least = self.options.threshold.min(MIN_END_THRESHOLD);
                 (self.options.threshold - HYSTERESIS).max(least)
             }
         };
@@ -414,7 +414,7 @@ impl Vad {
         } else if speech {
             let energy = self.detector.energy();
             self.loudest = self.loudest.max(energy);
-            if energy >= self.loudest * WORD_END {
+            if energy >= self.loudest * SPOKEN_RANGE {
                 self.spoken = if self.speaking { self.lasted } else { self.run };
             }
         }
@@ -454,7 +454,7 @@ mod tests {
         frames
             .map(|frame| {
                 detector.frame().copy_from_slice(frame);
-                detector.listen(threshold);
+                detector.process_frame(threshold);
                 detector.probability
             })
             .collect()
@@ -512,7 +512,7 @@ mod tests {
         let silence = vec![0.0; 100 * RATE as usize];
         for frame in [sound, &silence].concat().chunks_exact(FRAME) {
             detector.frame().copy_from_slice(frame);
-            detector.listen(0.5);
+            detector.process_frame(0.5);
             let mut state = detector.state.values().chain(detector.energies);
             assert!(state.all(|x| !x.is_subnormal()));
         }

@@ -131,29 +131,29 @@ type Features = [Lanes; BLOCKS];
 
 /// Probability of speech in a window (at unit scale): 512 new samples behind 64 of the window
 /// before. Steps the state.
-pub(super) fn hear(level: Level, window: &[f32; WINDOW], state: &mut State) -> f32 {
+pub(super) fn infer(level: Level, window: &[f32; WINDOW], state: &mut State) -> f32 {
     let mut spectra = [[0.0; FRAMES]; BINS];
     on!(level.for_plain_code(), _simd => spectrum::magnitudes(window, &mut spectra));
     on!(level, simd => {
         let mut features = [Lanes::ZERO; BLOCKS];
         encode(simd, &spectra, &mut features);
-        remember(simd, &features, state)
+        recur(simd, &features, state)
     })
 }
 
-/// As [`hear`] for a window of zeros, without its convolutions: less than half the work.
-pub(super) fn hear_silence(level: Level, state: &mut State) -> f32 {
-    on!(level, simd => remember(simd, silence(), state))
+/// As [`infer`] for a window of zeros, without its convolutions: less than half the work.
+pub(super) fn infer_silence(level: Level, state: &mut State) -> f32 {
+    on!(level, simd => recur(simd, silence_features(), state))
 }
 
 /// Makes what is made once: now, and not on the frame path.
 pub(super) fn prepare() {
     spectrum::prepare();
-    silence();
+    silence_features();
 }
 
 /// What the convolutions make of a window of zeros. The reference computes it.
-fn silence() -> &'static Features {
+fn silence_features() -> &'static Features {
     static SILENCE: OnceLock<Features> = OnceLock::new();
     SILENCE.get_or_init(|| {
         let mut features = [Lanes::ZERO; BLOCKS];
@@ -260,7 +260,7 @@ fn conv<
 
 /// The memory and the output.
 #[inline(always)]
-fn remember<S: Simd>(simd: S, features: &Features, state: &mut State) -> f32 {
+fn recur<S: Simd>(simd: S, features: &Features, state: &mut State) -> f32 {
     match S::WIDE {
         true => lstm::<2, S>(simd, features, state),
         false => lstm::<1, S>(simd, features, state),
@@ -386,7 +386,7 @@ pub(super) mod tests {
         let mut state = State::ZERO;
         let windows = (0..signal.len() / 512).map(|k| padded[512 * k..][..WINDOW].try_into());
         windows
-            .map(|window| hear(level, &window.unwrap(), &mut state))
+            .map(|window| infer(level, &window.unwrap(), &mut state))
             .collect()
     }
 
@@ -426,8 +426,8 @@ pub(super) mod tests {
         for level in Level::all() {
             let (mut a, mut b) = (State::ZERO, State::ZERO);
             for _ in 0..100 {
-                hear(*level, &[0.0; WINDOW], &mut a);
-                hear_silence(*level, &mut b);
+                infer(*level, &[0.0; WINDOW], &mut a);
+                infer_silence(*level, &mut b);
             }
             let (a, b) = ([a.hidden, a.cell], [b.hidden, b.cell]);
             for (a, b) in a.as_flattened().iter().zip(b.as_flattened()) {
