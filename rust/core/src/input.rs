@@ -1,4 +1,4 @@
-//! The way in, for one participant: downmix, resample to the wire, echo, voice activity.
+//! Capture path of one participant: downmix, resample to the wire, suppress echo, detect speech.
 
 use std::f32::consts::PI;
 
@@ -6,26 +6,26 @@ use crate::echo::{EchoReference, EchoSuppressor, check_time};
 use crate::pcm::{self, Sample};
 use crate::{Error, Resampler, Vad, VadEvent, VadOptions, ms_to_samples};
 
-/// Length of the fade between a stream and its continuation at another rate, in milliseconds.
+/// Length of the crossfade from a stream to its continuation at another rate, in milliseconds.
 const CROSSFADE_MS: u32 = 5;
-/// Silence of a gap that the VAD hears beyond its hangover, in milliseconds: the network's answer
-/// falls below its threshold within 100 ms of the end of a word.
+/// Silence of a gap given to the VAD beyond its hangover, in milliseconds.
+///
+/// The network's probability falls below the threshold within 100 ms of the end of a word.
 const GAP_HEARD_BEYOND_MS: u32 = 100;
 
-/// One participant's capture path: any rate and layout in, mono `i16` at the wire rate out, and
-/// the speech events on the way.
+/// Capture path of one participant: any rate and layout in, mono `i16` at the wire rate and speech
+/// events out.
 ///
-/// Frames come as they are captured; the rate may change in mid-stream (another microphone, another
-/// codec). What the old filter still holds then fades out over the beginning of the new sound, which
-/// fades in over 5 ms: no sample in flight is skipped, the frames keep their length, and there is
-/// no step.
+/// The rate may change in mid-stream (another microphone, another codec). The samples still in the
+/// old filter then fade out over the beginning of the new sound, which fades in over 5 ms: no sample
+/// is skipped, the frames keep their length, and there is no step.
 ///
-/// The [`Vad`] hears what goes to the wire. Offsets of its events count samples at the wire rate
-/// from the start of the stream, silence included, so they survive a change of the input's rate.
+/// The [`Vad`] processes the wire samples. Offsets of its events count samples at the wire rate from
+/// the start of the stream, silence included, so they survive a change of the input's rate.
 ///
 /// A person on a loudspeaker sends back what is played to them. With an [`EchoReference`] and
-/// [`expect_echo`](Self::expect_echo) in front of each push the stream finds that echo and keeps it
-/// from the VAD and from the wire. See the README for how, how well, and where it ends.
+/// [`expect_echo`](Self::expect_echo) before each push, the stream finds that echo and removes it
+/// from the VAD's input and from the wire. The README describes the method, figures and limits.
 ///
 /// Allocates: when the rate changes, while the longest push so far grows, and when an echo is
 /// expected for the first time.
@@ -45,13 +45,13 @@ pub struct InputStream {
     /// None before the first push.
     resampler: Option<Resampler>,
     crossfade: Crossfade,
-    /// Newest sample on its way to the wire.
+    /// Newest resampled sample.
     last: i16,
-    /// The current push at the wire rate, while it is being joined to the old stream.
+    /// Samples of the current push at the wire rate, during a crossfade.
     resampled: Vec<f32>,
-    /// None while no echo was expected.
+    /// None until an echo is expected for the first time.
     suppressor: Option<Box<EchoSuppressor>>,
-    /// For the next push.
+    /// True if the next push may be an echo.
     expects_echo: bool,
 }
 
@@ -67,7 +67,7 @@ pub enum Samples<'a, S> {
 }
 
 impl<S: Sample> Samples<'_, S> {
-    /// Checks that the channels are whole.
+    /// Checks that the channels are complete and of equal length.
     ///
     /// # Errors
     /// [`Error::Channels`] for an odd number of interleaved samples, [`Error::Planes`] for sides of
@@ -80,7 +80,7 @@ impl<S: Sample> Samples<'_, S> {
         }
     }
 
-    /// Samples of one channel.
+    /// Returns the number of samples per channel.
     pub fn len(&self) -> usize {
         match self {
             Self::Mono(samples) | Self::Planar(samples, _) => samples.len(),
@@ -88,12 +88,12 @@ impl<S: Sample> Samples<'_, S> {
         }
     }
 
-    /// True if there are none.
+    /// Returns true if there are no samples.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Splits in front of sample `at` of each channel.
+    /// Splits before sample `at` of each channel.
     pub(crate) fn split_at(self, at: usize) -> (Self, Self) {
         match self {
             Self::Mono(samples) => {
@@ -111,7 +111,7 @@ impl<S: Sample> Samples<'_, S> {
         }
     }
 
-    /// The first channel, or both of them interleaved: enough to tell one packet from another.
+    /// Returns the first channel, or both interleaved: enough to tell one packet from another.
     pub(crate) fn first_row(&self) -> &[S] {
         match self {
             Self::Mono(samples) | Self::Interleaved(samples) | Self::Planar(samples, _) => samples,
@@ -134,18 +134,18 @@ impl<S: Sample> Samples<'_, S> {
 /// Crossfade from the end of an old stream to the beginning of its continuation.
 #[derive(Debug, Default)]
 struct Crossfade {
-    /// What still sounds of the old stream, at the wire rate.
+    /// End of the old stream at the wire rate, with its fade-out applied.
     tail: Vec<f32>,
-    /// Wire samples since the change.
+    /// Number of wire samples since the change.
     position: usize,
-    /// Wire samples until the new filter speaks: its delay.
+    /// Number of wire samples until the new filter gives sound: its delay.
     lead: usize,
-    /// Wire samples from there until the new stream has its full level; 0 when there is no seam.
+    /// Number of wire samples from there to the full level of the new stream; 0 without a crossfade.
     fade: usize,
 }
 
 impl InputStream {
-    /// A capture path to a wire of `wire_rate` Hz.
+    /// Makes a capture path to a wire of `wire_rate` Hz.
     ///
     /// # Errors
     /// As [`Vad::new`].
@@ -162,33 +162,34 @@ impl InputStream {
         })
     }
 
-    /// Rate of the output in Hz.
+    /// Returns the rate of the output in Hz.
     pub fn wire_rate(&self) -> u32 {
         self.wire_rate
     }
 
-    /// Rate of the newest input in Hz; None before the first push.
+    /// Returns the rate of the newest input in Hz; None before the first push.
     pub fn input_rate(&self) -> Option<u32> {
         self.resampler.as_ref().map(Resampler::in_rate)
     }
 
-    /// Delay from input to output in output samples, at the current input rate.
+    /// Returns the delay from input to output in output samples, at the current input rate.
     pub fn delay(&self) -> f64 {
         self.resampler.as_ref().map_or(0.0, Resampler::delay)
     }
 
-    /// Probability of speech in the newest complete analysis frame, 0 to 1.
+    /// Returns the probability of speech, 0 to 1, in the newest complete analysis frame.
     pub fn probability(&self) -> f32 {
         self.vad.probability()
     }
 
-    /// True between [`VadEvent::SpeechStarted`] and [`VadEvent::SpeechStopped`].
+    /// Returns true between [`VadEvent::SpeechStarted`] and [`VadEvent::SpeechStopped`].
     pub fn speaking(&self) -> bool {
         self.vad.speaking()
     }
 
-    /// True while there is evidence of speech that has not lasted for the onset; see
-    /// [`Vad::starting`].
+    /// Returns true while there is evidence of speech that has not yet lasted for the onset.
+    ///
+    /// See [`Vad::starting`].
     pub fn starting(&self) -> bool {
         self.vad.starting()
     }
@@ -196,10 +197,10 @@ impl InputStream {
     /// Declares that the next push arrives at `at` and may be an echo of what was played up to now.
     ///
     /// `at` is in seconds on the clock of the reference; jitter is evened out. Blocks of 20 ms (or
-    /// the push, if it is shorter) that are echo and nothing else are replaced by noise as loud as
-    /// the background, or by silence if that is below -66 dBFS, with fades of 5 ms. All other
-    /// samples stay as they are; there is no delay. It holds for one push, taken or refused: one
-    /// that is not announced is left alone.
+    /// the push, if it is shorter) that contain only echo are replaced by noise at the level of the
+    /// noise floor, or by silence if that is below -66 dBFS, with fades of 5 ms. All other samples
+    /// stay unchanged, and nothing is delayed. The call holds for one push, accepted or refused; a
+    /// push without it is never suppressed.
     ///
     /// ```
     /// use voice_audio::{EchoReference, InputStream, VadOptions};
@@ -228,35 +229,37 @@ impl InputStream {
         Ok(())
     }
 
-    /// True if the newest block was taken for echo.
+    /// Returns true if the newest block was suppressed as echo.
     pub fn echo(&self) -> bool {
         self.suppressor
             .as_ref()
             .is_some_and(|suppressor| suppressor.echo())
     }
 
-    /// Delay of the echo in milliseconds, in steps of 10: from when a sample was handed over to when
-    /// it comes back. None while no echo is known.
+    /// Returns the delay of the echo in milliseconds, in steps of 10; None while no echo is known.
+    ///
+    /// The delay lasts from handing a sample to the transport until its echo arrives.
     pub fn echo_delay_ms(&self) -> Option<f64> {
         self.suppressor
             .as_ref()
             .and_then(|suppressor| suppressor.delay_ms())
     }
 
-    /// Level of the echo relative to what is played, in dB from 200 to 4000 Hz (the negative of the
-    /// echo return loss). None while no echo is known.
+    /// Returns the level of the echo relative to what is played, in dB; None while no echo is known.
+    ///
+    /// This is the negative of the echo return loss, from 200 to 4000 Hz.
     pub fn echo_level_db(&self) -> Option<f32> {
         self.suppressor
             .as_ref()
             .and_then(|suppressor| suppressor.level_db())
     }
 
-    /// Takes mono samples at `sample_rate` Hz; appends wire samples to `out` and what the VAD
-    /// noticed to `events`.
+    /// Takes mono samples at `sample_rate` Hz; appends wire samples to `out` and VAD events to
+    /// `events`.
     ///
     /// # Errors
-    /// [`Error::Rate`], [`Error::Ratio`]: the rate cannot be brought to the wire's. The stream is
-    /// then unchanged, as is `out`.
+    /// [`Error::Rate`], [`Error::Ratio`] if the rate cannot be converted to the wire's. The stream
+    /// and `out` are then unchanged.
     pub fn push<S: Sample>(
         &mut self,
         samples: &[S],
@@ -314,8 +317,9 @@ impl InputStream {
         self.push_samples(Samples::Planar(left, right), sample_rate, out, events)
     }
 
-    /// Fills a gap in the capture with `ms` milliseconds of silence, which go the way of all
-    /// samples. Before the first push they are silence at the wire rate.
+    /// Fills a gap in the capture with `ms` milliseconds of silence.
+    ///
+    /// The silence is processed like pushed samples; before the first push, at the wire rate.
     pub fn silence(&mut self, ms: u32, out: &mut Vec<i16>, events: &mut Vec<VadEvent>) {
         const ZEROS: [i16; 4096] = [0; 4096];
         let rate = self.input_rate().unwrap_or(self.wire_rate);
@@ -333,11 +337,11 @@ impl InputStream {
         }
     }
 
-    /// Puts a gap of `length` wire samples into the stream, of which the VAD has heard `heard`
-    /// already. Appends to `tail` what the resampler still held of the sound in front of the gap.
+    /// Skips a gap of `length` wire samples and returns the number of silent samples given to the VAD.
     ///
-    /// The VAD hears its hangover and [`GAP_HEARD_BEYOND_MS`] of it at most, by which all speech is
-    /// over. Returns how many samples it has heard now.
+    /// `heard` is the part of the gap that the VAD has already processed. It gets at most its hangover
+    /// and [`GAP_HEARD_BEYOND_MS`] of the gap, after which all speech is over. Appends to `tail` the
+    /// samples before the gap that the resampler still held.
     pub(crate) fn skip_gap(
         &mut self,
         length: usize,
@@ -349,7 +353,7 @@ impl InputStream {
         if let Some(resampler) = &mut self.resampler {
             let delay = resampler.delay().ceil() as usize;
             let start = tail.len();
-            // As many zeros as fill the filter, which is twice its delay long.
+            // Enough zeros to flush the filter, which is twice its delay long.
             let rates = (u64::from(resampler.in_rate()), u64::from(self.wire_rate));
             let zeros = (2 * delay as u64 * rates.0).div_ceil(rates.1) as usize;
             let mut left = zeros;
@@ -370,7 +374,7 @@ impl InputStream {
         now
     }
 
-    /// Lets the VAD alone hear silence of `length` wire samples: nothing has arrived for so long.
+    /// Pushes `length` wire samples of silence to the VAD alone, since nothing has arrived.
     pub(crate) fn hear_silence(&mut self, mut length: usize, events: &mut Vec<VadEvent>) {
         const ZEROS: [i16; 2048] = [0; 2048];
         while length > 0 {
@@ -388,12 +392,12 @@ impl InputStream {
         self.set_rate(sample_rate)
     }
 
-    /// The detector.
+    /// Returns the detector.
     pub(crate) fn vad(&self) -> &Vad {
         &self.vad
     }
 
-    /// Brings checked samples at the current rate to the wire and to the VAD.
+    /// Resamples checked samples at the current rate to the wire and passes them to the VAD.
     fn resample<S: Sample>(
         &mut self,
         samples: Samples<'_, S>,
@@ -418,7 +422,7 @@ impl InputStream {
         self.suppress_and_detect(expects_echo, &mut out[start..], events);
     }
 
-    /// Takes the echo out of samples for the wire, and lets the VAD hear the rest.
+    /// Suppresses echo in `wire`, in place, and passes the result to the VAD.
     fn suppress_and_detect(
         &mut self,
         expects_echo: bool,
@@ -455,19 +459,20 @@ impl Crossfade {
         self.fade == 0
     }
 
-    /// Begins a seam: `old` has given its last sample, whose value on the wire was `last`; the new
-    /// stream is silent for `lead` samples and rises for `fade`.
+    /// Begins a crossfade from `old`, whose last sample on the wire was `last`.
+    ///
+    /// The new stream is silent for `lead` samples and fades in for `fade` samples.
     fn open(&mut self, old: &mut Resampler, last: f32, lead: usize, fade: usize) {
         let mut tail: Vec<f32> = Vec::new();
         old.flush(&mut tail);
-        // The old stream may itself still be in the seam behind an older one.
+        // The old stream may itself still be fading in over an older one.
         if !tail.is_empty() {
             self.join(&mut tail);
         } else {
-            // A copied stream ends hard: its last value stands in for the sound that follows.
+            // A stream that was not filtered ends hard: hold its last value during the fade.
             tail.resize(fade, last);
         }
-        // The filter's end is an edge like any other: the fade reaches zero in front of it.
+        // The end of the filter is an edge, too: the fade reaches zero before it.
         let length = tail.len();
         let fading = tail.iter_mut().enumerate();
         fading.for_each(|(i, y)| *y *= 1.0 - raised_cosine(i, length));
@@ -479,7 +484,7 @@ impl Crossfade {
         };
     }
 
-    /// Joins the next wire samples of the new stream to what is left of the old one.
+    /// Mixes the next wire samples of the new stream with the rest of the old one.
     fn join(&mut self, samples: &mut [f32]) {
         for y in samples {
             let tail = self.tail.get(self.position).copied().unwrap_or(0.0);
@@ -493,7 +498,7 @@ impl Crossfade {
     }
 }
 
-/// A rise from 0 to 1 over `length` samples; 1 behind them.
+/// Returns the gain of a raised-cosine fade-in of `length` samples; 1 after it.
 fn raised_cosine(position: usize, length: usize) -> f32 {
     match position < length {
         true => 0.5 - 0.5 * (PI * (position as f32 + 0.5) / length as f32).cos(),
