@@ -54,16 +54,16 @@ pub(crate) struct SourceStats {
     inserted_ms: f64,
     lost_ms: f64,
     duplicate_ms: f64,
-    misplaced_ms: f64,
+    late_ms: f64,
     overflow_ms: f64,
-    starved_ms: f64,
+    underrun_ms: f64,
     unsent_ms: f64,
     suppressed_ms: f64,
     queued_ms: f64,
     delay_ms: f64,
     depth_ms: f64,
     abandoned: u64,
-    disbelieved: u64,
+    rejected_timestamps: u64,
 }
 
 #[pymethods]
@@ -71,13 +71,13 @@ impl SourceStats {
     fn __repr__(&self) -> String {
         format!(
             "SourceStats(pushed_ms={:.1}, played_ms={:.1}, delay_ms={:.1}, depth_ms={:.1}, \
-             lost_ms={:.1}, starved_ms={:.1}, suppressed_ms={:.1}, ...)",
+             lost_ms={:.1}, underrun_ms={:.1}, suppressed_ms={:.1}, ...)",
             self.pushed_ms,
             self.played_ms,
             self.delay_ms,
             self.depth_ms,
             self.lost_ms,
-            self.starved_ms,
+            self.underrun_ms,
             self.suppressed_ms
         )
     }
@@ -217,16 +217,16 @@ impl Capture {
             inserted_ms: ms(stats.inserted),
             lost_ms: ms(stats.lost),
             duplicate_ms: ms(stats.duplicate),
-            misplaced_ms: ms(stats.misplaced),
+            late_ms: ms(stats.late),
             overflow_ms: ms(stats.overflow),
-            starved_ms: ms(stats.starved),
+            underrun_ms: ms(stats.underrun),
             unsent_ms: ms(stats.unsent),
             suppressed_ms: ms(stats.suppressed),
             queued_ms: ms(stats.queued),
             delay_ms: stats.delay as f64 / per_ms,
             depth_ms: stats.depth as f64 / per_ms,
             abandoned: stats.abandoned,
-            disbelieved: stats.disbelieved,
+            rejected_timestamps: stats.rejected_timestamps,
         })
     }
 

@@ -11,7 +11,7 @@ const CROSSFADE_MS: u32 = 5;
 /// Silence of a gap given to the VAD beyond its hangover, in milliseconds.
 ///
 /// The network's probability falls below the threshold within 100 ms of the end of a word.
-const GAP_HEARD_BEYOND_MS: u32 = 100;
+const GAP_BEYOND_HANGOVER_MS: u32 = 100;
 
 /// Capture path of one participant: any rate and layout in, mono `i16` at the wire rate and speech
 /// events out.
@@ -340,7 +340,7 @@ impl InputStream {
     /// Skips a gap of `length` wire samples and returns the number of silent samples given to the VAD.
     ///
     /// `heard` is the part of the gap that the VAD has already processed. It gets at most its hangover
-    /// and [`GAP_HEARD_BEYOND_MS`] of the gap, after which all speech is over. Appends to `tail` the
+    /// and [`GAP_BEYOND_HANGOVER_MS`] of the gap, after which all speech is over. Appends to `tail` the
     /// samples before the gap that the resampler still held.
     pub(crate) fn skip_gap(
         &mut self,
@@ -368,14 +368,14 @@ impl InputStream {
             suppressor.skip(length);
         }
         let hangover = self.vad.options().hangover_ms;
-        let most = ms_to_samples(hangover + GAP_HEARD_BEYOND_MS, self.wire_rate);
+        let most = ms_to_samples(hangover + GAP_BEYOND_HANGOVER_MS, self.wire_rate);
         let now = length.min(most).saturating_sub(heard);
-        self.hear_silence(now, events);
+        self.detect_silence(now, events);
         now
     }
 
     /// Pushes `length` wire samples of silence to the VAD alone, since nothing has arrived.
-    pub(crate) fn hear_silence(&mut self, mut length: usize, events: &mut Vec<VadEvent>) {
+    pub(crate) fn detect_silence(&mut self, mut length: usize, events: &mut Vec<VadEvent>) {
         const ZEROS: [i16; 2048] = [0; 2048];
         while length > 0 {
             let n = length.min(ZEROS.len());

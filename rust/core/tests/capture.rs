@@ -18,7 +18,7 @@ fn peak(samples: &[i16]) -> u16 {
 }
 
 fn assert_accounted(stats: SourceStats, context: &str) {
-    let gone = stats.skipped + stats.duplicate + stats.misplaced + stats.overflow + stats.unsent;
+    let gone = stats.skipped + stats.duplicate + stats.late + stats.overflow + stats.unsent;
     assert_eq!(
         stats.pushed,
         stats.played + gone + stats.queued,
@@ -373,7 +373,7 @@ fn a_word_that_is_under_way_when_the_assistant_begins_is_not_torn() {
             let stats = call.capture.stats(1).unwrap();
             let whole = find(&call.wire, &said[..ms(1_000)]).is_some();
             assert!(whole, "{name}, frame {from}");
-            assert_eq!(stats.starved, 0, "{name}, frame {from}: {stats:?}");
+            assert_eq!(stats.underrun, 0, "{name}, frame {from}: {stats:?}");
         }
     }
 }

@@ -683,7 +683,7 @@ class SourceStats:
         """Audio of packets that came a second time."""
 
     @property
-    def misplaced_ms(self) -> float:
+    def late_ms(self) -> float:
         """Audio of packets that came out of order, after their successors had been sent."""
 
     @property
@@ -691,7 +691,7 @@ class SourceStats:
         """Audio that was left out because more than 10 s waited."""
 
     @property
-    def starved_ms(self) -> float:
+    def underrun_ms(self) -> float:
         """Time in mid-word for which nothing had arrived."""
 
     @property
@@ -719,7 +719,7 @@ class SourceStats:
         """Times that the wire went on without the source in mid-word."""
 
     @property
-    def disbelieved(self) -> int:
+    def rejected_timestamps(self) -> int:
         """Timestamps that were not believed."""
 
 @final

@@ -1,32 +1,32 @@
 //! Capture: frames of many sources in, one wire stream of 20 ms frames and speech events out.
 //!
 //! - `arrival`: the fastest path of a source, and how late its packets are.
-//! - `timeline`: the jitter buffer of a source, on the clock of the wire.
+//! - `jitter_buffer`: the jitter buffer of a source, on the clock of the wire.
 //! - `edge`: concealment and fades.
 //! - `warmup`: the hold of a source until it is known whether it sends echo.
 //! - `source`: all of these and the [`InputStream`](crate::InputStream) of one source.
 //! - here: the wire, and who is waited for.
 
 mod arrival;
-mod edge;
+mod concealment;
+mod jitter_buffer;
 mod source;
 #[cfg(test)]
 mod tests;
-mod timeline;
 mod warmup;
 
 use crate::echo::check_time;
 use crate::pcm::Sample;
 use crate::{EchoReference, Error, Mixer, Samples, VadOptions, frame_len, ms_to_samples};
-use source::{Moment, Source};
-pub use timeline::SourceStats;
-use timeline::Supply;
+pub use jitter_buffer::SourceStats;
+use jitter_buffer::Supply;
+use source::{PacketTime, Source};
 
 /// The longest packet of Opus, in milliseconds: what is longer is taken as several.
-const LONGEST_PACKET_MS: i64 = 120;
+const MAX_PACKET_MS: i64 = 120;
 /// A caller that has not called for so long, in milliseconds, while the stream is open was away
 /// itself. What came meanwhile is about to be pushed, so nobody is late yet.
-const AWAY_MS: i64 = 40;
+const CALLER_STALL_MS: i64 = 40;
 /// A pause of so long, in milliseconds, in which nobody sends ends the stream. Clients that leave out
 /// silence send a frame every 400 ms.
 const PAUSE_MS: u32 = 1_000;
@@ -118,12 +118,12 @@ impl CaptureOptions {
 
 /// Durations in samples at the wire rate.
 #[derive(Debug, Clone, Copy)]
-struct Times {
+struct Timing {
     rate: u32,
     /// A millisecond, rounded down; 8 samples at least.
     ms: i64,
     frame: i64,
-    longest_packet: i64,
+    max_packet: i64,
     wait_alone: i64,
     wait_shared: i64,
     absent: i64,
@@ -134,11 +134,11 @@ struct Times {
     /// Lateness of the last word by which the silence after it may be shorter than the tail.
     tail_slack: i64,
     /// Time after the last packet by which all that waited was played or given up.
-    rest: i64,
+    drain: i64,
     preroll: i64,
     sustained: i64,
     fade: usize,
-    away: i64,
+    stall: i64,
     pause: i64,
     forget_source: i64,
     /// A source that was not waited for long enough is held to `wait_shared` for so long, since its
@@ -152,18 +152,18 @@ struct Times {
     rounding: i64,
     /// Excess of the time that timestamps claim over the time that has passed, from which their gaps
     /// are no longer believed: their clock counts in another unit.
-    distrust: i64,
+    max_excess: i64,
     /// Decrease of that excess with each packet that arrives.
-    forgive: i64,
+    excess_decay: i64,
     /// Gaps up to this are lost or reordered packets; silence that is not sent lasts longer.
-    loss: i64,
+    max_loss: i64,
     /// A gap from this on separates what the resampler held from what comes next.
-    gap: i64,
+    min_gap: i64,
     /// After a pause of this length nothing of what came before matters: neither the count of the
     /// timestamps nor the delay.
-    forget: i64,
+    reset_after: i64,
     /// Silence after a word that is left as it is.
-    guard: i64,
+    speech_guard: i64,
     /// Half of the window of arrival statistics.
     half_window: i64,
     /// Packets that come closer together than this come out of the same stall: they are one event.
@@ -171,14 +171,14 @@ struct Times {
     burst: i64,
 }
 
-impl Times {
+impl Timing {
     fn new(rate: u32, options: &CaptureOptions) -> Self {
         let ms = |ms: u32| ms_to_samples(ms, rate) as i64;
         Self {
             rate,
             ms: ms(1),
             frame: ms(20),
-            longest_packet: ms(LONGEST_PACKET_MS as u32),
+            max_packet: ms(MAX_PACKET_MS as u32),
             wait_alone: ms(options.wait_alone_ms),
             wait_shared: ms(options.wait_shared_ms),
             absent: ms(options.absent_ms),
@@ -187,7 +187,7 @@ impl Times {
             capacity: ms(options.capacity_ms),
             tail: ms(options.tail_ms),
             tail_slack: ms(100),
-            rest: ms(options.capacity_ms + options.wait_alone_ms + options.wait_shared_ms + 1_000),
+            drain: ms(options.capacity_ms + options.wait_alone_ms + options.wait_shared_ms + 1_000),
             preroll: if options.active_speaker {
                 ms(options.preroll_ms)
             } else {
@@ -195,19 +195,19 @@ impl Times {
             },
             sustained: ms(options.sustained_ms),
             fade: ms_to_samples(options.fade_ms, rate),
-            away: ms(AWAY_MS as u32),
+            stall: ms(CALLER_STALL_MS as u32),
             pause: ms(PAUSE_MS),
             forget_source: ms(FORGET_SOURCE_MS as u32),
             give_up: ms(500),
             reorder: ms(20),
             reorder_reach: ms(500),
             rounding: ms(2),
-            distrust: ms(160),
-            forgive: ms(1) / 4,
-            loss: ms(60),
-            gap: ms(5),
-            forget: ms(1_500),
-            guard: ms(40),
+            max_excess: ms(160),
+            excess_decay: ms(1) / 4,
+            max_loss: ms(60),
+            min_gap: ms(5),
+            reset_after: ms(1_500),
+            speech_guard: ms(40),
             half_window: ms(5_000),
             burst: ms(5),
         }
@@ -348,7 +348,7 @@ impl Due {
 #[derive(Debug)]
 pub struct Capture {
     options: CaptureOptions,
-    times: Times,
+    timing: Timing,
     sources: Vec<Source>,
     mixer: Mixer,
     frame: Vec<i16>,
@@ -358,14 +358,14 @@ pub struct Capture {
     now: i64,
     /// When the open stream began, as if the first packet had been heard while it was captured;
     /// None while the stream is closed.
-    began: Option<i64>,
+    stream_start: Option<i64>,
     /// Samples sent since then.
     sent: i64,
     last_arrival: i64,
     /// End of the newest speech on the wire; None before the first of the open stream.
     speech_end: Option<i64>,
     /// Until then nobody is late, because the caller was away.
-    blind_until: i64,
+    stalled_until: i64,
     /// The source that is sent, with `active_speaker`.
     floor: Option<u64>,
 }
@@ -382,25 +382,25 @@ impl Capture {
         crate::InputStream::new(wire_rate, options.vad)?;
         Ok(Self {
             options,
-            times: Times::new(wire_rate, &options),
+            timing: Timing::new(wire_rate, &options),
             sources: Vec::new(),
             mixer: Mixer::new(wire_rate)?,
             frame: vec![0; frame],
             zeros: Vec::new(),
             epoch: None,
             now: 0,
-            began: None,
+            stream_start: None,
             sent: 0,
             last_arrival: 0,
             speech_end: None,
-            blind_until: 0,
+            stalled_until: 0,
             floor: None,
         })
     }
 
     /// Rate of the wire in Hz.
     pub fn wire_rate(&self) -> u32 {
-        self.times.rate
+        self.timing.rate
     }
 
     /// Samples of a wire frame: 20 ms.
@@ -410,7 +410,7 @@ impl Capture {
 
     /// True while frames are due by time, so that [`advance`](Self::advance) has to be called.
     pub fn is_open(&self) -> bool {
-        self.began.is_some()
+        self.stream_start.is_some()
     }
 
     /// The sources, in the order in which they came.
@@ -420,7 +420,7 @@ impl Capture {
 
     /// Numbers of a source that is known.
     pub fn stats(&self, source: u64) -> Option<SourceStats> {
-        self.find(source).map(|source| source.timeline.stats())
+        self.find(source).map(|source| source.jitter_buffer.stats())
     }
 
     /// Delay in milliseconds of the echo that a source sends back; None while there is none known.
@@ -430,7 +430,7 @@ impl Capture {
 
     /// Milliseconds by which the wire is behind its clock; negative when it is ahead.
     pub fn behind_ms(&self) -> f64 {
-        self.behind() as f64 * 1e3 / f64::from(self.times.rate)
+        self.behind() as f64 * 1e3 / f64::from(self.timing.rate)
     }
 
     /// Makes a source known that is not a voice. A source that was not opened is a
@@ -474,35 +474,42 @@ impl Capture {
         self.sources[index].prepare(sample_rate)?;
         self.last_arrival = self.now;
         let rate = f64::from(sample_rate);
-        if self.began.is_none() {
-            let length = samples.len() as f64 / rate * f64::from(self.times.rate);
-            let length = (length.round() as i64).min(self.times.longest_packet);
-            self.began = Some(self.now - length);
+        if self.stream_start.is_none() {
+            let length = samples.len() as f64 / rate * f64::from(self.timing.rate);
+            let length = (length.round() as i64).min(self.timing.max_packet);
+            self.stream_start = Some(self.now - length);
             self.sent = 0;
             self.speech_end = None;
         }
-        let moment = Moment {
+        let packet_time = PacketTime {
             now: self.now,
             pts: None,
             playhead: self.playhead(),
-            delayed_here: self.now < self.blind_until,
+            delayed_here: self.now < self.stalled_until,
         };
-        let longest = (LONGEST_PACKET_MS * i64::from(sample_rate) / 1_000).max(1) as usize;
+        let longest = (MAX_PACKET_MS * i64::from(sample_rate) / 1_000).max(1) as usize;
         let (mut rest, mut done) = (samples, 0);
         while !rest.is_empty() {
             let (packet, later) = rest.split_at(rest.len().min(longest));
             let pts = arrival.pts.filter(|pts| pts.is_finite());
-            let moment = Moment {
+            let packet_time = PacketTime {
                 pts: pts.map(|pts| self.samples_of(pts + f64::from(done) / rate)),
-                ..moment
+                ..packet_time
             };
             let source = &mut self.sources[index];
             if arrival.muted {
                 self.zeros.resize(self.zeros.len().max(packet.len()), 0);
                 let zeros = Samples::Mono(&self.zeros[..packet.len()]);
-                source.push(zeros, sample_rate, &arrival, moment, due, &self.times)?;
+                source.push(zeros, sample_rate, &arrival, packet_time, due, &self.timing)?;
             } else {
-                source.push(packet, sample_rate, &arrival, moment, due, &self.times)?;
+                source.push(
+                    packet,
+                    sample_rate,
+                    &arrival,
+                    packet_time,
+                    due,
+                    &self.timing,
+                )?;
             }
             done += packet.len() as u32;
             rest = later;
@@ -528,11 +535,11 @@ impl Capture {
     /// later is heard as a new track.
     pub fn remove(&mut self, source: u64, due: &mut Due) {
         if let Some(source) = self.sources.iter_mut().find(|s| s.id == source) {
-            source.end(due, &self.times);
-            source.timeline.leave();
+            source.end(due, &self.timing);
+            source.jitter_buffer.remove();
         }
         self.send(due, false);
-        self.drop_left();
+        self.drop_removed();
     }
 
     // -- time ----------------------------------------------------------------------------------
@@ -545,61 +552,63 @@ impl Capture {
     }
 
     fn samples_of(&self, seconds: f64) -> i64 {
-        (seconds * f64::from(self.times.rate)).round() as i64
+        (seconds * f64::from(self.timing.rate)).round() as i64
     }
 
     /// Lets time pass; true if the stream ended long before `now`.
     fn pass_time(&mut self, now: i64, due: &mut Due) -> bool {
         // A caller that was away for longer than anything can still be due, on a computer that was
         // suspended: the stream has ended meanwhile, and the rest of that time is no silence to send.
-        let over = self.last_arrival + self.times.tail + self.times.rest;
-        let ended = self.began.is_some() && now > over && {
-            self.pass(self.now.max(over), due);
+        let over = self.last_arrival + self.timing.tail + self.timing.drain;
+        let ended = self.stream_start.is_some() && now > over && {
+            self.advance_to(self.now.max(over), due);
             self.close_after_pause()
         };
-        if self.began.is_some() && now - self.now > self.times.away && self.now >= self.blind_until
+        if self.stream_start.is_some()
+            && now - self.now > self.timing.stall
+            && self.now >= self.stalled_until
         {
-            self.blind_until = now + self.times.frame;
+            self.stalled_until = now + self.timing.frame;
         }
-        self.pass(now, due);
+        self.advance_to(now, due);
         ended
     }
 
-    fn pass(&mut self, now: i64, due: &mut Due) {
+    fn advance_to(&mut self, now: i64, due: &mut Due) {
         self.now = self.now.max(now);
         for source in &mut self.sources {
-            source.hear_time(self.now, due, &self.times);
+            source.advance(self.now, due, &self.timing);
         }
-        self.send(due, self.now >= self.blind_until);
+        self.send(due, self.now >= self.stalled_until);
         self.expire();
     }
 
     /// How far the wire is behind its clock, in samples.
     fn behind(&self) -> i64 {
-        self.now - self.playhead() - self.times.frame
+        self.now - self.playhead() - self.timing.frame
     }
 
     /// The time whose audio the next wire sample carries.
     fn playhead(&self) -> i64 {
-        self.began.unwrap_or(self.now) + self.sent
+        self.stream_start.unwrap_or(self.now) + self.sent
     }
 
     /// Closes the stream after a pause of [`PAUSE_MS`]; true if it did.
     fn close_after_pause(&mut self) -> bool {
-        let over = self.pauses() && self.now >= self.last_arrival + self.times.pause;
+        let over = self.is_paused() && self.now >= self.last_arrival + self.timing.pause;
         if over {
-            self.began = None;
+            self.stream_start = None;
         }
         over
     }
 
     /// True if nobody sends, and a service has heard all the silence after the last speech that it
     /// needs. Nothing is sent then; if somebody sends again in time, the silence is made up for.
-    fn pauses(&self) -> bool {
-        let heard = |end: i64| self.playhead() >= end + self.times.tail;
-        self.began.is_some()
+    fn is_paused(&self) -> bool {
+        let heard = |end: i64| self.playhead() >= end + self.timing.tail;
+        self.stream_start.is_some()
             && self.speech_end.is_none_or(heard)
-            && (self.sources.iter()).all(|s| s.timeline.is_absent(self.now, &self.times))
+            && (self.sources.iter()).all(|s| s.jitter_buffer.is_absent(self.now, &self.timing))
     }
 
     // -- sources -------------------------------------------------------------------------------
@@ -618,28 +627,28 @@ impl Capture {
                 most: MAX_SOURCES,
             });
         }
-        let (rate, vad) = (self.times.rate, self.options.vad);
+        let (rate, vad) = (self.timing.rate, self.options.vad);
         self.sources
-            .push(Source::new(source, kind, rate, vad, &self.times)?);
+            .push(Source::new(source, kind, rate, vad, &self.timing)?);
         Ok(self.sources.len() - 1)
     }
 
     /// Forgets sources from which nothing has come for long.
     fn expire(&mut self) {
-        let oldest = self.now - self.times.forget_source;
+        let oldest = self.now - self.timing.forget_source;
         self.sources.retain(|source| {
             let alive = source
-                .timeline
+                .jitter_buffer
                 .last_arrival()
                 .is_none_or(|last| last > oldest);
-            alive || !source.timeline.is_empty()
+            alive || !source.jitter_buffer.is_empty()
         });
-        self.drop_left();
+        self.drop_removed();
     }
 
-    fn drop_left(&mut self) {
+    fn drop_removed(&mut self) {
         self.sources
-            .retain(|s| !s.timeline.leaving() || !s.timeline.is_empty());
+            .retain(|s| !s.jitter_buffer.removed() || !s.jitter_buffer.is_empty());
         if let Some(floor) = self.floor
             && self.find(floor).is_none()
         {
@@ -659,14 +668,14 @@ impl Capture {
             Some(holder) if holder.id == source.id => false,
             // The rest of what a delayed holder has said is sent before.
             Some(holder) => {
-                source.speaking() && !holder.speaking() && !holder.timeline.has_speech()
+                source.speaking() && !holder.speaking() && !holder.jitter_buffer.has_speech()
             }
         };
         if free {
             self.floor = Some(source.id);
             let source = &mut self.sources[index];
             if source.speaking() {
-                source.timeline.take_back(self.times.preroll);
+                source.jitter_buffer.rewind(self.timing.preroll);
             }
         }
     }
@@ -675,87 +684,92 @@ impl Capture {
 
     /// Makes the frames that are due; `incomplete`: also those that somebody does not have.
     fn send(&mut self, due: &mut Due, incomplete: bool) {
-        while self.began.is_some() && self.is_due(incomplete) {
+        while self.stream_start.is_some() && self.frame_is_due(incomplete) {
             let playhead = self.playhead();
             // Alone, the wire itself can wait: no depth is needed. With others, a source that is
             // late as a rule is played late, so that it holds back nobody.
-            let alone = self.present() < 2;
-            // `in_word`: a word is under way, or waits because it was late.
-            let (mut speech, mut in_word) = (None, false);
+            let alone = self.active_sources() < 2;
+            // `in_talkspurt`: a word is under way, or waits because it was late.
+            let (mut speech, mut in_talkspurt) = (None, false);
             for source in &mut self.sources {
                 let depth = if alone {
                     0
                 } else {
-                    source.timeline.depth(&self.times)
+                    source.jitter_buffer.depth(&self.timing)
                 };
                 let sent = !self.options.active_speaker
                     || self.floor == Some(source.id)
                     || source.kind() == SourceKind::Sound;
-                let timeline = &mut source.timeline;
-                let played = timeline.play(&mut self.frame, playhead, depth, sent, &self.times);
+                let jitter_buffer = &mut source.jitter_buffer;
+                let played =
+                    jitter_buffer.play(&mut self.frame, playhead, depth, sent, &self.timing);
                 if sent {
                     self.mixer.add(&self.frame);
                     if played.speech {
-                        let late = timeline.stats().delay;
+                        let late = jitter_buffer.stats().delay;
                         speech = Some(speech.map_or(late, |least: i64| least.min(late)));
                     }
-                    in_word |= played.in_word || timeline.has_speech();
+                    in_talkspurt |= played.in_talkspurt || jitter_buffer.has_speech();
                 }
             }
             let start = due.wire.len();
             due.wire.resize(start + self.frame.len(), 0);
             self.mixer.finish(&mut due.wire[start..]);
-            due.silence.push(speech.is_none() && !in_word);
-            self.sent += self.times.frame;
+            due.silence.push(speech.is_none() && !in_talkspurt);
+            self.sent += self.timing.frame;
             if let Some(late) = speech {
                 // A word that was a little late may shorten the silence after it by as much.
-                self.speech_end = Some(self.playhead() - late.clamp(0, self.times.tail_slack));
+                self.speech_end = Some(self.playhead() - late.clamp(0, self.timing.tail_slack));
             }
-            self.drop_left();
+            self.drop_removed();
         }
     }
 
     /// Sources from which something has come of late.
-    fn present(&self) -> usize {
-        let oldest = self.now - self.times.absent;
-        let present = |s: &&Source| s.timeline.last_arrival().is_some_and(|last| last >= oldest);
-        self.sources.iter().filter(present).count()
+    fn active_sources(&self) -> usize {
+        let oldest = self.now - self.timing.absent;
+        let active = |s: &&Source| {
+            s.jitter_buffer
+                .last_arrival()
+                .is_some_and(|last| last >= oldest)
+        };
+        self.sources.iter().filter(active).count()
     }
 
     /// True if the next frame is to be made now: everybody has it, or was waited for long enough.
-    fn is_due(&mut self, incomplete: bool) -> bool {
+    fn frame_is_due(&mut self, incomplete: bool) -> bool {
         let behind = self.behind();
         // Complete frames go up to a frame before their time: what came early waits for no timer.
-        if behind < -self.times.frame {
+        if behind < -self.timing.frame {
             return false;
         }
-        let speakers = self.sources.iter().filter(|s| s.timeline.has_speech());
+        let speakers = self.sources.iter().filter(|s| s.jitter_buffer.has_speech());
         let speakers = speakers.count();
         let (now, playhead) = (self.now, self.playhead());
         let (mut has_audio, mut complete) = (false, true);
         for source in &self.sources {
-            let timeline = &source.timeline;
-            let supply = timeline.supply(&self.times);
+            let jitter_buffer = &source.jitter_buffer;
+            let supply = jitter_buffer.supply(&self.timing);
             if supply == Supply::Ready {
-                has_audio |= timeline.has_audio();
+                has_audio |= jitter_buffer.has_audio();
                 continue;
             }
             complete = false;
-            let shared = speakers > usize::from(timeline.has_speech());
-            let patience = timeline.patience(supply, shared, now, playhead, &self.times);
-            if !incomplete || behind < patience {
+            let shared = speakers > usize::from(jitter_buffer.has_speech());
+            let max_wait = jitter_buffer.max_wait(supply, shared, now, playhead, &self.timing);
+            if !incomplete || behind < max_wait {
                 return false;
             }
         }
         if complete && has_audio {
             return true;
         }
-        if !incomplete || behind < 0 || self.pauses() {
+        if !incomplete || behind < 0 || self.is_paused() {
             return false;
         }
         for source in &mut self.sources {
-            if source.timeline.supply(&self.times) == Supply::Empty {
-                source.timeline.abandon();
+            if source.jitter_buffer.supply(&self.timing) == Supply::Empty {
+                source.jitter_buffer.abandon();
             }
         }
         true

@@ -500,7 +500,7 @@ pub fn capture(data: &[u8]) {
         let sources: Vec<u64> = capture.sources().collect();
         for id in sources {
             let s = capture.stats(id).unwrap();
-            let counted = s.played + s.skipped + s.duplicate + s.misplaced + s.overflow + s.unsent;
+            let counted = s.played + s.skipped + s.duplicate + s.late + s.overflow + s.unsent;
             assert_eq!(s.pushed, counted + s.queued, "{s:?}");
             assert!(
                 s.queued <= u64::from(wire_rate) * u64::from(options.capacity_ms + 120) / 1_000

@@ -57,7 +57,7 @@ fn longest_hole(report: &Report, after: i64) -> i64 {
 }
 
 fn assert_accounted(stats: SourceStats) {
-    let gone = stats.skipped + stats.duplicate + stats.misplaced + stats.overflow + stats.unsent;
+    let gone = stats.skipped + stats.duplicate + stats.late + stats.overflow + stats.unsent;
     assert_eq!(
         stats.pushed,
         stats.played + gone + stats.queued,
@@ -538,7 +538,7 @@ fn a_packet_whose_successor_was_sent_is_counted_and_not_sent() {
     }
     assert!(due.wire.iter().all(|&x| x != 9));
     let stats = capture.stats(1).unwrap();
-    assert_eq!((stats.misplaced, stats.lost), (320, 320));
+    assert_eq!((stats.late, stats.lost), (320, 320));
     assert_accounted(stats);
 }
 
@@ -948,7 +948,7 @@ fn each_sample_is_played_or_counted() {
     assert!(before.played > 0);
     assert_eq!(
         stats.pushed,
-        stats.played + stats.skipped + stats.duplicate + stats.misplaced + stats.overflow
+        stats.played + stats.skipped + stats.duplicate + stats.late + stats.overflow
     );
 }
 

@@ -7,19 +7,19 @@
 
 use std::collections::VecDeque;
 
-use super::Times;
+use super::Timing;
 use super::arrival::ArrivalStats;
-use super::edge::Edge;
+use super::concealment::LossConcealer;
 
 /// No position is beyond this: 9 million years at 16 kHz.
-const FAR: i64 = 1 << 62;
+const MAX_POSITION: i64 = 1 << 62;
 /// Packets that are remembered for finding copies and overlaps: more than ever wait.
-const REMEMBERED: usize = 128;
+const DUPLICATE_WINDOW: usize = 128;
 /// Times in a row that one timestamp may come again with the same content and be a copy; digital
 /// silence under a timestamp that stands still looks the same.
-const MOST_COPIES: u32 = 3;
+const MAX_COPIES: u32 = 3;
 /// Buffers of played segments that are kept for the next ones.
-const SPARE: usize = 32;
+const MAX_SPARE_BUFFERS: usize = 32;
 
 /// Numbers of one source. Counts are samples at the wire rate unless said otherwise.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -37,11 +37,11 @@ pub struct SourceStats {
     /// Samples of packets that came a second time.
     pub duplicate: u64,
     /// Samples of packets that came out of order, after their successors had been sent.
-    pub misplaced: u64,
+    pub late: u64,
     /// Samples that were left out because too much waited.
     pub overflow: u64,
     /// Samples of wire time in mid-word for which nothing had arrived.
-    pub starved: u64,
+    pub underrun: u64,
     /// Samples that were not sent because another source had the floor.
     pub unsent: u64,
     /// Samples that were the agent's own voice and became silence or background noise.
@@ -49,7 +49,7 @@ pub struct SourceStats {
     /// Times that the wire went on without this source in mid-word.
     pub abandoned: u64,
     /// Timestamps that were not believed.
-    pub disbelieved: u64,
+    pub rejected_timestamps: u64,
     /// Delay against the fastest path with which the source is played now.
     pub delay: i64,
     /// Delay with which it should be played because of its jitter.
@@ -82,13 +82,13 @@ pub(super) struct Placement {
 
 /// The content of a packet, as far as the timeline has to know.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Mark {
+pub(super) enum Activity {
     /// Silence or background, which may be left out.
-    Quiet,
+    Silence,
     /// Loud enough to be the soft beginning of a word.
     Sound,
     /// Part of a word.
-    Word,
+    Speech,
 }
 
 /// A packet that was accepted lately.
@@ -110,7 +110,7 @@ struct Segment {
     /// Samples from the front that were played.
     played: usize,
     /// Samples from the front that were sent or left out, and cannot be taken back.
-    gone: usize,
+    consumed: usize,
     /// Samples that were missing in front of it when it came.
     gap: i64,
     speech: bool,
@@ -128,15 +128,15 @@ impl Segment {
         self.position + self.samples.len() as i64
     }
 
-    fn rest(&self) -> &[i16] {
+    fn remaining(&self) -> &[i16] {
         &self.samples[self.played..]
     }
 
     /// Takes back what was played from position `to` on without having been sent; returns how many
     /// samples that is.
-    fn take_back(&mut self, to: i64) -> usize {
+    fn rewind(&mut self, to: i64) -> usize {
         let from = (to - self.position).clamp(0, self.played as i64) as usize;
-        let played = std::mem::replace(&mut self.played, from.max(self.gone));
+        let played = std::mem::replace(&mut self.played, from.max(self.consumed));
         played - self.played
     }
 }
@@ -153,7 +153,7 @@ pub(super) enum Supply {
 }
 
 #[derive(Debug)]
-pub(super) struct Timeline {
+pub(super) struct JitterBuffer {
     queue: VecDeque<Segment>,
     /// Position from which on nothing may be played yet.
     held_from: Option<i64>,
@@ -164,7 +164,7 @@ pub(super) struct Timeline {
     /// End of the newest media.
     end: i64,
     /// Difference between position and timestamp; None before the first timestamp.
-    shift: Option<i64>,
+    pts_offset: Option<i64>,
     /// Time that the timestamps have claimed lately beyond what the clock has passed.
     excess: i64,
     newest_pts: Option<i64>,
@@ -177,20 +177,20 @@ pub(super) struct Timeline {
     packet_excess: i64,
     accepted: VecDeque<Accepted>,
     /// The newest sample that was played belonged to a word, and the word was not given up.
-    in_word: bool,
+    in_talkspurt: bool,
     /// The source sends without pauses: a frame that is not there is late, not left out.
     steady: bool,
     /// Nothing of the source is waited for until something comes.
     abandoned: bool,
     /// Silence on the wire since the last word.
-    quiet: i64,
-    leaving: bool,
-    edge: Edge,
+    silence: i64,
+    removed: bool,
+    concealer: LossConcealer,
     stats: SourceStats,
 }
 
-impl Timeline {
-    pub(super) fn new(times: &Times) -> Self {
+impl JitterBuffer {
+    pub(super) fn new(timing: &Timing) -> Self {
         Self {
             queue: VecDeque::new(),
             held_from: None,
@@ -198,20 +198,20 @@ impl Timeline {
             spare: Vec::new(),
             cursor: 0,
             end: 0,
-            shift: None,
+            pts_offset: None,
             excess: 0,
             newest_pts: None,
             repeats: 0,
             arrival: ArrivalStats::new(),
             last_arrival: None,
             packet_excess: 0,
-            accepted: VecDeque::with_capacity(REMEMBERED),
-            in_word: false,
+            accepted: VecDeque::with_capacity(DUPLICATE_WINDOW),
+            in_talkspurt: false,
             steady: false,
             abandoned: false,
-            quiet: 0,
-            leaving: false,
-            edge: Edge::new(times.fade),
+            silence: 0,
+            removed: false,
+            concealer: LossConcealer::new(timing.fade),
             stats: SourceStats::default(),
         }
     }
@@ -224,36 +224,37 @@ impl Timeline {
         &mut self,
         packet: Packet,
         playhead: i64,
-        times: &Times,
+        timing: &Timing,
     ) -> Option<Placement> {
         let now = packet.now;
-        if self.leaving {
+        if self.removed {
             // The same source again is another track: its timestamps begin anew.
-            self.leaving = false;
+            self.removed = false;
             self.forget_timestamps();
         }
         let pause = self.last_arrival.map(|last| now - last);
-        let absence = self.absence(times);
+        let absence = self.absence(timing);
         self.steady = pause.is_some_and(|pause| pause <= absence);
         let back = pause.is_some_and(|pause| {
-            pause > times.forget || (pause > absence && !self.in_word && self.queue.is_empty())
+            pause > timing.reset_after
+                || (pause > absence && !self.in_talkspurt && self.queue.is_empty())
         });
-        if pause.is_some_and(|pause| pause > times.forget) {
+        if pause.is_some_and(|pause| pause > timing.reset_after) {
             self.forget_timestamps();
         }
-        let position = self.place(packet, back, times)?;
+        let position = self.place(packet, back, timing)?;
         self.abandoned = false;
         self.last_arrival = Some(now);
-        self.packet_excess = self.packet_excess.max(packet.len - times.frame);
+        self.packet_excess = self.packet_excess.max(packet.len - timing.frame);
         let gap = (position - self.end).max(0);
         if position >= self.end {
             self.end = position + packet.len;
             self.arrival
-                .record(self.end, now, packet.delayed_here, times);
+                .record(self.end, now, packet.delayed_here, timing);
         }
         if pause.is_none() || back && self.queue.is_empty() {
             // It was silent by time, so its delay can be chosen freely.
-            self.cursor = playhead - self.arrival.fastest() - self.depth(times);
+            self.cursor = playhead - self.arrival.fastest() - self.depth(timing);
         }
         let gap = if pause.is_none() { 0 } else { gap };
         Some(Placement { position, gap })
@@ -264,9 +265,9 @@ impl Timeline {
         &mut self,
         Placement { position, gap }: Placement,
         samples: &[i16],
-        mark: Mark,
+        activity: Activity,
         now: i64,
-        times: &Times,
+        timing: &Timing,
     ) {
         if samples.is_empty() {
             return;
@@ -287,27 +288,37 @@ impl Timeline {
             position,
             samples: buffer,
             played: 0,
-            gone: 0,
+            consumed: 0,
             gap,
-            speech: mark >= Mark::Word,
-            sounds: mark >= Mark::Sound,
+            speech: activity >= Activity::Speech,
+            sounds: activity >= Activity::Sound,
             arrived: now,
         };
         self.queue.insert(at, segment);
-        self.catch_late();
-        self.limit(times);
+        self.rewind_to_late();
+        self.drop_overflow(timing);
     }
 
     /// Queues the end of the sound in front of a gap, which the resampler has held until now, if its
     /// place was not sent yet.
-    pub(super) fn insert_tail(&mut self, position: i64, samples: &[i16], now: i64, times: &Times) {
+    pub(super) fn insert_tail(
+        &mut self,
+        position: i64,
+        samples: &[i16],
+        now: i64,
+        timing: &Timing,
+    ) {
         let newest = self.queue.back();
         let free = newest.is_none_or(|segment| segment.end() <= position);
         if position >= self.cursor && free {
-            let word = newest.map_or(self.in_word, |segment| segment.speech);
-            let mark = if word { Mark::Word } else { Mark::Sound };
+            let word = newest.map_or(self.in_talkspurt, |segment| segment.speech);
+            let activity = if word {
+                Activity::Speech
+            } else {
+                Activity::Sound
+            };
             let placement = Placement { position, gap: 0 };
-            self.insert(placement, samples, mark, now, times);
+            self.insert(placement, samples, activity, now, timing);
         }
     }
 
@@ -319,18 +330,18 @@ impl Timeline {
     /// Forgets the count of the timestamps, and with it what could be a copy: a clip that is played
     /// again under the same timestamps is none.
     fn forget_timestamps(&mut self) {
-        self.shift = None;
+        self.pts_offset = None;
         self.excess = 0;
         self.accepted.clear();
     }
 
-    fn place(&mut self, packet: Packet, back: bool, times: &Times) -> Option<i64> {
+    fn place(&mut self, packet: Packet, back: bool, timing: &Timing) -> Option<i64> {
         let Packet { len, pts, now, .. } = packet;
         // Where the clock is, if the packet came on the fastest path.
         let by_clock = (now - len - self.arrival.fastest().min(now)).max(self.end);
         // Without a timestamp: what comes after silence belongs where the clock is, all else
         // follows what came before.
-        let untold = if back { by_clock } else { self.end };
+        let without_pts = if back { by_clock } else { self.end };
         self.repeats = if pts.is_some() && pts == self.newest_pts {
             self.repeats + 1
         } else {
@@ -339,29 +350,32 @@ impl Timeline {
         self.newest_pts = pts;
         // A copy has the timestamp and the content of what came lately. Only both: a timestamp may
         // stand. What comes again later is a clip that is played again.
-        let lately = now - times.reorder_reach;
+        let lately = now - timing.reorder_reach;
         let same = |a: &Accepted| {
             a.pts == pts && a.fingerprint == packet.fingerprint && a.arrived >= lately
         };
-        if pts.is_some() && self.repeats < MOST_COPIES && self.accepted.iter().any(same) {
+        if pts.is_some() && self.repeats < MAX_COPIES && self.accepted.iter().any(same) {
             self.stats.pushed += len as u64;
             self.stats.duplicate += len as u64;
             return None;
         }
         let claim = pts
-            .zip(self.shift)
-            .filter(|_| self.excess < times.distrust)
-            .map(|(pts, shift)| pts.wrapping_add(shift).clamp(-FAR, FAR));
+            .zip(self.pts_offset)
+            .filter(|_| self.excess < timing.max_excess)
+            .map(|(pts, pts_offset)| {
+                pts.wrapping_add(pts_offset)
+                    .clamp(-MAX_POSITION, MAX_POSITION)
+            });
         let position = match claim {
-            None => untold,
-            Some(claimed) if (claimed - self.end).abs() <= times.rounding => self.end,
+            None => without_pts,
+            Some(claimed) if (claimed - self.end).abs() <= timing.rounding => self.end,
             Some(claimed) if claimed > self.end => {
                 // A gap is believed as far as the clock has time for it.
                 let excess = (claimed - by_clock).max(0);
-                self.excess += excess.min(times.loss);
-                self.stats.disbelieved += u64::from(excess > times.frame);
-                if excess > times.reorder_reach {
-                    untold
+                self.excess += excess.min(timing.max_loss);
+                self.stats.rejected_timestamps += u64::from(excess > timing.frame);
+                if excess > timing.reorder_reach {
+                    without_pts
                 } else {
                     claimed - excess
                 }
@@ -370,26 +384,28 @@ impl Timeline {
                 let overlaps =
                     |a: &Accepted| claimed < a.position + a.len && a.position < claimed + len;
                 if self.accepted.iter().any(overlaps) {
-                    self.disbelieve(untold, times)
+                    self.reject_timestamp(without_pts, timing)
                 } else if claimed >= self.cursor {
                     claimed
-                } else if claimed > self.end - times.reorder_reach {
+                } else if claimed > self.end - timing.reorder_reach {
                     // 20 ms in a wrong place are worse than 20 ms that were concealed.
                     self.stats.pushed += len as u64;
-                    self.stats.misplaced += len as u64;
+                    self.stats.late += len as u64;
                     return None;
                 } else {
-                    self.disbelieve(untold, times)
+                    self.reject_timestamp(without_pts, timing)
                 }
             }
         };
-        if self.excess < times.distrust {
+        if self.excess < timing.max_excess {
             // One jump, or a few losses before the fastest path is known, are forgotten: a fifth of
             // a millisecond with each packet.
-            self.excess = (self.excess - times.forgive).max(0);
+            self.excess = (self.excess - timing.excess_decay).max(0);
         }
-        self.shift = pts.map(|pts| position.wrapping_sub(pts)).or(self.shift);
-        if self.accepted.len() == REMEMBERED {
+        self.pts_offset = pts
+            .map(|pts| position.wrapping_sub(pts))
+            .or(self.pts_offset);
+        if self.accepted.len() == DUPLICATE_WINDOW {
             self.accepted.pop_front();
         }
         self.accepted.push_back(Accepted {
@@ -403,28 +419,28 @@ impl Timeline {
     }
 
     /// Passes over a timestamp that stands still or runs back.
-    fn disbelieve(&mut self, untold: i64, times: &Times) -> i64 {
-        self.stats.disbelieved += 1;
-        self.excess += times.loss;
-        untold
+    fn reject_timestamp(&mut self, without_pts: i64, timing: &Timing) -> i64 {
+        self.stats.rejected_timestamps += 1;
+        self.excess += timing.max_loss;
+        without_pts
     }
 
     /// Late audio is played all the same; from there on this source is later.
-    fn catch_late(&mut self) {
+    fn rewind_to_late(&mut self) {
         let first = self.available().next().map(Segment::start);
         self.cursor = first.map_or(self.cursor, |start| self.cursor.min(start));
     }
 
     /// Leaves out the oldest audio when too much waits: a source that sends more than time passes.
-    fn limit(&mut self, times: &Times) {
-        while self.queue.len() > 1 && self.stats.queued > times.capacity as u64 {
+    fn drop_overflow(&mut self, timing: &Timing) {
+        while self.queue.len() > 1 && self.stats.queued > timing.capacity as u64 {
             let Some(oldest) = self.queue.pop_front() else {
                 break;
             };
-            self.stats.overflow += oldest.rest().len() as u64;
-            self.stats.queued -= oldest.rest().len() as u64;
-            self.edge.begin_skip();
-            self.edge.skip(oldest.rest());
+            self.stats.overflow += oldest.remaining().len() as u64;
+            self.stats.queued -= oldest.remaining().len() as u64;
+            self.concealer.begin_skip();
+            self.concealer.skip(oldest.remaining());
             self.cursor = self.cursor.max(self.queue[0].start());
             if self.held_from.is_some_and(|held| held < self.cursor) {
                 self.held_from = Some(self.cursor);
@@ -454,7 +470,7 @@ impl Timeline {
                 None => segment.position,
             })
         };
-        self.catch_late();
+        self.rewind_to_late();
     }
 
     /// Holds what comes from `position` on, unless something is held already.
@@ -474,7 +490,7 @@ impl Timeline {
 
     /// Turns what is held into silence; returns its length in samples.
     pub(super) fn silence_held(&mut self) -> usize {
-        let from = self.held_from.unwrap_or(FAR);
+        let from = self.held_from.unwrap_or(MAX_POSITION);
         let mut silenced = 0;
         for segment in self.queue.iter_mut().filter(|s| s.position >= from) {
             silenced += segment.samples.len();
@@ -486,7 +502,7 @@ impl Timeline {
     }
 
     fn available(&self) -> impl Iterator<Item = &Segment> {
-        let from = self.held_from.unwrap_or(FAR);
+        let from = self.held_from.unwrap_or(MAX_POSITION);
         self.queue.iter().take_while(move |s| s.position < from)
     }
 
@@ -507,15 +523,15 @@ impl Timeline {
         self.available().any(|segment| segment.speech)
     }
 
-    pub(super) fn leaving(&self) -> bool {
-        self.leaving
+    pub(super) fn removed(&self) -> bool {
+        self.removed
     }
 
     /// The source is gone; what came of it is still played.
-    pub(super) fn leave(&mut self) {
-        self.leaving = true;
+    pub(super) fn remove(&mut self) {
+        self.removed = true;
         self.held_from = None;
-        self.catch_late();
+        self.rewind_to_late();
     }
 
     /// Time of the newest packet; None before the first.
@@ -527,12 +543,12 @@ impl Timeline {
         self.stats
     }
 
-    pub(super) fn supply(&self, times: &Times) -> Supply {
+    pub(super) fn supply(&self, timing: &Timing) -> Supply {
         let mut at = self.cursor;
-        let mut in_word = self.in_word;
+        let mut in_talkspurt = self.in_talkspurt;
         for segment in self.available() {
             if segment.start() > at {
-                return if in_word || segment.gap <= times.loss {
+                return if in_talkspurt || segment.gap <= timing.max_loss {
                     Supply::Gap {
                         since: segment.arrived,
                     }
@@ -540,9 +556,9 @@ impl Timeline {
                     Supply::Ready
                 };
             }
-            in_word = segment.speech;
+            in_talkspurt = segment.speech;
             at = segment.end();
-            if at >= self.cursor + times.frame {
+            if at >= self.cursor + timing.frame {
                 return Supply::Ready;
             }
         }
@@ -564,59 +580,59 @@ impl Timeline {
 
     /// Delay that the source's jitter asks for. The wire waits a frame for anybody, so that much
     /// lateness needs none.
-    pub(super) fn depth(&self, times: &Times) -> i64 {
-        (self.arrival.usual_lateness() - times.frame).clamp(0, times.max_depth)
+    pub(super) fn depth(&self, timing: &Timing) -> i64 {
+        (self.arrival.usual_lateness() - timing.frame).clamp(0, timing.max_depth)
     }
 
     /// True if nothing has come for so long that the source is silent, and nothing waits.
-    pub(super) fn is_absent(&self, now: i64, times: &Times) -> bool {
-        let absence = self.absence(times);
+    pub(super) fn is_absent(&self, now: i64, timing: &Timing) -> bool {
+        let absence = self.absence(timing);
         let silent = self.last_arrival.is_none_or(|last| now - last > absence);
-        silent && self.queue.is_empty() && !self.in_word
+        silent && self.queue.is_empty() && !self.in_talkspurt
     }
 
     /// Time without frames after which the source is silent.
-    pub(super) fn absence(&self, times: &Times) -> i64 {
-        times.absent + self.depth(times) + self.packet_excess
+    pub(super) fn absence(&self, timing: &Timing) -> i64 {
+        timing.absent + self.depth(timing) + self.packet_excess
     }
 
     /// Time that the wire may be behind its clock while it waits for this source, which lacks
     /// `supply`. `shared`: somebody else speaks and would be held back.
-    pub(super) fn patience(
+    pub(super) fn max_wait(
         &self,
         supply: Supply,
         shared: bool,
         now: i64,
         playhead: i64,
-        times: &Times,
+        timing: &Timing,
     ) -> i64 {
         let limit = if shared {
-            times.wait_shared
+            timing.wait_shared
         } else {
-            times.wait_alone
+            timing.wait_alone
         };
-        let silent_for = self.last_arrival.map_or(FAR, |last| now - last);
+        let silent_for = self.last_arrival.map_or(MAX_POSITION, |last| now - last);
         match supply {
             Supply::Ready => i64::MIN,
-            Supply::Gap { since } if now - since >= times.reorder => i64::MIN,
+            Supply::Gap { since } if now - since >= timing.reorder => i64::MIN,
             Supply::Gap { .. } => limit,
-            Supply::Empty if self.leaving => i64::MIN,
+            Supply::Empty if self.removed => i64::MIN,
             // Its word is torn, but by less the longer the wire is held back within the bound.
-            Supply::Empty if self.abandoned && silent_for > times.give_up => i64::MIN,
-            Supply::Empty if self.abandoned => times.wait_shared,
-            Supply::Empty if self.in_word => limit,
-            Supply::Empty if silent_for > self.absence(times) => 0,
+            Supply::Empty if self.abandoned && silent_for > timing.give_up => i64::MIN,
+            Supply::Empty if self.abandoned => timing.wait_shared,
+            Supply::Empty if self.in_talkspurt => limit,
+            Supply::Empty if silent_for > self.absence(timing) => 0,
             // It leaves out its silence; a second frame, if there is one, comes right after the
             // first.
             Supply::Empty if !self.steady => {
-                let second = 2 * times.frame + self.packet_excess + self.depth(times);
-                if silent_for > second { 0 } else { times.frame }
+                let second = 2 * timing.frame + self.packet_excess + self.depth(timing);
+                if silent_for > second { 0 } else { timing.frame }
             }
             // Its next word may begin in what is missing.
-            Supply::Empty if !shared => self.absence(times),
+            Supply::Empty if !shared => self.absence(timing),
             Supply::Empty => {
-                let unmet = self.depth(times) - self.delay(playhead);
-                (unmet.max(0) + times.frame).min(times.wait_shared)
+                let unmet = self.depth(timing) - self.delay(playhead);
+                (unmet.max(0) + timing.frame).min(timing.wait_shared)
             }
         }
     }
@@ -628,12 +644,12 @@ impl Timeline {
         playhead: i64,
         depth: i64,
         sent: bool,
-        times: &Times,
+        timing: &Timing,
     ) -> Played {
         let mut speech = false;
         let mut at = 0;
-        if self.adapt(playhead, depth, times) {
-            self.rest(frame, times);
+        if self.adapt(playhead, depth, timing) {
+            self.play_silence(frame, timing);
             at = frame.len();
         }
         while at < frame.len() {
@@ -641,54 +657,54 @@ impl Timeline {
             let gap = self.available().next().map(|s| s.start() - self.cursor);
             let n = match gap {
                 Some(..=0) => {
-                    let n = self.play_segment(&mut frame[at..], sent, times);
-                    speech |= self.in_word;
+                    let n = self.play_segment(&mut frame[at..], sent, timing);
+                    speech |= self.in_talkspurt;
                     n
                 }
                 Some(gap) => {
                     let n = room.min(gap as usize);
-                    if self.in_word {
+                    if self.in_talkspurt {
                         self.stats.lost += n as u64;
                     }
-                    self.rest(&mut frame[at..at + n], times);
+                    self.play_silence(&mut frame[at..at + n], timing);
                     n
                 }
                 None => {
-                    if self.in_word && self.held_from.is_none() {
-                        self.stats.starved += room as u64;
+                    if self.in_talkspurt && self.held_from.is_none() {
+                        self.stats.underrun += room as u64;
                     }
-                    self.rest(&mut frame[at..], times);
+                    self.play_silence(&mut frame[at..], timing);
                     room
                 }
             };
             self.cursor += n as i64;
             at += n;
         }
-        self.stats.delay = self.delay(playhead + times.frame);
+        self.stats.delay = self.delay(playhead + timing.frame);
         self.stats.depth = depth;
         Played {
             speech,
-            in_word: self.in_word,
+            in_talkspurt: self.in_talkspurt,
         }
     }
 
     /// The wire goes on without the rest of a word.
     pub(super) fn abandon(&mut self) {
-        if self.in_word {
+        if self.in_talkspurt {
             self.stats.abandoned += 1;
             self.abandoned = true;
         }
     }
 
     /// Takes back up to `len` samples that were played without having been sent: a pre-roll.
-    pub(super) fn take_back(&mut self, len: i64) {
+    pub(super) fn rewind(&mut self, len: i64) {
         let to = self.cursor - len;
         let mut back = 0;
         if let Some(front) = self.queue.front_mut() {
-            back += front.take_back(to);
+            back += front.rewind(to);
         }
         while let Some(mut segment) = self.history.pop_back() {
-            let samples = segment.take_back(to);
+            let samples = segment.rewind(to);
             if samples == 0 {
                 self.recycle(segment.samples);
                 break;
@@ -699,8 +715,8 @@ impl Timeline {
         self.forget_history();
         self.stats.unsent -= back as u64;
         self.stats.queued += back as u64;
-        self.catch_late();
-        self.edge.fade_in();
+        self.rewind_to_late();
+        self.concealer.fade_in();
     }
 
     fn forget_history(&mut self) {
@@ -709,28 +725,28 @@ impl Timeline {
         }
     }
 
-    fn play_segment(&mut self, out: &mut [i16], sent: bool, times: &Times) -> usize {
+    fn play_segment(&mut self, out: &mut [i16], sent: bool, timing: &Timing) -> usize {
         let segment = &mut self.queue[0];
-        let n = out.len().min(segment.rest().len());
+        let n = out.len().min(segment.remaining().len());
         let samples = &segment.samples[segment.played..segment.played + n];
-        self.edge.play(samples, &mut out[..n]);
+        self.concealer.play(samples, &mut out[..n]);
         segment.played += n;
         let speech = segment.speech;
-        self.in_word = speech;
-        self.quiet = if speech { 0 } else { self.quiet + n as i64 };
+        self.in_talkspurt = speech;
+        self.silence = if speech { 0 } else { self.silence + n as i64 };
         self.stats.queued -= n as u64;
         if sent {
-            segment.gone = segment.played;
+            segment.consumed = segment.played;
             self.stats.played += n as u64;
             self.forget_history();
         } else {
             self.stats.unsent += n as u64;
         }
-        if self.queue[0].rest().is_empty()
+        if self.queue[0].remaining().is_empty()
             && let Some(segment) = self.queue.pop_front()
         {
-            if !sent && times.preroll > 0 {
-                self.remember(segment, times);
+            if !sent && timing.preroll > 0 {
+                self.remember(segment, timing);
             } else {
                 self.recycle(segment.samples);
             }
@@ -738,8 +754,8 @@ impl Timeline {
         n
     }
 
-    fn remember(&mut self, segment: Segment, times: &Times) {
-        let oldest = segment.end() - times.preroll;
+    fn remember(&mut self, segment: Segment, timing: &Timing) {
+        let oldest = segment.end() - timing.preroll;
         self.history.push_back(segment);
         while self.history.front().is_some_and(|s| s.end() <= oldest) {
             if let Some(forgotten) = self.history.pop_front() {
@@ -749,58 +765,61 @@ impl Timeline {
     }
 
     fn recycle(&mut self, buffer: Vec<i16>) {
-        if self.spare.len() < SPARE {
+        if self.spare.len() < MAX_SPARE_BUFFERS {
             self.spare.push(buffer);
         }
     }
 
-    fn rest(&mut self, out: &mut [i16], times: &Times) {
-        self.edge.conceal(out);
-        self.quiet += out.len() as i64;
+    fn play_silence(&mut self, out: &mut [i16], timing: &Timing) {
+        self.concealer.conceal(out);
+        self.silence += out.len() as i64;
         // The word is given up; what comes is heard as a new one. A hold begins between words only.
-        if (self.abandoned && self.quiet >= times.absent) || self.held_from.is_some() {
-            self.in_word = false;
+        if (self.abandoned && self.silence >= timing.absent) || self.held_from.is_some() {
+            self.in_talkspurt = false;
         }
     }
 
     /// Brings the delay nearer to `depth`, between words, by a frame at a time. True: this frame is
     /// silence.
-    fn adapt(&mut self, playhead: i64, depth: i64, times: &Times) -> bool {
-        if self.in_word || self.quiet < times.guard {
+    fn adapt(&mut self, playhead: i64, depth: i64, timing: &Timing) -> bool {
+        if self.in_talkspurt || self.silence < timing.speech_guard {
             return false;
         }
         let delay = self.delay(playhead);
         // A detector marks the onset of a word late: in front of a marked segment it is too late.
         let next_is_quiet = self.available().next().is_some_and(|s| !s.speech);
-        if delay < depth - times.frame && next_is_quiet {
-            self.stats.inserted += times.frame as u64;
+        if delay < depth - timing.frame && next_is_quiet {
+            self.stats.inserted += timing.frame as u64;
             return true;
         }
-        if delay >= depth + times.frame {
-            self.skip_frame(times);
+        if delay >= depth + timing.frame {
+            self.skip_frame(timing);
         }
         false
     }
 
     /// Leaves out a frame of silence, if more known silence follows it than the detector is late.
-    fn skip_frame(&mut self, times: &Times) {
-        let to = self.cursor + times.frame;
-        let quiet = self.available().take_while(|s| !s.speech);
-        let known = quiet.last().map_or(self.cursor, Segment::end);
+    fn skip_frame(&mut self, timing: &Timing) {
+        let to = self.cursor + timing.frame;
+        let silence = self.available().take_while(|s| !s.speech);
+        let known = silence.last().map_or(self.cursor, Segment::end);
         let sounds = (self.available().take_while(|s| s.position < to)).any(|s| s.sounds);
-        if known < to + times.onset_lag || sounds {
+        if known < to + timing.onset_lag || sounds {
             return;
         }
-        self.edge.begin_skip();
+        self.concealer.begin_skip();
         while let Some(segment) = self.queue.front_mut().filter(|s| s.start() < to) {
-            let n = segment.rest().len().min((to - segment.start()) as usize);
-            self.edge
+            let n = segment
+                .remaining()
+                .len()
+                .min((to - segment.start()) as usize);
+            self.concealer
                 .skip(&segment.samples[segment.played..segment.played + n]);
             segment.played += n;
-            segment.gone = segment.played;
+            segment.consumed = segment.played;
             self.stats.skipped += n as u64;
             self.stats.queued -= n as u64;
-            if segment.rest().is_empty()
+            if segment.remaining().is_empty()
                 && let Some(segment) = self.queue.pop_front()
             {
                 self.recycle(segment.samples);
@@ -816,5 +835,5 @@ pub(super) struct Played {
     /// Samples of a word.
     pub(super) speech: bool,
     /// The frame ends in a word, whose rest may still come.
-    pub(super) in_word: bool,
+    pub(super) in_talkspurt: bool,
 }

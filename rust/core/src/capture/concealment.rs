@@ -5,7 +5,7 @@ const TORN: u16 = 256;
 
 /// Concealment and fades of one source. The fade lasts 10 ms, a period of a low voice.
 #[derive(Debug)]
-pub(super) struct Edge {
+pub(super) struct LossConcealer {
     fade: usize,
     /// The newest samples that were played, in a ring.
     recent: Box<[i16]>,
@@ -19,7 +19,7 @@ pub(super) struct Edge {
     skipped_at: usize,
 }
 
-impl Edge {
+impl LossConcealer {
     /// Edges with fades of `fade` samples; 0 makes hard edges.
     pub(super) fn new(fade: usize) -> Self {
         Self {
