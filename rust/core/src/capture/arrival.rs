@@ -1,8 +1,8 @@
-//! Arrival times of one source: the fastest path, and the lateness relative to it.
+//! Arrival statistics of one source: the fastest path, and the lateness relative to it.
 
 use super::Timing;
 
-/// Minimum of (arrival - end of media) and the two greatest latenesses within one half window.
+/// Minimum of (arrival - end of media), and the two greatest latenesses, of one half window.
 #[derive(Debug, Clone, Copy)]
 struct HalfWindow {
     fastest: i64,
@@ -39,8 +39,9 @@ impl ArrivalStats {
         }
     }
 
-    /// Records media that ends at position `end` and arrived at `now`. With `delayed_here` the
-    /// process itself was away and the lateness is not the network's.
+    /// Records media that ends at position `end` and arrived at `now`.
+    ///
+    /// With `delayed_here` the process itself was stalled, and the lateness is not the network's.
     pub(super) fn record(&mut self, end: i64, now: i64, delayed_here: bool, timing: &Timing) {
         let window_start = *self.window_start.get_or_insert(now);
         if now - window_start >= timing.half_window {
@@ -60,15 +61,15 @@ impl ArrivalStats {
         self.newest = now;
     }
 
-    /// Arrival minus position on the fastest path; `i64::MAX` before the first packet.
+    /// Returns arrival minus position on the fastest path; `i64::MAX` before the first packet.
     pub(super) fn fastest(&self) -> i64 {
         self.current.fastest.min(self.previous.fastest)
     }
 
-    /// The lateness that was reached twice within the window.
+    /// Returns the lateness that was reached twice within the window.
     ///
-    /// One stall is an accident: concealing it costs less than holding everything back for it. What
-    /// happens twice is a property of the network.
+    /// One stall is an accident: concealing it costs less than delaying everything for it. Lateness
+    /// that recurs is a property of the network.
     pub(super) fn usual_lateness(&self) -> i64 {
         let [a, b] = self.current.latest;
         let [c, d] = self.previous.latest;
@@ -111,7 +112,7 @@ mod tests {
         for k in 1..=50 {
             arrival.record(320 * k, 320 * k, false, &timing);
         }
-        // Ten packets that a stall of 200 ms has held back, all at once.
+        // Ten packets held back by a stall of 200 ms, all at once.
         for k in 51..=60 {
             arrival.record(320 * k, 320 * 61, false, &timing);
         }

@@ -1,9 +1,9 @@
-//! The jitter buffer of one source, on the clock of the wire.
+//! Jitter buffer of one source, on the clock of the wire.
 //!
-//! Positions are the source's own samples at the wire rate. The *cursor* is the position that the
-//! next wire sample carries. It moves with the wire whether there is audio or not, which is how
-//! silence happens by time: what is not there when its time comes is silence, and what comes after
-//! its time moves the cursor back, which delays this source and nobody else.
+//! Positions count the source's own samples at the wire rate. The *cursor* is the playout position:
+//! the position of the next wire sample. It advances with the wire whether there is audio or not, so
+//! silence follows from time alone: audio that is missing at its playout time is silence, and audio
+//! that arrives later moves the cursor back, which delays this source and no other.
 
 use std::collections::VecDeque;
 
@@ -11,87 +11,88 @@ use super::Timing;
 use super::arrival::ArrivalStats;
 use super::concealment::LossConcealer;
 
-/// No position is beyond this: 9 million years at 16 kHz.
+/// Greatest position: 9 million years at 16 kHz.
 const MAX_POSITION: i64 = 1 << 62;
-/// Packets that are remembered for finding copies and overlaps: more than ever wait.
+/// Number of accepted packets remembered to find copies and overlaps: more than are ever queued.
 const DUPLICATE_WINDOW: usize = 128;
-/// Times in a row that one timestamp may come again with the same content and be a copy; digital
-/// silence under a timestamp that stands still looks the same.
+/// Greatest number of consecutive copies of a packet.
+///
+/// Digital silence under a timestamp that stands still looks the same, and comes more often.
 const MAX_COPIES: u32 = 3;
-/// Buffers of played segments that are kept for the next ones.
+/// Greatest number of buffers of played segments kept for reuse.
 const MAX_SPARE_BUFFERS: usize = 32;
 
-/// Numbers of one source. Counts are samples at the wire rate unless said otherwise.
+/// Statistics of one source. Counts are samples at the wire rate unless stated otherwise.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct SourceStats {
-    /// Samples that arrived, once resampled to the wire rate.
+    /// Samples that arrived, resampled to the wire rate.
     pub pushed: u64,
-    /// Samples that went to the wire.
+    /// Samples sent to the wire.
     pub played: u64,
-    /// Silence that was left out between words, to pay back delay.
+    /// Silence skipped between talk spurts, to reduce the delay.
     pub skipped: u64,
-    /// Silence that was inserted between words, to build up depth.
+    /// Silence inserted between talk spurts, to increase the delay.
     pub inserted: u64,
-    /// Samples that the network lost in mid-word, by the timestamps.
+    /// Samples of talk spurts lost by the network, according to the timestamps.
     pub lost: u64,
-    /// Samples of packets that came a second time.
+    /// Samples of duplicate packets.
     pub duplicate: u64,
-    /// Samples of packets that came out of order, after their successors had been sent.
+    /// Samples of reordered packets discarded because their successors had been sent.
     pub late: u64,
-    /// Samples that were left out because too much waited.
+    /// Samples discarded because the buffer was full.
     pub overflow: u64,
-    /// Samples of wire time in mid-word for which nothing had arrived.
+    /// Samples of talk spurts missing at playout time because nothing had arrived.
     pub underrun: u64,
-    /// Samples that were not sent because another source had the floor.
+    /// Samples not sent because another source had the floor.
     pub unsent: u64,
-    /// Samples that were the agent's own voice and became silence or background noise.
+    /// Samples suppressed as the agent's own voice: replaced by silence or noise.
     pub suppressed: u64,
-    /// Times that the wire went on without this source in mid-word.
+    /// Number of talk spurts without whose rest the wire went on.
     pub abandoned: u64,
-    /// Timestamps that were not believed.
+    /// Number of timestamps ignored as implausible.
     pub rejected_timestamps: u64,
-    /// Delay against the fastest path with which the source is played now.
+    /// Current delay of playout relative to the fastest path.
     pub delay: i64,
-    /// Delay with which it should be played because of its jitter.
+    /// Target delay of playout, which the source's jitter requires.
     pub depth: i64,
-    /// Samples that wait now, held ones included.
+    /// Samples queued now, held ones included.
     pub queued: u64,
 }
 
-/// The header of a packet that has just arrived.
+/// Header of a packet that has just arrived.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Packet {
     /// Length at the wire rate, in samples.
     pub(super) len: i64,
     /// Timestamp of the first sample, at the wire rate.
     pub(super) pts: Option<i64>,
-    /// Tells a copy from another packet with the same timestamp.
+    /// Hash of the content: tells a copy from another packet with the same timestamp.
     pub(super) fingerprint: u64,
     pub(super) now: i64,
-    /// True if it may have come earlier, while the process was away.
+    /// True if the packet may have arrived earlier, while the process was stalled.
     pub(super) delayed_here: bool,
 }
 
-/// Where a packet belongs.
+/// Position of a packet in the stream of its source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Placement {
     pub(super) position: i64,
-    /// Samples that are missing between the newest media and this packet; 0 for one out of order.
+    /// Samples missing between the newest media and this packet; 0 for one out of order.
     pub(super) gap: i64,
 }
 
-/// The content of a packet, as far as the timeline has to know.
+/// Activity in a packet, in ascending order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Activity {
-    /// Silence or background, which may be left out.
+    /// Silence or background noise, which may be skipped.
     Silence,
-    /// Loud enough to be the soft beginning of a word.
+    /// Sound loud enough to be the soft beginning of a talk spurt.
     Sound,
-    /// Part of a word.
+    /// Part of a talk spurt.
     Speech,
 }
 
-/// A packet that was accepted lately.
+/// Recently accepted packet.
 #[derive(Debug)]
 struct Accepted {
     position: i64,
@@ -101,20 +102,20 @@ struct Accepted {
     arrived: i64,
 }
 
-/// Samples that wait.
+/// Samples of one packet in the queue.
 #[derive(Debug)]
 struct Segment {
     /// Position of the first of `samples`.
     position: i64,
     samples: Vec<i16>,
-    /// Samples from the front that were played.
+    /// Number of samples played from the front.
     played: usize,
-    /// Samples from the front that were sent or left out, and cannot be taken back.
+    /// Number of samples sent or skipped from the front, beyond which `rewind` cannot go.
     consumed: usize,
-    /// Samples that were missing in front of it when it came.
+    /// Samples missing before the segment when it arrived.
     gap: i64,
     speech: bool,
-    /// Loud enough to be the soft beginning of a word.
+    /// True if the segment is loud enough to be the soft beginning of a talk spurt.
     sounds: bool,
     arrived: i64,
 }
@@ -132,8 +133,7 @@ impl Segment {
         &self.samples[self.played..]
     }
 
-    /// Takes back what was played from position `to` on without having been sent; returns how many
-    /// samples that is.
+    /// Rewinds to position `to` over samples played but not sent; returns their number.
     fn rewind(&mut self, to: i64) -> usize {
         let from = (to - self.position).clamp(0, self.played as i64) as usize;
         let played = std::mem::replace(&mut self.played, from.max(self.consumed));
@@ -141,23 +141,23 @@ impl Segment {
     }
 }
 
-/// The supply of a source for the next frame of the wire.
+/// Availability of a source's audio for the next frame of the wire.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Supply {
-    /// The whole frame is there, or its silence is known.
+    /// The whole frame is queued, or known to be silence.
     Ready,
-    /// Something is missing in front of what waits, which came at `since`.
+    /// Audio is missing before a queued segment, which arrived at `since`.
     Gap { since: i64 },
-    /// Nothing more has come.
+    /// No more audio is queued.
     Empty,
 }
 
 #[derive(Debug)]
 pub(super) struct JitterBuffer {
     queue: VecDeque<Segment>,
-    /// Position from which on nothing may be played yet.
+    /// Position from which on audio is held and must not be played yet.
     held_from: Option<i64>,
-    /// Segments that were played lately, for a pre-roll.
+    /// Recently played segments, for a pre-roll.
     history: VecDeque<Segment>,
     spare: Vec<Vec<i16>>,
     cursor: i64,
@@ -165,24 +165,24 @@ pub(super) struct JitterBuffer {
     end: i64,
     /// Difference between position and timestamp; None before the first timestamp.
     pts_offset: Option<i64>,
-    /// Time that the timestamps have claimed lately beyond what the clock has passed.
+    /// Recent excess of the timestamps' time over real time.
     excess: i64,
     newest_pts: Option<i64>,
-    /// Times that the newest timestamp came again, without another one between.
+    /// Number of consecutive repetitions of the newest timestamp.
     repeats: u32,
     arrival: ArrivalStats,
     /// Arrival time of the newest packet; None before the first.
     last_arrival: Option<i64>,
-    /// Longest packet so far beyond a frame of 20 ms: the next one takes as long to come.
+    /// Length of the longest packet beyond a frame of 20 ms: the next one takes as long to arrive.
     packet_excess: i64,
     accepted: VecDeque<Accepted>,
-    /// The newest sample that was played belonged to a word, and the word was not given up.
+    /// True if the newest played sample belonged to a talk spurt that was not given up.
     in_talkspurt: bool,
-    /// The source sends without pauses: a frame that is not there is late, not left out.
+    /// True if the source sends continuously: a missing frame is late, not omitted silence.
     steady: bool,
-    /// Nothing of the source is waited for until something comes.
+    /// True if the wire does not wait for the source until its next packet.
     abandoned: bool,
-    /// Silence on the wire since the last word.
+    /// Silence on the wire since the last talk spurt.
     silence: i64,
     removed: bool,
     concealer: LossConcealer,
@@ -218,8 +218,9 @@ impl JitterBuffer {
 
     // -- in ------------------------------------------------------------------------------------
 
-    /// Decides where a packet belongs; None if it came before, or after its successors were sent.
-    /// `playhead` is the time whose audio the next wire sample carries.
+    /// Decides the position of a packet; None for a copy, or if its successors were already sent.
+    ///
+    /// `playhead` is the capture time of the next wire sample.
     pub(super) fn accept(
         &mut self,
         packet: Packet,
@@ -228,7 +229,7 @@ impl JitterBuffer {
     ) -> Option<Placement> {
         let now = packet.now;
         if self.removed {
-            // The same source again is another track: its timestamps begin anew.
+            // A removed source that returns is another track: its timestamps start afresh.
             self.removed = false;
             self.forget_timestamps();
         }
@@ -253,7 +254,7 @@ impl JitterBuffer {
                 .record(self.end, now, packet.delayed_here, timing);
         }
         if pause.is_none() || back && self.queue.is_empty() {
-            // It was silent by time, so its delay can be chosen freely.
+            // The source was silent, so its delay can be chosen freely.
             self.cursor = playhead - self.arrival.fastest() - self.depth(timing);
         }
         let gap = if pause.is_none() { 0 } else { gap };
@@ -281,7 +282,7 @@ impl JitterBuffer {
         self.stats.pushed += samples.len() as u64;
         self.stats.queued += samples.len() as u64;
         if at == self.queue.len() {
-            // Resampling may give a sample more or less than the length that was expected.
+            // Resampling may give one sample more or less than the expected length.
             self.end = position + samples.len() as i64;
         }
         let segment = Segment {
@@ -299,8 +300,7 @@ impl JitterBuffer {
         self.drop_overflow(timing);
     }
 
-    /// Queues the end of the sound in front of a gap, which the resampler has held until now, if its
-    /// place was not sent yet.
+    /// Queues the end of the sound before a gap, flushed from the resampler, unless it is too late.
     pub(super) fn insert_tail(
         &mut self,
         position: i64,
@@ -311,8 +311,8 @@ impl JitterBuffer {
         let newest = self.queue.back();
         let free = newest.is_none_or(|segment| segment.end() <= position);
         if position >= self.cursor && free {
-            let word = newest.map_or(self.in_talkspurt, |segment| segment.speech);
-            let activity = if word {
+            let speech = newest.map_or(self.in_talkspurt, |segment| segment.speech);
+            let activity = if speech {
                 Activity::Speech
             } else {
                 Activity::Sound
@@ -322,13 +322,14 @@ impl JitterBuffer {
         }
     }
 
-    /// Counts samples that were the agent's own voice.
+    /// Counts samples suppressed as the agent's own voice.
     pub(super) fn count_suppressed(&mut self, samples: usize) {
         self.stats.suppressed += samples as u64;
     }
 
-    /// Forgets the count of the timestamps, and with it what could be a copy: a clip that is played
-    /// again under the same timestamps is none.
+    /// Forgets the timestamp offset and the accepted packets.
+    ///
+    /// A clip that is played again under the same timestamps is no copy.
     fn forget_timestamps(&mut self) {
         self.pts_offset = None;
         self.excess = 0;
@@ -337,10 +338,9 @@ impl JitterBuffer {
 
     fn place(&mut self, packet: Packet, back: bool, timing: &Timing) -> Option<i64> {
         let Packet { len, pts, now, .. } = packet;
-        // Where the clock is, if the packet came on the fastest path.
+        // Position by the clock, if the packet came on the fastest path.
         let by_clock = (now - len - self.arrival.fastest().min(now)).max(self.end);
-        // Without a timestamp: what comes after silence belongs where the clock is, all else
-        // follows what came before.
+        // Position without a timestamp: after silence by the clock, else right after the last packet.
         let without_pts = if back { by_clock } else { self.end };
         self.repeats = if pts.is_some() && pts == self.newest_pts {
             self.repeats + 1
@@ -348,8 +348,8 @@ impl JitterBuffer {
             0
         };
         self.newest_pts = pts;
-        // A copy has the timestamp and the content of what came lately. Only both: a timestamp may
-        // stand. What comes again later is a clip that is played again.
+        // A copy has both the timestamp and the content of a recent packet: a timestamp alone may
+        // stand still. Later repetitions are a clip that is played again.
         let lately = now - timing.reorder_reach;
         let same = |a: &Accepted| {
             a.pts == pts && a.fingerprint == packet.fingerprint && a.arrived >= lately
@@ -370,7 +370,7 @@ impl JitterBuffer {
             None => without_pts,
             Some(claimed) if (claimed - self.end).abs() <= timing.rounding => self.end,
             Some(claimed) if claimed > self.end => {
-                // A gap is believed as far as the clock has time for it.
+                // Accept a gap up to the time that has really passed.
                 let excess = (claimed - by_clock).max(0);
                 self.excess += excess.min(timing.max_loss);
                 self.stats.rejected_timestamps += u64::from(excess > timing.frame);
@@ -388,7 +388,7 @@ impl JitterBuffer {
                 } else if claimed >= self.cursor {
                     claimed
                 } else if claimed > self.end - timing.reorder_reach {
-                    // 20 ms in a wrong place are worse than 20 ms that were concealed.
+                    // 20 ms at a wrong position are worse than 20 ms of concealment.
                     self.stats.pushed += len as u64;
                     self.stats.late += len as u64;
                     return None;
@@ -398,7 +398,7 @@ impl JitterBuffer {
             }
         };
         if self.excess < timing.max_excess {
-            // One jump, or a few losses before the fastest path is known, are forgotten: a fifth of
+            // One jump, or a few losses before the fastest path is known, are forgotten: a quarter of
             // a millisecond with each packet.
             self.excess = (self.excess - timing.excess_decay).max(0);
         }
@@ -418,20 +418,20 @@ impl JitterBuffer {
         Some(position)
     }
 
-    /// Passes over a timestamp that stands still or runs back.
+    /// Ignores a timestamp that stands still or runs back.
     fn reject_timestamp(&mut self, without_pts: i64, timing: &Timing) -> i64 {
         self.stats.rejected_timestamps += 1;
         self.excess += timing.max_loss;
         without_pts
     }
 
-    /// Late audio is played all the same; from there on this source is later.
+    /// Moves the cursor back to late audio, which is played; the source is delayed from there on.
     fn rewind_to_late(&mut self) {
         let first = self.available().next().map(Segment::start);
         self.cursor = first.map_or(self.cursor, |start| self.cursor.min(start));
     }
 
-    /// Leaves out the oldest audio when too much waits: a source that sends more than time passes.
+    /// Discards the oldest audio beyond the capacity: the source sends faster than real time.
     fn drop_overflow(&mut self, timing: &Timing) {
         while self.queue.len() > 1 && self.stats.queued > timing.capacity as u64 {
             let Some(oldest) = self.queue.pop_front() else {
@@ -451,15 +451,16 @@ impl JitterBuffer {
 
     // -- the hold ------------------------------------------------------------------------------
 
-    /// Holds everything from the newest `len` samples on that were not played yet, and up to as much
-    /// again of a sound that leads up to them; with 0 nothing. What is let go is late, and played from
-    /// its first sample on.
+    /// Holds the newest `len` samples that were not played; 0 releases everything.
+    ///
+    /// It also holds up to as many samples of a sound that leads up to them. Released audio is late,
+    /// and played from its first sample on.
     pub(super) fn hold_newest(&mut self, len: i64) {
         self.held_from = if len == 0 {
             None
         } else {
             let from = self.end - len;
-            // A segment is held whole, and what was let go is not taken back.
+            // A segment is held whole, and released audio is not held again.
             let first = self.queue.partition_point(|s| s.end() <= from);
             let oldest = self.held_from.unwrap_or(i64::MIN).max(from - len);
             let leads_up = |s: &&Segment| s.sounds && s.position >= oldest;
@@ -473,22 +474,22 @@ impl JitterBuffer {
         self.rewind_to_late();
     }
 
-    /// Holds what comes from `position` on, unless something is held already.
+    /// Holds audio from `position` on, unless audio is held already.
     pub(super) fn hold_from(&mut self, position: i64) {
         self.held_from.get_or_insert(position);
     }
 
-    /// Samples that are held.
+    /// Returns the number of held samples.
     pub(super) fn held(&self) -> i64 {
         self.held_from.map_or(0, |from| self.end - from)
     }
 
-    /// True from [`hold_from`](Self::hold_from) until everything is let go.
+    /// Returns true from [`hold_from`](Self::hold_from) until everything is released.
     pub(super) fn holds(&self) -> bool {
         self.held_from.is_some()
     }
 
-    /// Turns what is held into silence; returns its length in samples.
+    /// Replaces the held audio by silence; returns its length in samples.
     pub(super) fn silence_held(&mut self) -> usize {
         let from = self.held_from.unwrap_or(MAX_POSITION);
         let mut silenced = 0;
@@ -508,17 +509,17 @@ impl JitterBuffer {
 
     // -- out -----------------------------------------------------------------------------------
 
-    /// True if nothing waits, held audio included.
+    /// Returns true if nothing is queued, held audio included.
     pub(super) fn is_empty(&self) -> bool {
         self.queue.is_empty()
     }
 
-    /// True if something waits that may be played.
+    /// Returns true if audio is queued that may be played.
     pub(super) fn has_audio(&self) -> bool {
         self.available().next().is_some()
     }
 
-    /// True if audio of a word waits and may be played.
+    /// Returns true if speech is queued that may be played.
     pub(super) fn has_speech(&self) -> bool {
         self.available().any(|segment| segment.speech)
     }
@@ -527,14 +528,14 @@ impl JitterBuffer {
         self.removed
     }
 
-    /// The source is gone; what came of it is still played.
+    /// Marks the source as removed; its queued audio is still played.
     pub(super) fn remove(&mut self) {
         self.removed = true;
         self.held_from = None;
         self.rewind_to_late();
     }
 
-    /// Time of the newest packet; None before the first.
+    /// Returns the arrival time of the newest packet; None before the first.
     pub(super) fn last_arrival(&self) -> Option<i64> {
         self.last_arrival
     }
@@ -562,7 +563,7 @@ impl JitterBuffer {
                 return Supply::Ready;
             }
         }
-        // Nobody waits for what is held here.
+        // The wire does not wait for held audio.
         if self.held_from.is_some() {
             Supply::Ready
         } else {
@@ -570,7 +571,7 @@ impl JitterBuffer {
         }
     }
 
-    /// Delay against the fastest path with which the next sample is played.
+    /// Returns the delay relative to the fastest path with which the next sample is played.
     pub(super) fn delay(&self, playhead: i64) -> i64 {
         match self.arrival.fastest() {
             i64::MAX => 0,
@@ -578,26 +579,29 @@ impl JitterBuffer {
         }
     }
 
-    /// Delay that the source's jitter asks for. The wire waits a frame for anybody, so that much
-    /// lateness needs none.
+    /// Returns the target delay, which the source's jitter requires.
+    ///
+    /// The wire waits a frame for every source, so lateness up to a frame needs no delay.
     pub(super) fn depth(&self, timing: &Timing) -> i64 {
         (self.arrival.usual_lateness() - timing.frame).clamp(0, timing.max_depth)
     }
 
-    /// True if nothing has come for so long that the source is silent, and nothing waits.
+    /// Returns true if the source is silent by absence and nothing is queued.
     pub(super) fn is_absent(&self, now: i64, timing: &Timing) -> bool {
         let absence = self.absence(timing);
         let silent = self.last_arrival.is_none_or(|last| now - last > absence);
         silent && self.queue.is_empty() && !self.in_talkspurt
     }
 
-    /// Time without frames after which the source is silent.
+    /// Returns the time without packets after which the source is silent.
     pub(super) fn absence(&self, timing: &Timing) -> i64 {
         timing.absent + self.depth(timing) + self.packet_excess
     }
 
-    /// Time that the wire may be behind its clock while it waits for this source, which lacks
-    /// `supply`. `shared`: somebody else speaks and would be held back.
+    /// Returns how far the wire may fall behind its clock while it waits for this source.
+    ///
+    /// `supply` says what the source lacks. `shared` is true if somebody else speaks and would be
+    /// delayed.
     pub(super) fn max_wait(
         &self,
         supply: Supply,
@@ -617,18 +621,17 @@ impl JitterBuffer {
             Supply::Gap { since } if now - since >= timing.reorder => i64::MIN,
             Supply::Gap { .. } => limit,
             Supply::Empty if self.removed => i64::MIN,
-            // Its word is torn, but by less the longer the wire is held back within the bound.
+            // The hole in its talk spurt is shorter if the wire keeps its delay within the bound.
             Supply::Empty if self.abandoned && silent_for > timing.give_up => i64::MIN,
             Supply::Empty if self.abandoned => timing.wait_shared,
             Supply::Empty if self.in_talkspurt => limit,
             Supply::Empty if silent_for > self.absence(timing) => 0,
-            // It leaves out its silence; a second frame, if there is one, comes right after the
-            // first.
+            // The source omits silence (DTX); a second frame, if any, follows the first directly.
             Supply::Empty if !self.steady => {
                 let second = 2 * timing.frame + self.packet_excess + self.depth(timing);
                 if silent_for > second { 0 } else { timing.frame }
             }
-            // Its next word may begin in what is missing.
+            // The next talk spurt may begin in the missing audio.
             Supply::Empty if !shared => self.absence(timing),
             Supply::Empty => {
                 let unmet = self.depth(timing) - self.delay(playhead);
@@ -637,7 +640,9 @@ impl JitterBuffer {
         }
     }
 
-    /// Writes the next frame to `frame`. `depth` is the delay to go to; `sent`: the frame goes to the wire.
+    /// Writes the next frame to `frame`.
+    ///
+    /// `depth` is the target delay; `sent` is true if the frame goes to the wire.
     pub(super) fn play(
         &mut self,
         frame: &mut [i16],
@@ -688,7 +693,7 @@ impl JitterBuffer {
         }
     }
 
-    /// The wire goes on without the rest of a word.
+    /// Abandons the rest of a talk spurt: the wire goes on without it.
     pub(super) fn abandon(&mut self) {
         if self.in_talkspurt {
             self.stats.abandoned += 1;
@@ -696,7 +701,7 @@ impl JitterBuffer {
         }
     }
 
-    /// Takes back up to `len` samples that were played without having been sent: a pre-roll.
+    /// Rewinds up to `len` samples that were played but not sent: a pre-roll.
     pub(super) fn rewind(&mut self, len: i64) {
         let to = self.cursor - len;
         let mut back = 0;
@@ -773,20 +778,21 @@ impl JitterBuffer {
     fn play_silence(&mut self, out: &mut [i16], timing: &Timing) {
         self.concealer.conceal(out);
         self.silence += out.len() as i64;
-        // The word is given up; what comes is heard as a new one. A hold begins between words only.
+        // The talk spurt is given up; later audio is a new one. A hold begins between talk spurts only.
         if (self.abandoned && self.silence >= timing.absent) || self.held_from.is_some() {
             self.in_talkspurt = false;
         }
     }
 
-    /// Brings the delay nearer to `depth`, between words, by a frame at a time. True: this frame is
-    /// silence.
+    /// Adapts the delay towards `depth`, between talk spurts, by a frame at a time.
+    ///
+    /// Returns true if this frame is inserted silence.
     fn adapt(&mut self, playhead: i64, depth: i64, timing: &Timing) -> bool {
         if self.in_talkspurt || self.silence < timing.speech_guard {
             return false;
         }
         let delay = self.delay(playhead);
-        // A detector marks the onset of a word late: in front of a marked segment it is too late.
+        // The detector marks an onset late: before a marked segment it is too late to insert silence.
         let next_is_quiet = self.available().next().is_some_and(|s| !s.speech);
         if delay < depth - timing.frame && next_is_quiet {
             self.stats.inserted += timing.frame as u64;
@@ -798,7 +804,7 @@ impl JitterBuffer {
         false
     }
 
-    /// Leaves out a frame of silence, if more known silence follows it than the detector is late.
+    /// Skips a frame of silence, if more known silence follows than the detector's onset lag.
     fn skip_frame(&mut self, timing: &Timing) {
         let to = self.cursor + timing.frame;
         let silence = self.available().take_while(|s| !s.speech);
@@ -829,11 +835,11 @@ impl JitterBuffer {
     }
 }
 
-/// Marks of the content that was written to a frame.
+/// Content of a played frame.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Played {
-    /// Samples of a word.
+    /// True if the frame contains speech.
     pub(super) speech: bool,
-    /// The frame ends in a word, whose rest may still come.
+    /// True if the frame ends within a talk spurt, whose rest may still arrive.
     pub(super) in_talkspurt: bool,
 }

@@ -1,11 +1,14 @@
 //! Capture: frames of many sources in, one wire stream of 20 ms frames and speech events out.
 //!
-//! - `arrival`: the fastest path of a source, and how late its packets are.
-//! - `jitter_buffer`: the jitter buffer of a source, on the clock of the wire.
-//! - `edge`: concealment and fades.
-//! - `warmup`: the hold of a source until it is known whether it sends echo.
+//! - `arrival`: arrival statistics of a source: fastest path and lateness.
+//! - `jitter_buffer`: jitter buffer of a source, on the clock of the wire.
+//! - `concealment`: packet loss concealment and fades.
+//! - `warmup`: hold of a source until it is known whether it sends echo.
 //! - `source`: all of these and the [`InputStream`](crate::InputStream) of one source.
-//! - here: the wire, and who is waited for.
+//! - This module: playout of the wire, and how long it waits for each source.
+//!
+//! A *talk spurt* is a run of speech of one source, without a pause longer than the gaps between
+//! syllables. Delay changes between talk spurts only.
 
 mod arrival;
 mod concealment;
@@ -22,50 +25,56 @@ pub use jitter_buffer::SourceStats;
 use jitter_buffer::Supply;
 use source::{PacketTime, Source};
 
-/// The longest packet of Opus, in milliseconds: what is longer is taken as several.
+/// Length of the longest Opus packet, in milliseconds: a longer push counts as several packets.
 const MAX_PACKET_MS: i64 = 120;
-/// A caller that has not called for so long, in milliseconds, while the stream is open was away
-/// itself. What came meanwhile is about to be pushed, so nobody is late yet.
+/// Time without a call, in milliseconds, after which the caller itself is considered stalled.
+///
+/// Packets that arrived meanwhile are about to be pushed, so no source counts as late yet.
 const CALLER_STALL_MS: i64 = 40;
-/// A pause of so long, in milliseconds, in which nobody sends ends the stream. Clients that leave out
-/// silence send a frame every 400 ms.
+/// Pause without packets, in milliseconds, that ends the stream.
+///
+/// Clients with discontinuous transmission (DTX) send a frame every 400 ms.
 const PAUSE_MS: u32 = 1_000;
-/// A source from which nothing came for so long, in milliseconds, is forgotten.
+/// Time without packets, in milliseconds, after which a source is forgotten.
 const FORGET_SOURCE_MS: i64 = 30_000;
-/// Most sources at a time: more than any call has, and a bound for callers that make up ids.
+/// Greatest number of sources: more than any call has, and a bound for callers that make up ids.
 const MAX_SOURCES: usize = 4_096;
 
 /// Options of a [`Capture`]. Times are in milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct CaptureOptions {
-    /// How the detector of each source decides.
+    /// Options of each source's detector.
     pub vad: VadOptions,
-    /// Speech that is reported as sustained, without hangover and without time in which nothing
-    /// arrived.
+    /// Speech duration that is reported as sustained, without hangover and without missing audio.
     pub sustained_ms: u32,
-    /// Silence on the wire after the last speech, when nobody sends any more. A service finds the end
-    /// of speech in it; then the stream ends.
+    /// Silence on the wire after the last speech, when nobody sends any more.
+    ///
+    /// A service detects the end of speech in it; then the stream ends.
     pub tail_ms: u32,
-    /// Send only who has the floor: who speaks first keeps it until the end of their speech, then it
-    /// goes to whoever speaks.
+    /// True to send only the source that has the floor.
+    ///
+    /// The first speaker keeps the floor until the end of their speech; then it goes to whoever
+    /// speaks.
     pub active_speaker: bool,
-    /// Audio from before the speech that is sent of who takes the floor.
+    /// Pre-roll: audio from before the speech that is sent of a source that takes the floor.
     pub preroll_ms: u32,
-    /// Longest wait for the rest of a word while nobody else speaks.
+    /// Longest wait for missing audio of a talk spurt while nobody else speaks.
     pub wait_alone_ms: u32,
-    /// Longest wait for the rest of a word while somebody else speaks, who is delayed meanwhile.
+    /// Longest wait for missing audio of a talk spurt while it delays another speaker.
     pub wait_shared_ms: u32,
-    /// A source without frames for so long, and its usual lateness, is silent.
+    /// Time without packets, in addition to the usual lateness, after which a source is silent.
     pub absent_ms: u32,
-    /// How late the detector gives its first sign of a word.
+    /// Delay of the detector's first evidence of speech after the onset.
     pub onset_lag_ms: u32,
-    /// Greatest delay that a source is given because of its jitter.
+    /// Greatest target delay of a source's jitter buffer.
     pub max_depth_ms: u32,
-    /// Most audio of one source that waits: what comes after a long stall, or faster than time. What
-    /// somebody said longer ago no longer helps a conversation.
+    /// Capacity of a source's jitter buffer, after a long stall or from a sender that is too fast.
+    ///
+    /// Older speech no longer helps a conversation.
     pub capacity_ms: u32,
-    /// Length of the fades at torn edges; 0 makes hard edges, and puts nothing on the wire that was
-    /// not captured.
+    /// Length of the fades at the ends of missing audio.
+    ///
+    /// 0 makes hard edges, and puts nothing on the wire that was not captured.
     pub fade_ms: u32,
 }
 
@@ -120,7 +129,7 @@ impl CaptureOptions {
 #[derive(Debug, Clone, Copy)]
 struct Timing {
     rate: u32,
-    /// A millisecond, rounded down; 8 samples at least.
+    /// Samples of a millisecond, rounded down; at least 8.
     ms: i64,
     frame: i64,
     max_packet: i64,
@@ -131,9 +140,9 @@ struct Timing {
     max_depth: i64,
     capacity: i64,
     tail: i64,
-    /// Lateness of the last word by which the silence after it may be shorter than the tail.
+    /// Lateness of the last speech by which the tail may be shorter.
     tail_slack: i64,
-    /// Time after the last packet by which all that waited was played or given up.
+    /// Time after the last packet by which every queued sample was played or given up.
     drain: i64,
     preroll: i64,
     sustained: i64,
@@ -141,32 +150,34 @@ struct Timing {
     stall: i64,
     pause: i64,
     forget_source: i64,
-    /// A source that was not waited for long enough is held to `wait_shared` for so long, since its
-    /// hole is then shorter; after that the wire catches up with its clock.
+    /// Time for which the wire keeps its delay, up to `wait_shared`, for an abandoned source.
+    ///
+    /// The hole in its talk spurt is then shorter. After that the wire catches up with its clock.
     give_up: i64,
-    /// A place in front of something that came is kept so long for a packet that took another way.
+    /// Time for which a gap before a received packet is kept open for a reordered packet.
     reorder: i64,
-    /// A timestamp further back than this is no reordered packet but another count.
+    /// Greatest distance of a reordered packet: a timestamp further back starts another count.
     reorder_reach: i64,
-    /// Timestamps that are off by less than this are rounding: RTP clocks count in other units.
+    /// Greatest rounding error of timestamps: RTP clocks count in other units.
     rounding: i64,
-    /// Excess of the time that timestamps claim over the time that has passed, from which their gaps
-    /// are no longer believed: their clock counts in another unit.
+    /// Excess of the timestamps' time over real time from which their gaps are ignored.
+    ///
+    /// Their clock then counts in another unit.
     max_excess: i64,
-    /// Decrease of that excess with each packet that arrives.
+    /// Decrease of that excess per packet.
     excess_decay: i64,
-    /// Gaps up to this are lost or reordered packets; silence that is not sent lasts longer.
+    /// Longest gap that counts as lost or reordered packets; unsent silence lasts longer.
     max_loss: i64,
-    /// A gap from this on separates what the resampler held from what comes next.
+    /// Shortest gap at which the resampler is flushed before the next packet.
     min_gap: i64,
-    /// After a pause of this length nothing of what came before matters: neither the count of the
-    /// timestamps nor the delay.
+    /// Pause after which the timestamp offset and the delay start afresh.
     reset_after: i64,
-    /// Silence after a word that is left as it is.
+    /// Silence after a talk spurt in which the delay does not change.
     speech_guard: i64,
     /// Half of the window of arrival statistics.
     half_window: i64,
-    /// Packets that come closer together than this come out of the same stall: they are one event.
+    /// Distance of arrivals below which packets come out of the same stall and count once.
+    ///
     /// If each counted, one stall of a second would look like fifty late packets.
     burst: i64,
 }
@@ -217,53 +228,55 @@ impl Timing {
 /// Kind of a source's audio.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum SourceKind {
-    /// A person, whose speech is reported.
+    /// Voice of a person, whose speech is reported.
     #[default]
     Voice,
-    /// Sound such as that of a shared screen: it is sent, and no event tells of it.
+    /// Sound such as that of a shared screen: it is sent without speech events.
     Sound,
 }
 
-/// A phase of a source's speech. For each source they alternate: `Starting` is followed by
-/// `Dismissed` or `Started`, `Started` by `Stopped`, with one `Sustained` between them at most.
+/// Phase of a source's speech.
+///
+/// The phases of a source alternate: `Starting` is followed by `Dismissed` or `Started`, `Started` by
+/// `Stopped`, with at most one `Sustained` between them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SpeechPhase {
     /// First evidence of speech.
     Starting,
-    /// That evidence was nothing.
+    /// The evidence was not confirmed.
     Dismissed,
     /// Speech has lasted for the detector's onset.
     Started,
-    /// It has lasted for [`CaptureOptions::sustained_ms`].
+    /// Speech has lasted for [`CaptureOptions::sustained_ms`].
     Sustained,
-    /// It is over: silent for the detector's hangover, or nothing comes any more.
+    /// Speech is over: silent for the detector's hangover, or no packets arrive any more.
     Stopped,
 }
 
-/// What the detector of a source noticed.
+/// Speech event of a source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CaptureEvent {
-    /// The source.
+    /// Id of the source.
     pub source: u64,
-    /// What its speech has come to.
+    /// Phase that its speech has reached.
     pub phase: SpeechPhase,
 }
 
-/// How a packet arrived.
+/// Circumstances of a packet's arrival.
 #[derive(Debug, Clone, Copy)]
 pub struct Arrival<'a> {
     /// Time of the arrival in seconds, on any clock that only goes forward.
     pub at: f64,
-    /// Time of the first sample in seconds, on the sender's clock; None where it is not known.
+    /// Time of the first sample in seconds, on the sender's clock; None if unknown.
     pub pts: Option<f64>,
-    /// Take it for silence of the same length.
+    /// True to treat the packet as silence of the same length.
     pub muted: bool,
-    /// What is played to the source, which may come back as an echo.
+    /// Reference of the sound that is played to the source and may come back as an echo.
     pub echo: Option<&'a EchoReference>,
 }
 
 impl Arrival<'_> {
-    /// An arrival at `at` without a timestamp and without an echo.
+    /// Makes an arrival at `at` seconds, without a timestamp and without an echo.
     pub fn at(at: f64) -> Self {
         Self {
             at,
@@ -274,24 +287,27 @@ impl Arrival<'_> {
     }
 }
 
-/// What is due. It is appended to, so that one buffer can be used again and again.
+/// Output of a [`Capture`]: frames, events and counts that are due.
+///
+/// Each call appends to it, so that one buffer can be reused.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Due {
-    /// Wire frames one after the other, [`Capture::frame_len`] samples each.
+    /// Concatenated wire frames of [`Capture::frame_len`] samples each.
     pub wire: Vec<i16>,
-    /// For each of them, whether nobody speaks in it and no speech waits that was heard already.
+    /// For each frame, true if it contains no speech and no received speech is still queued.
     pub silence: Vec<bool>,
     /// Speech events, in order.
     pub events: Vec<CaptureEvent>,
-    /// Samples that were found to be the agent's own voice, at the wire rate.
+    /// Number of samples suppressed as the agent's own voice, at the wire rate.
     pub suppressed: u64,
-    /// The stream has ended after these frames: nobody sends any more. It opens again with the next
-    /// packet.
+    /// True if the stream has ended after these frames, because nobody sends any more.
+    ///
+    /// It opens again with the next packet.
     pub ended: bool,
 }
 
 impl Due {
-    /// Forgets everything; keeps its memory.
+    /// Clears the output and keeps the allocated memory.
     pub fn clear(&mut self) {
         self.wire.clear();
         self.silence.clear();
@@ -301,33 +317,34 @@ impl Due {
     }
 }
 
-/// The way in of a call: frames of many sources in, one wire stream and speech events out.
+/// Capture side of a call: frames of many sources in, one wire stream and speech events out.
 ///
-/// Sans-IO: no clock, no thread; time is an argument. [`push`](Self::push) takes what has arrived,
-/// [`advance`](Self::advance) lets time pass and is to be called at least every 20 ms while the
-/// stream [`is_open`](Self::is_open). What is due comes out of both. A time before the newest one
-/// counts as the newest one.
+/// Sans-IO: it has no clock and no thread; time is an argument. [`push`](Self::push) takes a received
+/// packet, [`advance`](Self::advance) lets time pass; call it at least every 20 ms while the stream
+/// [`is_open`](Self::is_open). Both append what is due. A time before the newest one counts as the
+/// newest one.
 ///
-/// Each source (one track of one person) has an [`InputStream`](crate::InputStream) and a timeline of
-/// its own that advances with the wire's clock. So silence happens by time, and no source's jitter,
-/// stalls, absence, timestamps or clock lose or repeat a sample of another.
+/// Each source (one track of one person) has its own [`InputStream`](crate::InputStream) and jitter
+/// buffer, which advances with the clock of the wire. So silence follows from time alone, and no
+/// source's jitter, stalls, absence, timestamps or clock lose or repeat a sample of another.
 ///
 /// - *Clock.* The wire is never more than a frame ahead of its clock, and never further behind than
-///   it may wait: `wait_alone_ms` for the rest of a word, `wait_shared_ms` while somebody else speaks.
+///   the longest wait: `wait_alone_ms` for missing audio of a talk spurt, `wait_shared_ms` while
+///   somebody else speaks.
 /// - *Clean link.* One source passes at once and bit for bit.
-/// - *Jitter.* The lateness that a source has reached twice in the last 10 s becomes its delay,
-///   between words, up to `max_depth_ms`. Up to a frame of 20 ms needs none: the wire waits that
-///   long.
-/// - *Stalls.* What comes after its time is sent late and in order; its source is then later, and the
-///   delay is paid back in its silences, a frame for each frame that is played. The end of a word
-///   that is given up is concealed.
-/// - *Stalls of the caller.* After 40 ms without a call nobody counts as late until what has arrived
-///   meanwhile could be pushed.
-/// - *Echo.* While the agent is heard, audio of a source that may be a loudspeaker is held for
-///   400 ms at most, until it is known once whether it sends echo.
-/// - *End.* When nobody sends any more, silence goes on until `tail_ms` after the last speech. Then
-///   nothing is sent, and after a pause of 1 s the stream ends. Who sends again before that is
-///   preceded by the silence that was left out.
+/// - *Jitter.* The lateness that a source has reached twice in the last 10 s becomes its target
+///   delay, applied between talk spurts, up to `max_depth_ms`. Lateness up to a frame of 20 ms needs
+///   none: the wire waits that long.
+/// - *Stalls.* Late audio is sent late and in order. Its source is then delayed, and catches up in its
+///   silences, by a frame for each frame that is played. The end of an abandoned talk spurt is
+///   concealed.
+/// - *Stalls of the caller.* After 40 ms without a call no source counts as late until the packets
+///   that arrived meanwhile could be pushed.
+/// - *Echo.* During playout, audio of a source that may be a loudspeaker is held for at most 400 ms,
+///   until it is known whether the source sends echo.
+/// - *End.* When nobody sends any more, the wire carries silence until `tail_ms` after the last speech.
+///   Then nothing is sent, and after a pause of 1 s the stream ends. If somebody sends again before
+///   that, the omitted silence is sent first.
 ///
 /// Allocates: for a new source, when a rate changes, and while queues grow to their usual length.
 ///
@@ -353,25 +370,24 @@ pub struct Capture {
     mixer: Mixer,
     frame: Vec<i16>,
     zeros: Vec<i16>,
-    /// Seconds at which the wire's clock shows zero: the first call.
+    /// Time of the first call in seconds: zero of the wire's clock.
     epoch: Option<f64>,
     now: i64,
-    /// When the open stream began, as if the first packet had been heard while it was captured;
-    /// None while the stream is closed.
+    /// Start of the open stream, at which the first packet was captured; None while it is closed.
     stream_start: Option<i64>,
-    /// Samples sent since then.
+    /// Number of samples sent since the start of the stream.
     sent: i64,
     last_arrival: i64,
     /// End of the newest speech on the wire; None before the first of the open stream.
     speech_end: Option<i64>,
-    /// Until then nobody is late, because the caller was away.
+    /// Time until which no source counts as late, because the caller was stalled.
     stalled_until: i64,
-    /// The source that is sent, with `active_speaker`.
+    /// Source that has the floor, with `active_speaker`.
     floor: Option<u64>,
 }
 
 impl Capture {
-    /// A capture without sources, for a wire of `wire_rate` Hz.
+    /// Makes a capture without sources, for a wire of `wire_rate` Hz.
     ///
     /// # Errors
     /// [`Error::Rate`], [`Error::FrameRate`] for a rate without whole 20 ms frames,
@@ -398,43 +414,42 @@ impl Capture {
         })
     }
 
-    /// Rate of the wire in Hz.
+    /// Returns the rate of the wire in Hz.
     pub fn wire_rate(&self) -> u32 {
         self.timing.rate
     }
 
-    /// Samples of a wire frame: 20 ms.
+    /// Returns the number of samples of a wire frame of 20 ms.
     pub fn frame_len(&self) -> usize {
         self.frame.len()
     }
 
-    /// True while frames are due by time, so that [`advance`](Self::advance) has to be called.
+    /// Returns true while frames are due by time, so that [`advance`](Self::advance) must be called.
     pub fn is_open(&self) -> bool {
         self.stream_start.is_some()
     }
 
-    /// The sources, in the order in which they came.
+    /// Lists the ids of the sources, in order of their first packet.
     pub fn sources(&self) -> impl Iterator<Item = u64> {
         self.sources.iter().map(|source| source.id)
     }
 
-    /// Numbers of a source that is known.
+    /// Returns the statistics of a source; None if it is unknown.
     pub fn stats(&self, source: u64) -> Option<SourceStats> {
         self.find(source).map(|source| source.jitter_buffer.stats())
     }
 
-    /// Delay in milliseconds of the echo that a source sends back; None while there is none known.
+    /// Returns the delay of a source's echo in milliseconds; None while no echo is known.
     pub fn echo_delay_ms(&self, source: u64) -> Option<f64> {
         self.find(source).and_then(Source::echo_delay_ms)
     }
 
-    /// Milliseconds by which the wire is behind its clock; negative when it is ahead.
+    /// Returns the milliseconds by which the wire is behind its clock; negative when it is ahead.
     pub fn behind_ms(&self) -> f64 {
         self.behind() as f64 * 1e3 / f64::from(self.timing.rate)
     }
 
-    /// Makes a source known that is not a voice. A source that was not opened is a
-    /// [`SourceKind::Voice`].
+    /// Adds a source of the given kind. A source that was not opened is a [`SourceKind::Voice`].
     ///
     /// # Errors
     /// [`Error::TooMany`].
@@ -442,13 +457,14 @@ impl Capture {
         self.index_of(source, kind).map(|_| ())
     }
 
-    /// Takes samples that a source has captured; a new id is a new source. They may be of any length;
-    /// more than 120 ms count as several packets.
+    /// Takes a packet of a source, of any length; a new id is a new source.
+    ///
+    /// More than 120 ms count as several packets.
     ///
     /// # Errors
     /// [`Error::Option`] for a time that is not finite, [`Error::Rate`], [`Error::Ratio`],
     /// [`Error::Channels`], [`Error::Planes`] for samples that cannot be used, [`Error::TooMany`] for
-    /// a source too many. Time passes all the same; nothing else is changed.
+    /// one source too many. Time passes nevertheless; nothing else changes.
     pub fn push<S: Sample>(
         &mut self,
         source: u64,
@@ -458,8 +474,8 @@ impl Capture {
         due: &mut Due,
     ) -> Result<(), Error> {
         let now = self.clock(arrival.at)?;
-        // Does what was due before this packet. A packet that comes at the very time at which a frame
-        // is due is in that frame, and so is the next one with the same time: hence `now - 1`.
+        // Play out what was due before this packet. A packet that arrives exactly when a frame is due
+        // belongs to that frame, and so does the next one with the same time: hence `now - 1`.
         if now > self.now {
             self.pass_time(now - 1, due);
             self.close_after_pause();
@@ -515,7 +531,7 @@ impl Capture {
             rest = later;
         }
         self.give_floor(index);
-        // The next packet with the same time may be the one that is missing, so a push ends no wait.
+        // The next packet with the same time may be the missing one, so a push ends no wait.
         self.send(due, false);
         Ok(())
     }
@@ -531,8 +547,9 @@ impl Capture {
         Ok(())
     }
 
-    /// Ends a source that is gone, and its speech. What came of it is still sent. What comes of it
-    /// later is heard as a new track.
+    /// Ends a source and its speech.
+    ///
+    /// Its queued audio is still sent. Later packets with its id belong to a new track.
     pub fn remove(&mut self, source: u64, due: &mut Due) {
         if let Some(source) = self.sources.iter_mut().find(|s| s.id == source) {
             source.end(due, &self.timing);
@@ -544,7 +561,7 @@ impl Capture {
 
     // -- time ----------------------------------------------------------------------------------
 
-    /// The wire's clock at `at` seconds, in samples.
+    /// Converts `at` seconds to samples of the wire's clock.
     fn clock(&mut self, at: f64) -> Result<i64, Error> {
         check_time(at)?;
         let epoch = *self.epoch.get_or_insert(at);
@@ -555,10 +572,10 @@ impl Capture {
         (seconds * f64::from(self.timing.rate)).round() as i64
     }
 
-    /// Lets time pass; true if the stream ended long before `now`.
+    /// Lets time pass; returns true if the stream ended long before `now`.
     fn pass_time(&mut self, now: i64, due: &mut Due) -> bool {
-        // A caller that was away for longer than anything can still be due, on a computer that was
-        // suspended: the stream has ended meanwhile, and the rest of that time is no silence to send.
+        // After a suspend of the computer the caller was away for longer than anything can be due:
+        // the stream has ended meanwhile, and the rest of that time is not sent as silence.
         let over = self.last_arrival + self.timing.tail + self.timing.drain;
         let ended = self.stream_start.is_some() && now > over && {
             self.advance_to(self.now.max(over), due);
@@ -583,17 +600,17 @@ impl Capture {
         self.expire();
     }
 
-    /// How far the wire is behind its clock, in samples.
+    /// Returns the number of samples by which the wire is behind its clock.
     fn behind(&self) -> i64 {
         self.now - self.playhead() - self.timing.frame
     }
 
-    /// The time whose audio the next wire sample carries.
+    /// Returns the capture time of the next wire sample.
     fn playhead(&self) -> i64 {
         self.stream_start.unwrap_or(self.now) + self.sent
     }
 
-    /// Closes the stream after a pause of [`PAUSE_MS`]; true if it did.
+    /// Closes the stream after a pause of [`PAUSE_MS`]; returns true if it did.
     fn close_after_pause(&mut self) -> bool {
         let over = self.is_paused() && self.now >= self.last_arrival + self.timing.pause;
         if over {
@@ -602,8 +619,9 @@ impl Capture {
         over
     }
 
-    /// True if nobody sends, and a service has heard all the silence after the last speech that it
-    /// needs. Nothing is sent then; if somebody sends again in time, the silence is made up for.
+    /// Returns true if nobody sends and the tail after the last speech is complete.
+    ///
+    /// Nothing is sent then; if somebody sends again in time, the omitted silence is sent first.
     fn is_paused(&self) -> bool {
         let heard = |end: i64| self.playhead() >= end + self.timing.tail;
         self.stream_start.is_some()
@@ -633,7 +651,7 @@ impl Capture {
         Ok(self.sources.len() - 1)
     }
 
-    /// Forgets sources from which nothing has come for long.
+    /// Forgets sources without packets for [`FORGET_SOURCE_MS`].
     fn expire(&mut self) {
         let oldest = self.now - self.timing.forget_source;
         self.sources.retain(|source| {
@@ -666,7 +684,7 @@ impl Capture {
         let free = match holder {
             None => true,
             Some(holder) if holder.id == source.id => false,
-            // The rest of what a delayed holder has said is sent before.
+            // The queued speech of a delayed holder is sent first.
             Some(holder) => {
                 source.speaking() && !holder.speaking() && !holder.jitter_buffer.has_speech()
             }
@@ -682,14 +700,14 @@ impl Capture {
 
     // -- the wire ------------------------------------------------------------------------------
 
-    /// Makes the frames that are due; `incomplete`: also those that somebody does not have.
+    /// Makes the frames that are due; with `incomplete`, also those that some source lacks.
     fn send(&mut self, due: &mut Due, incomplete: bool) {
         while self.stream_start.is_some() && self.frame_is_due(incomplete) {
             let playhead = self.playhead();
-            // Alone, the wire itself can wait: no depth is needed. With others, a source that is
-            // late as a rule is played late, so that it holds back nobody.
+            // With one source the wire itself can wait, and needs no target delay. With several, a
+            // source that is usually late is played late, so that it delays nobody else.
             let alone = self.active_sources() < 2;
-            // `in_talkspurt`: a word is under way, or waits because it was late.
+            // `in_talkspurt`: a talk spurt is under way, or is queued because it was late.
             let (mut speech, mut in_talkspurt) = (None, false);
             for source in &mut self.sources {
                 let depth = if alone {
@@ -718,14 +736,14 @@ impl Capture {
             due.silence.push(speech.is_none() && !in_talkspurt);
             self.sent += self.timing.frame;
             if let Some(late) = speech {
-                // A word that was a little late may shorten the silence after it by as much.
+                // Speech that was slightly late may shorten the tail by as much.
                 self.speech_end = Some(self.playhead() - late.clamp(0, self.timing.tail_slack));
             }
             self.drop_removed();
         }
     }
 
-    /// Sources from which something has come of late.
+    /// Returns the number of sources with recent packets.
     fn active_sources(&self) -> usize {
         let oldest = self.now - self.timing.absent;
         let active = |s: &&Source| {
@@ -736,10 +754,10 @@ impl Capture {
         self.sources.iter().filter(active).count()
     }
 
-    /// True if the next frame is to be made now: everybody has it, or was waited for long enough.
+    /// Returns true if the next frame is due: every source has it, or the wait for it is over.
     fn frame_is_due(&mut self, incomplete: bool) -> bool {
         let behind = self.behind();
-        // Complete frames go up to a frame before their time: what came early waits for no timer.
+        // Complete frames go out up to a frame before their time: early audio waits for no timer.
         if behind < -self.timing.frame {
             return false;
         }

@@ -1,4 +1,4 @@
-//! One source of a [`Capture`](super::Capture): conversion, detection, echo hold, timeline.
+//! One source of a [`Capture`](super::Capture): conversion, detection, echo hold, jitter buffer.
 
 use super::jitter_buffer::{Activity, JitterBuffer, Packet, Placement};
 use super::warmup::{EchoWarmup, NOTICE_HOLD_MS, Verdict};
@@ -6,22 +6,26 @@ use super::{Arrival, CaptureEvent, Due, SourceKind, SpeechPhase, Timing};
 use crate::pcm::Sample;
 use crate::{Error, InputStream, Samples, VadEvent, VadOptions};
 
-/// Speech since whose end less than this has passed is still a word: it bridges the gaps between
-/// syllables, which last about 100 ms.
+/// Hangover of a talk spurt after the last speech, in milliseconds.
+///
+/// It bridges the gaps between syllables, which last about 100 ms.
 const TALKSPURT_HANGOVER_MS: u32 = 100;
-/// Probability from which a push may be the beginning of a word. It is not enough for an event.
-/// On labelled clean speech it comes 27 ms after the onset in the median and 45 ms at p90, where the
-/// event's 0.5 takes 45 and 75 ms; in noise of 5 to 0 dB 45 and 87 ms, and 4 % of the noise has it.
+/// Probability from which a push may begin a talk spurt; it is not enough for an event.
+///
+/// On labelled clean speech it is reached 27 ms after the onset in the median and 45 ms at p90, where
+/// the event's 0.5 takes 45 and 75 ms; in noise of 5 to 0 dB 45 and 87 ms, and 4 % of the noise
+/// reaches it.
 const MAYBE_SPEECH_PROBABILITY: f32 = 0.1;
-/// Mean square of -60 dBFS: what is quieter is never the beginning of a word.
+/// Least power of the beginning of a talk spurt, as a mean square: -60 dBFS.
 const MIN_SPEECH_POWER: f32 = 1e-6;
-/// A push that is louder than the source's noise floor by 6 dB may be the soft beginning of a word.
+/// Ratio over the noise floor from which a push may be the soft beginning of a talk spurt: 6 dB.
 const NOISE_RATIO: f32 = 4.0;
-/// Factor by which the noise floor rises with a push that is no word: by 6 dB in a second of pushes
-/// of 20 ms, so that it follows a noise, and not the sounds of a word that the detector has missed.
+/// Factor by which the noise floor rises per push without speech: 6 dB per second of 20 ms pushes.
+///
+/// This follows noise, but not the sounds of a word that the detector has missed.
 const FLOOR_RISE: f32 = 1.03;
 
-/// What the detector knows of a source, as its events have told it.
+/// Speech state of a source, as reported by its events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum SpeechState {
     Silent,
@@ -39,17 +43,17 @@ pub(super) struct Source {
     speech: SpeechState,
     /// Events of a source whose classification is pending.
     withheld: Vec<VadEvent>,
-    /// Silence that the detector has heard since the newest packet because nothing came, in samples.
+    /// Silence pushed to the detector since the newest packet, for missing audio, in samples.
     silence_pushed: i64,
-    /// Such silence within the speech that is under way, which does not count as speech.
+    /// Such silence within the current speech, which does not count as speech.
     silence_in_speech: i64,
-    /// The newest packet was part of a word.
+    /// True if the newest packet was part of a talk spurt.
     in_talkspurt: bool,
-    /// Least mean square of late, slowly rising.
+    /// Recent least mean square, slowly rising.
     noise_floor: f32,
     wire: Vec<i16>,
     found: Vec<VadEvent>,
-    /// In place of the detector, whether the next packet is part of a word.
+    /// Replaces the detector: true if the next packet is part of a talk spurt.
     #[cfg(test)]
     pub(super) scripted: Option<bool>,
 }
@@ -81,7 +85,7 @@ impl Source {
         })
     }
 
-    /// True between the events of the start and the end of speech.
+    /// Returns true between the events of the start and the end of speech.
     pub(super) fn speaking(&self) -> bool {
         matches!(self.speech, SpeechState::Speaking { .. })
     }
@@ -94,12 +98,12 @@ impl Source {
         self.stream.echo_delay_ms()
     }
 
-    /// Prepares for input at `sample_rate`; nothing else changes when that is refused.
+    /// Prepares for input at `sample_rate`; on an error nothing changes.
     pub(super) fn prepare(&mut self, sample_rate: u32) -> Result<(), Error> {
         self.stream.prepare(sample_rate)
     }
 
-    /// Takes a packet of at most 120 ms at a rate that was prepared for.
+    /// Takes a packet of at most 120 ms at a prepared rate.
     pub(super) fn push<S: Sample>(
         &mut self,
         samples: Samples<'_, S>,
@@ -144,14 +148,14 @@ impl Source {
             self.stream.expect_echo(reference, arrival.at)?;
         }
         #[cfg(test)]
-        if let Some(word) = self.scripted {
+        if let Some(speech) = self.scripted {
             crate::pcm::convert(samples.first_row(), &mut self.wire);
             let Self {
                 jitter_buffer,
                 wire,
                 ..
             } = self;
-            let activity = if word {
+            let activity = if speech {
                 Activity::Speech
             } else {
                 Activity::Silence
@@ -173,7 +177,7 @@ impl Source {
         Ok(())
     }
 
-    /// Lets the detector hear that nothing has come for a while.
+    /// Lets time pass: pushes silence to the detector if the source is absent.
     pub(super) fn advance(&mut self, now: i64, due: &mut Due, timing: &Timing) {
         let absence = self.jitter_buffer.absence(timing);
         let silent_for = self
@@ -193,7 +197,7 @@ impl Source {
         }
     }
 
-    /// Ends the speech of a source from which nothing comes any more.
+    /// Ends the speech of a source that sends nothing any more.
     pub(super) fn end(&mut self, due: &mut Due, timing: &Timing) {
         self.flush(due, timing);
         if self.speech != SpeechState::Silent {
@@ -201,7 +205,7 @@ impl Source {
         }
     }
 
-    /// Sends what is held: nothing comes that could classify it.
+    /// Releases held audio and events, since nothing arrives that could classify the source.
     fn flush(&mut self, due: &mut Due, timing: &Timing) {
         if self.jitter_buffer.holds() || self.warmup.pending() {
             self.warmup.give_up();
@@ -211,9 +215,9 @@ impl Source {
         }
     }
 
-    /// Lets the detector hear silence, which ends any speech: no more of it than that takes.
+    /// Pushes silence to the detector, at most as much as ends any speech.
     fn push_silence(&mut self, samples: i64, due: &mut Due, timing: &Timing) {
-        // Its hangover, and what the network needs to forget a word.
+        // The hangover, and the time that the network needs to forget a word.
         let hangover = i64::from(self.stream.vad().options().hangover_ms);
         let heard = samples.min((hangover + 200) * timing.ms);
         self.silence_pushed = self.silence_pushed.saturating_add(samples);
@@ -227,24 +231,24 @@ impl Source {
         due.suppressed += samples as u64;
     }
 
-    /// Queues what the stream has made of a packet; holds it while it may be echo.
+    /// Queues the converted samples of a packet, and holds them while they may be echo.
     fn insert(&mut self, placement: Placement, playout_active: bool, now: i64, timing: &Timing) {
         let vad = self.stream.vad();
         let speech = vad.starting() || vad.speaking() && vad.silent_ms() < TALKSPURT_HANGOVER_MS;
-        let word = speech || vad.probability() >= MAYBE_SPEECH_PROBABILITY;
+        let in_talkspurt = speech || vad.probability() >= MAYBE_SPEECH_PROBABILITY;
         let energy = mean_square(&self.wire);
         let sounds = energy > NOISE_RATIO * self.noise_floor;
         if energy < self.noise_floor {
             self.noise_floor = energy.max(MIN_SPEECH_POWER / NOISE_RATIO);
-        } else if !word {
+        } else if !in_talkspurt {
             self.noise_floor = energy.min(self.noise_floor * FLOOR_RISE);
         }
-        // A word that is under way began before the agent spoke, and is no echo of it.
-        let between_words = !std::mem::replace(&mut self.in_talkspurt, word);
-        if playout_active && !self.warmup.classified() && between_words {
+        // A talk spurt that is under way began before the agent spoke, and is no echo of it.
+        let between_talkspurts = !std::mem::replace(&mut self.in_talkspurt, in_talkspurt);
+        if playout_active && !self.warmup.classified() && between_talkspurts {
             self.jitter_buffer.hold_from(placement.position);
         }
-        let activity = if word {
+        let activity = if in_talkspurt {
             Activity::Speech
         } else if sounds {
             Activity::Sound
@@ -255,7 +259,7 @@ impl Source {
             .insert(placement, &self.wire, activity, now, timing);
     }
 
-    /// Reports what was found, or withholds it while the source's classification is pending.
+    /// Reports the found events, or withholds them while the classification is pending.
     fn classify(
         &mut self,
         ms: f64,
@@ -269,7 +273,7 @@ impl Source {
             return self.report(due, timing);
         }
         let held_ms = self.jitter_buffer.held() as f64 * 1e3 / f64::from(timing.rate);
-        // Without a hold a word was under way before the agent was heard: it is no echo.
+        // Without a hold, a talk spurt was under way before the agent was heard: it is no echo.
         let begins = silent_before && self.jitter_buffer.holds();
         let verdict = self
             .warmup
@@ -279,7 +283,7 @@ impl Source {
         }
         if self.warmup.pending() {
             self.withheld.append(&mut self.found);
-            // Evidence goes on: what may be a barge-in lowers the agent's voice.
+            // Evidence is still reported: a possible barge-in ducks the agent's voice.
             if self.speech == SpeechState::Silent
                 && (self.stream.starting() || self.stream.speaking())
             {
@@ -297,7 +301,7 @@ impl Source {
             }
         }
         self.found.splice(0..0, self.withheld.drain(..));
-        // A hold that began within a word would tear it.
+        // A hold that began within a talk spurt would cut it.
         let may_hold = self.jitter_buffer.holds() || !self.in_talkspurt;
         let hold = if playout_active && !self.warmup.classified() && may_hold {
             i64::from(NOTICE_HOLD_MS) * timing.ms
@@ -308,7 +312,7 @@ impl Source {
         self.report(due, timing);
     }
 
-    /// Turns what the detector found into events, which alternate.
+    /// Turns the detector's events into capture events, which alternate.
     fn report(&mut self, due: &mut Due, timing: &Timing) {
         for k in 0..self.found.len() {
             match (self.found[k], self.speech) {
@@ -330,7 +334,7 @@ impl Source {
             SpeechState::Starting if !self.stream.starting() => {
                 self.set_speech(SpeechState::Silent, due)
             }
-            // Its end was withheld together with an echo.
+            // The end of the speech was withheld together with an echo.
             SpeechState::Speaking { .. } if !self.stream.speaking() => {
                 self.set_speech(SpeechState::Silent, due);
             }
@@ -344,7 +348,7 @@ impl Source {
         }
     }
 
-    /// Changes the state of the source's speech, and tells.
+    /// Changes the speech state of the source, and reports the phase.
     fn set_speech(&mut self, to: SpeechState, due: &mut Due) {
         let phase = match (self.speech, to) {
             (_, SpeechState::Starting) => SpeechPhase::Starting,
@@ -363,17 +367,17 @@ impl Source {
     }
 }
 
-/// When a packet came, in samples of the wire's clock.
+/// Time of a packet's arrival, in samples of the wire's clock.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct PacketTime {
     pub(super) now: i64,
     pub(super) pts: Option<i64>,
     pub(super) playhead: i64,
-    /// It may have come before now, while the process was away.
+    /// True if the packet may have arrived earlier, while the process was stalled.
     pub(super) delayed_here: bool,
 }
 
-/// Tells a packet that came twice from a timestamp that stands still: FNV-1a over 32 samples.
+/// Hashes up to 32 samples by FNV-1a, to tell duplicate packets from a timestamp that stands still.
 fn fingerprint<S: Sample>(samples: Samples<'_, S>) -> u64 {
     let row = samples.first_row();
     let step = row.len().div_ceil(32).max(1);
