@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Measure turn-taking end to end: how soon the assistant gives way, and how much of replies is heard.
+"""Measure turn-taking end to end: latency of giving way, and the heard share of replies.
 
     python benches/barge_in.py [--quick] [--only PART,...] [--trials N] [--minutes M] [--repeats R]
 
@@ -71,7 +71,7 @@ PARTS = (
     "picture",
 )
 SHORT_CALL_S = 46.0
-"""Length of the conversation with the earlier rules: one reply for each time at which it may begin."""
+"""Length of the conversation with the earlier rules: one reply per possible start."""
 
 QUICK_PARTS = ("latency", "conversation", "picture")
 

@@ -98,7 +98,7 @@ class Report:
 
 
 def _floor(db: float) -> str:
-    """Limit a level to the resolution of 16 bits: half a unit, 100 dB below a tone near full scale."""
+    """Limit a level to the resolution of 16 bits, 100 dB below a tone near full scale."""
     return f"{db:.0f}" if db > -110 else "≤ -110"
 
 

@@ -1,4 +1,4 @@
-"""Check by AST which modules import each other, and which start tasks, against the design's table.
+"""Check imports between modules, and starts of tasks, by AST against the design's table.
 
 The table is about run time: imports under `if TYPE_CHECKING:` are free, imports inside functions
 count. The installed package is checked, since that is what users get.

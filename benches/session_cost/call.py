@@ -1,4 +1,4 @@
-"""Measure whole calls, all at the same time: each assistant in a call and a process of its own.
+"""Measure whole calls at the same time, each with an assistant in its own process.
 
 Both local servers run here. In each round of 6 s the model speaks for 3.5 s, and then the person
 for 1.6 s; a window is one round, so that it does not matter where in the round it begins.

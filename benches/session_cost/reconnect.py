@@ -39,7 +39,7 @@ FRAME = WIRE_RATE // 50
 NEVER_MS = 60_000.0
 RECORDING = Path(next(iter(getstream.plugins.gemini.__path__))) / "data" / "speech.wav"
 LOUD = 0.03
-"""Share of the loudest frame's level from which a frame is speech; late pauses may be shortened."""
+"""Share of the loudest frame from which a frame is speech; late pauses may be shortened."""
 
 REPLY_S, SPEECH_S, TIME_LEFT_S = 3.0, 2.0, 10.0
 

@@ -515,7 +515,7 @@ async def cuts(plan: Plan) -> list[tuple[int, int]]:
 # -- several people --------------------------------------------------------------------------------
 
 JITTER_MS = 60.0
-"""Greatest random delay of one participant's packets; half of them are delayed by at least 30 ms."""
+"""Greatest random delay of one participant's packets; half of them have 30 ms or more."""
 
 SAID_MS = 6000
 

@@ -1,4 +1,4 @@
-"""Check that arrays of every numpy layout, unaligned ones too, give the results of a plain copy.
+"""Check that arrays of every numpy layout, unaligned too, give a plain copy's results.
 
 In release builds an unaligned read gives the right values on most machines by luck. An array whose
 stride is no multiple of the sample fails there; the rest fails in a debug build.

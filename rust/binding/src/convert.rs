@@ -14,7 +14,7 @@ pyo3::import_exception!(getstream.plugins.gemini.errors, AudioError);
 /// Number of samples from which any call is long: about 100 us of the cheapest work.
 pub(crate) const LONG: usize = 48_000;
 
-/// Converts an error of the core to an `AudioError`; its text names the value and what is accepted.
+/// Converts an error of the core to an `AudioError` with the same text.
 pub(crate) fn audio_error(error: Error) -> PyErr {
     AudioError::new_err(error.to_string())
 }

@@ -18,8 +18,9 @@ impl<T: Send> State<T> {
 
     /// Locks the object; waits without holding the GIL, in case another thread is in a long call.
     pub(crate) fn lock(&self, py: Python<'_>) -> MutexGuard<'_, T> {
-        // A poisoned lock means that the core panicked, which was reported to that caller. Its state
-        // is plain data and stays valid; refusing it from then on would hide the first report.
+        // A poisoned lock means that the core panicked, which was reported to that caller. Its
+        // state is plain data and stays valid; refusing it from then on would hide the first
+        // report.
         self.0
             .lock_py_attached(py)
             .unwrap_or_else(PoisonError::into_inner)

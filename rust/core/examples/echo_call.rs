@@ -7,8 +7,8 @@
 //! ```
 //!
 //! `in.wav` is the microphone: 16 bit, mono or stereo, any rate. It goes frame by frame through
-//! [`Capture`] to the wire, as base64. When the speaker has finished, what was said comes back as one
-//! turn, in a burst, as models send it. `out.wav` is stereo at 48 kHz: the microphone left, the
+//! [`Capture`] to the wire, as base64. When the speaker has finished, what was said comes back as
+//! one turn, in a burst, as models send it. `out.wav` is stereo at 48 kHz: the microphone left, the
 //! parrot right.
 
 use std::env;

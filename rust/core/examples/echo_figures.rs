@@ -1,4 +1,4 @@
-//! Measures the echo suppressor on a fixed set of synthetic calls, and prints figures as JSON lines.
+//! Measures the echo suppressor on fixed synthetic calls, and prints JSON lines.
 //!
 //! ```text
 //! cargo run --release -p voice-audio --example echo_figures -- VOICES [FOLDS]
@@ -208,7 +208,7 @@ fn captured(x: &[f32], noise_dbfs: f32, random: &mut Random) -> Vec<i16> {
     pcm(&noisy)
 }
 
-/// Disturbances of a link: the jitter of both sides, and the range of captured frames that is lost.
+/// Disturbances of a link: the jitter of both sides, and the lost captured frames.
 #[derive(Clone, Copy)]
 struct Link {
     played_jitter_s: f64,
@@ -650,7 +650,7 @@ fn independent(voices: &[Voice], random: &mut Random, takes: &mut Vec<Take>) {
     }
 }
 
-/// Runs an assistant that pauses, or ducks to 0.3, at every speech start, in a room with its echo.
+/// Runs an assistant that pauses, or ducks to 0.3, at every speech start in its own echo.
 fn closed_loop(voices: &[Voice], random: &mut Random, figures: &mut Figures) {
     for case in 0..6 {
         let (assistant, _) = pair(voices, random);
@@ -707,7 +707,7 @@ fn closed_loop(voices: &[Voice], random: &mut Random, figures: &mut Figures) {
     }
 }
 
-/// Measures the cost of 20 ms of a searching suppressor and its reference: µs, least of many rounds.
+/// Measures 20 ms of a searching suppressor and its reference: µs, least of many rounds.
 fn cost(figures: &mut Figures) {
     let mut random = Random::new(4);
     let mut noise = |n: usize| -> Vec<i16> {

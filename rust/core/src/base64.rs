@@ -1,9 +1,9 @@
 //! Base64 of audio and bytes, as JSON protocols carry it (RFC 4648).
 //!
 //! Encoding uses the standard alphabet, padded. Decoding accepts the standard or the URL-safe
-//! alphabet, with or without padding, as the JSON form of protocol buffers allows. It refuses a text
-//! that mixes the alphabets, white space, padding of the wrong length, and non-zero bits after the
-//! last byte. So each accepted text has one meaning.
+//! alphabet, with or without padding, as the JSON form of protocol buffers allows. It refuses a
+//! text that mixes the alphabets, white space, padding of the wrong length, and non-zero bits after
+//! the last byte. So each accepted text has one meaning.
 //!
 //! ```
 //! use voice_audio::base64;

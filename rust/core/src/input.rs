@@ -1,4 +1,4 @@
-//! Capture path of one participant: downmix, resample to the wire, suppress echo, detect speech.
+//! Capture path of one participant: downmix, resampling, echo suppression, speech detection.
 
 use std::f32::consts::PI;
 
@@ -13,15 +13,16 @@ const CROSSFADE_MS: u32 = 5;
 /// The network's probability falls below the threshold within 100 ms of the end of a word.
 const GAP_BEYOND_HANGOVER_MS: u32 = 100;
 
-/// Capture path of one participant: any rate and layout in, mono `i16` at the wire rate and speech
-/// events out.
+/// Capture path of one participant, from any rate and layout to mono `i16` at the wire rate.
+///
+/// It also gives the speech events of the participant.
 ///
 /// The rate may change in mid-stream (another microphone, another codec). The samples still in the
-/// old filter then fade out over the beginning of the new sound, which fades in over 5 ms: no sample
-/// is skipped, the frames keep their length, and there is no step.
+/// old filter then fade out over the beginning of the new sound, which fades in over 5 ms: no
+/// sample is skipped, the frames keep their length, and there is no step.
 ///
-/// The [`Vad`] processes the wire samples. Offsets of its events count samples at the wire rate from
-/// the start of the stream, silence included, so they survive a change of the input's rate.
+/// The [`Vad`] processes the wire samples. Offsets of its events count samples at the wire rate
+/// from the start of the stream, silence included, so they survive a change of the input's rate.
 ///
 /// A person on a loudspeaker sends back what is played to them. With an [`EchoReference`] and
 /// [`expect_echo`](Self::expect_echo) before each push, the stream finds that echo and removes it
@@ -140,7 +141,7 @@ struct Crossfade {
     position: usize,
     /// Number of wire samples until the new filter gives sound: its delay.
     lead: usize,
-    /// Number of wire samples from there to the full level of the new stream; 0 without a crossfade.
+    /// Number of wire samples from there to the new stream's full level; 0 without a crossfade.
     fade: usize,
 }
 
@@ -245,7 +246,7 @@ impl InputStream {
             .and_then(|suppressor| suppressor.delay_ms())
     }
 
-    /// Returns the level of the echo relative to what is played, in dB; None while no echo is known.
+    /// Returns the echo's level relative to what is played, in dB; None while no echo is known.
     ///
     /// This is the negative of the echo return loss, from 200 to 4000 Hz.
     pub fn echo_level_db(&self) -> Option<f32> {
@@ -337,11 +338,11 @@ impl InputStream {
         }
     }
 
-    /// Skips a gap of `length` wire samples and returns the number of silent samples given to the VAD.
+    /// Skips a gap of `length` wire samples; returns the silent samples given to the VAD.
     ///
-    /// `heard` is the part of the gap that the VAD has already processed. It gets at most its hangover
-    /// and [`GAP_BEYOND_HANGOVER_MS`] of the gap, after which all speech is over. Appends to `tail` the
-    /// samples before the gap that the resampler still held.
+    /// `heard` is the part of the gap that the VAD has already processed. It gets at most its
+    /// hangover and [`GAP_BEYOND_HANGOVER_MS`] of the gap, after which all speech is over. Appends
+    /// to `tail` the samples before the gap that the resampler still held.
     pub(crate) fn skip_gap(
         &mut self,
         length: usize,

@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
-// Only the kernels may use unsafe: those of the resampler in `resample/kernel`, others in `simd.rs`.
+// Only the kernels may use unsafe: those of the resampler in `resample/kernel`, others in
+// `simd.rs`.
 #![deny(unsafe_code)]
 
 pub mod base64;

@@ -9,10 +9,10 @@ const HEADROOM: f32 = 32_767.0 - KNEE;
 
 /// Sums simultaneous 20 ms frames into one frame.
 ///
-/// [`add`](Self::add) each frame; [`finish`](Self::finish) returns their sum and begins a new one. One
-/// voice, or one voice among silent ones, passes bit for bit. Sums of several voices are exact up to
-/// three quarters of full scale and are compressed softly above, so that two loud voices do not clip.
-/// The caller aligns the frames in time: see [`Capture`](crate::Capture).
+/// [`add`](Self::add) each frame; [`finish`](Self::finish) returns their sum and begins a new one.
+/// One voice, or one voice among silent ones, passes bit for bit. Sums of several voices are exact
+/// up to three quarters of full scale and are compressed softly above, so that two loud voices do
+/// not clip. The caller aligns the frames in time: see [`Capture`](crate::Capture).
 ///
 /// Allocates: in [`new`](Self::new) only.
 ///
@@ -60,8 +60,8 @@ impl Mixer {
     /// Adds a frame to the sum.
     ///
     /// # Panics
-    /// If `frame` is not [`frame_len`](Self::frame_len) samples long, or after 65,536 frames without
-    /// [`finish`](Self::finish) in a debug build.
+    /// If `frame` is not [`frame_len`](Self::frame_len) samples long, or after 65,536 frames
+    /// without [`finish`](Self::finish) in a debug build.
     pub fn add(&mut self, frame: &[i16]) {
         assert_eq!(frame.len(), self.sums.len(), "a frame is 20 ms long");
         if frame.iter().all(|&x| x == 0) {

@@ -28,8 +28,8 @@ pub trait Sample: Copy + Default + sealed::Sealed {
     fn to_unit(self) -> f32;
     /// Converts from unit scale, rounding to the nearest sample.
     ///
-    /// Ties go to the even integer, values beyond full scale saturate, NaN becomes 0. An `f32` is the
-    /// value itself.
+    /// Ties go to the even integer, values beyond full scale saturate, NaN becomes 0. An `f32` is
+    /// the value itself.
     fn from_unit(value: f32) -> Self;
 }
 
@@ -42,8 +42,8 @@ impl Sample for i16 {
     #[inline(always)]
     fn from_unit(value: f32) -> Self {
         // Rounding on plain x86-64 would call the mathematical library; this form vectorises. At
-        // 1.5 * 2^23 the spacing of floats is 1, so the addition rounds to an integer, ties to even,
-        // and leaves it in the low bits, in two's complement.
+        // 1.5 * 2^23 the spacing of floats is 1, so the addition rounds to an integer, ties to
+        // even, and leaves it in the low bits, in two's complement.
         const ROUND: f32 = 12_582_912.0;
         let value = if value.is_nan() { 0.0 } else { value };
         let value = (value * FULL_SCALE).clamp(f32::from(i16::MIN), f32::from(i16::MAX));

@@ -1,7 +1,8 @@
 //! WebSocket frames of a client's text messages (RFC 6455).
 //!
-//! A text message is one frame: final, opcode 1, masked. This module has no source of randomness: the
-//! masking key is an argument, and section 5.3 requires a fresh and unpredictable one for each frame.
+//! A text message is one frame: final, opcode 1, masked. This module has no source of randomness:
+//! the masking key is an argument, and section 5.3 requires a fresh and unpredictable one for each
+//! frame.
 //!
 //! ```
 //! use voice_audio::websocket;

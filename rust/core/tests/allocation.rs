@@ -1,4 +1,4 @@
-//! Checks that the frame path does not allocate once its buffers have grown to their usual size.
+//! Checks that the frame path does not allocate once its buffers have their usual size.
 //!
 //! It is one test in a file of its own, because the counter sees the whole process.
 

@@ -280,7 +280,7 @@ fn exact() -> CaptureOptions {
     }
 }
 
-/// Says a word after `quiet` frames of the assistant's voice; returns event times, and if it was held.
+/// Says a word after `quiet` frames of the assistant; returns event times, and if it was held.
 fn after_quiet(quiet: usize, with_echo: bool) -> ([Vec<f64>; 2], bool) {
     let assistant = recording("greeting.wav");
     let said = word("question.wav", 1_000);

@@ -5,7 +5,7 @@ mod property;
 
 use proptest::prelude::*;
 
-/// Generates programs of any bytes, and programs of repeated bytes, which go deeper into one state.
+/// Generates programs of any bytes, and of repeated bytes, which go deeper into one state.
 fn programs() -> impl Strategy<Value = Vec<u8>> {
     let free = prop::collection::vec(any::<u8>(), 0..400);
     let few = prop::collection::vec(

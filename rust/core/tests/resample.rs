@@ -39,7 +39,7 @@ fn run<I: Sample, O: Sample>(mut resampler: Resampler, input: &[I]) -> Vec<O> {
     out
 }
 
-/// Makes white noise at full scale with a linear congruential generator (Knuth's MMIX constants).
+/// Makes white noise at full scale by a linear congruential generator (Knuth's MMIX).
 fn noise(n: usize) -> Vec<i16> {
     let mut state = 7u64;
     (0..n)

@@ -4,9 +4,9 @@
 //! cargo bench -p voice-audio --bench capture
 //! ```
 //!
-//! People talk in words that are cut from a recording; the detector is the real one. The low byte of
-//! each sample carries the code of its voice, so that it is found in the sum on the wire. Time is
-//! simulated: the table is the same in every run. It goes to `benches/results/capture.md` of the
+//! People talk in words that are cut from a recording; the detector is the real one. The low byte
+//! of each sample carries the code of its voice, so that it is found in the sum on the wire. Time
+//! is simulated: the table is the same in every run. It goes to `benches/results/capture.md` of the
 //! repository.
 
 mod earlier_mixer;
@@ -299,7 +299,7 @@ fn lines(row: &Row, way: &str, report: &Report) -> String {
     text
 }
 
-/// Measures the microseconds for 20 ms of one source: in a capture of `sources`, and streams alone.
+/// Measures the µs for 20 ms of one source: in a capture of `sources`, and in streams alone.
 ///
 /// A stream alone is the resampler and the detector.
 fn cost(sources: usize, speech: &[i16], rounds: usize) -> (f64, f64) {

@@ -18,8 +18,8 @@ impl HalfWindow {
 
 /// Statistics of the newest 5 to 10 s, in two half windows.
 ///
-/// The fastest path is a minimum, so a sender's clock that is off by 200 ppm moves it by 2 ms within
-/// the window: drift needs no model of its own.
+/// The fastest path is a minimum, so a sender's clock that is off by 200 ppm moves it by 2 ms
+/// within the window: drift needs no model of its own.
 #[derive(Debug)]
 pub(super) struct ArrivalStats {
     current: HalfWindow,

@@ -1,6 +1,6 @@
 //! Packet loss concealment: hides the end of missing audio, and fades in where it returns.
 
-/// Magnitude from which ending sound is cut off and needs a fade, -42 dBFS; below, it ended by itself.
+/// Magnitude above which ending sound was cut off: -42 dBFS; below, it ended by itself.
 const TORN: u16 = 256;
 
 /// Concealment and fades of one source. The fade lasts 10 ms, a period of a low voice.

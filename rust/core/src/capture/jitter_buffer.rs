@@ -1,9 +1,9 @@
 //! Jitter buffer of one source, on the clock of the wire.
 //!
 //! Positions count the source's own samples at the wire rate. The *cursor* is the playout position:
-//! the position of the next wire sample. It advances with the wire whether there is audio or not, so
-//! silence follows from time alone: audio that is missing at its playout time is silence, and audio
-//! that arrives later moves the cursor back, which delays this source and no other.
+//! the position of the next wire sample. It advances with the wire whether there is audio or not,
+//! so silence follows from time alone: audio that is missing at its playout time is silence, and
+//! audio that arrives later moves the cursor back, which delays this source and no other.
 
 use std::collections::VecDeque;
 
@@ -13,7 +13,7 @@ use super::concealment::LossConcealer;
 
 /// Greatest position: 9 million years at 16 kHz.
 const MAX_POSITION: i64 = 1 << 62;
-/// Number of accepted packets remembered to find copies and overlaps: more than are ever queued.
+/// Number of packets remembered to find copies and overlaps: more than are ever queued.
 const DUPLICATE_WINDOW: usize = 128;
 /// Greatest number of consecutive copies of a packet.
 ///
@@ -340,7 +340,8 @@ impl JitterBuffer {
         let Packet { len, pts, now, .. } = packet;
         // Position by the clock, if the packet came on the fastest path.
         let by_clock = (now - len - self.arrival.fastest().min(now)).max(self.end);
-        // Position without a timestamp: after silence by the clock, else right after the last packet.
+        // Position without a timestamp: after silence by the clock, else right after the last
+        // packet.
         let without_pts = if back { by_clock } else { self.end };
         self.repeats = if pts.is_some() && pts == self.newest_pts {
             self.repeats + 1
@@ -398,8 +399,8 @@ impl JitterBuffer {
             }
         };
         if self.excess < timing.max_excess {
-            // One jump, or a few losses before the fastest path is known, are forgotten: a quarter of
-            // a millisecond with each packet.
+            // One jump, or a few losses before the fastest path is known, are forgotten: a quarter
+            // of a millisecond with each packet.
             self.excess = (self.excess - timing.excess_decay).max(0);
         }
         self.pts_offset = pts
@@ -453,8 +454,8 @@ impl JitterBuffer {
 
     /// Holds the newest `len` samples that were not played; 0 releases everything.
     ///
-    /// It also holds up to as many samples of a sound that leads up to them. Released audio is late,
-    /// and played from its first sample on.
+    /// It also holds up to as many samples of a sound that leads up to them. Released audio is
+    /// late, and played from its first sample on.
     pub(super) fn hold_newest(&mut self, len: i64) {
         self.held_from = if len == 0 {
             None
@@ -778,7 +779,8 @@ impl JitterBuffer {
     fn play_silence(&mut self, out: &mut [i16], timing: &Timing) {
         self.concealer.conceal(out);
         self.silence += out.len() as i64;
-        // The talk spurt is given up; later audio is a new one. A hold begins between talk spurts only.
+        // The talk spurt is given up; later audio is a new one. A hold begins between talk spurts
+        // only.
         if (self.abandoned && self.silence >= timing.absent) || self.held_from.is_some() {
             self.in_talkspurt = false;
         }
@@ -792,7 +794,8 @@ impl JitterBuffer {
             return false;
         }
         let delay = self.delay(playhead);
-        // The detector marks an onset late: before a marked segment it is too late to insert silence.
+        // The detector marks an onset late: before a marked segment it is too late to insert
+        // silence.
         let next_is_quiet = self.available().next().is_some_and(|s| !s.speech);
         if delay < depth - timing.frame && next_is_quiet {
             self.stats.inserted += timing.frame as u64;

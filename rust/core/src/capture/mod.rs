@@ -37,7 +37,7 @@ const CALLER_STALL_MS: i64 = 40;
 const PAUSE_MS: u32 = 1_000;
 /// Time without packets, in milliseconds, after which a source is forgotten.
 const FORGET_SOURCE_MS: i64 = 30_000;
-/// Greatest number of sources: more than any call has, and a bound for callers that make up ids.
+/// Greatest number of sources: more than any call has, a bound for callers that invent ids.
 const MAX_SOURCES: usize = 4_096;
 
 /// Options of a [`Capture`]. Times are in milliseconds.
@@ -237,8 +237,8 @@ pub enum SourceKind {
 
 /// Phase of a source's speech.
 ///
-/// The phases of a source alternate: `Starting` is followed by `Dismissed` or `Started`, `Started` by
-/// `Stopped`, with at most one `Sustained` between them.
+/// The phases of a source alternate: `Starting` is followed by `Dismissed` or `Started`, `Started`
+/// by `Stopped`, with at most one `Sustained` between them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SpeechPhase {
     /// First evidence of speech.
@@ -319,10 +319,10 @@ impl Due {
 
 /// Capture side of a call: frames of many sources in, one wire stream and speech events out.
 ///
-/// Sans-IO: it has no clock and no thread; time is an argument. [`push`](Self::push) takes a received
-/// packet, [`advance`](Self::advance) lets time pass; call it at least every 20 ms while the stream
-/// [`is_open`](Self::is_open). Both append what is due. A time before the newest one counts as the
-/// newest one.
+/// Sans-IO: it has no clock and no thread; time is an argument. [`push`](Self::push) takes a
+/// received packet, [`advance`](Self::advance) lets time pass; call it at least every 20 ms while
+/// the stream [`is_open`](Self::is_open). Both append what is due. A time before the newest one
+/// counts as the newest one.
 ///
 /// Each source (one track of one person) has its own [`InputStream`](crate::InputStream) and jitter
 /// buffer, which advances with the clock of the wire. So silence follows from time alone, and no
@@ -333,18 +333,18 @@ impl Due {
 ///   somebody else speaks.
 /// - *Clean link.* One source passes at once and bit for bit.
 /// - *Jitter.* The lateness that a source has reached twice in the last 10 s becomes its target
-///   delay, applied between talk spurts, up to `max_depth_ms`. Lateness up to a frame of 20 ms needs
-///   none: the wire waits that long.
-/// - *Stalls.* Late audio is sent late and in order. Its source is then delayed, and catches up in its
-///   silences, by a frame for each frame that is played. The end of an abandoned talk spurt is
+///   delay, applied between talk spurts, up to `max_depth_ms`. Lateness up to a frame of 20 ms
+///   needs none: the wire waits that long.
+/// - *Stalls.* Late audio is sent late and in order. Its source is then delayed, and catches up in
+///   its silences, by a frame for each frame that is played. The end of an abandoned talk spurt is
 ///   concealed.
 /// - *Stalls of the caller.* After 40 ms without a call no source counts as late until the packets
 ///   that arrived meanwhile could be pushed.
-/// - *Echo.* During playout, audio of a source that may be a loudspeaker is held for at most 400 ms,
-///   until it is known whether the source sends echo.
-/// - *End.* When nobody sends any more, the wire carries silence until `tail_ms` after the last speech.
-///   Then nothing is sent, and after a pause of 1 s the stream ends. If somebody sends again before
-///   that, the omitted silence is sent first.
+/// - *Echo.* During playout, audio of a source that may be a loudspeaker is held for at most 400
+///   ms, until it is known whether the source sends echo.
+/// - *End.* When nobody sends any more, the wire carries silence until `tail_ms` after the last
+///   speech. Then nothing is sent, and after a pause of 1 s the stream ends. If somebody sends
+///   again before that, the omitted silence is sent first.
 ///
 /// Allocates: for a new source, when a rate changes, and while queues grow to their usual length.
 ///
@@ -424,7 +424,7 @@ impl Capture {
         self.frame.len()
     }
 
-    /// Returns true while frames are due by time, so that [`advance`](Self::advance) must be called.
+    /// Returns true while [`advance`](Self::advance) must be called, as frames are due by time.
     pub fn is_open(&self) -> bool {
         self.stream_start.is_some()
     }
@@ -463,8 +463,8 @@ impl Capture {
     ///
     /// # Errors
     /// [`Error::Option`] for a time that is not finite, [`Error::Rate`], [`Error::Ratio`],
-    /// [`Error::Channels`], [`Error::Planes`] for samples that cannot be used, [`Error::TooMany`] for
-    /// one source too many. Time passes nevertheless; nothing else changes.
+    /// [`Error::Channels`], [`Error::Planes`] for samples that cannot be used, [`Error::TooMany`]
+    /// for one source too many. Time passes nevertheless; nothing else changes.
     pub fn push<S: Sample>(
         &mut self,
         source: u64,
@@ -474,8 +474,8 @@ impl Capture {
         due: &mut Due,
     ) -> Result<(), Error> {
         let now = self.clock(arrival.at)?;
-        // Play out what was due before this packet. A packet that arrives exactly when a frame is due
-        // belongs to that frame, and so does the next one with the same time: hence `now - 1`.
+        // Play out what was due before this packet. A packet that arrives exactly when a frame is
+        // due belongs to that frame, and so does the next one with the same time: hence `now - 1`.
         if now > self.now {
             self.pass_time(now - 1, due);
             self.close_after_pause();

@@ -1,4 +1,4 @@
-//! One source of a [`Capture`](super::Capture): conversion, detection, echo hold, jitter buffer.
+//! One source of a `Capture`: conversion, detection, echo hold, jitter buffer.
 
 use super::jitter_buffer::{Activity, JitterBuffer, Packet, Placement};
 use super::warmup::{EchoWarmup, NOTICE_HOLD_MS, Verdict};
@@ -12,15 +12,15 @@ use crate::{Error, InputStream, Samples, VadEvent, VadOptions};
 const TALKSPURT_HANGOVER_MS: u32 = 100;
 /// Probability from which a push may begin a talk spurt; it is not enough for an event.
 ///
-/// On labelled clean speech it is reached 27 ms after the onset in the median and 45 ms at p90, where
-/// the event's 0.5 takes 45 and 75 ms; in noise of 5 to 0 dB 45 and 87 ms, and 4 % of the noise
-/// reaches it.
+/// On labelled clean speech it is reached 27 ms after the onset in the median and 45 ms at p90,
+/// where the event's 0.5 takes 45 and 75 ms; in noise of 5 to 0 dB 45 and 87 ms, and 4 % of the
+/// noise reaches it.
 const MAYBE_SPEECH_PROBABILITY: f32 = 0.1;
 /// Least power of the beginning of a talk spurt, as a mean square: -60 dBFS.
 const MIN_SPEECH_POWER: f32 = 1e-6;
-/// Ratio over the noise floor from which a push may be the soft beginning of a talk spurt: 6 dB.
+/// Ratio over the noise floor from which a push may softly begin a talk spurt: 6 dB.
 const NOISE_RATIO: f32 = 4.0;
-/// Factor by which the noise floor rises per push without speech: 6 dB per second of 20 ms pushes.
+/// Rise of the noise floor per push without speech: 6 dB per second of 20 ms pushes.
 ///
 /// This follows noise, but not the sounds of a word that the detector has missed.
 const FLOOR_RISE: f32 = 1.03;
@@ -377,7 +377,7 @@ pub(super) struct PacketTime {
     pub(super) delayed_here: bool,
 }
 
-/// Hashes up to 32 samples by FNV-1a, to tell duplicate packets from a timestamp that stands still.
+/// Hashes up to 32 samples by FNV-1a, to tell duplicates from a timestamp that stands still.
 fn fingerprint<S: Sample>(samples: Samples<'_, S>) -> u64 {
     let row = samples.first_row();
     let step = row.len().div_ceil(32).max(1);

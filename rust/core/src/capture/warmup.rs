@@ -2,10 +2,11 @@
 
 use crate::InputStream;
 
-/// Quiet during playout, in milliseconds, after which new sound is more likely a person than an echo.
+/// Quiet during playout, in milliseconds, after which new sound is likely a person.
 ///
-/// Echoes through a call come within 400 ms. Events are then reported at once, but audio is still
-/// held, since the service would take a late echo for an interruption.
+/// It is then more likely a person than an echo. Echoes through a call come within 400 ms. Events
+/// are then reported at once, but audio is still held, since the service would take a late echo for
+/// an interruption.
 const LIKELY_CLEAR_AFTER_MS: f64 = 500.0;
 /// Quiet during playout, in milliseconds, after which a source is known to be free of echo.
 ///
@@ -53,8 +54,8 @@ enum State {
 
 /// Hold of a new source's audio during playout, until the source is classified.
 ///
-/// The echo suppressor needs 0.2 to 0.3 s of an echo to find it. Without a hold the first reply of a
-/// call would pause at its own first syllable, and the service, which receives it, too, would cut
+/// The echo suppressor needs 0.2 to 0.3 s of an echo to find it. Without a hold the first reply of
+/// a call would pause at its own first syllable, and the service, which receives it, too, would cut
 /// the reply off.
 #[derive(Debug)]
 pub(super) struct EchoWarmup {

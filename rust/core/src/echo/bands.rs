@@ -8,15 +8,15 @@ use crate::simd::{LANES, Lanes, Level, Simd, on};
 /// Number of bands of the analysis.
 ///
 /// Below 1 kHz they are narrow enough to follow single harmonics, by which voices differ. With half
-/// as many, an echo is found as soon, but 1 of 870 unrelated voices is taken for an echo, instead of
-/// 0 of 2880.
+/// as many, an echo is found as soon, but 1 of 870 unrelated voices is taken for an echo, instead
+/// of 0 of 2880.
 pub(super) const BANDS: usize = 32;
 /// Edges of the lowest and of the highest band in Hz.
 ///
 /// Small loudspeakers reproduce nothing below, and narrow-band calls carry nothing above.
 const LOWEST_HZ: f64 = 200.0;
 const HIGHEST_HZ: f64 = 4_000.0;
-/// Least rate of the analysis in Hz; the input is decimated by a whole number, not below this rate.
+/// Least rate of the analysis in Hz, to which the input is decimated by a whole number.
 const MIN_RATE_HZ: u32 = 16_000;
 /// Number of cascaded biquads per band filter. With one, a voice leaks into too many bands.
 const SECTIONS: usize = 2;
@@ -164,7 +164,7 @@ impl FilterBank {
         }
     }
 
-    /// Returns the fraction of a hop pushed since the last [`take`](Self::take): 0 to slightly over 1.
+    /// Returns the fraction of a hop since the last [`take`](Self::take): 0 to slightly over 1.
     pub(super) fn filled(&self) -> f32 {
         self.count as f32 / self.hop
     }
@@ -222,8 +222,8 @@ impl Filters {
     /// Makes the filters of the 16 bands from number `first` on.
     ///
     /// They are band-pass filters with a gain of 1 in the middle (R. Bristow-Johnson, "Cookbook
-    /// formulae for audio equalizer biquad filter coefficients", BPF), whose edges are spaced evenly
-    /// on the mel scale, `2595 log10(1 + f / 700)`.
+    /// formulae for audio equalizer biquad filter coefficients", BPF), whose edges are spaced
+    /// evenly on the mel scale, `2595 log10(1 + f / 700)`.
     fn new(first: usize, rate: f64) -> Self {
         let mel = |hz: f64| 2595.0 * (1.0 + hz / 700.0).log10();
         let hz = |mel: f64| 700.0 * (10f64.powf(mel / 2595.0) - 1.0);

@@ -22,16 +22,16 @@ const CONFIRM_STEPS: u32 = 2;
 /// Least correlation of an echo with little evidence: 0.9 with the modulation of 100 ms.
 ///
 /// The threshold falls by 0.02 with each further hop of evidence, down to 0.6. Two unrelated voices
-/// correlate by chance at the best of a hundred delays, the less the longer they are heard. In 8 h of
-/// two people who speak at the same time, who began 2880 times, no pair reached the threshold. With a
-/// threshold that begins at 0.8, 1 of 870 reached it soon after the beginning; with one that ends at
-/// 0.5, 3 of 870 did later on.
+/// correlate by chance at the best of a hundred delays, the less the longer they are heard. In 8 h
+/// of two people who speak at the same time, who began 2880 times, no pair reached the threshold.
+/// With a threshold that begins at 0.8, 1 of 870 reached it soon after the beginning; with one that
+/// ends at 0.5, 3 of 870 did later on.
 const MIN_CORRELATION: f32 = 0.9;
 const MIN_CORRELATION_HOPS: f32 = 10.0;
 const MIN_CORRELATION_SLOPE: f32 = 0.02;
 const LEAST_MIN_CORRELATION: f32 = 0.6;
 
-/// Correlation of the near end with the render signal at each delay, and the delay it indicates.
+/// Correlation of the near end with the render signal at each delay, and its peak.
 pub(super) struct EchoDelayEstimator {
     level: Level,
     delays: usize,

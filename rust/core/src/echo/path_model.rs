@@ -1,4 +1,6 @@
-//! Model of the echo path: predicts the level of the echo in each band, and finds what exceeds it.
+//! Model of the echo path: predicts the level of the echo in each band.
+//!
+//! Whatever exceeds the prediction is more than echo.
 
 use super::bands::{BANDS, Bands, ZEROS, decibels, flush};
 use super::noise_floor::{MIN_BAND_POWER, NoiseFloor};
@@ -15,11 +17,11 @@ const LATE_WINDOW_HOPS: i64 = 2;
 const EARLY_WINDOW_ONSET_HOPS: i64 = 6;
 const ONSET_HOPS: u32 = 50;
 const PAUSE_HOPS: u32 = 20;
-/// Decay of a reverberating echo per hop, as a factor of power: -1.3 dB, a reverberation time of 0.46 s.
+/// Decay of reverberation per hop, as a power ratio: -1.3 dB, a reverberation time of 0.46 s.
 const RINGING: f32 = 0.741;
 /// Share of the total power that distortion and filter skirts leak into every band: -30 dB.
 const LEAKAGE: f32 = 1e-3;
-/// Rates at which an edge follows the measured level per hop: up by 1/4 of the distance, down by 1/667.
+/// Rates at which an edge follows the level per hop: up 1/4 of the distance, down 1/667.
 ///
 /// The model tracks the upper edge of the measured levels, because the echo suppressor of a client
 /// lets through a varying part of the echo.
@@ -27,15 +29,15 @@ const ATTACK: f32 = 0.25;
 const RELEASE: f32 = 0.0015;
 /// Faster release, for an echo that is gone or will not be as loud again.
 ///
-/// It applies when, for 0.5 s, more than three in four bands with an audible expected echo have been
-/// [`FAR_BELOW_DB`] under their edges or at the noise floor.
+/// It applies when, for 0.5 s, more than three in four bands with an audible expected echo have
+/// been [`FAR_BELOW_DB`] under their edges or at the noise floor.
 const FAR_BELOW_DB: f32 = 15.0;
 const BELOW_HOPS: u32 = 50;
 const RELEASE_FAST: f32 = 0.02;
 /// Rates of a rise while the level exceeds the model but the delay correlates like an echo.
 ///
-/// In a hop with the spectral shape of the echo; in any other hop; and added to both while the model
-/// is new (about one second, by [`RAISE_NEW_SMOOTHING`]).
+/// In a hop with the spectral shape of the echo; in any other hop; and added to both while the
+/// model is new (about one second, by [`RAISE_NEW_SMOOTHING`]).
 const RAISE_FITTING: f32 = 0.15;
 const RAISE: f32 = 0.01;
 const RAISE_NEW: f32 = 0.2;
@@ -66,7 +68,7 @@ const LEVEL_SMOOTHING: f32 = 0.995;
 pub(super) struct EchoPathModel {
     /// Delay in hops.
     pub(super) delay: usize,
-    /// Upper edge of the echo level over the render level in each band, in dB; None before the first.
+    /// Upper edge of echo over render level in each band, in dB; None before the first.
     edges: [Option<f32>; BANDS],
     /// Hops from which each band has learned, up to [`LEARNED_HOPS`].
     learned_hops: Bands,
@@ -235,8 +237,8 @@ impl EchoPathModel {
 
     /// Moves each edge by a share of its distance from the measured level.
     ///
-    /// `rate` returns that share for the distance in dB, whether the expected echo exceeds the noise
-    /// floor in the band, and whether the near end does.
+    /// `rate` returns that share for the distance in dB, whether the expected echo exceeds the
+    /// noise floor in the band, and whether the near end does.
     fn update(
         &mut self,
         near: &Bands,

@@ -8,20 +8,21 @@ use super::render::{RenderHistory, Rows};
 use super::{HOPS_PER_SECOND, check_time, delays};
 use crate::{Error, check_rate};
 
-/// Lateness after the end of the previous frame, in seconds, from which a frame begins a new run.
+/// Lateness in seconds, after the previous frame, from which a frame begins a new run.
 ///
 /// Then there was silence between the frames. The jitter of handing over is less.
 const RUN_GAP_S: f64 = 0.060;
 
-/// Record of what is played to a call, shared by the [`InputStream`](crate::InputStream)s that may
-/// capture it as an echo.
+/// Record of what is played to a call, for the streams that may capture its echo.
 ///
-/// Push each frame with the time at which it is handed to the transport. Frames of a run follow each
-/// other without gaps, as they do in the transport, whatever their times say; a frame that comes
-/// 60 ms late begins a new run, after silence. Push nothing while nothing is played.
+/// One reference is shared by the [`InputStream`](crate::InputStream)s of the call.
 ///
-/// The reference keeps no samples, only the power in 32 bands every 10 ms, for as long as an echo may
-/// be delayed.
+/// Push each frame with the time at which it is handed to the transport. Frames of a run follow
+/// each other without gaps, as they do in the transport, whatever their times say; a frame that
+/// comes 60 ms late begins a new run, after silence. Push nothing while nothing is played.
+///
+/// The reference keeps no samples, only the power in 32 bands every 10 ms, for as long as an echo
+/// may be delayed.
 ///
 /// Allocates: in [`new`](Self::new) only.
 ///
@@ -61,7 +62,7 @@ struct Run {
 }
 
 impl EchoReference {
-    /// Makes a reference for echoes delayed by at most `max_delay_ms`, with frames of `sample_rate` Hz.
+    /// Makes a reference with frames of `sample_rate` Hz, for echoes within `max_delay_ms`.
     ///
     /// # Errors
     /// [`Error::Rate`]; [`Error::Option`] if the delay is not within 100 to 2000 ms.

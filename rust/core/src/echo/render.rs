@@ -84,8 +84,9 @@ pub(super) struct RenderHistory {
     generation: u64,
     powers: Rows<Bands>,
     means: Rows<Modulation>,
-    /// Modulations `[band][row]`, stored twice and backwards, so that those of a row and of the rows
-    /// before it are contiguous.
+    /// Modulations `[band][row]`, stored twice and backwards.
+    ///
+    /// Those of a row and of the rows before it are contiguous.
     modulations: Box<[f32]>,
     /// Newest row copied from the reference, and newest row with sound.
     newest: i64,

@@ -21,7 +21,7 @@ const RINGING_HOPS: i64 = 50;
 
 /// Excess in dB above which a hop is more than echo.
 const EXCESS_DB: f32 = 10.0;
-/// Smoothed excess above which somebody speaks (time constant 60 ms), and its hangover of 200 ms.
+/// Smoothed excess of speech (time constant 60 ms), and its hangover of 200 ms.
 ///
 /// The hangover keeps soft sounds between loud ones.
 const SPEECH_DB: f32 = 40.0;
@@ -37,7 +37,7 @@ const STILL_ECHO_HOPS: f32 = 20.0;
 /// falls again, or is ducked. Double talk never correlates this closely.
 const SURE_ECHO: f32 = 0.95;
 
-/// Least power of the comfort noise that replaces an echo, -66 dBFS; below, silence replaces it.
+/// Least power of comfort noise: -66 dBFS; below, silence replaces an echo.
 ///
 /// It is 4 dB above the least noise floor, so that echo residue in the floor is not written.
 const MIN_NOISE_POWER: f32 = 2.5e-7;
@@ -362,8 +362,8 @@ impl EchoSuppressor {
 
     /// Adopts the confirmed delay, if there is one.
     ///
-    /// A delay within the same peak just moves the path model; another one has to correlate better by
-    /// [`PEAK_MARGIN`] and starts a new model.
+    /// A delay within the same peak just moves the path model; another one has to correlate better
+    /// by [`PEAK_MARGIN`] and starts a new model.
     fn follow_delay(&mut self) {
         let Some(delay) = self.estimator.confirmed_delay() else {
             return;
@@ -377,7 +377,7 @@ impl EchoSuppressor {
         }
     }
 
-    /// Starts a path model at `delay` and trains it on the near-end history, which was echo already.
+    /// Starts a path model at `delay`, trained on the near-end history, which was echo already.
     fn start_path(&mut self, delay: usize) {
         let mut path = EchoPathModel::new(delay);
         let remembered = self.hops.min(HISTORY_HOPS);

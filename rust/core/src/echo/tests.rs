@@ -24,8 +24,8 @@ impl Random {
 
 /// Synthesizes speech-like sound at 16 kHz, different for each `voice`.
 ///
-/// Pulses of a gliding pitch, or noise, pass three resonances that differ from syllable to syllable,
-/// with pauses between words.
+/// Pulses of a gliding pitch, or noise, pass three resonances that differ from syllable to
+/// syllable, with pauses between words.
 fn talk(voice: u64, seconds: f32) -> Vec<f32> {
     let mut random = Random(voice.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
     for _ in 0..20 {

@@ -26,8 +26,8 @@ pub const MAX_PHASES: u32 = 1024;
 
 /// Number of inputs processed in one pass.
 ///
-/// Longer pushes are cut, which bounds the working memory and keeps it in the cache; the result does
-/// not depend on it.
+/// Longer pushes are cut, which bounds the working memory and keeps it in the cache; the result
+/// does not depend on it.
 const PASS: usize = 4096;
 
 /// Options of a [`Resampler`].
@@ -45,10 +45,10 @@ pub struct ResamplerOptions {
 /// Streaming resampler between two rates from 8 to 96 kHz, mono or stereo to mono.
 ///
 /// The filter is a polyphase windowed sinc, by default flat to 0.90 of the lower Nyquist frequency
-/// (within 0.001 dB) and at least 100 dB down from 1.10 of it; see [`Quality`] for the other preset.
-/// All state carries over from push to push, so a stream may be cut anywhere and the output is the
-/// same, bit for bit. After `n` inputs exactly `ceil(n * out_rate / in_rate)` outputs exist: a 20 ms
-/// frame in is a 20 ms frame out, and nothing is held back beyond the constant
+/// (within 0.001 dB) and at least 100 dB down from 1.10 of it; see [`Quality`] for the other
+/// preset. All state carries over from push to push, so a stream may be cut anywhere and the output
+/// is the same, bit for bit. After `n` inputs exactly `ceil(n * out_rate / in_rate)` outputs exist:
+/// a 20 ms frame in is a 20 ms frame out, and nothing is held back beyond the constant
 /// [`delay`](Self::delay).
 ///
 /// Arithmetic is `f32`, the taps are added in one fixed order, integers are rounded once at the end
@@ -152,8 +152,8 @@ impl Resampler {
 
     /// Returns the delay from input to output, in output samples.
     ///
-    /// It is constant from the first sample to the last, and a whole number for every pair of rates;
-    /// 0 for equal rates.
+    /// It is constant from the first sample to the last, and a whole number for every pair of
+    /// rates; 0 for equal rates.
     pub fn delay(&self) -> f64 {
         self.bank.as_ref().map_or(0.0, |bank| bank.delay as f64)
     }

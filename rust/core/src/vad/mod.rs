@@ -37,7 +37,7 @@ const RISE_RATIO: f32 = 2.0;
 /// The values are those of Silero's own iterator (`neg_threshold`).
 const HYSTERESIS: f32 = 0.15;
 const MIN_END_THRESHOLD: f32 = 0.01;
-/// Range below the loudest frame within which a frame counts as spoken: 20 dB, as a power ratio.
+/// Range below the loudest frame in which a frame counts as spoken: 20 dB, as a power ratio.
 const SPOKEN_RANGE: f32 = 0.01;
 
 /// Options of a [`Vad`].
@@ -45,8 +45,8 @@ const SPOKEN_RANGE: f32 = 0.01;
 pub struct VadOptions {
     /// Probability, 0 to 1, from which an analysis frame begins speech.
     ///
-    /// Speech continues while the probability is at most 0.15 below the threshold. The default, 0.5,
-    /// is Silero's.
+    /// Speech continues while the probability is at most 0.15 below the threshold. The default,
+    /// 0.5, is Silero's.
     pub threshold: f32,
     /// Duration in milliseconds for which speech must last before it is reported.
     ///
@@ -71,8 +71,8 @@ impl Default for VadOptions {
 
 /// Speech event of a [`Vad`].
 ///
-/// Offsets count samples at the rate of its input, from the first sample after the start or the last
-/// reset.
+/// Offsets count samples at the rate of its input, from the first sample after the start or the
+/// last reset.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum VadEvent {
     /// Speech has lasted for `onset_ms`.
@@ -125,8 +125,9 @@ pub struct Vad {
     resampler: Option<Resampler>,
     /// Samples of the current push at [`RATE`].
     resampled: Vec<f32>,
-    /// Boxed: the detector needs the alignment of a cache line, which not every owner of a `Vad` can
-    /// give (the allocator of Python objects cannot).
+    /// Boxed: the detector needs the alignment of a cache line.
+    ///
+    /// Not every owner of a `Vad` can give it; the allocator of Python objects cannot.
     detector: Box<Detector>,
     /// Number of samples in the current analysis frame, at the end of the detector's window.
     filled: usize,
@@ -321,17 +322,17 @@ impl Vad {
 
     /// Returns true while the newest frames are speech, but not yet for `onset_ms`.
     ///
-    /// This first evidence either becomes [`VadEvent::SpeechStarted`] or ends without an event. It is
-    /// never true with an onset of one frame.
+    /// This first evidence either becomes [`VadEvent::SpeechStarted`] or ends without an event. It
+    /// is never true with an onset of one frame.
     pub fn starting(&self) -> bool {
         !self.speaking && self.run > 0
     }
 
     /// Returns the duration of the current speech in milliseconds, without the hangover.
     ///
-    /// It lasts from the start of the speech to the end of its newest frame of speech, and is 0 while
-    /// nobody speaks. A frame that is quieter than the loudest one by more than 20 dB does not count:
-    /// the network still reports speech for up to 110 ms after a word.
+    /// It lasts from the start of the speech to the end of its newest frame of speech, and is 0
+    /// while nobody speaks. A frame that is quieter than the loudest one by more than 20 dB does
+    /// not count: the network still reports speech for up to 110 ms after a word.
     pub fn spoken_ms(&self) -> u32 {
         if self.speaking {
             self.spoken * FRAME_MS

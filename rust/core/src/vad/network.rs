@@ -15,9 +15,9 @@
 //! Trained and published by the Silero Team (<https://github.com/snakers4/silero-vad>, MIT licence:
 //! `silero/LICENSE`). `scripts/silero_weights.py` makes `silero/weights.bin` from the wheel of
 //! silero-vad 6.2.3 and says how it is laid out. The weights are rounded to 16 bits, each output
-//! channel with its own scale, which moves a probability by 2e-5 on average (0.008 at most in 75 min
-//! of speech and noise) and halves the memory that a step has to read; they are used where they lie
-//! in the binary.
+//! channel with its own scale, which moves a probability by 2e-5 on average (0.008 at most in 75
+//! min of speech and noise) and halves the memory that a step has to read; they are used where they
+//! lie in the binary.
 #![allow(
     clippy::needless_range_loop,
     reason = "taps, frames and lanes index several arrays"
@@ -142,7 +142,7 @@ pub(super) fn infer(level: Level, window: &[f32; WINDOW], state: &mut State) -> 
     })
 }
 
-/// Does the same as [`infer`] for a window of zeros, without convolutions: less than half the work.
+/// Does the same as [`infer`] for a window of zeros, with less than half the work.
 pub(super) fn infer_silence(level: Level, state: &mut State) -> f32 {
     on!(level, simd => recur(simd, silence_features(), state))
 }

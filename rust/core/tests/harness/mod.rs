@@ -1,4 +1,4 @@
-//! Fuzz harnesses: every entry that takes outside data, with the invariants that must always hold.
+//! Fuzz harnesses: every entry that takes outside data, with its invariants.
 //!
 //! `tests/fuzz.rs` runs each harness on a bounded number of inputs; the targets in `fuzz` run the
 //! same functions under libFuzzer.
@@ -116,7 +116,7 @@ impl Bytes<'_> {
     }
 }
 
-/// Checks that the number of outputs is exact, floats stay finite, refused input changes nothing.
+/// Checks output counts, finite floats, and that refused input changes nothing.
 pub fn resampler(data: &[u8]) {
     let mut bytes = Bytes(data);
     let options = ResamplerOptions {
@@ -377,7 +377,7 @@ pub fn mixer(data: &[u8]) {
     }
 }
 
-/// Checks that the wire keeps to its clock, every sample is counted, and each source's events alternate.
+/// Checks the clock of the wire, the counts of samples, and the alternation of events.
 pub fn capture(data: &[u8]) {
     let mut bytes = Bytes(data);
     let options = CaptureOptions {
@@ -475,8 +475,8 @@ pub fn capture(data: &[u8]) {
         }
         assert_eq!(due.wire.len(), due.silence.len() * capture.frame_len());
         frames += due.silence.len() as u64;
-        // A stream begins when its first packet, of at most 120 ms, was captured; it may begin again
-        // after each tail.
+        // A stream begins when its first packet, of at most 120 ms, was captured; it may begin
+        // again after each tail.
         let tail = f64::from(options.tail_ms) / 1e3;
         let begun = 1.0
             + if tail == 0.0 {
@@ -486,8 +486,8 @@ pub fn capture(data: &[u8]) {
             };
         let most = (passed + 0.16 * begun) * 50.0 + 1.0;
         assert!(frames as f64 <= most, "{frames} frames in {passed} s");
-        // Never more than a frame ahead of the clock, and behind it by no more than the wait of 0.3 s
-        // (with packets of 120 ms 0.4 s) and the time that a stalled caller gets to catch up.
+        // Never more than a frame ahead of the clock, and behind it by no more than the wait of 0.3
+        // s (with packets of 120 ms 0.4 s) and the time that a stalled caller gets to catch up.
         let behind = capture.behind_ms();
         let patience = 420.0 + 1e3 * longest_step;
         assert!(

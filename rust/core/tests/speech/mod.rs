@@ -151,7 +151,7 @@ pub fn find(wire: &[i16], part: &[i16]) -> Option<usize> {
         .find(|&k| wire[k + at] == loudest && wire[k..k + part.len()] == *part)
 }
 
-/// Checks that the events of each source alternate; with `over`, that all speech has ended, too.
+/// Checks that each source's events alternate; with `over`, that all speech has ended.
 pub fn assert_alternate(events: &[(f64, CaptureEvent)], over: bool, context: &str) {
     use SpeechPhase::{Dismissed, Started, Starting, Stopped, Sustained};
     let mut phases = std::collections::HashMap::new();

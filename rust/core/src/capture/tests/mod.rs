@@ -1,4 +1,4 @@
-//! Properties of the wire for arbitrary arrivals, with models of people, networks and the detector.
+//! Tests of the wire with models of people, networks and the detector.
 //!
 //! The model of the detector replaces the real one, so that each sample can be found on the wire.
 

@@ -167,7 +167,7 @@ pub trait Wire {
     fn take(&mut self, each: &mut dyn FnMut(&[i16; FRAME]));
 }
 
-/// Reads a recording without its pauses, for [`Call::speech`]: words are cut from anywhere in it.
+/// Reads a recording without its pauses, for [`Call::speech`], from which words are cut.
 pub fn speech() -> Vec<i16> {
     let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("../../python/getstream/plugins/gemini/data/speech.wav");

@@ -31,7 +31,7 @@ fn call(people: &[Person], seconds: i64, seed: u64) -> Report {
     Call::new(people, seconds, seed).run(&mut Scripted::new(exact()))
 }
 
-/// Checks that the wire is at most a frame ahead of its clock, and at most `behind` and a tick late.
+/// Checks that the wire is at most a frame early, and at most `behind` and a tick late.
 ///
 /// Seen from its first frame, which came before its time was over, it may be two frames ahead.
 fn assert_wire(report: &Report, behind: i64, context: &str) {

@@ -28,8 +28,8 @@ pub(super) fn narrow<O: Sample>(sums: &[f32], out: &mut Vec<O>) {
 
 /// Computes blocks of one register.
 ///
-/// Ten chains and one row: eleven loads for ten multiplications, and more than the eight chains that
-/// two units with a latency of four cycles need.
+/// Ten chains and one row: eleven loads for ten multiplications, and more than the eight chains
+/// that two units with a latency of four cycles need.
 #[target_feature(enable = "avx2,fma,avx512f")]
 pub(super) fn convolve_avx512(pass: &Pass<'_>, sums: &mut [Row]) {
     deal(
