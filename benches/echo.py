@@ -31,9 +31,9 @@ Definitions:
   noise that reach the wire unsilenced, after the delay was found.
 * A person who barges in speaks over the echo from some moment on: the echo is 12 or 26 dB below a
   person's ordinary level, and this person the stated number of dB above it. Onset: their first
-  `SpeechStarted` less the one that the VAD gives for the person alone. Silenced: share of the frames
-  within 20 dB of the person's level that the suppressor took for echo. Left out: the VAD was active
-  before.
+  `SpeechStarted` less the one that the VAD gives for the person alone. Silenced: share of the
+  frames within 20 dB of the person's level that the suppressor took for echo. Left out: the VAD was
+  active before.
 * Closed loop: the assistant pauses at every `SpeechStarted` and resumes 0.4 s after the end of
   speech, as the plugin does; nobody else speaks.
 """
@@ -111,7 +111,7 @@ class Voices:
 
 
 def own_voices() -> Voices:
-    """Return the recordings of the package; two of them are of one person, who interrupts herself."""
+    """Return the recordings of the package; two are of one person, who interrupts herself."""
     import getstream.plugins.gemini
 
     data = Path(next(iter(getstream.plugins.gemini.__path__))) / "data"

@@ -29,8 +29,8 @@ Figures, each the mean over the folds of `echo_figures.rs`:
   share of their loud frames that is suppressed.
 * `loop_starts_per_min`: speech starts per minute of an assistant that pauses or ducks at each.
 * `background_db`: difference of the comfort noise that replaces an echo from the noise around it.
-* `cost_us`: cost of the suppressor and its reference for 20 ms of a stream. `muted_cost_us`: cost of
-  stream, detector, suppressor and reference while the microphone gives digital silence.
+* `cost_us`: cost of the suppressor and its reference for 20 ms of a stream. `muted_cost_us`: cost
+  of stream, detector, suppressor and reference while the microphone gives digital silence.
 
 A figure has moved if its mean difference from the unchanged suppressor, fold by fold on the same
 sound, is at least twice its standard error, and at least the step of `STEPS`, below which nobody

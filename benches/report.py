@@ -42,7 +42,7 @@ class Report:
         self.notes.append(text)
 
     def write(self, folder: Path) -> str:
-        """Write the files and return the text of the table; a run without results writes nothing."""
+        """Write the files and return the table's text; a run without results writes nothing."""
         if not (self.resamplers or self.paths or self.edges):
             return ""
         text = self.markdown()

@@ -354,7 +354,7 @@ class Tally:
         return float(np.mean(np.concatenate(self.pause) >= threshold))
 
     def auc(self) -> float:
-        """Return the probability that a speech frame outscores a non-speech frame; ties count half."""
+        """Return the probability that speech outscores non-speech, frame by frame; ties half."""
         speech, pause = np.concatenate(self.speech), np.concatenate(self.pause)
         _, inverse, counts = np.unique(
             np.concatenate([speech, pause]), return_inverse=True, return_counts=True

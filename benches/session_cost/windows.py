@@ -19,7 +19,7 @@ CONTROL_OFFSET, CONTROL_SPREAD = 0.03, 0.10
 """Greatest distance from 1 of the median, and of four fifths, of the control's ratios.
 
 Beyond it the ratios of a table are not to be trusted. The ratios of whole calls scatter by 0.04 in
-windows of 6 s on a machine that has a core to spare: the table must resolve a difference of 0.03."""
+windows of 6 s on a machine that has a core to spare: tables must resolve a difference of 0.03."""
 
 BUSY = 0.8
 """Share of the machine's CPU from which processes queue for it, and windows stretch."""

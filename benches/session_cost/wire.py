@@ -9,8 +9,8 @@ a call; the cost of an empty turn is subtracted from all. Messages arrive as fas
 sends them, and one by one.
 
 Frames are sent as fast as possible, and each of them is 20 ms of a call. While frames are sent, the
-clock of the event loop stands still, and each frame of this package's session moves it by 20 ms: the
-session runs through a call in real time, timers included.
+clock of the event loop stands still, and each frame of this package's session moves it by 20 ms:
+the session runs through a call in real time, timers included.
 """
 
 from __future__ import annotations

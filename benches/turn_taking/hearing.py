@@ -2,17 +2,17 @@
 
 Definitions:
 
-* Heard at: frames are placed by their RTP times. RTP time is mapped to real time by the median, over
-  the second around a frame, of the time at which a frame came out of the SDK less its RTP time: the
-  jitter of single frames is removed, a growing delay is not. There is no playout delay.
+* Heard at: frames are placed by their RTP times. RTP time is mapped to real time by the median,
+  over the second around a frame, of the time at which a frame came out of the SDK less its RTP
+  time: the jitter of single frames is removed, a growing delay is not. There is no playout delay.
 * Level: the RMS of 5 ms, at each millisecond.
 * Silent from a time on: for 80 ms, every 5 ms are at least 40 dB below the level before.
 * Ducked from a time on: until it is silent, every 5 ms are at least 10 dB below the level before.
 * A part of a reply is heard if it is audible (above -45 dBFS; replies are at -20 dBFS, and at
   -35 dBFS when ducked) and correlates with the reply by 0.7 and more. The search uses stretches of
   200 ms, which occur at one place of a reply only. A stretch that is not found is searched in parts
-  down to 20 ms, within 25 ms of the place that the stretch before or after it implies. Sound of less
-  than 200 ms between two silences counts as heard.
+  down to 20 ms, within 25 ms of the place that the stretch before or after it implies. Sound of
+  less than 200 ms between two silences counts as heard.
 * Hole: a stretch within a reply that is more than 20 dB below its level.
 * Step: the difference between two consecutive samples. It is compared with the largest step of the
   same reply when undisturbed, from half a second on: at the beginning the encoder of the SDK makes
@@ -235,7 +235,7 @@ class _Finder:
         self._heard: tuple[int, float] | None = None  # the end of the run before, and the same
 
     def look(self, sound: Int16, first: int, end: int) -> list[tuple[int, int, float | None]]:
-        """Return the parts of a sound in the reply: from, to, and position. Call in order of time."""
+        """Return the parts of a sound in the reply: from, to, position. Call in order of time."""
         if end - first < STRETCH:
             return [(first, end, None)]
         count = (end - first) // STRETCH

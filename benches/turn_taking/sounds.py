@@ -138,8 +138,8 @@ def reply(ms: float, seed: int) -> Int16:
     """Synthesize a reply of the assistant, at -20 dBFS.
 
     Ten harmonics of equal strength, up to 2.5 kHz, of a pitch that wanders from 110 to 220 Hz, with
-    phases that keep its level within 1 dB over any 5 ms. The pitch never repeats: 200 ms of it occur
-    at one place only. It fades in and out over 5 ms.
+    phases that keep its level within 1 dB over any 5 ms. The pitch never repeats: 200 ms of it
+    occur at one place only. It fades in and out over 5 ms.
     """
     count = round(ms * RATE / 1000)
     random = np.random.default_rng(seed)

@@ -128,8 +128,8 @@ class BargeIn:
 async def barge_in_latency(plan: Plan, who: Who, count: int) -> list[BargeIn]:
     """Measure barge-ins into replies, with many different first words.
 
-    The service detects no speech, so only the assistant itself can stop its reply. The clocks of the
-    two SDKs, which send a frame each 20 ms, have one phase in a call: hence several calls.
+    The service detects no speech, so only the assistant itself can stop its reply. The clocks of
+    the two SDKs, which send a frame each 20 ms, have one phase in a call: hence several calls.
     """
     sounds = _shuffled(openings(), count, plan.random)
     found = []
@@ -309,7 +309,7 @@ class Exchange:
 
 
 async def conversation(plan: Plan, who: Who, seconds: float) -> list[Exchange]:
-    """Measure a conversation in which the model replies with a varying delay after the last word."""
+    """Measure a conversation in which the model replies with varying delay after the last word."""
     sounds = itertools.cycle(openings())
     replies = [reply(ANSWER_MS, seed=200 + k) for k in range(8)]
     turns: list[tuple[float, int, Int16]] = []
@@ -452,8 +452,8 @@ async def small_sounds(plan: Plan, who: Who, case: str) -> list[SmallSound]:
     """Measure clicks, coughs and a short word, 1.5 s into replies of 5 s.
 
     Nobody has spoken before the clicks. A service that interrupts gets another click, into a reply
-    that answers something: then the person's words could explain the interruption. Where the turn is
-    complete, and this side may cut it, a phrase too short to cut is added.
+    that answers something: then the person's words could explain the interruption. Where the turn
+    is complete, and this side may cut it, a phrase too short to cut is added.
     """
     service = CASES[case]
     repeats = range(plan.repeats)

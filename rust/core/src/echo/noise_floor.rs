@@ -69,7 +69,7 @@ impl NoiseFloor {
         powers
             .iter()
             .flat_map(|powers| powers.bands.into_iter().chain([powers.total]))
-            .map(|x| ("background", x))
+            .map(|x| ("noise floor", x))
             .collect()
     }
 
