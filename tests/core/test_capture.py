@@ -1,4 +1,4 @@
-"""`Capture` through Python; its rules are tested in Rust."""
+"""Tests of `Capture` through Python; its rules are tested in Rust."""
 
 from __future__ import annotations
 

@@ -369,8 +369,8 @@ def _stats_of(track: _Track, stats: SourceStats) -> TrackStats:
         received_ms=stats.pushed_ms,
         delay_ms=stats.delay_ms,
         jitter_ms=stats.depth_ms,
-        lost_ms=stats.lost_ms + stats.starved_ms,
-        dropped_ms=stats.duplicate_ms + stats.misplaced_ms + stats.overflow_ms,
+        lost_ms=stats.lost_ms + stats.underrun_ms,
+        dropped_ms=stats.duplicate_ms + stats.late_ms + stats.overflow_ms,
         unsent_ms=stats.unsent_ms,
         echo_ms=stats.suppressed_ms,
     )
