@@ -12,8 +12,8 @@ SOURCE  := pyproject.toml README.md LICENSE Cargo.toml Cargo.lock \
            $(shell find rust -type f $(VISIBLE)) \
            $(shell find python $(VISIBLE) -not -name '*.so')
 
-.PHONY: help demo test test-rust test-python soak lint format bench bench-barge-in bench-session \
-        develop clean
+.PHONY: help demo test test-rust test-python soak lint format house bench bench-barge-in \
+        bench-session develop clean
 .DELETE_ON_ERROR:
 
 help:  ## show this list
@@ -47,6 +47,9 @@ format: $(VENV)/.lint  ## format everything
 	cargo fmt --all
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+house:  ## print measures of readability: fragments in docs, sizes, import circles, private reaches
+	@$(PYTHON) scripts/house.py
 
 bench: $(VENV)/.bench  ## measure the audio core beside other libraries; results in benches/results/
 	$(BIN)/pytest -c benches/pytest.ini benches

@@ -1,16 +1,16 @@
 #!/usr/bin/env python3
-"""Turn-taking, end to end: how soon the assistant gives way, and what becomes of its replies.
+"""Measure turn-taking end to end: latency of giving way, and the heard share of replies.
 
     python benches/barge_in.py [--quick] [--only PART,...] [--trials N] [--minutes M] [--repeats R]
 
 Both local servers run here, the assistant and the person each in a process of its own, with the
 real Stream SDK and the real google-genai SDK. Prints Markdown tables. A whole run (about 30
-minutes) writes them to `benches/results/barge_in.md`, and a picture of an interrupted turn to
+minutes) writes them to `benches/results/barge_in.md`, and a chart of an interrupted turn to
 `barge_in.svg`; a part of one, or a quick one (about two minutes), writes only with `--results`.
 
-Beside this package ("ours") there is a model of the earlier plugin's rules of turn-taking on the
-same SDKs ("earlier rules"); which they are and where they come from is in
-`turn_taking/earlier.py`. It is a model of those rules, not that plugin.
+This package ("ours") is compared with a model of the earlier plugin's rules of turn-taking on the
+same SDKs ("earlier rules"), which `turn_taking/earlier.py` describes. It is a model of those rules,
+not that plugin.
 
 Parts:
 
@@ -71,13 +71,13 @@ PARTS = (
     "picture",
 )
 SHORT_CALL_S = 46.0
-"""Of the conversation with the earlier rules: one reply for each time at which it may begin."""
+"""Length of the conversation with the earlier rules: one reply per possible start."""
 
 QUICK_PARTS = ("latency", "conversation", "picture")
 
 
 async def measure(plan: Plan, parts: list[str]) -> tuple[list[str], str]:
-    """Measure the parts, one after the other; returns the lines of the report, and the picture."""
+    """Measure the parts, one after the other; return the lines of the report, and the chart."""
     lines: list[str] = []
     barge_ins: dict[Any, Any] = {}
     drawn = ""

@@ -1,4 +1,4 @@
-"""Share what the benchmarks with a command line have in common: parts, tables, results."""
+"""Parse arguments and write results of the benchmarks with a command line."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def progress(text: str) -> None:
 
 
 def parser_of(description: str | None, parts: Sequence[str]) -> argparse.ArgumentParser:
-    """Return a parser with the options that all have: `--only`, `--results`."""
+    """Return a parser with the common options `--only` and `--results`."""
     parser = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -43,9 +43,9 @@ def publish(lines: Sequence[str], drawing: str, name: str, folder: Path | None) 
 
     Args:
         lines: The report, as Markdown.
-        drawing: The picture as SVG; not written if it is empty.
-        name: The files' name.
-        folder: Where to write; None writes nothing.
+        drawing: The chart as SVG; not written if it is empty.
+        name: Name of the files, without suffix.
+        folder: Folder for the files; None writes nothing.
     """
     text = "\n".join(lines) + "\n"
     print(text)

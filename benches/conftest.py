@@ -1,4 +1,4 @@
-"""One report for a run: a table and a picture, written at its end."""
+"""Write one report at the end of a run: a table and a chart."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The resamplers that a voice agent in Python can pick, each behind one small face.
+"""Resamplers that a voice agent in Python can use, behind one common interface.
 
-A contender is made for a pair of rates and then takes int16 mono frames: `push(frame)` returns what
-it has ready, as an int16 array. What converts to and from a library's own objects is part of its
+A contender is made for a pair of rates and then takes int16 mono frames: `push(frame)` returns the
+finished samples as an int16 array. Conversion to and from a library's own objects is part of its
 cost, because a user pays it.
 """
 
@@ -24,14 +24,14 @@ EMPTY = np.empty(0, np.int16)
 
 @dataclass(frozen=True)
 class Contender:
-    """A way to resample.
+    """Resampler that is compared.
 
     Attributes:
-        name: As in the tables.
-        package: The distribution that brings it, for its version.
-        module: What must be importable.
+        name: Name in the tables.
+        package: Distribution whose version is reported.
+        module: Module that must be importable.
         make: Makes the `push` for an input and an output rate.
-        keeps_state: False for one that begins anew with each frame.
+        keeps_state: False for one that starts afresh with each frame.
     """
 
     name: str

@@ -1,39 +1,40 @@
 #!/usr/bin/env python3
-"""What the echo guard of `InputStream` does to echoes, to people, and to people over echoes.
+"""Measure the echo suppressor of `InputStream` on echoes, on people, and on double talk.
 
     python benches/echo.py [--set DIR] [--runs N] [--independent HOURS]
 
-Prints Markdown tables; everything is measured without and with the guard on the same sound, in the
-same run. Without `--set` the voices are the package's own recordings, with it the clips of a folder
+Prints Markdown tables; everything is measured without and with the suppressor on the same sound, in
+the same run. Without `--set` the voices are the package's own recordings, with it clips of a folder
 as `vad_accuracy.py` takes it. Opus needs PyAV, which `getstream[webrtc]` brings.
 
 How a sound is made:
 
 * An assistant speaks at -20 dBFS, a person at -22 dBFS: their ordinary levels, over the frames
   within 30 dB of the loudest.
-* What the assistant says comes back after 60 to 600 ms, at a level relative to the person's, on
-  its way through (by condition) a loudspeaker that gives nothing below 300 Hz and clips softly
+* The assistant's speech comes back after 60 to 600 ms, at a level relative to the person's, after
+  passing (by condition) a loudspeaker that reproduces nothing below 300 Hz and clips softly
   (`tanh`, 1.5 times the level), a room (noise that decays by 60 dB in 0.2 or 0.5 s, its energy
-  3 dB below the direct sound's), what a client's echo suppressor leaves (gains of 0, -6, -12 or
+  3 dB below the direct sound's), a client's echo suppressor (gains of 0, -6, -12 or
   -18 dB that change every 60 to 300 ms, on an echo that is as loud as stated at 0 dB), and Opus at
   24 kbit/s, there and back.
 * The microphone adds noise of -72 dBFS, or of -50 dBFS. It is captured at 48 kHz; frames of 20 ms
-  arrive with a jitter of 5 ms, or of 40 ms; what is played is handed over with one of 3 ms.
+  arrive with a jitter of 5 ms, or of 40 ms; render frames are handed over with a jitter of 3 ms.
 
 Definitions:
 
 * Found: from the first 20 ms of the echo that exceed the noise by 10 dB to the end of the frame
   with which a delay is known; of the runs with half a second of such frames.
-* Speech starts: `SpeechStarted` of the VAD per minute of echo; of a service that goes by energy:
-  `ActivityDetector` of the test kit's server, at its defaults. "After" counts those behind the
+* Speech starts: `SpeechStarted` of the VAD per minute of echo; of an energy-based service:
+  `ActivityDetector` of the test kit's server, at its defaults. "After" counts those after the
   frame in which the delay was found; one before that is the first syllable of a call.
 * Passed: mean power, in dBFS, and share of the frames with an echo of 10 dB and more above the
   noise that reach the wire unsilenced, after the delay was found.
 * A person who barges in speaks over the echo from some moment on: the echo is 12 or 26 dB below a
-  person's ordinary level, and this one so many dB above it. Onset: their first `SpeechStarted` less
-  the one that the VAD gives for the person alone. Silenced: share of the frames within 20 dB of the
-  person's level that the guard took for echo. Left out: the VAD was active before.
-* Closed loop: the assistant pauses at every `SpeechStarted` and goes on 0.4 s after the end of
+  person's ordinary level, and this person the stated number of dB above it. Onset: their first
+  `SpeechStarted` less the one that the VAD gives for the person alone. Silenced: share of the
+  frames within 20 dB of the person's level that the suppressor took for echo. Left out: the VAD was
+  active before.
+* Closed loop: the assistant pauses at every `SpeechStarted` and resumes 0.4 s after the end of
   speech, as the plugin does; nobody else speaks.
 """
 
@@ -78,7 +79,7 @@ OVER = (0, 6, 12, 20)
 
 @dataclass(frozen=True)
 class Way:
-    """The way of an echo."""
+    """Echo path: loudspeaker, room, client and codec."""
 
     name: str
     reverberation: float = 0.0
@@ -103,14 +104,14 @@ WAYS = (
 
 @dataclass(frozen=True)
 class Voices:
-    """Clips by speaker, at unit scale; who can be an assistant, and for whom."""
+    """Clips by speaker, at unit scale, and the pairs of assistant and person."""
 
     clips: dict[str, Floats]
     pairs: list[tuple[str, str]]
 
 
 def own_voices() -> Voices:
-    """The recordings of the package. Two of them are of one person, who thus interrupts herself."""
+    """Return the recordings of the package; two are of one person, who interrupts herself."""
     import getstream.plugins.gemini
 
     data = Path(next(iter(getstream.plugins.gemini.__path__))) / "data"
@@ -126,7 +127,7 @@ def set_voices(folder: Path) -> Voices:
 
 
 def level_of(x: Floats) -> float:
-    """Root mean square over the frames within 30 dB of the loudest."""
+    """Return the root mean square over the frames within 30 dB of the loudest."""
     power = frames(x).var(axis=1)
     return float(np.sqrt(power[power > power.max() / 1000].mean()))
 
@@ -140,7 +141,7 @@ def frames(x: Any) -> Any:
 
 
 def spoken(clip: Floats, seconds: float) -> Floats:
-    """The clip again and again, with pauses of 0.5 s."""
+    """Repeat a clip with pauses of 0.5 s."""
     sound = np.flatnonzero(np.abs(clip) > 0.01 * np.abs(clip).max())
     part = np.concatenate([clip[max(0, sound[0] - 320) : sound[-1] + 320], np.zeros(RATE // 2)])
     return np.resize(part, round(seconds * RATE))
@@ -183,7 +184,7 @@ def suppressor(n: int, random: np.random.Generator) -> Floats:
 
 
 def opus(pcm: Int16) -> Int16:
-    """48 kHz through an encoder and a decoder, at 24 kbit/s."""
+    """Pass 48 kHz sound through an encoder and a decoder, at 24 kbit/s."""
     import av
 
     encoder = av.CodecContext.create("libopus", "w")
@@ -210,7 +211,7 @@ def resampled(pcm: Int16, in_rate: int, out_rate: int) -> Int16:
 
 
 def coloured_noise(n: int, dbfs: float, random: np.random.Generator) -> Floats:
-    """Noise that falls by 6 dB per octave from 1 kHz on, as a room's does on a headset."""
+    """Make noise that falls by 6 dB per octave from 1 kHz on, like room noise on a headset."""
     white = np.fft.rfft(random.standard_normal(n))
     noise = np.fft.irfft(white / np.sqrt(1 + (np.fft.rfftfreq(n, 1 / RATE) / 1_000) ** 2), n)
     return np.asarray(noise * (10 ** (dbfs / 20) / noise.std()))
@@ -218,7 +219,7 @@ def coloured_noise(n: int, dbfs: float, random: np.random.Generator) -> Floats:
 
 @dataclass
 class Scene:
-    """An assistant, what comes back of it, and perhaps a person."""
+    """Signals of one run: an assistant, its echo, and perhaps a person."""
 
     far: Int16  # at the rate of the call
     near: Int16  # at the rate of the call
@@ -273,7 +274,7 @@ def scene(
 
 @dataclass
 class Heard:
-    """What became of a capture, frame by frame."""
+    """Result of a captured stream, frame by frame."""
 
     wire: Int16
     echo: Bools
@@ -308,7 +309,7 @@ def run(made: Scene, near: Int16, guard: bool, seed: int = 0) -> Heard:
 
 
 def triggers(wire: Int16) -> list[int]:
-    """Frames in which a service that goes by energy would hear speech begin."""
+    """Return the frames in which an energy-based service would detect the start of speech."""
     detector = ActivityDetector(RATE, ActivityOptions())
     found = [event for event in detector.push(wire) if isinstance(event, ActivityStart)]
     return [event.position // FRAME for event in found]
@@ -327,13 +328,13 @@ def counts() -> NDArray[np.int64]:
 
 @dataclass
 class Echoes:
-    """Numbers of runs with an echo and nobody else."""
+    """Figures of runs with an echo and nobody else."""
 
     minutes: float = 0.0
     runs: int = 0
     wrong: int = 0
     found_ms: list[float] = field(default_factory=list)
-    # Starts without the guard, with it, and with it after the delay was found.
+    # Starts without the suppressor, with it, and with it after the delay was found.
     vad: NDArray[np.int64] = field(default_factory=counts)
     service: NDArray[np.int64] = field(default_factory=counts)
     # Powers of the frames with an echo, after the delay was found, and whether they passed.
@@ -477,7 +478,7 @@ class Undisturbed:
 
 
 def independent(voices: Voices, minutes: float) -> Undisturbed:
-    """People without an echo who speak at the same time as the assistant."""
+    """Run people without an echo who speak at the same time as the assistant."""
     result = Undisturbed()
     random = np.random.default_rng(3)
     while result.minutes < minutes:
@@ -501,7 +502,7 @@ def independent(voices: Voices, minutes: float) -> Undisturbed:
 
 
 def call(clip: Floats, echo_dbfs: float, guard: bool, seed: int) -> tuple[int, float]:
-    """Pauses of the assistant, and the share of the time in them, until it has spoken for 20 s."""
+    """Count pauses of the assistant, and their share of time, until it has spoken for 20 s."""
     random = np.random.default_rng(seed)
     response = room(0.3, random)
     response *= 10 ** ((echo_dbfs - ASSISTANT_DBFS) / 20) / np.sqrt(np.sum(response**2))
@@ -547,7 +548,7 @@ def call(clip: Floats, echo_dbfs: float, guard: bool, seed: int) -> tuple[int, f
 
 
 def costs(rounds: int = 40) -> tuple[float, float, float]:
-    """Microseconds for each 20 ms: without a guard, with one that searches, of a reference."""
+    """Measure µs per 20 ms: without a suppressor, with one that searches, and of a reference."""
     random = np.random.default_rng(4)
     far = random.integers(-9_000, 9_000, (50, 960), dtype=np.int16)
     near = random.integers(-2_000, 2_000, (50, 960), dtype=np.int16)
@@ -583,7 +584,7 @@ def usable(ways: tuple[Way, ...]) -> Iterator[Way]:
 
 
 def rows(tallies: dict[tuple[str, int], Any], name: Callable[[str, int], str]) -> list[list[str]]:
-    """Rows of what is joined under one name."""
+    """Return table rows, with tallies of the same name joined."""
     joined: dict[str, Any] = {}
     for (way, level), tally in tallies.items():
         total = joined.setdefault(name(way, level), type(tally)())

@@ -1,16 +1,16 @@
 #!/usr/bin/env python3
-"""Measure what each constant of the echo guard does to its figures, one constant at a time.
+"""Measure the effect of each constant of the echo suppressor, one constant at a time.
 
     python benches/echo_constants.py [--only NAME ...] [--folds N] [--json FILE]
 
-Copies `rust/` to a temporary folder, and for each constant of `rust/core/src/echo` builds the guard
+Copies `rust/` to a temporary folder, and for each constant of `rust/core/src/echo` builds the core
 with a smaller and with a larger value and runs `rust/core/examples/echo_figures.rs`. Prints a
 Markdown table; the checkout is not changed. Needs cargo; takes half an hour for all constants.
 
 How a constant is varied, by its kind:
 
 * `scale`: half and twice the value (levels in dB, powers, times, counts).
-* `memory`: the factor that is kept in a step, for half and twice the memory: `x ** 2`, `x ** 0.5`.
+* `memory`: a smoothing factor per step, for half and twice the memory: `x ** 2`, `x ** 0.5`.
 * `share`: a part of one, or a correlation: `x / 2`, and halfway between `x` and 1.
 * `given`: two values that the constant can take.
 
@@ -28,13 +28,13 @@ Figures, each the mean over the folds of `echo_figures.rs`:
 * `false_found_pct`, `false_lost_pct`: runs of people without an echo in which one is found, and the
   share of their loud frames that is suppressed.
 * `loop_starts_per_min`: speech starts per minute of an assistant that pauses or ducks at each.
-* `background_db`: difference of the sound that replaces an echo from the noise behind it.
-* `cost_us`: what the guard and its reference add to a stream and 20 ms. `muted_cost_us`: what the
-  stream, its detector, guard and reference take while the microphone gives digital silence.
+* `background_db`: difference of the comfort noise that replaces an echo from the noise around it.
+* `cost_us`: cost of the suppressor and its reference for 20 ms of a stream. `muted_cost_us`: cost
+  of stream, detector, suppressor and reference while the microphone gives digital silence.
 
-A figure has moved if its mean difference from the unchanged guard, fold by fold on the same sound,
-is at least twice its standard error, and at least the step of `STEPS`, below which nobody would
-notice.
+A figure has moved if its mean difference from the unchanged suppressor, fold by fold on the same
+sound, is at least twice its standard error, and at least the step of `STEPS`, below which nobody
+would notice.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ ROOT = Path(__file__).resolve().parent.parent
 VOICES = ROOT / "python/getstream/plugins/gemini/data"
 SOURCE = "rust/core/src/echo"
 # These follow from others.
-DERIVED = {"LEAST_TOTAL", "PARTS"}
+DERIVED = {"MIN_TOTAL_POWER", "PARTS"}
 
 # The least difference of each figure that counts, and its decimals in the table.
 STEPS = {
@@ -95,82 +95,82 @@ class Constant:
 CONSTANTS = """
 mod.rs
     HOPS_PER_SECOND; scale; hops (spectra) per second
-    LATEST; scale; largest accepted time, in seconds
-guard.rs
+    MAX_TIME_S; scale; largest accepted time, in seconds
+suppressor.rs
     FADE_MS; scale; fade at both ends of a suppressed stretch
-    HISTORY; scale; hops remembered to learn a new delay's coupling from
+    HISTORY_HOPS; scale; near-end hops from which the path model at a new delay learns
     RINGING_HOPS; scale; hops after the last sound in which it may ring
     EXCESS_DB; scale; excess from which a hop is more than echo
     SPEECH_DB; scale; smoothed excess from which a person speaks
-    SPEECH_KEEP; memory; memory of the smoothed excess
+    EXCESS_SMOOTHING; memory; memory of the smoothed excess
     SPEECH_HOPS; scale; hangover after a hop with speech
     STILL_ECHO; share; correlation from which excess may still be echo
     STILL_ECHO_HOPS; scale; evidence that this needs
     SURE_ECHO; share; correlation that overrules an excess at first
-    LEAST_NOISE; scale; power of background below which silence is written
-    PAUSE; scale; lateness, in seconds, that starts the clock anew
-coupling.rs
-    EARLY; scale; hops that an echo may come early
-    LATE; scale; hops that an echo may come late
-    EARLY_AT_FIRST; scale; the same at the beginning of a run
-    FIRST_HOPS; scale; length of the beginning of a run
+    MIN_NOISE_POWER; scale; power of the noise floor below which silence is written
+    PAUSE_S; scale; lateness, in seconds, that starts the clock anew
+path_model.rs
+    EARLY_WINDOW_HOPS; scale; hops that an echo may come early
+    LATE_WINDOW_HOPS; scale; hops that an echo may come late
+    EARLY_WINDOW_ONSET_HOPS; scale; the same at the beginning of a run
+    ONSET_HOPS; scale; length of the beginning of a run
     PAUSE_HOPS; scale; silence that ends a run
     RINGING; memory; power of an echo that is left after a hop
-    SPILL; scale; part of all power that every band may have
-    UP; scale; rate at which an edge rises
-    DOWN; scale; rate at which an edge falls
+    LEAKAGE; scale; part of all power that every band may have
+    ATTACK; scale; rate at which an edge rises
+    RELEASE; scale; rate at which an edge falls
     FAR_BELOW_DB; scale; distance from which an edge is far too high
     BELOW_HOPS; scale; hops of that until an edge falls fast
-    DOWN_FAST; scale; rate of the fast fall
+    RELEASE_FAST; scale; rate of the fast fall
     RAISE_FITTING; scale; rate of a rise in a hop shaped like the echo
     RAISE; scale; rate of a rise in any other hop
-    RAISE_NEW; scale; rate that is added while a coupling is new
-    NEW_KEEP; memory; how long a coupling is new
+    RAISE_NEW; scale; rate that is added while a path model is new
+    RAISE_NEW_SMOOTHING; memory; how long a path model is new
     FITTING_DB; scale; deviation within which a shape fits
-    RANGE_DB; scale; range below the loudest that teaches a coupling and has a shape
-    FORGET_DB; scale; fall of the loudest in a hop
+    RANGE_DB; scale; range below the loudest that teaches a path model and has a shape
+    LOUDEST_DECAY_DB; scale; fall of the loudest in a hop
     MARGIN_DB; scale; excess over the echo that is allowed
-    DOUBT_DB; scale; the same, additionally, in a band not yet known
-    KNOWN_HOPS; scale; hops until a band is known
+    UNLEARNED_MARGIN_DB; scale; the same, additionally, in a band not yet learned
+    LEARNED_HOPS; scale; hops until a band is learned
     NOISE_DB; scale; scatter of the background above its floor
     AUDIBLE_BANDS; scale; bands that an audible echo has
-    KEEP; memory; memory of the reported echo level
-delay.rs
-    STEP; 1 4; hops of a step of the search
-    KEEP; memory; memory of the search
+    LEVEL_SMOOTHING; memory; memory of the reported echo level
+delay_estimator.rs
+    STEP; 1 4; hops of a step of the delay estimator
+    CORRELATION_SMOOTHING; memory; memory of the delay estimator
     BLOCK; scale; delays that are worked on together
-    PEAK; 2 10; half width of a peak, in hops
-    LEAD; scale; lead over delays outside of the peak
-    PATIENCE; scale; steps in a row that a delay must lead
-    BAR; 0.8 0.95; least correlation with little evidence
-    BAR_HOPS; scale; evidence where the bar begins to fall
-    BAR_SLOPE; scale; fall of the bar with each hop of evidence
-    LEAST_BAR; 0.45 0.8; least correlation with much evidence
-far.rs
-    SLOW_HOPS; scale; time constant of what a movement is measured against
-    COMMON; share; part of the common movement that is taken out
-    SILENT; scale; power below which a band is silent
-    NEVER; scale; row number that stands for none
-    AHEAD; scale; rows that a reference may be ahead
-background.rs
-    LEAST; scale; least background of a band
-    SMOOTH; 2 10; hops over which a level is smoothed
-    RISE; memory; rise of the background in a hop
+    PEAK_HOPS; 2 10; half width of a peak, in hops
+    PEAK_MARGIN; scale; lead over delays outside of the peak
+    CONFIRM_STEPS; scale; steps in a row that a delay must lead
+    MIN_CORRELATION; 0.8 0.95; least correlation with little evidence
+    MIN_CORRELATION_HOPS; scale; evidence where the threshold begins to fall
+    MIN_CORRELATION_SLOPE; scale; fall of the threshold with each hop of evidence
+    LEAST_MIN_CORRELATION; 0.45 0.8; least correlation with much evidence
+render.rs
+    MODULATION_MEAN_HOPS; scale; time constant of the mean that a modulation is measured against
+    COMMON_MODULATION; share; part of the common modulation that is subtracted
+    SILENT_POWER; scale; power below which a band is silent
+    NO_ROW; scale; row number that stands for none
+    AHEAD_ROWS; scale; rows that a reference may be ahead
+noise_floor.rs
+    MIN_BAND_POWER; scale; least noise floor of a band
+    SMOOTHING_HOPS; 2 10; hops over which a level is smoothed
+    RISE_PER_HOP; memory; rise of the noise floor in a hop
 bands.rs
     BANDS; scale; bands of the analysis
-    LOWEST; scale; lower edge of the lowest band, in Hz
-    HIGHEST; 2_000.0 7_000.0; upper edge of the highest band, in Hz
-    LEAST_RATE; scale; least rate of the analysis, in Hz
+    LOWEST_HZ; scale; lower edge of the lowest band, in Hz
+    HIGHEST_HZ; 2_000.0 7_000.0; upper edge of the highest band, in Hz
+    MIN_RATE_HZ; scale; least rate of the analysis, in Hz
     SECTIONS; 1 3; resonances of a band's filter
-    PASS; scale; samples that are filtered in one pass
+    PASS_SAMPLES; scale; samples that are filtered in one pass
     NEGLIGIBLE; scale; magnitude that becomes zero, in front of subnormal numbers
 reference.rs
-    LATE; scale; lateness, in seconds, that begins a new run
+    RUN_GAP_S; scale; lateness, in seconds, that begins a new run
 """
 
 
 def constants() -> list[Constant]:
-    """Return every constant of the guard; they must be those of the source."""
+    """Return every listed constant; exit if the list differs from the source."""
     found, file = [], ""
     for line in CONSTANTS.strip().splitlines():
         if not line.startswith(" "):
@@ -215,7 +215,7 @@ def variants(constant: Constant, kind: str, value: str) -> tuple[str, str]:
     return low, high
 
 
-class Guard:
+class Copy:
     """A copy of the core that is built and measured with changed constants."""
 
     def __init__(self, folder: Path, folds: int) -> None:
@@ -301,12 +301,12 @@ def main() -> None:
     arguments = parser.parse_args()
     record: dict[str, object] = {}
     with tempfile.TemporaryDirectory() as folder:
-        guard = Guard(Path(folder), arguments.folds)
-        before = guard.measure()
+        copy = Copy(Path(folder), arguments.folds)
+        before = copy.measure()
         if isinstance(before, str):
-            sys.exit(f"the unchanged guard {before}")
+            sys.exit(f"the unchanged suppressor {before}")
         record["unchanged"] = before
-        print("| figure | unchanged guard | counts from |\n|---|---|---|")
+        print("| figure | unchanged suppressor | counts from |\n|---|---|---|")
         for figure, (step, decimals) in STEPS.items():
             print(f"| {figure} | {mean(before, figure):.{decimals}f} | {step} |")
         print("\n| constant | file | value | meaning | smaller: what moves | larger: what moves |")
@@ -322,7 +322,7 @@ def main() -> None:
             kind, value = found[2], found[3]
             cells = []
             for changed in variants(constant, kind, value):
-                after = guard.measure(constant, changed)
+                after = copy.measure(constant, changed)
                 record[f"{constant.file}:{constant.name}={changed}"] = after
                 cells.append(f"{changed}: {effects(before, after)}")
             row = [f"`{constant.name}`", constant.file, value, constant.meaning, *cells]

@@ -1,15 +1,15 @@
-"""How quality and time are measured.
+"""Measure quality and time of resamplers.
 
 Signals go through a contender as they would in a call: frame by frame of 20 ms, into one object.
-Test tones are never a multiple of 50 Hz, so that what happens at the edges of frames shows.
+Test tones are never a multiple of 50 Hz, so that errors at the edges of frames show.
 
-* SINAD: a sine and a constant are fitted to the last 0.6 s; what is left is noise, distortion,
+* SINAD: a sine and a constant are fitted to the last 0.6 s; the residue is noise, distortion,
   aliases, images and clicks. At -1 dBFS with 16 bits on both sides about 97 dB (48 to 16 kHz) and
   95 dB (24 to 48 kHz) are possible.
 * Rejection: for a higher rate in than out, the worst level of a tone above the new Nyquist
   frequency (from 1.1 of it); otherwise the worst level above the old one of tones below 0.85 of it.
-* Latency: how long the newest sound is held back at worst after a frame was pushed, and the delay
-  of the filter at 1 kHz. Beyond the length of the frame itself.
+* Latency: longest hold of the newest sound after a frame was pushed, and the delay of the filter at
+  1 kHz, in addition to the length of the frame itself.
 * Time: all contenders in each of many rounds, so that a busy moment hits all of them. p10 over the
   rounds is a quiet moment; a ratio is the median of the ratios within each round.
 """
@@ -32,7 +32,7 @@ LEVEL = 10 ** (-1 / 20)
 
 @dataclass(frozen=True)
 class Quality:
-    """What a resampler does to the sound; all in dB but the latency."""
+    """Quality of a resampler; all in dB but the latency."""
 
     sinad_1k: float
     sinad: float
@@ -42,7 +42,7 @@ class Quality:
 
 @dataclass(frozen=True)
 class Time:
-    """What a call costs, in microseconds, and beside the reference."""
+    """Cost of a call in microseconds, and relative to the reference."""
 
     p10: float
     p50: float
@@ -63,7 +63,7 @@ def stream(push: Push, pcm: Int16, rate: int) -> list[Int16]:
 
 
 def fit(out: Int16, rate: int, hz: float) -> tuple[complex, float, Float]:
-    """Amplitude and phase of the sine, power of the rest, and the rest itself."""
+    """Fit a sine; return its complex amplitude, the power of the residue, and the residue."""
     out = out[-round(rate * 0.6) :]
     t = np.arange(len(out)) / rate
     basis = np.stack([np.sin(2 * np.pi * hz * t), np.cos(2 * np.pi * hz * t), np.ones_like(t)])
@@ -110,7 +110,7 @@ def latency_ms(make: Callable[[int, int], Push], in_rate: int, out_rate: int) ->
         outs = stream(make(in_rate, out_rate), tone(in_rate, hz, 1.2), in_rate)
         produced = np.cumsum([len(out) for out in outs]) / out_rate
         pushed = (np.arange(len(outs)) + 1) * 0.02
-        # Behind the beginning, where a filter fills.
+        # Skip the beginning, where a filter fills.
         held = max(held, float(np.max((pushed - produced)[10:])))
         out = np.concatenate(outs)
         sine, _, _ = fit(out, out_rate, hz)
@@ -125,7 +125,7 @@ def latency_ms(make: Callable[[int, int], Push], in_rate: int, out_rate: int) ->
 def race(
     calls: Mapping[str, Callable[[], object]], reference: str, rounds: int = 60, inner: int = 20
 ) -> dict[str, Time]:
-    """The time of one call of each, in microseconds."""
+    """Measure the time of one call of each, in microseconds."""
     times: dict[str, list[float]] = {name: [] for name in calls}
     gc.collect()
     gc.disable()

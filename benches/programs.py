@@ -20,7 +20,7 @@ from typing import Any
 BENCHES = Path(__file__).parent
 
 LONGEST_LINE = 64 << 20
-"""Bytes. The arrival times of all frames of a run are one report."""
+"""Greatest length of a line in bytes: the arrival times of all frames of a run are one report."""
 
 # -- in the program --------------------------------------------------------------------------------
 
@@ -46,8 +46,8 @@ def with_benches(env: Mapping[str, str] | None = None) -> dict[str, str]:
     """Return an environment in which the modules of this folder can be imported.
 
     Args:
-        env: The environment to start from; that of this process by default. What its PYTHONPATH
-            names comes first, because the redirect of the local servers must.
+        env: The environment to start from; that of this process by default. The folders of its
+            PYTHONPATH stay first, because the redirect of the local servers must be first.
     """
     found = dict(os.environ if env is None else env)
     paths = [path for path in (found.get("PYTHONPATH"), str(BENCHES)) if path]
@@ -69,7 +69,7 @@ async def start_module(
 
 
 class Program:
-    """A module of this folder that runs as a process.
+    """Module of this folder that runs as a process.
 
     async with Program("session_cost.paced", "ours", env=...) as program:
         found = await program.ask("measured", do="measure", seconds=5)
@@ -102,19 +102,19 @@ class Program:
                 await process.wait()
 
     def tell(self, **command: Any) -> None:
-        """Give a command."""
+        """Send a command to the program."""
         assert self._process is not None
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps(command).encode() + b"\n")
 
     def tell_end(self) -> None:
-        """Close the program's stdin: no more commands come."""
+        """Close the program's stdin: no more commands follow."""
         assert self._process is not None
         assert self._process.stdin is not None
         self._process.stdin.close()
 
     async def wait_report(self, *events: str, timeout: float = 60.0) -> dict[str, Any]:
-        """Wait for the next report of one of these events; others before it are passed over.
+        """Wait for the next report of one of these events; ignore others before it.
 
         Raises:
             RuntimeError: The program has ended without it.
@@ -132,6 +132,6 @@ class Program:
                 return found
 
     async def ask(self, event: str, timeout: float = 60.0, **command: Any) -> dict[str, Any]:
-        """Give a command, and wait for its report."""
+        """Send a command, and wait for its report."""
         self.tell(**command)
         return await self.wait_report(event, timeout=timeout)

@@ -1,4 +1,4 @@
-"""What a run has found: a Markdown table, and a picture of the resamplers."""
+"""Write the results of a run: a Markdown table, and a chart of the resamplers."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Report:
         self.notes.append(text)
 
     def write(self, folder: Path) -> str:
-        """The text of the table; nothing is written by a run that measured nothing."""
+        """Write the files and return the table's text; a run without results writes nothing."""
         if not (self.resamplers or self.paths or self.edges):
             return ""
         text = self.markdown()
@@ -98,7 +98,7 @@ class Report:
 
 
 def _floor(db: float) -> str:
-    """16 bits cannot show less than half a unit, which a tone near full scale exceeds by 100 dB."""
+    """Limit a level to the resolution of 16 bits, 100 dB below a tone near full scale."""
     return f"{db:.0f}" if db > -110 else "≤ -110"
 
 
@@ -125,7 +125,7 @@ def versions(resamplers: dict[Pair, list[tuple[Contender, Quality, Time]]]) -> s
     return ", ".join(found)
 
 
-# --- The picture ----------------------------------------------------------------------------------
+# --- The chart ------------------------------------------------------------------------------------
 
 WIDTH, PANEL, LEFT, TOP = 900, 330, 70, 70
 COLOURS = [(93.0, "#1a7f5a"), (85.0, "#2f6fb2"), (60.0, "#b7791f"), (-math.inf, "#b3372f")]
@@ -137,12 +137,12 @@ LEADER = 'class="leader" stroke="#8795a1"'
 
 
 def _fidelity(quality: Quality) -> float:
-    """In dB, the weaker of the two: what it adds to a tone, and what it mirrors."""
+    """Return the worse of SINAD and image rejection, in dB."""
     return min(quality.sinad, -quality.rejection)
 
 
 def picture(resamplers: dict[Pair, list[tuple[Contender, Quality, Time]]]) -> str:
-    """Speed against delay, one panel for each pair of rates; the colour is the quality."""
+    """Draw speed against delay, one panel per pair of rates; the colour is the quality."""
     height = TOP + len(resamplers) * (PANEL + 70) + 20
     out = [
         f'<svg xmlns="http://www.w3.org/2000/svg" fill="#1f2933" viewBox="0 0 {WIDTH} {height}"'

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Measure what a session costs: CPU, lateness, memory, and the time to reconnect.
+"""Measure the cost of a session: CPU, lateness, memory, and the time to reconnect.
 
     python benches/session.py [--quick] [--only PART,...] [--results DIR]
 
 Prints Markdown tables. A whole run (seven minutes) writes them to `benches/results/session.md`, and
-a picture to `session.svg`; a part of one, or a quick one (two minutes), writes only with
+a chart to `session.svg`; a part of one, or a quick one (two minutes), writes only with
 `--results`. Needs Linux.
 
 A contender is a process of its own: its CPU is all that it uses, by `time.process_time`, the
@@ -19,11 +19,11 @@ machine has no CPU to spare, the table says that it is not to be trusted.
 Parts:
 
 * `wire`: one frame of 20 ms to the service, and one message with 40 ms of speech from it. The floor
-  is the websocket alone: `send` of a frame that is ready, `recv` of a message that nobody reads in.
+  is the websocket alone: `send` of a ready frame, `recv` of a message that is not parsed.
   Contenders are in one process and take turns of some milliseconds; a window is five rounds.
   Each frame is sent in a turn of the event loop of its own; an empty turn is subtracted from all.
-  Every eighth message is followed by one with a word of the transcript, which is counted in. What
-  this package costs without its voice activity detector, which the SDK has not, is its cost less
+  Every eighth message is followed by one with a word of the transcript, which is counted in. The
+  cost of this package without its voice activity detector, which the SDK lacks, is its cost less
   that of the detector alone in the same window.
 * `paced`: sessions in real time, each with 50 frames and 25 messages per second. 20 of each
   contender at the same time; and 50 and 100 of one contender, in turns, because all of them at once
@@ -32,8 +32,8 @@ Parts:
 * `call`: whole calls through both local servers and the real Stream SDK, all at the same time. A
   window is a round of six seconds: the model speaks for 3.5 s and the person for 1.6 s.
 * `reconnect`: the connection ends in the middle of a reply that is being played, and again in the
-  middle of what a person says.
-* `memory`: what a session holds, and whether that grows.
+  middle of a person's speech.
+* `memory`: memory of a session, and its growth.
 """
 
 from __future__ import annotations
@@ -60,15 +60,16 @@ TOGETHER_COUNT = 20
 IN_TURNS = ("floor", "ours", "sdk")
 IN_TURNS_COUNTS = (50, 100)
 OFFSET_S = 0.0002
-"""Between the frames of one contender and those of the next one: a fifth of the millisecond between
-those of the sessions of one, so that no two of them wake up together."""
+"""Offset between the frames of one contender and those of the next one.
+
+It is a fifth of the millisecond between the sessions of one, so that no two wake up together."""
 
 ONE_CORE = 0.95
-"""Of a core: what is predicted to take more is not run."""
+"""Greatest predicted share of a core: a larger run is skipped."""
 
 
 class Plan:
-    """How much is measured."""
+    """Extent of the measurement."""
 
     def __init__(self, quick: bool) -> None:
         self.windows = 4 if quick else 12
@@ -156,7 +157,7 @@ async def measure_calls(plan: Plan) -> dict[str, Any]:
 
 
 async def measure_reconnect(plan: Plan) -> list[reconnect.Trial]:
-    """End connections, and measure what that costs."""
+    """End connections, and measure the time and audio lost."""
     async with Program("session_cost.reconnect") as program:
         kinds = [kind for _ in range(plan.trials) for kind in reconnect.KINDS]
         found = await reconnect.Trials(program).run(kinds, at_once=8)
@@ -165,7 +166,7 @@ async def measure_reconnect(plan: Plan) -> list[reconnect.Trial]:
 
 
 async def measure_memory(plan: Plan, env: dict[str, str]) -> dict[str, Any]:
-    """Measure what sessions hold."""
+    """Measure the memory of sessions."""
     found: dict[str, Any] = {}
     for who in ("sdk", "ours", "sdk shared", "ours shared"):
         async with Program("session_cost.memory", who, str(plan.sessions), env=env) as program:

@@ -1,4 +1,4 @@
-"""A frame's whole way in and out, as a user's code would go it."""
+"""Measure a frame's whole path in and out, as in a user's code."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ OURS = "this package"
 
 
 def stereo(hz: float = 997.37) -> list[Int16]:
-    """A second of interleaved stereo at 48 kHz in frames of 20 ms; its mean is the tone."""
+    """Make a second of interleaved 48 kHz stereo in frames of 20 ms, whose mean is the tone."""
     return np.split(np.repeat(tone(48000, hz), 2), 50)
 
 
@@ -91,7 +91,7 @@ def in_av() -> Callable[[Int16], bytes]:
     return push
 
 
-# By name: what makes it, the module it needs, whether it gives base64, the least SINAD at 1 kHz.
+# By name: its maker, the module it needs, whether it gives base64, the least SINAD at 1 kHz.
 IN = {
     OURS: (in_ours, "numpy", False, 96.0),
     "this package, to base64": (in_ours_base64, "numpy", True, 96.0),

@@ -1,4 +1,4 @@
-"""The playback store: what its calls cost, at any depth, and what its edges sound like."""
+"""Measure the playback store: cost of its calls at any depth, and quality of its fades."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def stores() -> dict[str, Callable[[], object]]:
             pushing.flush_turn(1)
 
     def pop_and_tell() -> None:
-        # What `pop` does in one call.
+        # The work of `pop` in one call.
         beside.push(plain.pop_frame(), 0.02 * next(by_hand))
         plain.audible  # noqa: B018
         plain.turn_stats(1)

@@ -1,4 +1,4 @@
-"""Resampling a call's 20 ms frames: speed beside quality beside delay."""
+"""Measure the resampling of a call's 20 ms frames: speed, quality and delay."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from report import Report
 
 PAIRS = [(48000, 16000), (24000, 48000), (44100, 48000)]
 
-# The least that a contender must reach to be one at all: a 1 kHz tone is still that tone.
+# Least quality of a contender: a 1 kHz tone is still that tone.
 LEAST_SINAD_1K = 20.0
 
 # The design's numbers for this package's default preset: worst SINAD, rejection, latency.
@@ -33,7 +33,7 @@ def quality_of(contender: Contender, pair: tuple[int, int]) -> Quality:
 
 @cache
 def times_of(pair: tuple[int, int]) -> dict[str, Time]:
-    """All contenders in one run; their quality has been checked."""
+    """Time all contenders in one run; their quality has been checked."""
     noise = np.random.default_rng(3).normal(scale=8000, size=pair[0] // 50)
     frame = np.clip(noise, -32768, 32767).astype(np.int16)
     calls = {}

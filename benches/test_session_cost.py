@@ -1,4 +1,4 @@
-"""Check that the comparison of contenders window by window says what it claims."""
+"""Check the comparison of contenders window by window on known data."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from session_cost.windows import Ratio, cpu_in_windows
 from session_cost.wire import race
 
 DRIFT = 1 + 0.5 * np.sin(np.linspace(0, 7, 12))
-"""The speed of a machine over twelve windows: it halves and comes back."""
+"""Speed of a machine over twelve windows: it halves and recovers."""
 
 
 def test_a_drift_that_all_see_is_not_in_the_ratio() -> None:

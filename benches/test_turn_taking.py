@@ -1,4 +1,4 @@
-"""The measures of turn-taking measure what they say: sounds of which everything is known."""
+"""Check the measures of turn-taking on sounds whose properties are known."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ANSWER = reply(2000, seed=1)
 
 
 def heard(sound: Int16, folder: Path, late: float = 0.0, first_pts: int = 2**32 - 5000) -> Heard:
-    """A sound as it comes out of the SDK: RTP time wraps, frames jitter, later ones are later."""
+    """Make a sound as the SDK returns it: RTP time wraps, frames jitter, and drift late."""
     random = np.random.default_rng(1)
     frames = Frames()
     for number in range(len(sound) // FRAME):
@@ -55,7 +55,7 @@ def test_what_is_missing_without_a_gap_is_lost(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("level", [0, 0.1], ids=["silent", "quiet"])
 def test_what_has_many_holes_is_heard(tmp_path: Path, level: float) -> None:
-    """A service that is slower than real time: nothing is lost, and it comes with many holes."""
+    """A service slower than real time loses nothing, but its audio has many holes."""
     pieces = []
     for start in range(0, len(ANSWER), RATE * 230 // 1000):
         pieces.append(ANSWER[start : start + RATE * 230 // 1000])

@@ -1,6 +1,6 @@
-"""What listening costs, through Python; how well each detector hears is checked first.
+"""Measure the cost of speech detection through Python; the accuracy of each is checked first.
 
-`vad_accuracy.py` beside this prints how well in full.
+`vad_accuracy.py` in this folder prints the whole accuracy.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ SOURCES: dict[Source, float] = {ours: 0.98, silero: 0.98, earshot: 0.9, webrtc: 
 
 @cache
 def small_set() -> LabelledSet:
-    """Recorded speech, clean and in white noise and hum; every computed sound."""
+    """Return recorded speech, clean and in white noise and hum, and every computed sound."""
     whole = own_set()
     whole.noise = {name: whole.noise[name] for name in ("white", "hum")}
     return whole
@@ -46,7 +46,7 @@ def small_set() -> LabelledSet:
 
 @cache
 def installed(source: Source) -> Contender:
-    """The source's first contender, which is there and hears speech."""
+    """Return the source's first installed contender, and check that it detects speech."""
     try:
         contender = next(iter(source()))
     except ImportError as error:
@@ -62,7 +62,7 @@ def accuracy(contender: Contender) -> Result:
 
 
 def listening(contender: Contender) -> Callable[[], None]:
-    """Listens to the next 160 ms of speech in noise at each call."""
+    """Return a function that processes the next 160 ms of speech in noise at each call."""
     pcm = small_set().mixed("speech -20 dBFS", "white", 20)
     pcm = pcm[: len(pcm) // PIECE * PIECE]
     detector = contender.make()
@@ -93,7 +93,7 @@ def test_beside_others(report: Report) -> None:
             contenders.append(installed(source))
         except pytest.skip.Exception as skipped:
             report.note(str(skipped))
-    # As many calls as there are pieces: each round is the whole clip for each.
+    # One call per chunk of the clip: each round is the whole clip for each.
     calls = {contender.name: listening(contender) for contender in contenders}
     times = race(calls, OURS, rounds=15, inner=50)
     report.path("Voice activity detection: 160 ms of speech in noise at 20 dB", times)

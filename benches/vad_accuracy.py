@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""How well voice activity detectors hear speech, how soon, and what they cost.
+"""Measure accuracy, latency and cost of voice activity detectors.
 
     python benches/vad_accuracy.py [--set DIR] [--only REGEX] [--json FILE]
 
 Prints Markdown tables of this package's `Vad` beside Silero on onnxruntime, WebRTC's detector and
-earshot; a contender that is not installed is left out with a word about it
+earshot; a contender that is not installed is left out with a message
 (`pip install onnxruntime webrtcvad-wheels earshot`, `pip install --no-deps silero-vad`).
 
 Without `--set` it works on a small labelled set that it makes itself: the recorded speech of the
@@ -18,8 +18,8 @@ Definitions, in frames of 10 ms:
 
 * A decision exists from the end of the push that made it, and holds until the next: no look-back.
 * TPR: share of the frames with speech that are active, the first 100 ms of each run left out.
-* FPR: share of the frames without speech that are active, 300 ms behind each run left out.
-* Onset: from the first frame of speech (behind 200 ms without) to the first active decision; left
+* FPR: share of the frames without speech that are active, 300 ms after each run left out.
+* Onset: from the first frame of speech (after 200 ms without) to the first active decision; left
   out where the detector was active before.
 * Hangover: from the end of speech (500 ms without follow) to the decision that it is over and that
   holds for 100 ms; the length of the pause at most.
@@ -58,7 +58,7 @@ Floats = NDArray[np.float64]
 
 
 class Detector(Protocol):
-    """Takes `hop` samples at 16 kHz, says how likely they are speech."""
+    """Detector that takes `hop` samples at 16 kHz and returns the probability of speech."""
 
     def __call__(self, pcm: Int16) -> float: ...
 
@@ -151,7 +151,7 @@ def earshot() -> Iterator[Contender]:
 
 
 def contenders(only: str = "") -> list[Contender]:
-    """All that are installed; says which are not."""
+    """Return all installed contenders, and print which are not installed."""
     found = []
     sources: list[Source] = [ours, silero, webrtc, earshot]
     for source in sources:
@@ -167,7 +167,7 @@ def contenders(only: str = "") -> list[Contender]:
 
 @dataclass
 class LabelledSet:
-    """Clips with their labels, noises to mix them with, sounds that are not speech."""
+    """Clips with their labels, noises to mix with them, and sounds that are not speech."""
 
     clips: dict[str, tuple[Floats, NDArray[np.int64]]] = field(default_factory=dict)
     noise: dict[str, Floats] = field(default_factory=dict)
@@ -177,7 +177,7 @@ class LabelledSet:
         return [(None, 0)] + [(noise, snr) for noise in self.noise for snr in SNRS]
 
     def mixed(self, clip: str, noise: str | None, snr: int) -> Int16:
-        """The clip with noise so many dB below the level of its speech."""
+        """Mix a clip with noise, `snr` dB below the level of its speech."""
         x, labels = self.clips[clip]
         if noise is None:
             return to_int16(x)
@@ -201,7 +201,7 @@ def read_set(folder: Path) -> LabelledSet:
 
 
 def own_set() -> LabelledSet:
-    """A small one: the package's recordings, each at two levels, and sounds that are computed."""
+    """Make a small set: the package's recordings, each at two levels, and computed sounds."""
     import getstream.plugins.gemini
 
     data = Path(next(iter(getstream.plugins.gemini.__path__))) / "data"
@@ -216,7 +216,7 @@ def own_set() -> LabelledSet:
     random = np.random.Generator(np.random.PCG64(1))
 
     def coloured(slope: float) -> Floats:
-        """Noise whose power falls with frequency to the `slope`."""
+        """Make noise whose power falls with frequency to the power of `slope`."""
         spectrum = np.fft.rfft(random.standard_normal(len(t)))
         spectrum[1:] *= np.arange(1, len(spectrum)) ** (-slope / 2)
         spectrum[0] = 0.0
@@ -257,8 +257,10 @@ def own_set() -> LabelledSet:
 
 
 def label(x: Floats) -> NDArray[np.int64]:
-    """Labels of clean speech by its level: within 30 dB of the loud frames it is speech, more than
-    45 dB below it is not. Gaps of 80 ms inside and runs of 20 ms are either."""
+    """Label clean speech by its level.
+
+    Frames within 30 dB of the loud frames are speech, more than 45 dB below they are not. Gaps of
+    80 ms inside and runs of 20 ms are either."""
     level = 10 * np.log10(np.mean(x[: len(x) // TICK * TICK].reshape(-1, TICK) ** 2, axis=1) + 1e-3)
     loud = np.percentile(level[level > 0], 95)
     labels = np.where(level > loud - 30, 1, np.where(level < loud - 45, 0, 2))
@@ -289,7 +291,7 @@ def to_int16(x: Floats) -> Int16:
 
 
 def scores(contender: Contender, pcm: Int16, ticks: int) -> Floats:
-    """The score that is known at the end of each 10 ms."""
+    """Return the score that is known at the end of each 10 ms."""
     detector, hop = contender.make(), contender.hop
     got = [0.0] + [detector(pcm[k : k + hop]) for k in range(0, len(pcm) - hop + 1, hop)]
     known = np.minimum((np.arange(ticks) + 1) * TICK // hop, len(got) - 1)
@@ -298,7 +300,7 @@ def scores(contender: Contender, pcm: Int16, ticks: int) -> Floats:
 
 @dataclass
 class Tally:
-    """Counts and times over some clips."""
+    """Counts and times over several clips."""
 
     speech: list[Floats] = field(default_factory=list)
     pause: list[Floats] = field(default_factory=list)
@@ -352,7 +354,7 @@ class Tally:
         return float(np.mean(np.concatenate(self.pause) >= threshold))
 
     def auc(self) -> float:
-        """Probability that a frame of speech scores above one without, ties counting half."""
+        """Return the probability that speech outscores non-speech, frame by frame; ties half."""
         speech, pause = np.concatenate(self.speech), np.concatenate(self.pause)
         _, inverse, counts = np.unique(
             np.concatenate([speech, pause]), return_inverse=True, return_counts=True
@@ -390,7 +392,7 @@ def measure(contender: Contender, data: LabelledSet) -> Result:
 
 
 def costs(field_: list[Contender], pcm: Int16, rounds: int = 60) -> dict[str, float]:
-    """Microseconds for each 20 ms of sound."""
+    """Measure the microseconds for each 20 ms of sound."""
     streams = {}
     for c in field_:
         frames = [pcm[k : k + c.hop].copy() for k in range(0, len(pcm) - c.hop + 1, c.hop)]
@@ -400,7 +402,7 @@ def costs(field_: list[Contender], pcm: Int16, rounds: int = 60) -> dict[str, fl
         for name, (c, detector, frames) in streams.items():
             count = RATE // 4 // c.hop  # a quarter of a second
             start = r * count % (len(frames) - count)
-            detector(frames[start])  # the others have had the caches
+            detector(frames[start])  # the others have filled the caches
             begin = time.thread_time_ns()
             for frame in frames[start : start + count]:
                 detector(frame)

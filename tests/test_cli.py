@@ -1,4 +1,4 @@
-"""The command line: arguments, errors, environments. No call is held here."""
+"""Tests of the command line: arguments, errors, environments; without a call."""
 
 from __future__ import annotations
 
@@ -191,7 +191,7 @@ def test_transcriber_knows_the_clips_and_nothing_else() -> None:
     noise = np.random.Generator(np.random.PCG64(1))
     for clip in known:
         samples, rate = signals.read_wav(clip.path)
-        # As the service gets it: quieter, noisier, with another silence around.
+        # As the service receives it: quieter, noisier, with other silence around it.
         heard = samples / 2 + noise.normal(0, 20, samples.size)
         assert transcriber(heard[800:].astype(np.int16), rate) == clip.text
     greeting, rate = signals.read_wav(clips.data_file("greeting.wav"))
@@ -318,7 +318,7 @@ GOOGLE = "generativelanguage.googleapis.com"
 
 
 def is_direct(environment: dict[str, str], host: str) -> bool:
-    """Whether Python's HTTP clients pass by the proxy for a host."""
+    """Return whether Python's HTTP clients bypass the proxy for a host."""
     proxies = {"no": environment["no_proxy"]}
     assert environment["no_proxy"] == environment["NO_PROXY"]
     return bool(urllib.request.proxy_bypass_environment(host, proxies))

@@ -1,4 +1,4 @@
-"""`demo`, as a user runs it: the whole call, what it leaves, and how it is stopped."""
+"""Tests of `demo` as a user runs it: the whole call, its files, and how it is stopped."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ MARK = "DEMO_TEST_MARK"
 
 
 def environment(mark: str) -> dict[str, str]:
-    """Without any key. All programs that are started inherit the mark."""
+    """Return an environment without any key, whose mark all started programs inherit."""
     base = {name: value for name, value in os.environ.items() if name not in KEYS}
     return {**base, MARK: mark}
 
 
 def marked(mark: str) -> list[int]:
-    """The processes that carry a mark, this one not among them."""
+    """List the processes that carry a mark, without this one."""
     if not Path("/proc/self/environ").exists():
         pytest.skip("needs /proc to look for processes that were left behind")
     found = []
@@ -61,7 +61,7 @@ async def start(mark: str, *arguments: str) -> asyncio.subprocess.Process:
 
 @dataclass
 class Result:
-    """What a whole demo has left."""
+    """Files and output of a whole demo."""
 
     code: int
     out: str
@@ -85,13 +85,13 @@ class Result:
 
 
 def onset(name: str) -> float:
-    """Seconds of silence at the start of a clip of the package."""
+    """Return the seconds of silence at the start of a clip of the package."""
     return open_clip(data_file(name)).onset
 
 
 @pytest.fixture(scope="module")
 def result(tmp_path_factory: pytest.TempPathFactory) -> Result:
-    """One demo, with its defaults."""
+    """Run one demo with its defaults."""
     folder = tmp_path_factory.mktemp("demo") / "out"
     mark = uuid.uuid4().hex
 
@@ -174,7 +174,7 @@ def test_right_is_the_assistant_as_heard(result: Result) -> None:
     # Its first word is soft: after two codecs it passes the threshold a little later.
     assert where == pytest.approx(answer["start_s"], abs=0.1)
 
-    # What was heard of the answer that was cut, and silence from there to the next one.
+    # The heard part of the answer that was cut, and silence from there to the next one.
     begin, end = (round(cut[name] * CALL_RATE) for name in ("start_s", "end_s"))
     found = match(heard[begin:end], recorded("speech.wav"))
     assert found.correlation > 0.93
@@ -264,7 +264,7 @@ async def test_it_stops_at_once_and_leaves_nothing(signum: signal.Signals, tmp_p
 
 
 async def test_an_assistant_that_fails_is_named(tmp_path: Path) -> None:
-    """The greeting cannot be had: the assistant is refused by the local service."""
+    """The greeting fails: the local service refuses the assistant."""
     mark = uuid.uuid4().hex
     # It runs before the program, because it is on its path (see the `site` module).
     (tmp_path / "sitecustomize.py").write_text(

@@ -1,4 +1,4 @@
-"""What is told of a call while it happens, and how it looks on a terminal."""
+"""Tests of the narration of a call, and of its display on a terminal."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ CLIPS = [
 
 
 class Teller:
-    """A story, and the lines that it has told."""
+    """Narration, and the lines that it has emitted."""
 
     def __init__(self, clips: list[Clip] = CLIPS) -> None:
         self.lines: list[Line] = []
@@ -40,7 +40,7 @@ class Teller:
 
 @pytest.fixture
 def teller() -> Teller:
-    """The person's clock begins at 100, the assistant is in the call at 102."""
+    """Make a narration: the person's clock begins at 100, the assistant joins at 102."""
     teller = Teller()
     teller.person("joined", 0.0, started_at=100.0)
     teller.assistant("connected", 101.9)

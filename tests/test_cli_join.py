@@ -1,4 +1,4 @@
-"""`join`, as a user runs it, in a call on the local servers."""
+"""Tests of `join` as a user runs it, in a call on the local servers."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ GREETING = Turn(text="Good evening to you.")
 
 
 class Join:
-    """A running `join`: its lines as they come, and its end."""
+    """Running `join`: its lines as they come, and its end."""
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self.process = process
         self.lines: list[str] = []
 
     async def until(self, condition: Callable[[str], object]) -> str:
-        """Read on until a line is what is waited for."""
+        """Read until a line meets the condition; return it."""
         assert self.process.stdout is not None
         while line := (await asyncio.wait_for(self.process.stdout.readline(), 30)).decode():
             self.lines.append(line.rstrip("\n"))
@@ -41,7 +41,7 @@ class Join:
         raise AssertionError(f"it ended; {self.lines}")
 
     async def end(self) -> tuple[int, str, str]:
-        """Wait for its end; returns exit code, all of stdout, and stderr."""
+        """Wait for its end; return exit code, all of stdout, and stderr."""
         out, err = await asyncio.wait_for(self.process.communicate(), 30)
         self.lines += out.decode().splitlines()
         assert self.process.returncode is not None

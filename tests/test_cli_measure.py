@@ -1,4 +1,4 @@
-"""The numbers of a call, on recordings that are made up sample by sample."""
+"""Tests of the figures of a call, on recordings made sample by sample."""
 
 from __future__ import annotations
 
@@ -54,8 +54,10 @@ def quieter(samples: Samples, db: float) -> Samples:
 
 @pytest.fixture(scope="module")
 def call() -> Call:
-    """Greeting at 0.5; question 2 to 5; its answer from 5.6, cut by the remark at 7 and silent
-    0.15 s later; the remark's answer from 9.5."""
+    """Make a call with a greeting, a question, an interrupted answer, and another answer.
+
+    Greeting at 0.5; question 2 to 5; its answer from 5.6, cut by the remark at 7 and silent 0.15 s
+    later; the remark's answer from 9.5."""
     cut = QUESTION[: round(1.55 * RATE)]
     return Call(
         said=track((2.0, QUESTION), (7.0, REMARK)),
@@ -179,7 +181,7 @@ def test_an_assistant_that_speaks_first_after_the_person_has_not_greeted(call: C
 
 
 def test_a_pause_makes_two_turns_of_a_speech(call: Call) -> None:
-    """The person pauses, is answered, and goes on: which cuts the answer."""
+    """The person pauses, is answered, and goes on, which cuts the answer."""
     said = track((2.0, QUESTION[: 2 * RATE]), (7.0, QUESTION[2 * RATE :]), (8.2, REMARK[:RATE]))
     found = altered(call, said=said, utterances=[Utterance(1.9, 9.4, "a speech")])
     assert [(turn.text, turn.interrupts) for turn in found.person] == [
@@ -194,7 +196,7 @@ def test_a_pause_makes_two_turns_of_a_speech(call: Call) -> None:
 
 
 def test_an_answer_in_the_middle_of_a_turn(call: Call) -> None:
-    """The service has taken a short pause for the end: the answer is to the words before it."""
+    """The service takes a short pause for the end: the answer is to the words before it."""
     said = track((2.0, QUESTION), (5.35, REMARK))
     found = altered(call, said=said, utterances=[Utterance(1.9, 7.5, "a speech")])
     assert len(found.person) == 1

@@ -1,4 +1,4 @@
-"""A program in a process of its own: what it reports, and that nothing is left of it."""
+"""Tests of a program in its own process: its reports, and that no process is left."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Make = Callable[..., Program]
 
 @pytest.fixture
 def make(tmp_path: Path) -> Make:
-    """Makes programs from source text."""
+    """Return a function that makes programs from source text."""
 
     def program(
         source: str, on_event: Callable[[dict[str, Any]], None] = lambda _: None

@@ -1,4 +1,4 @@
-"""What is public is listed, there, documented, and has the documented names and defaults."""
+"""Check that public names are listed, exist, are documented, and have the documented defaults."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ def _tree(module: Any) -> ast.Module:
 
 
 def _isort_key(name: str) -> tuple[int, str]:
-    """Constants, classes, the rest: the order of ruff's RUF022."""
+    """Return the sort key of ruff's RUF022: constants, classes, the rest."""
     return (0 if name.isupper() else 1 if name[:1].isupper() else 2, name)
 
 
 def _defined_in(module: Any) -> set[str]:
-    """Public names that a module binds for others.
+    """Return the public names that a module binds for others.
 
     A module defines them; the `__init__` of a package gathers them from its own modules as well.
     """
@@ -112,8 +112,9 @@ def _public_objects() -> Iterator[tuple[str, Any]]:
 
 
 def _public_members(cls: type) -> set[str]:
-    """Methods and properties that our classes in the line of `cls` add. What they have from
-    others (exceptions, tracks of the SDK) is documented there."""
+    """Return the public methods and properties added by `cls` and its bases in this package.
+
+    Members of foreign bases (exceptions, tracks of the SDK) are documented there."""
     return {
         name
         for each in cls.__mro__
@@ -129,7 +130,7 @@ def _is_documented(value: Any) -> bool:
     text = inspect.getdoc(value)
     if not text:
         return False
-    # What `dataclass` writes when nobody else did: the signature.
+    # The default docstring of `dataclass`: the signature.
     return not (inspect.isclass(value) and text.startswith(f"{value.__name__}("))
 
 

@@ -1,7 +1,7 @@
-"""Who may import whom, and who may start tasks: the table of the design, held by AST.
+"""Check imports between modules, and starts of tasks, by AST against the design's table.
 
-The table speaks of what happens at run time: imports under `if TYPE_CHECKING:` are free, imports
-inside functions count. Checked is the installed package, which is what people get.
+The table is about run time: imports under `if TYPE_CHECKING:` are free, imports inside functions
+count. The installed package is checked, since that is what users get.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Within = Callable[[str], bool]
 
 
 def under(*roots: str) -> Within:
-    """A predicate on modules: it is one of `roots`, or inside one of them."""
+    """Return a predicate that is true for the modules `roots` and those inside of them."""
     return lambda module: any(module == root or module.startswith(f"{root}.") for root in roots)
 
 
@@ -41,16 +41,16 @@ PURE = (
 )
 PROGRAMS = under("cli", "_cli", "__main__")
 
-# Modules of the standard library that know the time, wait, or talk to somebody.
+# Modules of the standard library that read the time, wait, or do I/O.
 IMPURE = frozenset({"asyncio", "concurrent", "datetime", "logging", "random", "select", "selectors",
                     "signal", "socket", "sched", "subprocess", "threading", "time"})  # fmt: skip
 
-# What makes a task or a thread that somebody has to end.
+# Calls that make a task or a thread, which must be ended.
 STARTS_TASKS = frozenset({"create_task", "ensure_future", "gather", "run_coroutine_threadsafe",
                           "start_soon", "ProcessPoolExecutor", "Runner", "TaskGroup", "Thread",
                           "ThreadPoolExecutor", "Timer"})  # fmt: skip
 
-# What hands work to a thread that is there, and awaits it.
+# Calls that hand work to an existing thread and await it.
 BORROWS_THREADS = frozenset({"run_in_executor", "submit", "to_thread"})
 MAY_BORROW_THREADS = {
     "live._session.session": 2,  # building and closing the SDK's client
@@ -60,13 +60,13 @@ MAY_BORROW_THREADS = {
 
 @dataclass(frozen=True)
 class Import:
-    """A run-time import.
+    """Import at run time.
 
     Attributes:
-        by: the importing module.
-        target: what is imported: "live._call" of this package's own, else an absolute name
-            with an "=" before it, such as "=google.genai.types".
-        line: where.
+        by: Importing module.
+        target: Imported module: "live._call" of this package's own, else an absolute name with an
+            "=" before it, such as "=google.genai.types".
+        line: Line of the import.
     """
 
     by: str
@@ -75,11 +75,11 @@ class Import:
 
     @property
     def foreign(self) -> str | None:
-        """The absolute name of somebody else's module, None for our own."""
+        """Return the absolute name of a foreign module, None for our own."""
         return self.target[1:] if self.target.startswith("=") else None
 
     def is_of(self, *roots: str) -> bool:
-        """Whether it is one of these foreign packages, or inside one of them."""
+        """Return whether it is one of these foreign packages, or inside one of them."""
         return self.foreign is not None and under(*roots)(self.foreign)
 
     def __str__(self) -> str:
@@ -98,7 +98,7 @@ def read_package(folder: Path) -> dict[str, ast.Module]:
 
 
 def imports(modules: Source) -> list[Import]:
-    """Every run-time import of every module."""
+    """Return every run-time import of every module."""
     packages = {name.rpartition(".")[0] for name in modules} | {""}
     known = {*modules, "_core"}
     found: list[Import] = []
@@ -113,7 +113,7 @@ def imports(modules: Source) -> list[Import]:
 
 
 def _at_run_time(node: ast.AST) -> Iterator[ast.AST]:
-    """All nodes but those that only a type checker sees."""
+    """Yield all nodes but those that only a type checker sees."""
     yield node
     children = list(ast.iter_child_nodes(node))
     if isinstance(node, ast.If) and _is_type_checking(node.test):
@@ -162,7 +162,7 @@ def _name_of(node: ast.expr) -> str | None:
 
 
 def mentions(tree: ast.AST, names: frozenset[str]) -> list[tuple[str, int]]:
-    """Where a module speaks of one of `names` at run time; passing a function on counts too."""
+    """Find uses of one of `names` in a module at run time; passing a function on counts too."""
     found = []
     for node in _at_run_time(tree):
         if isinstance(node, (ast.Attribute, ast.Name)) and _name_of(node) in names:
@@ -176,7 +176,7 @@ def mentions(tree: ast.AST, names: frozenset[str]) -> list[tuple[str, int]]:
 
 
 def violations(modules: Source) -> list[str]:
-    """What breaks the table, in words. Empty for a house in order."""
+    """Describe the violations of the table; empty if there are none."""
     return [
         *(str(each) + f": {reason}" for each, reason in _forbidden_imports(imports(modules))),
         *_forbidden_tasks(modules),
@@ -202,7 +202,7 @@ def _forbidden_imports(found: list[Import]) -> Iterator[tuple[Import, str]]:
 
 
 def _named_in_the_source(each: Import) -> bool:
-    # The hook that redirects the SDK to a local server wraps whatever is being imported.
+    # The hook that redirects the SDK to a local server wraps every imported module.
     return each.foreign != COMPUTED or under("testing._redirect")(each.by)
 
 
@@ -298,7 +298,7 @@ def test_everybody_imports_only_what_the_table_allows(modules: dict[str, ast.Mod
 
 
 def test_the_table_sees_the_whole_package(modules: dict[str, ast.Module]) -> None:
-    """The edges that the design names are there: the reader of imports is not blind."""
+    """The edges of the design are found: the reader of imports works."""
     edges = {(each.by, each.target) for each in imports(modules)}
     assert edges >= {
         ("", "live"),
@@ -326,11 +326,11 @@ def test_the_core_knows_no_python() -> None:
     assert "numpy" not in manifest
 
 
-# -- the checker itself, on houses out of order --------------------------------------------------
+# -- the checker itself, on broken packages ------------------------------------------------------
 
 
 def broken(module: str, source: str) -> list[str]:
-    """What the table says of a house with this one module (and its neighbours, empty)."""
+    """Return the violations of a package with this one module (and empty neighbours)."""
     neighbours = ("", "_websocket", "audio", "cli", "errors", "live", "live._call",
                   "live._gemini_live", "live._session", "live._session.wire", "testing",
                   "testing._stream")  # fmt: skip

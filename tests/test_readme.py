@@ -1,4 +1,4 @@
-"""The README's code: the quick start is the acceptance test's, and the rest is at least Python."""
+"""Check the README's code: the quick start is the acceptance test's, and the rest compiles."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The picture of a conversation, read back from the SVG."""
+"""Tests of the chart of a conversation, read back from the SVG."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def parse(svg: str) -> ElementTree.Element:
 
 
 def words(root: ElementTree.Element) -> list[str]:
-    """The texts that can be read in the picture; tooltips are not among them."""
+    """Return the visible texts of the chart, without tooltips."""
     return ["".join(_without_titles(text)) for text in root.iter(f"{SVG}text")]
 
 
@@ -65,7 +65,7 @@ def tooltips(root: ElementTree.Element) -> list[str]:
 
 
 def waves(root: ElementTree.Element, who: str, kind: str = "peak") -> list[dict[int, Any]]:
-    """For each line of the picture ``{column: (top, bottom)}``, in pixels from the centre line."""
+    """Return ``{column: (top, bottom)}`` of each line of the chart, in pixels from the centre."""
     return [
         columns_of(path)
         for path in root.iter(f"{SVG}path")
@@ -198,7 +198,7 @@ def x_of(seconds: float, length: float = 10.0) -> float:
 
 
 def boxes(root: ElementTree.Element) -> list[tuple[str, float, float, float, float]]:
-    """``(text, left, top, right, bottom)`` of each text, as wide as the widest font makes it."""
+    """Return ``(text, left, top, right, bottom)`` of each text, in the widest font."""
     found = []
     for element, text in zip(root.iter(f"{SVG}text"), words(root), strict=True):
         size = float(element.get("font-size") or root.get("font-size") or 0)
@@ -210,7 +210,7 @@ def boxes(root: ElementTree.Element) -> list[tuple[str, float, float, float, flo
 
 
 def assert_legible(root: ElementTree.Element) -> None:
-    """No text over another, none outside the picture, no leader line through one."""
+    """Check that texts do not overlap or leave the chart, and that no leader line crosses one."""
     _, _, width, height = map(float, (root.get("viewBox") or "").split())
     texts = boxes(root)
     for text, left, top, right, bottom in texts:
@@ -229,7 +229,7 @@ def assert_legible(root: ElementTree.Element) -> None:
 
 
 def busy(seed: int, seconds: float) -> Timeline:
-    """A crowded conversation: overlapping turns, bursts of events, long and short texts."""
+    """Make a crowded conversation: overlapping turns, bursts of events, long and short texts."""
     rng = np.random.default_rng(seed)
     text = "He was not an ill disposed young man, unless to be rather cold hearted is ill disposed."
     spans, marks, latencies = [], [], []

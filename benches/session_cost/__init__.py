@@ -1,1 +1,1 @@
-"""What a session costs: CPU, lateness, memory, and the time that a lost connection takes."""
+"""Programs and tables of `session.py`, which measures the cost of a session."""

@@ -1,10 +1,10 @@
-"""Be the assistant of a call: `python -m session_cost.assistant KIND CALL_ID`.
+"""Run the assistant of a call: `python -m session_cost.assistant KIND CALL_ID`.
 
 * `ours`: this package, in the short form of the README.
-* `plain`: what a page of code makes of the two SDKs: their own resampler, session and queue. It
-  detects nothing, gives way to nobody, and ends with its connection.
-* `ready`: a handler that does nothing, and ready frames at 48 kHz at the times of the replies. No
-  service: what a call costs on this SDK.
+* `plain`: a page of code on the two SDKs, with their own resampler, session and queue. It has no
+  speech detection and no barge-in, and ends with its connection.
+* `ready`: a handler that does nothing, and ready frames at 48 kHz at the times of the replies,
+  without a service: the cost of a call on this SDK.
 
 Command `measure`: the CPU of this process in each of so many `windows` of so many `seconds`, from
 `start` on. At the end it reports the frames it has had, and the milliseconds it has played.
@@ -33,7 +33,7 @@ from .contenders import MIME, WIRE_RATE, sdk_session
 from .windows import cpu_in_windows
 
 REPLY_S, ROUND_S = 3.5, 6.0
-"""Seconds for which the model speaks, and of a round; see `call`."""
+"""Duration of the model's speech, and of a round, in seconds; see `call`."""
 
 
 @contextlib.asynccontextmanager

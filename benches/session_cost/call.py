@@ -1,4 +1,4 @@
-"""Measure whole calls, all at the same time: each assistant in a call and a process of its own.
+"""Measure whole calls at the same time, each with an assistant in its own process.
 
 Both local servers run here. In each round of 6 s the model speaks for 3.5 s, and then the person
 for 1.6 s; a window is one round, so that it does not matter where in the round it begins.
@@ -28,15 +28,15 @@ from .assistant import REPLY_S, ROUND_S
 from .windows import MachineLoad
 
 KINDS = {"ready": "ready", "ready again": "ready", "ours": "ours", "plain": "plain"}
-"""The contenders, and the kinds of assistant they are."""
+"""Kind of assistant of each contender."""
 
 SETTLE_S = 3.0
-"""From the last assistant's joining to the first window."""
+"""Time from the last assistant's joining to the first window."""
 
 NEVER_MS = 60_000.0
 
 MIN_PLAYED = 0.8
-"""Of what the model says in the windows: an assistant that has played less was not measured."""
+"""Least share of the model's speech that an assistant must have played to count as measured."""
 
 
 async def measure(windows: int) -> dict[str, Any]:
@@ -49,7 +49,7 @@ async def measure(windows: int) -> dict[str, Any]:
     Raises:
         RuntimeError: An assistant did not take part in its call.
     """
-    # The service takes nothing for speech: replies come when they are told to.
+    # The service detects no speech: replies come on command.
     service = LocalGemini(
         Script([]), speed=4.0, activity=ActivityOptions(prefix_padding_ms=NEVER_MS)
     )

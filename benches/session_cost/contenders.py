@@ -1,4 +1,4 @@
-"""Hold what the programs have in common: audio, connections, and the peers of this package.
+"""Provide the programs' common parts: audio, connections, and the peers of this package.
 
 Of this package only public names are used, and of google-genai its sessions' websocket.
 """
@@ -36,8 +36,9 @@ WEBSOCKET_OPTIONS = {
     "ping_interval": None,
     "close_timeout": 2,
 }
-"""The options that this package gives its own websocket: they favour the SDK, which compresses and
-pings by default."""
+"""Options of this package's own websocket.
+
+They favour the SDK, which compresses and pings by default."""
 
 
 def build_client() -> genai.Client:
@@ -77,7 +78,7 @@ def socket_of(session: Any) -> ClientConnection:
 
 
 class _Participant:
-    """Stands for the SDK's `Participant`: who a frame comes from."""
+    """Replacement of the SDK's `Participant`: the sender of a frame."""
 
     user_id = "person"
     session_id = "first"

@@ -4,7 +4,7 @@ Contenders: `ours` and `sdk`, each session with a client of its own, as programs
 have it; `ours shared` and `sdk shared`, all on one client. Reports what the process holds of its
 own (private pages) per session; for ours idle, and with 20 s of speech queued in each.
 
-`turns`: what it holds over many turns of one session.
+`turns`: memory over many turns of one session.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ async def sessions(who: str, count: int) -> None:
 
 
 async def play(loop: SteppedLoop, gemini: GeminiLive) -> None:
-    """Play what is queued, as the SDK would, on a clock that is moved by hand."""
+    """Play the queued audio, as the SDK would, on a clock that is moved by hand."""
     while gemini.stats().queued_ms:
         frame = asyncio.ensure_future(gemini.output_track.recv())
         await asyncio.sleep(0)

@@ -1,7 +1,7 @@
 """Hold sessions in real time in one process: `python -m session_cost.paced CONTENDER SESSIONS`.
 
 Contenders: `ours` (`GeminiLive`), `sdk` (google-genai by its own methods, with the resampler of
-this package), `floor` (ready frames, and messages that nobody reads in) and `floor again` (the
+this package), `floor` (ready frames, and messages that are not parsed) and `floor again` (the
 same, as a control), `driver` (the clock of the frames alone, on connections that are silent).
 
 Command `run`: so many `sessions`, each with 50 frames in and 25 messages of audio out per second,
@@ -43,16 +43,16 @@ from .service import Control
 from .windows import cpu_in_windows
 
 SETTLE_S = 0.5
-"""Seconds of frames before the first window."""
+"""Duration of frames before the first window, in seconds."""
 
 LINGER_S = 0.5
-"""From the last frame until the times of arrival are asked for."""
+"""Time from the last frame to the request for the times of arrival, in seconds."""
 
 Send = Callable[[Any], Awaitable[Any]]
 
 
 class Ours:
-    """A `GeminiLive`; what the model says waits for playback, and nobody plays it."""
+    """Contender `ours`: a `GeminiLive` whose speech is queued and never played."""
 
     def __init__(self, gemini: GeminiLive) -> None:
         self._gemini = gemini
@@ -68,7 +68,7 @@ class Ours:
 
 
 class Sdk:
-    """A session of the SDK; the audio is taken out of its messages."""
+    """Contender `sdk`: a session of the SDK; the audio is taken out of its messages."""
 
     def __init__(self, session: Any) -> None:
         self._session = session
@@ -95,7 +95,7 @@ class Sdk:
 
 
 class Floor:
-    """The websocket of a session of the SDK, alone."""
+    """Contender `floor`: the websocket of a session of the SDK, alone."""
 
     def __init__(self, session: Any) -> None:
         self._socket = socket_of(session)
@@ -118,7 +118,7 @@ class Floor:
 
 
 class Driver(Floor):
-    """A session in which nothing is sent."""
+    """Contender `driver`: a session in which nothing is sent."""
 
     async def send(self, _pcm: Any) -> None:
         pass

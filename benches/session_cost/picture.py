@@ -1,4 +1,4 @@
-"""Draw what each path costs, beside the floor and the SDK."""
+"""Draw the cost of each path beside the floor and the SDK."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ OURS, FLOOR, OTHER = "#1a7f5a", "#8795a1", "#b7791f"
 SOFT = 'class="soft" fill="#8795a1"'
 
 Row = tuple[str, float, str]
-"""A label, a value, and a colour."""
+"""Row of a chart: a label, a value, and a colour."""
 
 
 def picture(found: Mapping[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""Connections that end: `python -m session_cost.reconnect PEOPLE`.
+"""Measure connections that end: `python -m session_cost.reconnect PEOPLE`.
 
 So many assistants in one process, each with its own local service in the parent (see `Trials`).
 Commands carry the `number` of the assistant. `connect` makes it, `say` sends it speech (in real
@@ -39,13 +39,13 @@ FRAME = WIRE_RATE // 50
 NEVER_MS = 60_000.0
 RECORDING = Path(next(iter(getstream.plugins.gemini.__path__))) / "data" / "speech.wav"
 LOUD = 0.03
-"""Of the loudest frame: what is speech. Pauses may be shortened when they are late."""
+"""Share of the loudest frame from which a frame is speech; late pauses may be shortened."""
 
 REPLY_S, SPEECH_S, TIME_LEFT_S = 3.0, 2.0, 10.0
 
 
 def speech(seed: int) -> Any:
-    """What a person says, by a recording: of what is no speech the detector makes a silence."""
+    """Return a person's speech: a recording in which non-speech is silenced by the detector."""
     samples, rate = signals.read_wav(RECORDING)
     start = round((0.1 + 0.02 * (seed % 16)) * rate)
     return Resampler(rate, WIRE_RATE).push(samples[start : start + round(SPEECH_S * rate)])
@@ -88,7 +88,7 @@ class Assistant:
         self.tasks = [asyncio.create_task(work()) for work in (self.hear, self.listen)]
 
     async def hear(self) -> None:
-        """The call: frames in real time, of what is said, and of a quiet room in between."""
+        """Send frames in real time: speech, and a quiet room in between."""
         random = np.random.default_rng(self.number)
         start, sent = time.monotonic(), 0
         while True:
@@ -140,13 +140,13 @@ async def main() -> None:
 
 @dataclass
 class Trial:
-    """One connection that ended.
+    """Result of one connection that ended.
 
     Attributes:
-        to_audio_ms: From the fault to the first audio of the model after it.
-        gap_ms: How long there was no connection.
-        same_session: Whether the session was resumed.
-        user_lost: Loud frames of the person that no connection has had, of `user_frames`.
+        to_audio_ms: Time from the fault to the first audio of the model after it.
+        gap_ms: Time without a connection.
+        same_session: True if the session was resumed.
+        user_lost: Loud frames of the person that no connection received, of `user_frames`.
         assistant_lost_ms: Speech that had arrived, and was never played.
     """
 
@@ -160,11 +160,11 @@ class Trial:
 
 
 class Trials:
-    """Each trial has a service and an assistant; the assistants share a process.
+    """Trials with a service and an assistant each; the assistants share a process.
 
     The model speaks for three seconds, which are sent within half of one. In the middle of it the
-    connection ends. As soon as the assistant is back the model speaks again. Later the person says
-    something, and the connection ends in the middle of that, too, in the same way.
+    connection ends. As soon as the assistant is back the model speaks again. Later the person
+    speaks, and the connection ends in the middle of that, too, in the same way.
     """
 
     def __init__(self, program: Program) -> None:

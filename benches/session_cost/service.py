@@ -1,10 +1,10 @@
 """Serve Gemini Live at little cost: `python -m session_cost.service`.
 
 `LocalGemini` decodes and keeps each frame and looks for speech in it; at thousands of frames per
-second it would be what is measured. This one speaks the same protocol over the same TLS and sends
-messages of the same form, made once; of what comes it notes the time. It knows a session by its
-system instruction, a label. What it is to do comes over a connection of its own, see `Control`, so
-that the sessions carry nothing else.
+second its own cost would dominate. This service speaks the same protocol over the same TLS and
+sends messages of the same form, made once; of each received frame it records the time. It knows a
+session by its system instruction, a label. Commands arrive on a connection of their own, see
+`Control`, so that the sessions carry nothing else.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from websockets.exceptions import ConnectionClosed
 
 AUDIO_MS = 40
 TRANSCRIPT_EVERY = 8
-"""Audio messages for each piece of a transcript: a word takes about 300 ms."""
+"""Number of audio messages per transcript message: a word takes about 300 ms."""
 
 CONTROL_PATH = "/control"
 
 ARRIVE_S = 30.0
-"""Seconds for which `taken` waits for frames: a stop for a measurement that cannot go on."""
+"""Longest wait of `taken` for frames in seconds, which ends a measurement that cannot go on."""
 
 
 def audio_message(number: int) -> bytes:
@@ -57,7 +57,7 @@ COMPLETE = _content({"turnComplete": True}, usageMetadata={"totalTokenCount": 12
 
 
 def turn(messages: int) -> list[bytes]:
-    """Return the messages of a turn with so much audio, without those that end it."""
+    """Return the messages of a turn with that much audio, without those that end it."""
     found = []
     for number in range(messages):
         found.append(AUDIO[number % len(AUDIO)])
@@ -78,7 +78,7 @@ def label_of(setup: str | bytes) -> str:
 
 
 class Service:
-    """Keeps the sessions by their labels, and does what `Control` tells it."""
+    """Service that keeps the sessions by their labels and obeys `Control`."""
 
     def __init__(self) -> None:
         self._sessions: dict[str, ServerConnection] = {}
@@ -112,14 +112,14 @@ class Service:
     # -- commands ------------------------------------------------------------------------------
 
     async def forget(self, labels: list[str]) -> None:
-        """Forget the frames that have come."""
+        """Forget the received frames."""
         for label in labels:
             self._arrivals[label].clear()
 
     async def taken(self, label: str, count: int) -> int:
-        """Wait until so many frames of a session have come since `forget`; returns their number.
+        """Wait for `count` frames of a session since `forget`; return their number.
 
-        After `ARRIVE_S` it returns what there is.
+        After `ARRIVE_S` it returns the number received until then.
         """
         arrivals = self._arrivals[label]
         if len(arrivals) < count:
@@ -130,10 +130,10 @@ class Service:
         return len(arrivals)
 
     async def stay_awake(self, yes: bool) -> None:
-        """Look for work without ever sleeping, or sleep again.
+        """Poll for work without ever sleeping, or sleep again.
 
-        On loopback it is the sender who pays for waking the receiver up, several times the price
-        of sending; and only a path that is slow enough finds the receiver asleep.
+        On loopback the sender pays for waking the receiver, several times the price of sending; and
+        only a path that is slow enough finds the receiver asleep.
         """
         if self._awake is not None:
             self._awake.cancel()
@@ -146,7 +146,7 @@ class Service:
             await asyncio.sleep(0)
 
     async def turn(self, label: str, messages: int, gap: float) -> None:
-        """Send a turn of the model: as fast as it goes, or with `gap` seconds after a message."""
+        """Send a turn of the model: as fast as possible, or with `gap` seconds after a message."""
         connection = self._sessions[label]
         for message in [*turn(messages), GENERATED, COMPLETE]:
             await connection.send(message)
@@ -176,12 +176,12 @@ class Service:
         await connection.send(COMPLETE)
 
     async def arrivals(self, labels: list[str]) -> list[list[float]]:
-        """Return when each frame came since `pace`."""
+        """Return the arrival time of each frame since `pace`."""
         return [self._arrivals[label] for label in labels]
 
 
 class Control:
-    """Tells the service what to do, from the process that is measured or another one."""
+    """Client that sends commands to the service, from the measured process or another one."""
 
     def __init__(self, connection: ClientConnection) -> None:
         self._connection = connection

@@ -1,4 +1,4 @@
-"""Let a session live through a call faster than real time: an event loop with a clock to move."""
+"""Run a session faster than real time, on an event loop whose clock is moved by hand."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 
 class SteppedLoop(asyncio.SelectorEventLoop):
-    """An event loop whose clock can be stopped, and moved by hand."""
+    """Event loop whose clock can be stopped, and moved by hand."""
 
     def __init__(self) -> None:
         self._offset = 0.0

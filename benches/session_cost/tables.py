@@ -52,12 +52,12 @@ def percent(shares: Sequence[float]) -> float:
 
 
 def verdict(control: Ratio, busy: float, window: str) -> str:
-    """Say how the windows were, and whether the ratios of a table are to be trusted.
+    """Describe the windows, and whether the ratios of a table can be trusted.
 
     Args:
-        control: The floor beside itself.
-        busy: The share of the machine's CPU that was in use.
-        window: What one window was.
+        control: Ratios of the floor to itself.
+        busy: Share of the machine's CPU that was in use.
+        window: Description of one window.
     """
     text = (
         f"Windows: {control.windows}, each {window}. Control: {control}. "
@@ -292,7 +292,7 @@ def reconnect(trials: Sequence[Trial]) -> list[str]:
 
 
 def memory(found: Mapping[str, Any]) -> list[str]:
-    """Return the table of what sessions hold."""
+    """Return the table of the memory of sessions."""
     rows = []
     for suffix, title in (("", "a client for each"), (" shared", "one client for all")):
         sdk = found[f"sdk{suffix}"]

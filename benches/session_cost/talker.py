@@ -1,4 +1,4 @@
-"""Be the person of a call: `python -m session_cost.talker CALL_ID`; on `say`, speak for 1.6 s."""
+"""Run the person of a call: `python -m session_cost.talker CALL_ID`; on `say`, speak for 1.6 s."""
 
 from __future__ import annotations
 

@@ -16,24 +16,25 @@ from pathlib import Path
 import numpy as np
 
 CONTROL_OFFSET, CONTROL_SPREAD = 0.03, 0.10
-"""How far the median, and four fifths, of the control's ratios may be from 1 for the ratios of a
-table to be trusted. The ratios of whole calls scatter by 0.04 in windows of 6 s on a machine that
-has a core to spare: a goal is to be told from what is 0.03 beside it."""
+"""Greatest distance from 1 of the median, and of four fifths, of the control's ratios.
+
+Beyond it the ratios of a table are not to be trusted. The ratios of whole calls scatter by 0.04 in
+windows of 6 s on a machine that has a core to spare: tables must resolve a difference of 0.03."""
 
 BUSY = 0.8
-"""Share of the machine's CPU from which on processes queue for it, and windows stretch."""
+"""Share of the machine's CPU from which processes queue for it, and windows stretch."""
 
 
 @dataclass(frozen=True)
 class Ratio:
-    """The ratios of two contenders, window by window.
+    """Ratios of two contenders, window by window.
 
     Attributes:
-        median: Their median.
-        least: The smallest one.
-        most: The largest one.
-        inner: The tenth and the ninetieth percentile.
-        windows: Their number.
+        median: Median of the ratios.
+        least: Least ratio.
+        most: Greatest ratio.
+        inner: Tenth and ninetieth percentile.
+        windows: Number of ratios.
     """
 
     median: float
@@ -68,7 +69,7 @@ class Ratio:
 
     @property
     def steady(self) -> bool:
-        """Whether this, as the ratio of a contender to itself, is near enough to 1."""
+        """Return whether this ratio of a contender to itself is close enough to 1."""
         return (
             abs(self.median - 1) <= CONTROL_OFFSET
             and self.inner[0] >= 1 - CONTROL_SPREAD
@@ -80,9 +81,9 @@ async def cpu_in_windows(start: float, windows: int, seconds: float) -> list[flo
     """Measure the CPU that this process uses in each window, as a share of one core.
 
     Args:
-        start: When the first window begins, by `time.monotonic()`.
-        windows: How many follow one another.
-        seconds: The length of each.
+        start: Start of the first window, by `time.monotonic()`.
+        windows: Number of consecutive windows.
+        seconds: Length of each window.
     """
     shares = []
     await asyncio.sleep(max(0.0, start - time.monotonic()))
@@ -96,7 +97,7 @@ async def cpu_in_windows(start: float, windows: int, seconds: float) -> list[flo
 
 
 class MachineLoad:
-    """The share of the CPU of the whole machine that is in use, since this was made."""
+    """Load of the whole machine's CPU since this object was made."""
 
     def __init__(self) -> None:
         self._before = self._read()

@@ -3,14 +3,14 @@
     python -m session_cost.wire WINDOWS
 
 All paths take part in every round, on connections of one process, each with a block of some
-milliseconds, in an order that changes from round to round: what slows the machine down slows all of
-them. A window is `ROUNDS` rounds. A frame is sent in a turn of the event loop of its own, as frames
-come in a call; the cost of an empty turn is subtracted from all. Messages come as fast as the
-service sends them, and one by one.
+milliseconds, in an order that changes from round to round: a slow machine slows all of them. A
+window is `ROUNDS` rounds. Each frame is sent in its own turn of the event loop, as frames arrive in
+a call; the cost of an empty turn is subtracted from all. Messages arrive as fast as the service
+sends them, and one by one.
 
-Frames are sent as fast as it goes, and each of them is 20 ms of a call. While frames are sent, the
-clock of the event loop stands, and each frame of this package's session moves it by 20 ms: the
-session lives through a call in real time, timers included.
+Frames are sent as fast as possible, and each of them is 20 ms of a call. While frames are sent, the
+clock of the event loop stands still, and each frame of this package's session moves it by 20 ms:
+the session runs through a call in real time, timers included.
 """
 
 from __future__ import annotations
@@ -46,17 +46,16 @@ from .service import Control, messages_of
 from .stepped import SteppedLoop, run_stepped
 
 FRAMES, MESSAGES = 250, 250
-"""In a block."""
+"""Number of frames, and of messages, in a block."""
 
 ROUNDS = 5
-"""In a window: one interruption of the process by others weighs less than in one round."""
+"""Number of rounds in a window: one interruption of the process weighs less than in one round."""
 
 HELD_FRAMES = 10
-"""Frames that a session may hold back for its jitter buffers, and so not have sent at the end of a
-block."""
+"""Number of frames that a session may hold in its jitter buffers at the end of a block."""
 
 GAP_S = 0.001
-"""Between messages that come one by one."""
+"""Time between messages that come one by one, in seconds."""
 
 Work = Callable[[], Awaitable[None]]
 Settle = Callable[[str], Awaitable[None]]
@@ -68,11 +67,11 @@ async def race(
     """Measure the CPU of the process for each path in each window.
 
     Args:
-        works: The paths by their names; a call is one block.
+        works: Paths by their names; a call is one block.
         settle: Called with the name after each block, outside of the measurement.
-        windows: How many are measured, after a round that warms up.
-        rounds: Blocks of each path in a window.
-        per_block: Frames or messages in a block.
+        windows: Number of windows measured, after a warm-up round.
+        rounds: Number of blocks of each path in a window.
+        per_block: Number of frames or messages in a block.
 
     Returns:
         µs for one frame or message, in each window.
@@ -101,10 +100,10 @@ async def race(
 async def sending(
     loop: SteppedLoop, control: Control, ours: GeminiLive, sdk: Any, *, windows: int
 ) -> dict[str, list[float]]:
-    """Race the ways of a frame to the service.
+    """Compare the paths of a frame to the service.
 
     Raises:
-        RuntimeError: Frames did not come.
+        RuntimeError: Frames did not arrive.
     """
     floor = socket_of(sdk)
     resampler, detector = Resampler(CALL_RATE, WIRE_RATE), Vad(WIRE_RATE)
@@ -189,7 +188,7 @@ async def sending(
 async def receiving(
     control: Control, ours: GeminiLive, sdk: Any, *, windows: int, rounds: int, gap: float
 ) -> dict[str, list[float]]:
-    """Race the ways of a message from the service, from the command to the end of the turn."""
+    """Compare the paths of a message from the service, from the command to the end of the turn."""
     floor, total = socket_of(sdk), messages_of(MESSAGES)
     complete = asyncio.Event()
     ours.on("turn_complete", lambda: complete.set())

@@ -1,16 +1,16 @@
-"""What `barge_in.py` is made of.
+"""Modules of `barge_in.py`.
 
 ==============  ==================================================================
-`sounds`        what the person and the assistant say
-`call`          a call: the servers here, every program in a process of its own
-`program`       what the programs have in common: commands, reports, records
+`sounds`        sounds of the person and the assistant
+`call`          call on local servers, with every program in a process of its own
+`program`       common parts of the programs: commands, reports, records
 `ours`          program: this package as the assistant
 `earlier`       program: a model of the earlier plugin's rules as the assistant
 `person`        program: talks and listens
-`sentinel`      program: notices stalls of the machine
-`hearing`       what was heard, when, and how much of it
-`trials`        the parts of the measurement
-`tables`        their results as Markdown
-`picture`       one turn that was interrupted by a short word and resumed
+`sentinel`      program: detects stalls of the machine
+`hearing`       analysis of received audio: time, level, parts of a reply
+`trials`        parts of the measurement
+`tables`        results as Markdown
+`picture`       chart of one turn that was interrupted by a short word and resumed
 ==============  ==================================================================
 """

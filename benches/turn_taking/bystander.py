@@ -1,4 +1,4 @@
-"""Be somebody in a call who says nothing: `python -m turn_taking.bystander CALL_ID USER_ID [dtx]`.
+"""Run a silent participant of a call: `python -m turn_taking.bystander CALL_ID USER_ID [dtx]`.
 
 The microphone is on, in a quiet room: a packet each 20 ms. With `dtx` the packets are those of a
 browser with Opus DTX: one each 400 ms.

@@ -1,4 +1,4 @@
-"""A call on the local servers, which run here; every program is a process of its own."""
+"""Hold a call on local servers in this process; every program is a process of its own."""
 
 from __future__ import annotations
 
@@ -29,15 +29,17 @@ from .program import Frames
 from .sounds import FRAME, RATE, Int16, Sound, for_service, reply
 
 SETTLE_S = 0.7
-"""From the moment at which both programs are in the call until anything is said: the SDK says
-nowhere when its media connection is up, and both sides hold back for 500 ms."""
+"""Time from the joining of both programs to the first sound, in seconds.
+
+The SDK does not report when its media connection is up, and both sides hold back for 500 ms."""
 
 JOIN_S = 90.0
-"""For the programs of a call to start, on a machine that is busy with other things."""
+"""Longest start of a call's programs in seconds, on a busy machine."""
 
 WARM_UP_MS = 800
-"""A first reply, which is not measured: of the first 300 ms of speech in a call the SDK's encoder
-keeps the shape badly (they correlate by 0.3 to 0.9 with what it was handed)."""
+"""Length of a first reply that is not measured, in milliseconds.
+
+The SDK's encoder distorts the first 300 ms of speech in a call (correlation 0.3 to 0.9)."""
 
 NEVER_MS = 60_000.0
 
@@ -48,13 +50,13 @@ Impair = Callable[[LocalServers], None]
 
 @dataclass(frozen=True)
 class Service:
-    """How the local Gemini Live server behaves.
+    """Behaviour of the local Gemini Live server.
 
     Attributes:
-        speed: How much faster than real time it sends a reply.
-        chunk_ms: How much audio is in a message.
-        complete_after: When it sends `turnComplete`, see `LocalGemini`.
-        interrupts: Whether it takes the person's sounds for speech at all, and so interrupts.
+        speed: Speed of a reply as a multiple of real time.
+        chunk_ms: Audio per message, in milliseconds.
+        complete_after: Time of `turnComplete`, see `LocalGemini`.
+        interrupts: True if the server detects the person's speech, and so interrupts.
     """
 
     speed: float = 4.0
@@ -63,11 +65,11 @@ class Service:
     interrupts: bool = False
 
     def servers(self) -> LocalServers:
-        # Without interruptions speech would have to last a minute before it is taken for speech.
+        # Without interruptions, speech would have to last a minute before it is detected.
         needed_ms = ActivityOptions.prefix_padding_ms if self.interrupts else NEVER_MS
         return LocalServers(
             LocalGemini(
-                Script([]),  # it says what the measurement makes it say, nothing else
+                Script([]),  # it speaks only on command
                 speed=self.speed,
                 chunk_ms=self.chunk_ms,
                 turn_complete_after=self.complete_after,
@@ -77,7 +79,7 @@ class Service:
 
 
 class _Process:
-    """A program, its commands and its reports."""
+    """Program with its commands and its reports."""
 
     def __init__(self, process: asyncio.subprocess.Process, name: str) -> None:
         self.name = name
@@ -98,7 +100,7 @@ class _Process:
     async def wait_report(
         self, event: str, number: int = 1, timeout: float = 30.0
     ) -> dict[str, Any]:
-        """The report number `number` of an event, counted from 1."""
+        """Wait for report number `number` of an event, counted from 1."""
 
         def found() -> list[dict[str, Any]]:
             return [each for each in self._reports if each["event"] == event]
@@ -142,13 +144,13 @@ class _Process:
 
 @dataclass
 class Call:
-    """A call that goes on, and when it is over, what it leaves.
+    """Call in progress, and its records when it is over.
 
     Attributes:
         servers: Both servers.
         session: The assistant's session with the service.
-        stalls: When the machine stood still, as `(began, ended)`.
-        began: When everything was ready, and nothing was said any more.
+        stalls: Stalls of the machine, as `(began, ended)`.
+        began: Time at which everything was ready and silent.
     """
 
     servers: LocalServers
@@ -161,10 +163,10 @@ class Call:
     _files: dict[int, Path] = field(default_factory=dict, repr=False)
     _sounds: list[Sound] = field(default_factory=list, repr=False)
 
-    # -- while it goes on ----------------------------------------------------------------------
+    # -- during the call -----------------------------------------------------------------------
 
     async def say(self, sound: Sound) -> float:
-        """The person says something; returns when the SDK has its first sample."""
+        """Make the person say a sound; return the time at which the SDK has its first sample."""
         if id(sound) not in self._files:
             self._files[id(sound)] = self._folder / f"sound-{len(self._files)}.npy"
             np.save(self._files[id(sound)], sound.samples)
@@ -175,7 +177,7 @@ class Call:
         return float(said["at"])
 
     def reply(self, samples: Int16, stall: Stall | None = None) -> float:
-        """The model speaks, from now on; returns the time."""
+        """Make the model speak from now on; return the time."""
         self.session.say(Turn(audio=for_service(samples), stall=stall))
         return time.monotonic()
 
@@ -186,28 +188,28 @@ class Call:
         await self._assistant.tell(do="drop")
 
     async def stats(self) -> dict[str, Any]:
-        """The counters of our assistant; the model of the earlier rules has none."""
+        """Return the counters of our assistant; the model of the earlier rules has none."""
         number = self._assistant.count("stats") + 1
         await self._assistant.tell(do="stats")
         return await self._assistant.wait_report("stats", number)
 
     async def wait_finished(self, number: int, timeout: float) -> None:
-        """Wait until our assistant is done with the reply number `number`, or for `timeout`."""
+        """Wait until our assistant has finished reply number `number`, or for `timeout`."""
         with contextlib.suppress(asyncio.TimeoutError):
             await self._assistant.wait_report("finished", 1 + number, timeout)  # the warm-up
 
-    # -- when it is over -----------------------------------------------------------------------
+    # -- after the call ------------------------------------------------------------------------
 
     def heard(self) -> Heard:
-        """What the person heard."""
+        """Return the audio that the person received."""
         return Heard.load(self._folder / "heard.npz")
 
     def arrivals(self) -> Heard:
-        """What the assistant heard."""
+        """Return the audio that the assistant received."""
         return Heard.load(self._folder / "arrivals.npz")
 
     def wire(self) -> Heard:
-        """What the service was sent: the audio of the call, in the frames in which it came."""
+        """Return the audio that the service received, in its original frames."""
         frames = [frame for frame in self.session.frames if frame.kind == "audio"]
         wire, position = Frames(), 0
         resampler = Resampler(frames[0].rate, RATE)
@@ -219,18 +221,18 @@ class Call:
         return Heard.load(self._folder / "wire.npz")
 
     def handed(self) -> tuple[Any, Any]:
-        """The frames that our assistant has handed to the SDK: due times, and samples."""
+        """Return due times and samples of the frames that our assistant handed to the SDK."""
         with np.load(self._folder / "handed.npz") as stored:
             return stored["times"], stored["samples"].reshape(-1, FRAME)
 
     def events(self, *names: str) -> list[dict[str, Any]]:
-        """What the assistant noted, in order of time."""
+        """Return the assistant's events of these names, in order of time."""
         noted = json.loads((self._folder / "events.json").read_text(encoding="utf-8"))
         found = [each for each in noted if each["event"] in names and each["t"] > self.began]
         return sorted(found, key=lambda event: event["t"])
 
     def disturbed(self, start: float, end: float) -> bool:
-        """Whether the machine stood still at any moment between two times."""
+        """Return whether the machine stood still at any moment between two times."""
         return any(began < end and ended > start for began, ended in self.stalls)
 
 
@@ -248,11 +250,11 @@ async def hold_call(
 
     Args:
         who: The assistant.
-        service: How the service behaves.
-        folder: An empty folder for what the programs leave.
+        service: Behaviour of the service.
+        folder: Empty folder for the programs' files.
         impair: Called with the servers when both are in the call.
-        warm_up: Whether the assistant says something before the block begins.
-        bystanders: Who else is in the call, `bystander-0` and so on.
+        warm_up: True to let the assistant speak before the block begins.
+        bystanders: Other participants, `bystander-0` and so on.
     """
     folder.mkdir()  # noqa: ASYNC240
     sentinel = await start_module("turn_taking.sentinel")

@@ -2,22 +2,22 @@
 
     python -m turn_taking.earlier CALL_ID FOLDER
 
-This is not that plugin, which cannot be imported beside today's SDKs. It is its rules of
-turn-taking, written anew on the same two SDKs that this package uses. The rules are those of
+This is not that plugin, which cannot be imported beside today's SDKs. It implements the plugin's
+turn-taking rules on the same two SDKs that this package uses. The rules are those of
 GetStream/stream-py as of August 2025 (commit bf3bb43), getstream/plugins/gemini/live/live.py:
 
 - A frame of the call is activity if the mean of |x| is above 1000 (`send_audio_pcm`, with
   `activity_threshold=1000`). There is no detector.
 - The first active frame disables playback and flushes the track (`send_audio_pcm` calls
-  `interrupt_playback`). Each active frame starts a timer of 1000 ms anew; when it ends, playback is
+  `interrupt_playback`). Each active frame restarts a timer of 1000 ms; when it ends, playback is
   enabled (`_silence_timeout_task`, with `silence_timeout_ms=1000`, and `resume_playback`).
 - Audio of the model that arrives while playback is disabled is dropped: it is not written to the
   track (`_audio_receive_loop`).
 - `interrupted` is not read, nor is any other field than the audio and the text
   (`_audio_receive_loop`).
 
-In its favour: what the SDK's resampler holds back of the end of a reply is played, and its frames
-go to the service at 16 kHz, so that both assistants cost the machine the same.
+Two points favour it: the end of a reply that the SDK's resampler holds back is played, and its
+frames go to the service at 16 kHz, so that both assistants cost the machine the same.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ WIRE_RATE = 16_000
 
 
 class EarlierRules:
-    """Who speaks, by the rules above."""
+    """State of the rules above: whether somebody speaks, and the timer."""
 
     def __init__(self, session: Any, record: Record) -> None:
         self.track = AudioStreamTrack(sample_rate=48_000, channels=1)
@@ -61,7 +61,7 @@ class EarlierRules:
         self._timer: asyncio.Task[None] | None = None
 
     async def hear(self, pcm: PcmData) -> None:
-        """A frame of the call."""
+        """Process a frame of the call."""
         samples = np.asarray(pcm.samples, np.int16).reshape(-1)
         self._record.arrivals.add(time.monotonic(), pcm.pts or 0, samples)
         if np.mean(np.abs(samples)) > ACTIVITY_THRESHOLD:
@@ -84,7 +84,7 @@ class EarlierRules:
         self._record.note("enabled")
 
     async def play(self) -> None:
-        """The replies of the model."""
+        """Play the replies of the model."""
         while True:
             async for message in self._session.receive():
                 content = message.server_content

@@ -1,23 +1,22 @@
-"""What was heard: when, how loud, and which part of a reply.
+"""Analyse received audio: its time, its level, and the parts of a reply in it.
 
 Definitions:
 
-* Heard at: frames lie where their RTP times put them. What RTP time is in real time is the median,
+* Heard at: frames are placed by their RTP times. RTP time is mapped to real time by the median,
   over the second around a frame, of the time at which a frame came out of the SDK less its RTP
-  time: the jitter of single frames is taken out, a delay that grows is not. There is no playout
-  delay.
+  time: the jitter of single frames is removed, a growing delay is not. There is no playout delay.
 * Level: the RMS of 5 ms, at each millisecond.
 * Silent from a time on: for 80 ms, every 5 ms are at least 40 dB below the level before.
 * Ducked from a time on: until it is silent, every 5 ms are at least 10 dB below the level before.
-* A part of a reply is heard if it sounds (above -45 dBFS; replies are at -20 dBFS, and at -35 dBFS
-  when ducked) and correlates with the reply by 0.7 and more. It is looked for in stretches of
-  200 ms, which lie at one place of a reply only. One that is not found is looked for in parts down
-  to 20 ms, within 25 ms of where the stretch before or behind it would have them. What sounds for
-  less than 200 ms between two silences is taken as it is.
+* A part of a reply is heard if it is audible (above -45 dBFS; replies are at -20 dBFS, and at
+  -35 dBFS when ducked) and correlates with the reply by 0.7 and more. The search uses stretches of
+  200 ms, which occur at one place of a reply only. A stretch that is not found is searched in parts
+  down to 20 ms, within 25 ms of the place that the stretch before or after it implies. Sound of
+  less than 200 ms between two silences counts as heard.
 * Hole: a stretch within a reply that is more than 20 dB below its level.
-* Step: the difference between two samples in a row. What a step is compared with is the largest one
-  of the same reply when nothing disturbs it, from half a second on: in the beginning the encoder of
-  the SDK makes larger ones of its own.
+* Step: the difference between two consecutive samples. It is compared with the largest step of the
+  same reply when undisturbed, from half a second on: at the beginning the encoder of the SDK makes
+  larger steps of its own.
 """
 
 from __future__ import annotations
@@ -47,13 +46,13 @@ _MARGIN = RATE // 50 // _COARSE
 
 @dataclass(frozen=True, eq=False)
 class Heard:
-    """A stream of audio as it came.
+    """Received stream of audio.
 
     Attributes:
-        samples: int16, without a gap; what did not come is silence.
-        starts: The first sample of each frame.
-        times: When the first sample of each frame was heard.
-        came: When each frame came.
+        samples: int16, without gaps; missing audio is silence.
+        starts: Index of the first sample of each frame.
+        times: Time at which the first sample of each frame was heard.
+        came: Arrival time of each frame.
     """
 
     samples: Int16
@@ -81,12 +80,12 @@ class Heard:
         return cls(samples, starts, starts / RATE + typical, came)
 
     def time_of(self, index: int) -> float:
-        """When a sample was heard."""
+        """Return the time at which a sample was heard."""
         frame = max(0, int(np.searchsorted(self.starts, index, "right")) - 1)
         return float(self.times[frame] + (index - self.starts[frame]) / RATE)
 
     def index_of(self, time: float) -> int:
-        """The sample that was heard at a time; the first or the last one if there was none."""
+        """Return the sample heard at a time; the first or the last one if there was none."""
         frame = max(0, int(np.searchsorted(self.times, time, "right")) - 1)
         index = round(float(self.starts[frame]) + (time - self.times[frame]) * RATE)
         return min(max(index, 0), len(self.samples))
@@ -95,15 +94,15 @@ class Heard:
         return self.samples[self.index_of(start) : self.index_of(end)]
 
     def level(self, start: float, end: float) -> float:
-        """The level between two times, in dBFS."""
+        """Return the level between two times, in dBFS."""
         return _db(float(np.mean(np.square(self.between(start, end).astype(np.float64)))))
 
     def levels(self, start: float, end: float) -> Floats:
-        """The level of the 5 ms from each millisecond on, in dBFS."""
+        """Return the level of the 5 ms from each millisecond on, in dBFS."""
         return levels(self.between(start, end + BLOCK / RATE))
 
     def silent_from(self, start: float, end: float, before_dbfs: float) -> float | None:
-        """When it was silent for the first time after `start`."""
+        """Return the beginning of the first silence after `start`; None if there is none."""
         quiet = self.levels(start, end + SILENT_FOR_MS / 1000) <= before_dbfs + SILENT_DB
         for at in np.flatnonzero(quiet):
             if at + SILENT_FOR_MS > len(quiet):
@@ -113,24 +112,24 @@ class Heard:
         return None
 
     def ducked_from(self, start: float, silent: float, before_dbfs: float) -> float:
-        """When it was ducked for the first time in a silence that begins at `silent`."""
+        """Return the beginning of the duck that leads to the silence at `silent`."""
         low = self.levels(start, silent) <= before_dbfs + DUCKED_DB
         return start + (float(np.flatnonzero(~low)[-1] + 1) / 1000 if not low.all() else 0.0)
 
     def holes(self, start: float, end: float, before_dbfs: float) -> list[float]:
-        """The lengths of the holes between two times, in seconds."""
+        """Return the lengths of the holes between two times, in seconds."""
         low = np.concatenate([[0], self.levels(start, end) <= before_dbfs + HOLE_DB, [0]])
         edges = np.diff(low.astype(int))
         begins, ends = np.flatnonzero(edges == 1), np.flatnonzero(edges == -1)
         return [float(e - b - 1) / 1000 + BLOCK / RATE for b, e in zip(begins, ends, strict=True)]
 
     def largest_step(self, start: float, end: float) -> int:
-        """The largest step between two times."""
+        """Return the largest step between two times."""
         return int(np.abs(np.diff(self.between(start, end).astype(np.int32))).max(initial=0))
 
 
 def levels(samples: Int16) -> Floats:
-    """The level of the 5 ms from each millisecond on, in dBFS."""
+    """Return the level of the 5 ms from each millisecond on, in dBFS."""
     power = np.concatenate([[0.0], np.cumsum(np.square(samples.astype(np.float64)))])
     firsts = np.arange(0, max(0, len(samples) - BLOCK + 1), MS)
     mean = (power[firsts + BLOCK] - power[firsts]) / BLOCK
@@ -139,12 +138,12 @@ def levels(samples: Int16) -> Floats:
 
 @dataclass(frozen=True)
 class Part:
-    """A part of a reply that was heard.
+    """Part of a reply that was heard.
 
     Attributes:
-        at: When it was heard.
+        at: Time at which it was heard.
         seconds: Its length.
-        place: Where it lies in the reply, in seconds; None if it is too short to tell.
+        place: Its position in the reply, in seconds; None if it is too short to tell.
     """
 
     at: float
@@ -153,14 +152,14 @@ class Part:
 
     @property
     def begin(self) -> float:
-        """When the reply would have begun, had it been heard from its begin to this part."""
+        """Return the time at which the reply began, if it was heard in full up to this part."""
         assert self.place is not None
         return self.at - self.place
 
 
 @dataclass(frozen=True)
 class HeardReply:
-    """What was heard of a reply.
+    """Heard parts of a reply.
 
     Attributes:
         parts: Its parts, in order of time.
@@ -172,7 +171,7 @@ class HeardReply:
 
     @property
     def heard(self) -> float:
-        """Seconds of it that were heard."""
+        """Return the length of the heard parts, in seconds."""
         return min(self.seconds, sum(part.seconds for part in self.parts))
 
     @property
@@ -181,7 +180,7 @@ class HeardReply:
 
     @property
     def lost(self) -> float:
-        """Seconds of it that were never heard."""
+        """Return the length of the parts that were never heard, in seconds."""
         return self.seconds - self.heard
 
     @property
@@ -190,8 +189,9 @@ class HeardReply:
 
     @property
     def begin(self) -> float | None:
-        """When its first sample was heard; None if the first part that can be placed is not its
-        beginning."""
+        """Return the time at which its first sample was heard.
+
+        None if the first part that can be placed is not its beginning."""
         placed = self.placed
         if not placed or placed[0].place is None or placed[0].place > 0.1:
             return None
@@ -199,13 +199,13 @@ class HeardReply:
 
     @property
     def later(self) -> float:
-        """By how many seconds its end came later than its beginning: the pauses in it."""
+        """Return by how many seconds its end was later than its beginning: the pauses in it."""
         placed = self.placed
         return placed[-1].begin - placed[0].begin if placed else 0.0
 
 
 def find_reply(heard: Heard, reply: Int16, start: float, end: float) -> HeardReply:
-    """What was heard of a reply between two times."""
+    """Find the heard parts of a reply between two times."""
     first = heard.index_of(start)
     sound = heard.between(start, end)
     sounding = levels(sound) > SOUNDING_DBFS
@@ -223,7 +223,7 @@ def find_reply(heard: Heard, reply: Int16, start: float, end: float) -> HeardRep
 
 
 class _Finder:
-    """Finds the parts of a sound in a reply by normalized cross-correlation."""
+    """Search for the parts of a sound in a reply by normalized cross-correlation."""
 
     def __init__(self, reply: Int16) -> None:
         # A codec rings a little beyond both ends.
@@ -235,7 +235,7 @@ class _Finder:
         self._heard: tuple[int, float] | None = None  # the end of the run before, and the same
 
     def look(self, sound: Int16, first: int, end: int) -> list[tuple[int, int, float | None]]:
-        """The parts of a sound that lie in the reply: from, to, and where. Calls are in order."""
+        """Return the parts of a sound in the reply: from, to, position. Call in order of time."""
         if end - first < STRETCH:
             return [(first, end, None)]
         count = (end - first) // STRETCH
@@ -254,7 +254,7 @@ class _Finder:
                 self._begins = [begin]
                 parts.append((a, b, a / RATE - begin))
                 continue
-            # There may be a seam in it, where something is missing or was put in.
+            # The stretch may contain a splice, where audio is missing or was inserted.
             behind = [each for each in begins[number:] if each is not None][:1]
             for half in _halves(a, b):
                 parts += self._find(sound, *half, behind)
@@ -265,7 +265,7 @@ class _Finder:
     def _find(
         self, sound: Int16, a: int, b: int, behind: Sequence[float]
     ) -> list[tuple[int, int, float | None]]:
-        """The parts of a stretch, near to where those before or behind it would have them."""
+        """Return the parts of a stretch, near the positions implied by its neighbours."""
         begins = [*self._begins, *behind]
         place = self._place(sound[a:b], [a / RATE - begin for begin in begins])
         if place is not None:
@@ -277,12 +277,12 @@ class _Finder:
         return [part for half in _halves(a, b) for part in self._find(sound, *half, behind)]
 
     def _place(self, stretch: Int16, near: Sequence[float] | None = None) -> float | None:
-        """Where a stretch lies, in seconds; None if it is not of this reply.
+        """Return the position of a stretch in the reply, in seconds; None if it is not part of it.
 
         Args:
-            stretch: What is looked for.
-            near: Where it must lie, within `NEAR_S`: for those that are too short to lie at one
-                place only.
+            stretch: Samples to find.
+            near: Expected positions, within `NEAR_S`, for a stretch that is too short to occur at
+                one place only.
         """
         x = _coarse(stretch)
         count = len(self._reply) - len(x) + 1

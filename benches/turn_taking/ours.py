@@ -1,7 +1,7 @@
 """Run this package as the assistant of a call: `python -m turn_taking.ours CALL_ID FOLDER`.
 
-The program is the short form of the README. Around it, the calls between the parts of the package
-are noted as they are made; nothing is changed in between.
+The program is the short form of the README. Calls between the parts of the package are recorded as
+they are made; nothing is changed.
 
 Commands: `stall` holds the event loop for `ms`, `drop` cuts the reply, `stats` reports the
 counters.
@@ -26,11 +26,11 @@ from programs import commands, report
 from .program import Record
 
 PERSON = "person"
-"""The user id of the person whose frames are kept; others in the call only listen."""
+"""User id of the person whose frames are recorded; others in the call only listen."""
 
 
 def watch(gemini: GeminiLive, record: Record) -> None:
-    """Note what comes in, what is decided, and what goes out."""
+    """Record incoming frames, turn decisions, and outgoing frames."""
     taken, output = gemini._input.push, gemini._turns.output
 
     def push(pcm: Any, *arguments: Any, **options: Any) -> Any:
@@ -43,7 +43,7 @@ def watch(gemini: GeminiLive, record: Record) -> None:
         return events
 
     class Noting:
-        """The store, with a note of what is popped."""
+        """Playback store that records the popped frames."""
 
         def __init__(self, playback: Any) -> None:
             self._playback = playback

@@ -1,4 +1,4 @@
-"""Be the person of a call: `python -m turn_taking.person CALL_ID FOLDER`.
+"""Run the person of a call: `python -m turn_taking.person CALL_ID FOLDER`.
 
 Commands: `say` with the `file` of a sound says it now.
 """
@@ -19,11 +19,11 @@ from programs import commands, report
 from .program import Frames
 
 ASSISTANT = "assistant"
-"""The user id of the assistant, in all programs of a call."""
+"""User id of the assistant, in all programs of a call."""
 
 
 class Listener(Person):
-    """A person who keeps what comes of the assistant: each frame, its time and its RTP time."""
+    """Person who records the assistant's audio: each frame, its time and its RTP time."""
 
     def __init__(self, call_id: str) -> None:
         super().__init__(call_id, on_event=self._report)

@@ -1,4 +1,4 @@
-"""The picture: one turn that is interrupted by a short word, and resumed."""
+"""Draw one turn that is interrupted by a short word, and resumed."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ TRIES = 5
 
 
 async def picture(plan: Plan) -> str:
-    """Hold a call, and draw a turn of it; both sides as they said and heard it.
+    """Hold a call, and draw a turn of it, with both sides as they were said and heard.
 
-    Where the first sign of speech and its confirmation come in one frame of the call there is no
-    duck, which is one case of four: the turn that is drawn is the first one with a duck.
+    In one case of four, the first evidence of speech and its confirmation come in one frame of the
+    call, without a duck: the drawn turn is the first one with a duck.
     """
     answer = faded(clip("greeting.wav")[ANSWER], fade_in_ms=5)
     word = short_word()
@@ -85,7 +85,7 @@ def _timeline(call: Call, word: Sound, began: float, said_at: float) -> Timeline
 
 
 def _lowers(event: dict[str, Any]) -> bool:
-    """Whether an event is worth a mark: the end of a duck comes with the resume."""
+    """Return whether an event gets a mark: the end of a duck coincides with the resume."""
     return event["event"] != "duck" or event["arguments"][0] < 0
 
 
@@ -94,7 +94,7 @@ def _label(event: dict[str, Any]) -> str:
 
 
 def _gain(events: list[tuple[float, dict[str, Any]]]) -> list[tuple[float, float]]:
-    """The gain of the playback, as it was commanded."""
+    """Return the commanded gain of the playback over time."""
     points, paused, duck = [(0.0, 0.0)], False, 0.0
     for time, event in events:
         takes = FADE_S
@@ -110,6 +110,6 @@ def _gain(events: list[tuple[float, dict[str, Any]]]) -> list[tuple[float, float
 
 
 def _way(heard: Heard, due: float, handed: Int16) -> float:
-    """Seconds from the time for which the SDK gets a sample until it is heard."""
+    """Return the delay in seconds from a sample's due time at the SDK until it is heard."""
     where = align(handed, heard.between(due - 0.1, due + len(handed) / RATE + 0.3), RATE)
     return heard.time_of(heard.index_of(due - 0.1) + round(where.offset_samples)) - due

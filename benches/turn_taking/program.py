@@ -1,4 +1,4 @@
-"""Keep what the programs of a call measure: in memory, and in files when they end.
+"""Record the measurements of a call's programs: in memory, and in files when they end.
 
 All times are `time.monotonic()`, which on Linux is one clock for all processes.
 """
@@ -16,10 +16,10 @@ import numpy as np
 
 @dataclass
 class Frames:
-    """A stream of audio, frame by frame.
+    """Stream of audio, frame by frame.
 
     Attributes:
-        times: When each frame came, or is due.
+        times: Time of arrival, or due time, of each frame.
         positions: Its first sample on the clock of the stream; RTP time where there is one.
         samples: int16, shape `(n,)`.
     """
@@ -45,12 +45,12 @@ class Frames:
 
 @dataclass
 class Record:
-    """What an assistant notes.
+    """Record of an assistant.
 
     Attributes:
-        arrivals: Each frame of the call, when the handler of the SDK had it.
-        handed: Each frame that the SDK took, with the time for which it took it.
-        events: What was decided, and when.
+        arrivals: Each frame of the call, with the time at which the SDK's handler had it.
+        handed: Each frame that the SDK took, with its due time.
+        events: Decisions, with their times.
     """
 
     arrivals: Frames = field(default_factory=Frames)

@@ -1,4 +1,4 @@
-"""Notices when the machine itself stalls: a process that wants to wake up every 2 ms.
+"""Detect stalls of the machine itself, by a process that wants to wake up every 2 ms.
 
 When its standard input is closed it prints a JSON list of `[began, ended]`, a pair for each time
 that it was woken more than `LIMIT_S` late: between the two, in `time.monotonic()`, it did not run.

@@ -1,7 +1,7 @@
-"""What is said in the measurements of turn-taking. Everything is int16, mono, 48 kHz.
+"""Sounds of the turn-taking measurements, all int16, mono, 48 kHz.
 
-- Openings: the recorded speech of the package from each point at which a word begins after a pause.
-- The reply: a steady harmonic tone, whose level can be read at any 5 ms and whose every moment is
+- Openings: the recorded speech of the package from each word after a pause.
+- The reply: a steady harmonic tone, whose level can be read in any 5 ms and whose every moment is
   different from every other.
 - Sounds that are no turn: a click, a cough, a short word.
 """
@@ -25,8 +25,9 @@ FRAME = RATE // 50
 SERVICE_RATE = 24_000
 
 LOUD_DBFS = -35.0
-"""5 ms with at least this RMS level are loud: 15 dB below the level of the clips, 10 dB above the
-room in the recordings."""
+"""Least RMS level of 5 ms that are loud.
+
+It is 15 dB below the level of the clips, 10 dB above the room in the recordings."""
 
 BLOCK = RATE // 200
 PAUSE_MS = 40
@@ -39,10 +40,10 @@ CLIPS = ("speech.wav", "question.wav", "greeting.wav")
 
 @dataclass(frozen=True, eq=False)
 class Sound:
-    """Something that the person says.
+    """Sound that the person makes.
 
     Attributes:
-        name: What it is called.
+        name: Its name in the tables.
         samples: The sound; its first sample is loud.
     """
 
@@ -51,12 +52,12 @@ class Sound:
 
     @property
     def loud_until(self) -> float:
-        """Seconds from its begin to the end of its last loud 5 ms."""
+        """Return the time from its beginning to the end of its last loud 5 ms, in seconds."""
         return float((np.flatnonzero(loud_blocks(self.samples))[-1] + 1) * BLOCK / RATE)
 
 
 def clip(name: str) -> Int16:
-    """A recording of the package, at the rate of the call, without the delay of the resampler."""
+    """Read a recording of the package, at the rate of the call, without the resampler's delay."""
     samples, rate = read_wav(Path(str(files("getstream.plugins.gemini") / "data" / name)))
     resampler = Resampler(rate, RATE)
     delay = round(resampler.delay)
@@ -65,19 +66,19 @@ def clip(name: str) -> Int16:
 
 
 def loud_blocks(samples: Int16) -> NDArray[np.bool_]:
-    """Which whole blocks of 5 ms are loud."""
+    """Return, for each whole block of 5 ms, whether it is loud."""
     count = len(samples) // BLOCK
     power = np.square(samples[: count * BLOCK].reshape(count, BLOCK).astype(np.float64)).mean(1)
     return power >= FULL_SCALE**2 * 10 ** (LOUD_DBFS / 10)
 
 
 def openings() -> list[Sound]:
-    """The clips, from the first loud sample behind each pause, `OPENING_MS` long.
+    """Cut the clips from the first loud sample after each pause, `OPENING_MS` long.
 
-    A pause is `PAUSE_MS` and more without anything loud; what is shorter than `SHORTEST_MS` between
+    A pause is `PAUSE_MS` and more without anything loud; sound shorter than `SHORTEST_MS` between
     two pauses is a breath or a click of the tongue. The first loud sample is the first one of the
-    first loud block that reaches the RMS level that makes a block loud. Nothing before it is sent:
-    the detector hears nothing sooner than that. They are short enough not to commit anything.
+    first loud block that reaches the RMS level that makes a block loud. Nothing before it is sent,
+    so the detector cannot detect it sooner. They are short enough not to commit anything.
     """
     found = []
     level = FULL_SCALE * 10 ** (LOUD_DBFS / 20)
@@ -98,25 +99,25 @@ def openings() -> list[Sound]:
 
 
 def short_word() -> Sound:
-    """A recorded word of 285 ms between two pauses: what an "mhm" is to an assistant."""
+    """Return a recorded word of 285 ms between two pauses, as a backchannel like "mhm"."""
     samples = clip("speech.wav")[round(3.020 * RATE) : round(3.305 * RATE)]
     return Sound("short word", faded(samples, fade_in_ms=2))
 
 
 def phrase() -> Sound:
-    """450 ms of recorded speech without a pause: less than what commits (600 ms by default)."""
+    """Return 450 ms of recorded speech without a pause: too short to commit (600 ms by default)."""
     samples = clip("question.wav")[round(1.040 * RATE) : round(1.490 * RATE)]
     return Sound("450 ms of speech", faded(samples, fade_in_ms=2))
 
 
 def click(seed: int = 0) -> Sound:
-    """20 ms of noise from 1 to 4 kHz at -10 dBFS: a knock that Opus keeps."""
+    """Make 20 ms of noise from 1 to 4 kHz at -10 dBFS: a knock that Opus keeps."""
     noise = _band_noise(RATE, (1000, 4000), seed)[: RATE // 50]
     return Sound("click", faded(_at_level(noise, -10.0), fade_in_ms=0.5))
 
 
 def cough(seed: int = 0) -> Sound:
-    """A synthesized cough of 330 ms: no recording is at hand whose licence is clear.
+    """Synthesize a cough of 330 ms, since no recording with a clear licence is available.
 
     As coughs are described: an explosion of noise with a rise of a few milliseconds, breath through
     an open throat that decays, and a voiced end. Its loudest 20 ms are at about -9 dBFS.
@@ -134,11 +135,11 @@ def cough(seed: int = 0) -> Sound:
 
 
 def reply(ms: float, seed: int) -> Int16:
-    """What the assistant says, at -20 dBFS.
+    """Synthesize a reply of the assistant, at -20 dBFS.
 
     Ten harmonics of equal strength, up to 2.5 kHz, of a pitch that wanders from 110 to 220 Hz, with
-    phases that keep its level within 1 dB over any 5 ms. The pitch never repeats: 200 ms of it lie
-    at one place only. It fades in and out over 5 ms.
+    phases that keep its level within 1 dB over any 5 ms. The pitch never repeats: 200 ms of it
+    occur at one place only. It fades in and out over 5 ms.
     """
     count = round(ms * RATE / 1000)
     random = np.random.default_rng(seed)
@@ -153,12 +154,12 @@ def reply(ms: float, seed: int) -> Int16:
 
 
 def for_service(samples: Int16) -> Int16:
-    """A sound of this module at the rate of the service: nothing in them is above 8 kHz."""
+    """Convert a sound of this module to the rate of the service: it has nothing above 8 kHz."""
     return np.ascontiguousarray(samples[:: RATE // SERVICE_RATE])
 
 
 def faded(samples: Int16, *, fade_in_ms: float, fade_out_ms: float = 10) -> Int16:
-    """With a raised cosine at its begin and its end."""
+    """Apply a raised cosine at the beginning and the end."""
     out = samples.astype(np.float64)
     for ms, part in ((fade_in_ms, slice(None)), (fade_out_ms, slice(None, None, -1))):
         count = round(ms * RATE / 1000)

@@ -1,4 +1,4 @@
-"""The results as Markdown. A ratio is the number of the earlier rules over ours."""
+"""Format the results as Markdown. A ratio is the figure of the earlier rules over ours."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from .trials import (
 
 GOAL_FIRST_MS = 150
 GOALS_MS = {("ducked", 50): 120, ("silent", 50): 150, ("silent", 95): 220}
-"""What is to be reached, by what is measured and its percentile."""
+"""Goal in milliseconds for each figure and percentile."""
 
 BARGE_IN_PARTS = (
     "talker's SDK and network: said, to the assistant's handler",
@@ -107,8 +107,8 @@ def _barge_in_parts(ours: Sequence[BargeIn], earlier: Sequence[BargeIn]) -> list
     to_silence = [trial.parts for trial in ours]
     rows = []
     for number, name in enumerate(BARGE_IN_PARTS):
-        # There is no pause on the way to the duck, and nothing after the flush on that of the
-        # earlier rules but the SDK and the network.
+        # The path to the duck has no pause, and that of the earlier rules has only the SDK and the
+        # network after the flush.
         before = None if number == 2 else number - (number > 2)
         flush = None if number in (2, 3) else number
         rows.append(
@@ -470,7 +470,7 @@ def _silent_p50(trial: TroubleTrial) -> float:
 
 
 def _measured(trials: Sequence[BargeIn]) -> str:
-    """How many of the trials are in the numbers."""
+    """Return the number of trials that count, as text."""
     return f"{sum(trial.silent is not None for trial in _quiet(trials))} of {len(trials)}"
 
 
@@ -478,7 +478,7 @@ def _measured(trials: Sequence[BargeIn]) -> str:
 
 
 def _quiet(trials: Sequence[Any]) -> list[Any]:
-    """The trials during which the machine did not stand still."""
+    """Return the trials during which the machine did not stand still."""
     return [trial for trial in trials if not trial.disturbed]
 
 

@@ -1,4 +1,4 @@
-"""The parts of the measurement. Each holds a call or two, and measures what they leave.
+"""Parts of the measurement. Each holds one or two calls, and evaluates their records.
 
 Times are seconds on the clock that all programs share. "Ours" is this package, "earlier" the model
 of the earlier plugin's rules.
@@ -40,15 +40,17 @@ from .sounds import (
 REPLY_DBFS = -20.0
 
 AUDIBLE_DBFS = -26.0
-"""The level before a barge-in: less than this, and the reply was not sounding."""
+"""Least level before a barge-in in dBFS: below it, the reply was not audible."""
 
 BARGE_IN_MS = 1000
 BARGE_IN_AT_S = 0.42
-"""Replies that are barged into, and when: at half of them, because they are heard 0.1 s later."""
+"""Length of interrupted replies, and time of the barge-in: half of it, less 0.1 s of latency."""
 
 REST_S = {"ours": 1.15, "earlier": 1.2}
-"""From the end of what the person says until the next trial. The assistant speaks again 400 ms and
-1000 ms after the speech; what is left of a reply takes another half second."""
+"""Time from the end of the person's sound to the next trial, in seconds.
+
+The assistant speaks again 400 ms and 1000 ms after the speech; the rest of a reply takes another
+half second."""
 
 TRIALS_IN_A_CALL = 8
 
@@ -57,15 +59,15 @@ BOTH: tuple[Who, ...] = ("ours", "earlier")
 
 @dataclass
 class Plan:
-    """How much is measured.
+    """Extent of the measurement.
 
     Attributes:
-        folder: For what the programs of the calls leave.
-        barge_ins: Trials of the barge-in latency.
+        folder: Folder for the files of the calls' programs.
+        barge_ins: Number of trials of the barge-in latency.
         minutes: Length of the long call.
-        repeats: Of everything that is counted in trials of one kind.
-        seed: Chooses the moments.
-        stalls: For how long the machine stood still, each time, in seconds.
+        repeats: Number of trials of every other kind.
+        seed: Seed of the random times.
+        stalls: Stalls of the machine, in seconds each.
     """
 
     folder: Path
@@ -83,7 +85,7 @@ class Plan:
     async def call(
         self, who: Who, service: Service, impair: Impair | None = None, **options: Any
     ) -> AsyncIterator[Call]:
-        """Hold a call, and note its stalls; see `hold_call`."""
+        """Hold a call, and record its stalls; see `hold_call`."""
         folder = self.folder / f"call-{next(self._calls)}"
         async with hold_call(who, service, folder, impair, **options) as call:
             yield call
@@ -99,18 +101,18 @@ async def sleep_until(when: float) -> None:
 
 @dataclass(frozen=True)
 class BargeIn:
-    """One barge-in.
+    """Result of one barge-in.
 
     Attributes:
-        sound: What the person said.
-        silent: From the time at which the SDK had its first loud sample until the assistant was
-            silent; None if it was not within 600 ms, or had not been speaking.
-        ducked: Until it was ducked; None for rules without.
-        parts: Of `silent`, in order; empty if one of them is not known.
-        duck_parts: Of `ducked`.
-        steps: The largest step around each edge, by the name of the edge.
-        undisturbed: The largest step of the same reply when nobody disturbs it.
-        disturbed: The machine stood still meanwhile.
+        sound: Name of the person's sound.
+        silent: Time from the SDK's first loud sample until the assistant was silent; None if it was
+            not within 600 ms, or had not been speaking.
+        ducked: Time until it was ducked; None for rules without a duck.
+        parts: Parts of `silent`, in order; empty if one of them is not known.
+        duck_parts: Parts of `ducked`.
+        steps: Largest step around each edge, by the name of the edge.
+        undisturbed: Largest step of the same reply when nobody disturbs it.
+        disturbed: True if the machine stood still meanwhile.
     """
 
     sound: str
@@ -124,10 +126,10 @@ class BargeIn:
 
 
 async def barge_in_latency(plan: Plan, who: Who, count: int) -> list[BargeIn]:
-    """The person speaks into replies, with many different first words.
+    """Measure barge-ins into replies, with many different first words.
 
-    The service takes nothing for speech, so that what stops the assistant is in the assistant. The
-    clocks of the two SDKs, which send a frame each 20 ms, have one phase in a call: hence several.
+    The service detects no speech, so only the assistant itself can stop its reply. The clocks of
+    the two SDKs, which send a frame each 20 ms, have one phase in a call: hence several calls.
     """
     sounds = _shuffled(openings(), count, plan.random)
     found = []
@@ -143,7 +145,7 @@ async def barge_in_latency(plan: Plan, who: Who, count: int) -> list[BargeIn]:
 async def _barge_in(
     call: Call, who: Who, plan: Plan, sounds: Sequence[Sound]
 ) -> list[tuple[Sound, float]]:
-    """The person says each sound into a reply of its own; returns when."""
+    """Say each sound into a reply of its own; return the sounds with their times."""
     answer = reply(BARGE_IN_MS, seed=1)
     said = []
     for sound in sounds:
@@ -159,7 +161,7 @@ async def _barge_in(
 def _barge_ins(
     call: Call, said: Sequence[tuple[Sound, float]], whole: float | None = None
 ) -> list[BargeIn]:
-    """What became of them; `whole` is when an undisturbed reply began to be sent."""
+    """Evaluate barge-ins; `whole` is the time at which an undisturbed reply began to be sent."""
     heard, loud = call.heard(), _loud_arrivals(call.arrivals())
     undisturbed = 0
     if whole is not None:
@@ -214,7 +216,7 @@ def _one_barge_in(
 
 
 def _loud_arrivals(arrivals: Heard) -> list[float]:
-    """When each frame with a loud sample came to the assistant."""
+    """Return the arrival time of each frame with a loud sample at the assistant."""
     loud = FULL_SCALE * 10 ** (LOUD_DBFS / 20)
     frames = zip(arrivals.starts, arrivals.came, strict=True)
     return [
@@ -234,22 +236,23 @@ FIRST_AT_S = {
     "after the assistant was heard for half a second": (0.75, 0.95),
     "before that": (0.32, 0.42),
 }
-"""When the person speaks, in seconds since the service began to send the first reply of the call:
-from and to. The reply is heard from about 0.1 s on."""
+"""Time of the person's speech, from and to, in seconds after the start of the first reply.
+
+The service begins to send the reply at 0; it is heard from about 0.1 s on."""
 
 FIRST_REPLY_MS = 3000
 FIRST_WITHIN_S = 1.2
-"""For how long the assistant may take to be silent: an echo is looked for first."""
+"""Longest time until the assistant is silent, in seconds: it checks for an echo first."""
 
 
 @dataclass(frozen=True)
 class FirstBargeIn:
-    """The first barge-in of a call.
+    """First barge-in of a call.
 
     Attributes:
-        barge_in: What became of it.
-        heard: For how long the assistant had been playing when the person spoke, in seconds.
-        disturbed: The machine stood still meanwhile.
+        barge_in: Its result.
+        heard: Time for which the assistant had been playing when the person spoke, in seconds.
+        disturbed: True if the machine stood still meanwhile.
     """
 
     barge_in: BargeIn
@@ -261,9 +264,9 @@ class FirstBargeIn:
 
 
 async def first_barge_ins(plan: Plan, moment: str, count: int) -> list[FirstBargeIn]:
-    """The person, whose microphone sends no echo, speaks into the first words of a call.
+    """Measure barge-ins into the first words of a call, by a person who sends no echo.
 
-    Each is a call of its own. Nobody has said anything before, and the assistant has not either.
+    Each is a call of its own, without any speech before.
     """
     earliest, latest = FIRST_AT_S[moment]
     found = []
@@ -288,14 +291,14 @@ ANSWER_MS = 2400
 
 @dataclass(frozen=True)
 class Exchange:
-    """The person says something, and the model replies.
+    """Utterance of the person, and the reply of the model.
 
     Attributes:
-        at: When the reply began to be sent.
-        delay_ms: How long after the person's last loud sample that was meant to be.
-        share: The share of the reply that was heard.
-        way: From `playback_started` to the first sample at the listener; None if unknown.
-        disturbed: The machine stood still at the beginning of the reply.
+        at: Time at which the reply began to be sent.
+        delay_ms: Intended delay of that after the person's last loud sample.
+        share: Share of the reply that was heard.
+        way: Time from `playback_started` to the first sample at the listener; None if unknown.
+        disturbed: True if the machine stood still at the beginning of the reply.
     """
 
     at: float
@@ -306,7 +309,7 @@ class Exchange:
 
 
 async def conversation(plan: Plan, who: Who, seconds: float) -> list[Exchange]:
-    """The person speaks, and so much after the last word the model replies, over and over."""
+    """Measure a conversation in which the model replies with varying delay after the last word."""
     sounds = itertools.cycle(openings())
     replies = [reply(ANSWER_MS, seed=200 + k) for k in range(8)]
     turns: list[tuple[float, int, Int16]] = []
@@ -337,23 +340,23 @@ async def conversation(plan: Plan, who: Who, seconds: float) -> list[Exchange]:
 STALLS_MS = (30, 60, 120)
 
 PLAYBACK_DELAY_S = 0.001375
-"""Of the resampler between the read head and the frames: see `Playback`."""
+"""Delay of the resampler between the read head and the frames, in seconds: see `Playback`."""
 
 
 @dataclass(frozen=True)
 class StallTrial:
-    """A stall of the event loop in the middle of a reply.
+    """Stall of the event loop in the middle of a reply.
 
     Attributes:
         ms: Its length.
-        hole: The longest hole that was heard, in seconds.
-        step: The largest step from the stall to 300 ms behind it.
-        undisturbed: The largest step of the same reply when nothing stalls.
-        later: By how much the reply ended later, in seconds.
-        way: By how much the way from the assistant to the listener was longer at the end of the
-            reply than at its beginning, in seconds; None if it is not known.
-        share: The share of the reply that was heard.
-        disturbed: The machine stood still meanwhile.
+        hole: Longest hole that was heard, in seconds.
+        step: Largest step from the stall to 300 ms after it.
+        undisturbed: Largest step of the same reply when nothing stalls.
+        later: Delay of the end of the reply, in seconds.
+        way: Increase of the delay from the assistant to the listener during the reply, in seconds;
+            None if it is not known.
+        share: Share of the reply that was heard.
+        disturbed: True if the machine stood still meanwhile.
     """
 
     ms: int
@@ -367,7 +370,7 @@ class StallTrial:
 
 
 async def stalls(plan: Plan, who: Who) -> list[StallTrial]:
-    """The program of the assistant computes something in the middle of a reply."""
+    """Stall the assistant's event loop in the middle of replies."""
     answer = reply(2000, seed=300)
     lengths = [ms for _ in range(plan.repeats + 1) for ms in STALLS_MS]
     begans = []
@@ -412,7 +415,7 @@ async def stalls(plan: Plan, who: Who) -> list[StallTrial]:
 
 
 def _handed_at(due: Any, frame: int, place: float) -> float:
-    """For when the SDK got a place of a reply whose first frame is number `frame`."""
+    """Return the due time at the SDK of a place in a reply whose first frame is number `frame`."""
     samples = round((place + PLAYBACK_DELAY_S) * RATE)
     return float(due[min(frame + samples // FRAME, len(due) - 1)]) + samples % FRAME / RATE
 
@@ -432,12 +435,12 @@ CLICK_AFTER_SPEECH = "click, 2 s after the person's words"
 
 @dataclass(frozen=True)
 class SmallSound:
-    """A sound in the middle of a reply.
+    """Sound in the middle of a reply.
 
     Attributes:
-        sound: Which one.
-        lost: Seconds of the reply that were never heard.
-        later: Seconds by which its end came later.
+        sound: Name of the sound.
+        lost: Length of the reply that was never heard, in seconds.
+        later: Delay of its end, in seconds.
     """
 
     sound: str
@@ -446,11 +449,11 @@ class SmallSound:
 
 
 async def small_sounds(plan: Plan, who: Who, case: str) -> list[SmallSound]:
-    """Clicks, coughs and a short word, 1.5 s into replies of 5 s.
+    """Measure clicks, coughs and a short word, 1.5 s into replies of 5 s.
 
-    Nobody has spoken before the clicks. A service that interrupts gets another one, into a reply
-    that answers something: then there are words that could explain the interruption. Where the turn
-    is complete, and this side may cut it, there is also a phrase that is shorter than what cuts.
+    Nobody has spoken before the clicks. A service that interrupts gets another click, into a reply
+    that answers something: then the person's words could explain the interruption. Where the turn
+    is complete, and this side may cut it, a phrase too short to cut is added.
     """
     service = CASES[case]
     repeats = range(plan.repeats)
@@ -489,10 +492,10 @@ async def small_sounds(plan: Plan, who: Who, case: str) -> list[SmallSound]:
 
 
 async def cuts(plan: Plan) -> list[tuple[int, int]]:
-    """The application cuts a reply at full level.
+    """Let the application cut replies at full level.
 
     Returns:
-        For each cut the largest step around it, and that of the same reply uncut.
+        For each cut, the largest step around it, and that of the same reply uncut.
     """
     answer = reply(1500, seed=500)
     async with plan.call("ours", Service()) as call:
@@ -512,7 +515,7 @@ async def cuts(plan: Plan) -> list[tuple[int, int]]:
 # -- several people --------------------------------------------------------------------------------
 
 JITTER_MS = 60.0
-"""Packets of one of them are delayed at random by up to this; half of them by 30 ms and more."""
+"""Greatest random delay of one participant's packets; half of them have 30 ms or more."""
 
 SAID_MS = 6000
 
@@ -521,7 +524,7 @@ CAN_SEND_DTX = "sends" in inspect.signature(Person).parameters
 
 @dataclass(frozen=True)
 class Company:
-    """Who else is in the call; `jitters` says whether the first one has a bad network."""
+    """Other participants of a call; `jitters` is true if the first one has a bad network."""
 
     bystanders: tuple[Bystander, ...] = ()
     jitters: bool = False
@@ -543,13 +546,13 @@ COMPANIES = {
 
 @dataclass(frozen=True)
 class CompanyTrial:
-    """What became of a person's words and barge-ins in company.
+    """Results of a person's words and barge-ins among other participants.
 
     Attributes:
-        share: The share of what the person said that is on the wire.
-        holes: The lengths of the holes of more than 10 ms in it, in seconds.
-        rate: Seconds of audio on the wire for each second, from the first word on.
-        barge_ins: The barge-ins of that person.
+        share: Share of the person's words that is on the wire.
+        holes: Lengths of the holes of more than 10 ms in it, in seconds.
+        rate: Seconds of audio on the wire per second, from the first word on.
+        barge_ins: Barge-ins of that person.
     """
 
     share: float
@@ -559,12 +562,14 @@ class CompanyTrial:
 
 
 async def company(plan: Plan, name: str) -> CompanyTrial:
-    """A person says something of which every moment can be told from every other one, and then
-    barges in; the others say nothing. What the service was sent is compared."""
+    """Measure a person's words and barge-ins while other participants are silent.
+
+    Every moment of the words differs from every other one, so that they can be found in the audio
+    that the service received."""
     who = COMPANIES[name]
     said = Sound("a wandering tone", reply(SAID_MS, seed=800))
     async with plan.call("ours", Service(), who.impair, bystanders=who.bystanders) as call:
-        await asyncio.sleep(2.0)  # the jitter is there to be learnt
+        await asyncio.sleep(2.0)  # the jitter buffer learns the jitter
         at = await call.say(said)
         await sleep_until(at + SAID_MS / 1000 + 1.5)
         ended = time.monotonic()
@@ -588,7 +593,7 @@ async def company(plan: Plan, name: str) -> CompanyTrial:
 
 @dataclass(frozen=True)
 class Trouble:
-    """What is wrong with the network, or with the service."""
+    """Fault of the network, or of the service."""
 
     service: Service = field(default_factory=Service)
     impair: Impair | None = None
@@ -621,14 +626,14 @@ TROUBLE_REPLY_MS = 5000
 
 @dataclass(frozen=True)
 class TroubleTrial:
-    """What became of a reply and of barge-in in some trouble.
+    """Results of a reply and of barge-ins under one fault.
 
     Attributes:
-        share: The share of the reply that was heard.
-        holes: The lengths of the holes of more than 10 ms in it, in seconds.
-        underruns: What our assistant counted; None for the other one.
-        step: The largest step in it, from half a second on.
-        barge_ins: The barge-ins, into others.
+        share: Share of the reply that was heard.
+        holes: Lengths of the holes of more than 10 ms in it, in seconds.
+        underruns: Underruns counted by our assistant; None for the other one.
+        step: Largest step in it, from half a second on.
+        barge_ins: Barge-ins into other replies.
     """
 
     share: float
@@ -639,7 +644,7 @@ class TroubleTrial:
 
 
 async def trouble(plan: Plan, who: Who, name: str) -> TroubleTrial:
-    """A reply that nobody disturbs, and some barge-ins."""
+    """Measure an undisturbed reply, and several barge-ins, under a fault."""
     what = TROUBLES[name]
     answer = reply(TROUBLE_REPLY_MS, seed=600)
     stalled = (what.stall.seconds or 0.0) if what.stall else 0.0
@@ -667,7 +672,7 @@ async def trouble(plan: Plan, who: Who, name: str) -> TroubleTrial:
 
 
 def _shuffled(sounds: list[Sound], count: int, chance: random.Random) -> list[Sound]:
-    """As many sounds as asked for, all of them equally often, in a random order."""
+    """Return `count` sounds, all of them equally often, in a random order."""
     many = [sounds[k % len(sounds)] for k in range(count)]
     chance.shuffle(many)
     return many

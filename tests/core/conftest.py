@@ -13,19 +13,19 @@ Int16 = NDArray[np.int16]
 
 @pytest.fixture
 def rng() -> np.random.Generator:
-    """Random numbers, the same in every run."""
+    """Return a generator of random numbers, the same in every run."""
     return np.random.default_rng(20240229)
 
 
 @pytest.fixture
 def tone() -> Callable[..., Int16]:
-    """`tone(rate, hz, seconds, level=0.5)`: a sine; level 1.0 is full scale."""
+    """Return `tone(rate, hz, seconds, level=0.5)`, which makes a sine; level 1.0 is full scale."""
     return _tone
 
 
 @pytest.fixture
 def voice() -> Callable[[int, float], Int16]:
-    """`voice(rate, seconds)`: synthetic speech that a VAD takes for speech."""
+    """Return `voice(rate, seconds)`, which synthesizes speech that a VAD detects."""
     return _voice
 
 
@@ -35,7 +35,7 @@ def _tone(rate: int, hz: float, seconds: float, level: float = 0.5) -> Int16:
 
 
 def _voice(rate: int, seconds: float) -> Int16:
-    """Voiced sound in syllables: harmonics of a gliding pitch under moving formants."""
+    """Synthesize voiced syllables: harmonics of a gliding pitch under moving formants."""
     t = np.arange(round(rate * seconds)) / rate
     pitch = 130 + 20 * np.sin(2 * np.pi * 0.7 * t) + 3 * np.sin(2 * np.pi * 5 * t)
     phase = 2 * np.pi * np.cumsum(pitch) / rate

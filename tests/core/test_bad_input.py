@@ -1,6 +1,6 @@
-"""What no well-behaved caller does: each class gives a defined result or a typed error.
+"""Tests of bad input: each class gives a defined result or a typed error.
 
-Unusable dtypes, shapes and options are in the tests of each class; here is what all of them share.
+Unusable dtypes, shapes and options are in the tests of each class; these cases are common to all.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from getstream.plugins.gemini.audio import (
 
 @dataclass(frozen=True)
 class Entry:
-    """A way for outside data into the core: `push(pcm)` on a new object, and what it made of it."""
+    """Entry of outside data into the core: `push(pcm)` on a new object, and its result."""
 
     name: str
     new: Callable[[], Callable[[Any], int]]
@@ -108,7 +108,7 @@ ENTRIES = [
 ]
 MINUTES = 3 * 60 * 48000
 
-# What 1 sample, and minutes of them, become: by class.
+# Expected results of one sample, and of minutes of them, by class.
 EXPECTED = {
     "Resampler": (1, MINUTES // 3),
     "InputStream": (1, MINUTES // 3),

@@ -1,4 +1,4 @@
-"""Base64 of audio through Python, against the standard library."""
+"""Tests of base64 of audio through Python, against the standard library."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`Capture` through Python; its rules are tested in Rust."""
+"""Tests of `Capture` through Python; its rules are tested in Rust."""
 
 from __future__ import annotations
 
@@ -51,11 +51,12 @@ def test_speech_is_told_with_its_source(voice: Callable[[int, float], NDArray[np
     assert [phase for _, phase in phases] == ["starting", "started", "sustained"]
     events, ended = [], 0
     for index in range(1, 200):
-        frames, found, _, is_open, end = capture.advance(1.5 + 0.02 * index)
+        at = 1.5 + 0.02 * index
+        frames, found, _, advance_at, end = capture.advance(at)
         wire += b"".join(data for data, _ in frames)
         events += found
         ended += end
-        assert is_open == capture.is_open
+        assert advance_at == (pytest.approx(at + 0.02) if capture.is_open else None)
     assert [(event.source, event.phase) for event in events] == [(7, "stopped")]
     assert repr(events[0]) == "CaptureEvent(source=7, phase='stopped')"
     assert ended == 1

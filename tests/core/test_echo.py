@@ -1,4 +1,4 @@
-"""`EchoReference` and the guard of `InputStream` through Python."""
+"""Tests of `EchoReference` and the echo suppressor of `InputStream` through Python."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ RATE, CALL_RATE = 16000, 48000
 
 
 def recorded(name: str) -> Int16:
-    """Recorded speech at the rate of a call."""
+    """Read recorded speech at the rate of a call."""
     path = Path(gemini_audio.__file__).parent / "data" / f"{name}.wav"
     with wave.open(str(path), "rb") as file:
         pcm = np.frombuffer(file.readframes(file.getnframes()), "<i2").astype(np.int16)
@@ -45,7 +45,7 @@ def person() -> Int16:
 
 
 def echo_of(pcm: Int16, ms: int, db: float) -> Int16:
-    """What comes back of it, over the noise of a microphone."""
+    """Return the echo of speech, with the noise of a microphone."""
     delay = CALL_RATE * ms // 1000
     late = np.concatenate([np.zeros(delay), pcm[: len(pcm) - delay]]) * 10 ** (db / 20)
     noise = np.random.default_rng(5).normal(0, 6, len(pcm))
@@ -67,7 +67,7 @@ def call(
     near: Int16,
     arrange: Callable[[Int16], tuple[Any, int]] = lambda pcm: (pcm, 1),
 ) -> Heard:
-    """Frame by frame of 20 ms, with a jitter of some milliseconds."""
+    """Run a call in frames of 20 ms, with a jitter of some milliseconds."""
     heard = Heard()
     late = np.random.default_rng(6).uniform(0, 0.01, (len(near) // 960, 2))
     for k in range(len(near) // 960):
@@ -164,14 +164,14 @@ def test_long_pieces(assistant: Int16) -> None:
     near = echo_of(assistant, 150, -12.0)
     reference = EchoReference()
     stream = InputStream(echo=reference)
-    piece = CALL_RATE * 3 // 2  # longer than a second: without the GIL
+    chunk = CALL_RATE * 3 // 2  # longer than a second: without the GIL
     wire = []
-    for k in range(0, len(near), piece):
-        reference.push(assistant[k : k + piece], k / CALL_RATE)
-        wire.append(stream.push(near[k : k + piece], CALL_RATE, at=k / CALL_RATE)[0])
-    assert [len(part) for part in wire[:-1]] == [piece // 3] * (len(wire) - 1)
+    for k in range(0, len(near), chunk):
+        reference.push(assistant[k : k + chunk], k / CALL_RATE)
+        wire.append(stream.push(near[k : k + chunk], CALL_RATE, at=k / CALL_RATE)[0])
+    assert [len(part) for part in wire[:-1]] == [chunk // 3] * (len(wire) - 1)
     assert stream.echo_delay_ms == pytest.approx(150, abs=20)
-    assert wire[3].std() < 0.2 * near[3 * piece : 4 * piece].std()
+    assert wire[3].std() < 0.2 * near[3 * chunk : 4 * chunk].std()
 
 
 def test_one_reference_serves_all(assistant: Int16, person: Int16) -> None:

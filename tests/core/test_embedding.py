@@ -1,4 +1,4 @@
-"""The crate in a Rust program outside of the workspace: built, run, equal to the binding."""
+"""Test of the crate in a Rust program outside of the workspace, against the binding."""
 
 from __future__ import annotations
 

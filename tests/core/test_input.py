@@ -1,4 +1,4 @@
-"""`InputStream` through Python: formats, layouts, changes of rate."""
+"""Tests of `InputStream` through Python: formats, layouts, changes of rate."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_frames_keep_their_length_through_every_change(
             assert out.shape == (wire_rate // 50,)
             heard.append(out)
         assert stream.input_rate == rate
-    # Two tones that overlap in a seam move by at most twice the slope of one.
+    # Two tones that overlap in a crossfade move by at most twice the slope of one.
     slope = 2 * np.pi * 250 / wire_rate * 16384
     assert np.abs(np.diff(np.concatenate(heard).astype(int))).max() < 2.5 * slope
 

@@ -1,7 +1,7 @@
-"""Arrays in every layout numpy has, unaligned ones too, are heard like a plain copy of them.
+"""Check that arrays of every numpy layout, unaligned too, give a plain copy's results.
 
-In release builds an unaligned read gives the right values on most machines by luck. What fails
-there is an array whose step is no multiple of the sample; the rest fails in a debug build.
+In release builds an unaligned read gives the right values on most machines by luck. An array whose
+stride is no multiple of the sample fails there; the rest fails in a debug build.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from getstream.plugins.gemini.audio import (
 )
 from numpy.typing import NDArray
 
-# Takes PCM in one layout, returns all that came of it.
+# Function that takes PCM in one layout and returns all results.
 Listen = Callable[[Any], object]
 Layout = Callable[[NDArray[Any]], NDArray[Any]]
 
@@ -50,7 +50,7 @@ def _vad(pcm: Any) -> object:
 
 
 def _echo_reference(pcm: Any) -> object:
-    """What is left of an echo that comes back at half the level after 100 ms."""
+    """Suppress an echo at half the level after 100 ms; return the residue."""
     reference = EchoReference()
     stream = InputStream(16000, echo=reference)
     echo = np.concatenate([np.zeros(4800, np.int16), np.ravel(pcm) // 2])
@@ -92,7 +92,7 @@ STEREO: list[Listen] = [_resampler, _input_stream, _capture]
 
 
 def _at_offset(offset: int) -> Layout:
-    """A layout with its first sample at an address that is `offset` behind an aligned one."""
+    """Return a layout whose first sample is `offset` bytes after an aligned address."""
 
     def layout(pcm: NDArray[Any]) -> NDArray[Any]:
         memory = np.zeros(pcm.nbytes + 16, np.uint8)
@@ -105,7 +105,7 @@ def _at_offset(offset: int) -> Layout:
 
 
 def _of_records(pcm: NDArray[Any]) -> NDArray[Any]:
-    """A field of packed records: neither the address nor the step is a multiple of the sample."""
+    """Return a field of packed records, with address and stride no multiple of the sample."""
     records = np.zeros(pcm.shape, np.dtype([("tag", "u1"), ("sample", pcm.dtype)]))
     records["sample"] = pcm
     field: NDArray[Any] = records["sample"]
@@ -120,7 +120,7 @@ def _read_only(pcm: NDArray[Any]) -> NDArray[Any]:
 
 
 def _of_a_packet(pcm: NDArray[Any]) -> NDArray[Any]:
-    """The payload behind a header of one byte, read-only as bytes are."""
+    """Return the payload after a header of one byte, read-only like bytes."""
     packet: NDArray[Any] = np.frombuffer(b"h" + pcm.tobytes(), pcm.dtype, offset=1)
     return packet.reshape(pcm.shape)
 
@@ -172,7 +172,7 @@ def check(listen: Listen, layout: str, pcm: NDArray[Any]) -> None:
 
 @pytest.fixture
 def int16(rng: np.random.Generator) -> NDArray[np.int16]:
-    """One second at 48 kHz: noise that changes its level, so that its echo can be found."""
+    """Make a second of noise at 48 kHz that changes its level, so that its echo can be found."""
     noise = rng.standard_normal((50, 960)) * rng.uniform(30, 3000, (50, 1))
     return noise.astype(np.int16).reshape(-1)
 
@@ -218,7 +218,7 @@ def test_no_sample_at_an_odd_address(listen: Listen) -> None:
 
 
 def test_minutes_at_an_odd_address(rng: np.random.Generator) -> None:
-    """Long input is worked on without the interpreter's lock, from a copy."""
+    """Long input is processed without the interpreter's lock, from a copy."""
     pcm = rng.integers(-9000, 9000, 60 * 48000, dtype=np.int16)
     for shape in ((-1,), (1, -1), (2, -1)):
         check(_resampler, "offset 1", pcm.reshape(shape))

@@ -1,4 +1,4 @@
-"""`Mixer` through Python."""
+"""Tests of `Mixer` through Python."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`Playback` through Python: the life of a turn, and its books under any order of calls."""
+"""Tests of `Playback` through Python: the life of a turn, and its counts in any order of calls."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_the_life_of_a_turn(tone: Callable[..., Int16]) -> None:
     assert playback.played_ms(1) == 20.0
 
     heard = np.concatenate([frame, drain(playback)])
-    # What is heard is the resampled turn, except for its two faded edges.
+    # The output is the resampled turn, except for its two faded edges.
     resampler = Resampler(24000, 48000)
     want = np.concatenate([resampler.push(pcm), resampler.flush()])
     inner = slice(480, 48000 - 480)
@@ -228,7 +228,7 @@ def test_a_turn_that_may_go_on_is_starved_before_it_runs_dry() -> None:
 
 
 def test_what_is_popped_reaches_the_echo_reference() -> None:
-    """Beside a reference that is given the frames by hand: an echo is suppressed by both."""
+    """The echo is suppressed as with a reference that is given the frames by hand."""
     voice = signals.speech_like(4000, 24000, seed=3)
     sums = []
     for native in (True, False):
@@ -252,7 +252,7 @@ def test_what_is_popped_reaches_the_echo_reference() -> None:
         sums.append(np.concatenate(sent))
     np.testing.assert_array_equal(*sums)
     echo = np.abs(sums[0][32000:].astype(int)).max()
-    assert echo < np.abs(voice).max() / 8 / 4, "the guard had the reference"
+    assert echo < np.abs(voice).max() / 8 / 4, "the suppressor had the reference"
 
 
 def test_a_time_that_is_none_changes_nothing() -> None:

@@ -1,4 +1,4 @@
-"""`Resampler` through Python: against independent references, and its promises."""
+"""Tests of `Resampler` through Python, against independent references and its promises."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ PAIRS = [
 
 
 def resample(in_rate: int, out_rate: int, pcm: Int16) -> Int16:
-    """The whole signal, aligned with its input."""
+    """Resample a whole signal, aligned with its input."""
     resampler = Resampler(in_rate, out_rate)
     out: Int16 = np.concatenate([resampler.push(pcm), resampler.flush()])
     aligned: Int16 = out[int(resampler.delay) :]
@@ -33,7 +33,7 @@ def resample(in_rate: int, out_rate: int, pcm: Int16) -> Int16:
 
 
 def band_noise(rng: np.random.Generator, rate: int, top_hz: float, n: int) -> Int16:
-    """Noise below `top_hz`, which every good resampler must agree on."""
+    """Make noise below `top_hz`, on which every good resampler must agree."""
     taps = scipy.signal.firwin(1001, top_hz, fs=rate, window=("kaiser", 12.0))
     noise = np.convolve(rng.normal(size=n + 1000), taps, mode="valid")
     return np.round(noise / np.abs(noise).max() * 20000).astype(np.int16)

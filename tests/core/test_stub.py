@@ -1,4 +1,4 @@
-"""The stub, the runtime and the public face say the same."""
+"""Check that the stub, the runtime and the public module agree."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def test_stub_matches_the_extension(tmp_path: Path) -> None:
 
 
 OF_THE_PACKAGE_ALONE = {"websocket_frame", "websocket_payload"}
-"""What the core has beside audio: `_websocket` hands it on."""
+"""Names of the core that are not about audio: `_websocket` exports them."""
 
 
 def test_audio_exports_everything_of_the_core() -> None:

@@ -1,4 +1,4 @@
-"""Every class may be used from several threads."""
+"""Check that every class may be used from several threads."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from getstream.plugins.gemini.audio import Capture, Playback, Resampler
 
 
 def together(*works: Callable[[], None]) -> None:
-    """Runs them at the same time and raises what any of them raised."""
+    """Run functions at the same time and raise the error of any of them."""
     start = threading.Barrier(len(works))
 
     def begin(work: Callable[[], None]) -> None:
@@ -78,16 +78,16 @@ def test_capture_from_many_threads() -> None:
 
 
 def test_a_design_holds_up_no_other_thread() -> None:
-    # About 0.3 s of design. It is too large to be kept, so each attempt designs it anew.
+    # About 0.3 s of design. The bank is too large to be kept, so each attempt designs it again.
     design = partial(Resampler, 95984)
 
     def overtakes() -> bool:
-        """True if another pair is ready while the design is going on."""
+        """Return whether another pair is ready while the design is in progress."""
         designing, designed = threading.Event(), list[Resampler]()
 
         def work() -> None:
             designing.set()
-            # In one step of the interpreter: nobody comes between the design and its entry.
+            # In one step of the interpreter: no thread runs between the design and its entry.
             designed.extend(map(design, [8088]))
 
         thread = threading.Thread(target=work)

@@ -1,4 +1,4 @@
-"""`Vad` through Python."""
+"""Tests of `Vad` through Python."""
 
 from __future__ import annotations
 
@@ -100,15 +100,15 @@ def test_options() -> None:
             Vad(**options)
 
 
-# What Silero VAD 6.2.3 on onnxruntime answers to every 512 samples of `question.wav`, as
-# `benches/vad_accuracy.py` runs it: from its beginning to well into the speech, then the end of it.
+# Probabilities of Silero VAD 6.2.3 on onnxruntime for every 512 samples of `question.wav`, as
+# `benches/vad_accuracy.py` runs it: from its beginning to well into the speech, then its end.
 SILERO_BEGINNING = [0.0017, 0.0069, 0.0089, 0.0580, 0.0255, 0.0879, 0.8065, 0.9312, 0.9937, 0.9965]
 SILERO_END = [0.9958, 0.9855, 0.9246, 0.6179, 0.1645, 0.0452, 0.0205, 0.0159, 0.0119, 0.0093]
 
 
 @pytest.fixture
 def question() -> Int16:
-    """Recorded speech at 16 kHz, between 100 ms of digital silence."""
+    """Read recorded speech at 16 kHz, between 100 ms of digital silence."""
     path = Path(gemini_audio.__file__).parent / "data" / "question.wav"
     with wave.open(str(path), "rb") as file:
         return np.frombuffer(file.readframes(file.getnframes()), "<i2").astype(np.int16)
@@ -120,7 +120,7 @@ def test_every_second_frame_is_the_answer_of_silero(question: Int16) -> None:
     for k in range(0, len(question) - 511, 512):
         vad.push(question[k : k + 512])
         got.append(vad.probability)
-    # Digital silence, where it may not speak.
+    # Digital silence must not be speech.
     assert [got[0], got[1], got[-2], got[-1]] == [0.0] * 4
     assert got[3:10] == pytest.approx(SILERO_BEGINNING[3:], abs=1e-3)
     assert got[88:98] == pytest.approx(SILERO_END, abs=1e-3)

@@ -1,4 +1,4 @@
-"""Frames of the websocket through Python, against those of `websockets`."""
+"""Tests of websocket frames through Python, against those of `websockets`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LENGTHS = (0, 1, 125, 126, 902, 65_535, 65_536)
 
 
 def key_of(frame: bytes) -> bytes:
-    """The masking key, which stands behind the length."""
+    """Return the masking key, which follows the length."""
     start = {126: 4, 127: 10}.get(frame[1] & 0x7F, 2)
     return frame[start : start + 4]
 
@@ -40,7 +40,7 @@ def test_any_payload_comes_back(payload: bytes) -> None:
 
 
 def test_each_frame_has_a_key_of_its_own() -> None:
-    """Also beyond what is drawn at a time, and on every thread."""
+    """Keys differ beyond the pool drawn at a time, and on every thread."""
     keys: list[bytes] = []
 
     def draw() -> None:

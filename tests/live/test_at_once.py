@@ -75,13 +75,24 @@ async def test_the_server_reads_what_was_written_past_the_protocol() -> None:
         frames = [websocket_frame(text.encode()) for text in TEXTS]
         for frame in frames:
             await asyncio.wait_for(idle(line.writer), 10)
-            assert line.writer.write(frame)
+            assert line.writer.write([frame])
         assert [await line.next() for _ in TEXTS] == TEXTS
         assert line.written == frames, "each went to the transport as it was"
         # The protocol's own messages go on.
         await line.client.send("by the protocol")
         assert await line.next() == "by the protocol"
         await asyncio.wait_for(await line.client.ping(), 10)
+
+
+@pytest.mark.parametrize("compression", [None, "deflate"])
+async def test_frames_that_share_a_write_are_messages_of_their_own(compression: str | None) -> None:
+    async with wire(compression=compression) as line:
+        await asyncio.wait_for(idle(line.writer), 10)
+        frames = [websocket_frame(text.encode()) for text in TEXTS]
+        assert line.writer.write(frames)
+        if compression is None:
+            assert line.written == [b"".join(frames)]
+        assert [await line.next() for _ in TEXTS] == TEXTS
 
 
 async def test_with_compression_the_protocol_frames() -> None:
@@ -91,7 +102,7 @@ async def test_with_compression_the_protocol_frames() -> None:
         frames = [websocket_frame(text.encode()) for text in TEXTS]
         for frame in frames:
             await asyncio.wait_for(idle(line.writer), 10)
-            assert line.writer.write(frame)
+            assert line.writer.write([frame])
         assert [await line.next() for _ in TEXTS] == TEXTS
         assert line.written != frames
         assert sum(map(len, line.written)) < 2_000, "and compresses"
@@ -102,7 +113,7 @@ async def test_at_debug_the_protocol_frames_and_logs(caplog: pytest.LogCaptureFi
     log.setLevel(logging.DEBUG)
     async with wire(compression=None, logger=log) as line:
         assert not line.writer.takes_frames
-        assert line.writer.write(websocket_frame(b"to be seen"))
+        assert line.writer.write([websocket_frame(b"to be seen")])
         assert await line.next() == "to be seen"
     assert "> TEXT 'to be seen' [10 bytes]" in caplog.text
 
@@ -120,12 +131,12 @@ async def test_a_protocol_of_another_shape_frames_by_itself() -> None:
 
         writer = FrameWriter(Other(), line.client.transport)
         assert not writer.takes_frames
-        assert writer.write(websocket_frame(b"once"))
+        assert writer.write([websocket_frame(b"once")])
         assert await line.next() == "once"
         line.client.protocol.send_text(b"begun", fin=False)
-        assert not writer.write(websocket_frame(b"between")), "it refuses by ProtocolError"
+        assert not writer.write([websocket_frame(b"between")]), "it refuses by ProtocolError"
         line.client.protocol.send_continuation(b" and done", fin=True)
-        assert writer.write(websocket_frame(b"behind"))
+        assert writer.write([websocket_frame(b"behind")])
         assert [await line.next() for _ in range(2)] == ["begun and done", "behind"]
 
 
@@ -143,11 +154,11 @@ async def test_nothing_comes_between_the_fragments_of_a_message(compression: str
         while not line.written:
             await asyncio.sleep(0)
         assert not line.writer.may_write()
-        assert not line.writer.write(websocket_frame(b"between"))
+        assert not line.writer.write([websocket_frame(b"between")])
         go_on.set()
         await sending
         await asyncio.wait_for(idle(line.writer), 10)
-        assert line.writer.write(websocket_frame(b"behind"))
+        assert line.writer.write([websocket_frame(b"behind")])
         assert [await line.next() for _ in range(2)] == ["begun and done", "behind"]
 
 
@@ -159,10 +170,10 @@ async def test_nothing_is_written_once_the_connection_ends(compression: str | No
         assert not line.client.transport.is_closing()
         assert not line.writer.may_write()
         before = len(line.written)
-        assert not line.writer.write(websocket_frame(b"late"))
+        assert not line.writer.write([websocket_frame(b"late")])
         assert len(line.written) == before
         await line.client.close()
-        assert not line.writer.write(websocket_frame(b"later"))
+        assert not line.writer.write([websocket_frame(b"later")])
         assert len(line.written) == before
 
 
@@ -171,7 +182,7 @@ async def test_nothing_is_written_while_the_transport_is_closing() -> None:
         line.client.transport.abort()
         assert line.client.transport.is_closing()
         assert not line.writer.may_write()
-        assert not line.writer.write(websocket_frame(b"late"))
+        assert not line.writer.write([websocket_frame(b"late")])
         assert line.written == []
 
 
@@ -182,7 +193,7 @@ async def test_nothing_is_written_while_something_waits() -> None:
         transport.write(websocket_frame(b"y" * (64 << 20)))
         assert transport.get_write_buffer_size()
         assert not line.writer.may_write()
-        assert not line.writer.write(websocket_frame(b"behind"))
+        assert not line.writer.write([websocket_frame(b"behind")])
         transport.abort()
 
 

@@ -117,14 +117,14 @@ async def test_what_would_have_to_wait_is_not_sent_at_once(local: Local) -> None
         before, behind = session.audio_envelope(16_000)
         message = before + b"AAAA" + behind
         frame = websocket_frame(message)
-        assert session.send_audio_at_once(frame) == 1
+        assert session.send_audio_at_once([frame]) == 1
         server_side.freeze()
         large = websocket_frame(b" " * 500_000 + message)
-        numbers = [session.send_audio_at_once(large) for _ in range(100)]
+        numbers = [session.send_audio_at_once([large]) for _ in range(100)]
         assert numbers[-1] is None, "the transport is full"
         server_side.thaw()
         await session.close(abort=True)
-        assert session.send_audio_at_once(frame) is None, "there is no connection"
+        assert session.send_audio_at_once([frame]) is None, "there is no connection"
 
 
 async def test_a_frame_that_is_sent_again_is_masked_anew(
@@ -140,7 +140,7 @@ async def test_a_frame_that_is_sent_again_is_masked_anew(
         monkeypatch.setattr(transport, "write", lambda data: written.append(data) or write(data))
         before, behind = session.audio_envelope(16_000)
         frame = websocket_frame(before + b"AAAAAAAA" + behind)
-        assert session.send_audio_at_once(frame) == 1
+        assert session.send_audio_at_once([frame]) == 1
         assert await session.send_audio(frame, 16_000) == 2
         first, again = written
         assert first == frame

@@ -10,6 +10,8 @@ from getstream.plugins.gemini.live._uplink import (
     LONGEST_SILENCE_MS,
     MAX_END_WAIT_MS,
     MAX_QUEUED_MS,
+    SILENCE_WRITE_MS,
+    STEADY_SILENCE_MS,
     Frame,
     Mark,
     Text,
@@ -382,7 +384,8 @@ def test_what_needs_no_waiting_is_sent_at_once_and_in_order(refused: set[int]) -
     sent: list[int] = []
     at_once: list[int] = []
 
-    def send(frame: bytes) -> int | None:
+    def send(frames: list[bytes]) -> int | None:
+        (frame,) = frames
         number = int.from_bytes(frame, "little")
         if number in refused:
             return None
@@ -417,3 +420,115 @@ def test_what_needs_no_waiting_is_sent_at_once_and_in_order(refused: set[int]) -
     if not refused:
         assert at_once == sent
     assert not refused & set(at_once)
+
+
+AT_A_TIME = SILENCE_WRITE_MS // 20
+STEADY = STEADY_SILENCE_MS // 20
+
+
+class Writes:
+    """An uplink whose sender waits, and the numbers of the frames in each write to the socket."""
+
+    def __init__(self) -> None:
+        self.each: list[list[int]] = []
+        self.stuck = False
+        self.sent = 0
+        self.uplink = Uplink(send_at_once=self._write)
+
+    def _write(self, frames: list[bytes]) -> int | None:
+        if self.stuck:
+            return None
+        self.each.append([int.from_bytes(frame, "little") for frame in frames])
+        self.sent += len(frames)
+        return self.sent
+
+    async def wait_for_items(self) -> asyncio.Task[Frame | Mark | Text]:
+        task = asyncio.ensure_future(self.uplink.next())
+        await asyncio.sleep(0)
+        return task
+
+
+def test_frames_of_a_steady_silence_share_a_write_and_speech_takes_them_along() -> None:
+    async def main() -> None:
+        writes = Writes()
+        waiter = await writes.wait_for_items()
+        for number in range(STEADY + 2 * AT_A_TIME + 3):
+            writes.uplink.push(data(number), 0.0, quiet=True)
+        alone, rest = writes.each[:STEADY], writes.each[STEADY:]
+        assert alone == [[number] for number in range(STEADY)], "the service may need each of them"
+        first = STEADY + AT_A_TIME
+        assert rest == [list(range(STEADY, first)), list(range(first, first + AT_A_TIME))]
+        last = first + AT_A_TIME
+        writes.uplink.push(data(last + 3), 0.0, quiet=False)
+        assert writes.each[-1] == [last, last + 1, last + 2, last + 3]
+        writes.uplink.push(data(last + 4), 0.0, quiet=True)
+        assert writes.each[-1] == [last + 4], "a new silence is not steady yet"
+        assert writes.uplink.sent == last + 5
+        waiter.cancel()
+
+    run_virtual(main())
+
+
+@pytest.mark.parametrize("event", ["text", "stream end", "lost", "stuck"])
+def test_silence_that_waits_for_its_write_keeps_its_place(event: str) -> None:
+    async def main() -> None:
+        writes = Writes()
+        waiter = await writes.wait_for_items()
+        for number in range(STEADY + 2):
+            writes.uplink.push(data(number), 0.0, quiet=True)
+        writes.uplink.settled(number=STEADY)
+        held = [STEADY, STEADY + 1]
+        if event == "text":
+            writes.uplink.push_text("hello")
+            expected: list[int | Mark | str] = [*held, "hello"]
+        elif event == "stream end":
+            writes.uplink.end_stream()
+            expected = [*held, Mark.STREAM_END]
+        elif event == "lost":
+            writes.uplink.restart()
+            expected = [*held]
+        else:
+            writes.stuck = True
+            writes.uplink.push(data(STEADY + 2), 0.0, quiet=False)
+            expected = [*held, STEADY + 2]
+        await waiter
+        assert await drain(writes.uplink, first=STEADY + 1) == expected
+
+    run_virtual(main())
+
+
+@given(st.lists(st.tuples(st.integers(1, 150), st.booleans(), st.booleans()), max_size=12))
+def test_every_frame_is_sent_once_and_in_order_however_silence_is_written(
+    runs: list[tuple[int, bool, bool]],
+) -> None:
+    """Runs of frames: how many, whether silent, and whether the socket is stuck."""
+
+    async def main() -> None:
+        writes = Writes()
+        number = 0
+        got: list[int] = []
+        for length, quiet, stuck in runs:
+            waiter = await writes.wait_for_items()
+            writes.stuck = stuck
+            for _ in range(length):
+                writes.uplink.push(data(number), 0.0, quiet=quiet)
+                number += 1
+            got += [each for write in writes.each for each in write]
+            writes.each.clear()
+            waiter.cancel()
+            got += [each for each in await drain(writes.uplink) if isinstance(each, int)]
+        waiter = await writes.wait_for_items()
+        writes.stuck = False
+        writes.uplink.push(data(number), 0.0, quiet=False)
+        got += [each for write in writes.each for each in write]
+        waiter.cancel()
+        assert got == sorted(got)
+        assert len(got) == len(set(got))
+        skipped = set(range(number + 1)) - set(got)
+        at = 0
+        for length, quiet, stuck in runs:
+            if not (quiet and stuck):  # a silence that waits is shortened
+                assert not skipped & set(range(at, at + length))
+            at += length
+
+    run_virtual(main())

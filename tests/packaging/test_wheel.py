@@ -1,4 +1,4 @@
-"""What is in the wheel, and what is not: it shares its folder with other distributions."""
+"""Check the contents of the wheel, which shares its folder with other distributions."""
 
 from __future__ import annotations
 

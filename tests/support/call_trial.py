@@ -1,7 +1,7 @@
-"""One call between whole programs, each in a process of its own, and what is measured of it.
+"""Hold and check one call between whole programs, each in a process of its own.
 
 This process runs the local servers. The assistant and the person are subprocesses with the real
-SDKs; a sentinel notices stalls of the machine.
+SDKs; a sentinel detects stalls of the machine.
 """
 
 from __future__ import annotations
@@ -48,26 +48,26 @@ CALL_RATE = 48000
 Samples = NDArray[np.int16]
 
 
-# Where the energy of voiced speech is and Opus keeps its shape. Below, its encoder has a high-pass
-# that turns the phase by 20 to 80 degrees a pass (and 0.81 is all the correlation that is left of
-# a male voice); above, it codes noise as noise. In this band two passes between two persons, with
-# nothing of ours between them, leave 0.967.
+# Band in which voiced speech has its energy and Opus keeps its waveform. Below, its encoder has a
+# high-pass that turns the phase by 20 to 80 degrees a pass (which leaves a correlation of 0.81 of a
+# male voice); above, it codes noise as noise. In this band two passes between two persons, without
+# this package between them, leave 0.967.
 _BAND = butter(4, (400, 2000), "bandpass", fs=CALL_RATE, output="sos")
 
 
 def band(samples: Any) -> NDArray[np.float64]:
-    """The part of a signal at the rate of the call that Opus keeps in shape; no phase shift."""
+    """Return the band of a signal, at the rate of the call, whose waveform Opus keeps."""
     return sosfiltfilt(_BAND, np.asarray(samples, np.float64))
 
 
 def rms_db(samples: NDArray[np.float64]) -> float:
-    """Level in decibels, of whatever unit the samples have."""
+    """Return the level in decibels, in the unit of the samples."""
     return float(10 * np.log10(np.mean(samples**2) + 1e-12))
 
 
 @dataclass(frozen=True)
 class Match:
-    """Where a clip lies in a recording, and how well it has kept its shape and level."""
+    """Position of a clip in a recording, and the similarity of its waveform and level."""
 
     start: int
     correlation: float
@@ -84,14 +84,14 @@ def match(clip: Samples, recording: Samples) -> Match:
 
 
 def recorded(name: str) -> Samples:
-    """A clip of the package at the rate of the call, by a resampler that is not ours."""
+    """Read a clip of the package at the rate of the call, by a foreign resampler."""
     samples, rate = read_wav(DATA / name)
     return soxr.resample(samples, rate, CALL_RATE, quality="VHQ")
 
 
 @dataclass
 class Trial:
-    """What happened in one call."""
+    """Record of one call."""
 
     session: LiveSession
     assistant_code: int
@@ -108,19 +108,19 @@ class Trial:
     log: list[dict[str, Any]] = field(default_factory=list)
 
     def said_at(self, index: int = 0) -> tuple[float, float]:
-        """When the person's speech number `index` began and ended, on the person's clock."""
+        """Return begin and end of the person's speech number `index`, on the person's clock."""
         began = [event["t"] for event in self.events if event["event"] == "say_started"]
         ended = [event["t"] for event in self.events if event["event"] == "say_stopped"]
         return began[index], ended[index]
 
     def find(self, clip: Samples, after: float = 0.0) -> Match:
-        """Find a clip in what the person heard later than `after` seconds on their clock."""
+        """Find a clip in the person's received audio from `after` seconds on, on their clock."""
         skip = round(after * CALL_RATE)
         found = match(clip, self.heard[skip:])
         return replace(found, start=found.start + skip)
 
     def assert_clean_end(self) -> None:
-        """SIGINT ended the assistant by KeyboardInterrupt, and nobody complained."""
+        """Check that SIGINT ended the assistant by KeyboardInterrupt, without other errors."""
         assert self.assistant_code == -signal.SIGINT, self.assistant_err
         assert self.assistant_err.rstrip().endswith("KeyboardInterrupt"), self.assistant_err
         assert_no_complaint(self.assistant_err)
@@ -143,7 +143,7 @@ def assert_no_complaint(stderr: str) -> None:
 
 
 def holds_of_ours(trial: Trial, since: float, program: Path) -> list[dict[str, Any]]:
-    """The callbacks of this package and of the program that held the assistant's loop."""
+    """Return the callbacks of this package and the program that held the assistant's loop."""
     ours = (os.path.join("getstream", "plugins", "gemini"), str(program))
     return [
         hold
@@ -153,7 +153,7 @@ def holds_of_ours(trial: Trial, since: float, program: Path) -> list[dict[str, A
 
 
 async def sample_memory(pid: int, samples: list[tuple[float, int]]) -> None:
-    """Note each second how many bytes a process has resident (Linux only)."""
+    """Record the resident bytes of a process each second (Linux only)."""
     statm = Path(f"/proc/{pid}/statm")
     while statm.exists():
         pages = int(statm.read_text().split()[1])
@@ -177,7 +177,7 @@ async def hold_call(
 ) -> Trial:
     """Run one call: the person joins first, then the assistant; the person leaves, SIGINT ends.
 
-    A greeting is not replayed to those who come late, hence the order.
+    A greeting is not replayed to late participants, hence the order.
     """
     folder.mkdir(parents=True, exist_ok=True)
     holds_file = folder / "holds.jsonl"
@@ -269,7 +269,7 @@ GREET_AND_ANSWER = "hear;silence:800;say:0;hear;silence:1200;leave"
 
 
 def parrot() -> LocalServers:
-    """Both servers; the model greets with a recorded voice and then repeats what it hears."""
+    """Make both servers; the model greets with a recorded voice and then repeats its input."""
     greeting = Turn.from_wav(DATA / "greeting.wav", "Hello everyone.")
     return LocalServers(LocalGemini(Parrot(greeting)))
 
@@ -277,7 +277,7 @@ def parrot() -> LocalServers:
 async def repeated_if_the_machine_stalls(
     trial: Callable[[int], Awaitable[Trial]], check: Callable[[Trial], None]
 ) -> None:
-    """A trial that fails while the machine stalled is repeated; it never passes by the stall."""
+    """Run a trial, and repeat it if it fails while the machine stalled; a stall never passes it."""
     for number in range(1, TRIALS + 1):
         result = await trial(number)
         try:
@@ -290,7 +290,7 @@ async def repeated_if_the_machine_stalls(
 
 
 def check_greeting(trial: Trial, *, level_db: float = 0.0) -> None:
-    """The greeting is heard, whole, at its level (in decibels, as the SDK changes it)."""
+    """Check that the greeting is heard, whole, at its level (`level_db` is the SDK's change)."""
     greeting = recorded("greeting.wav")
     found = trial.find(greeting)
     print(f"greeting: {found}")
@@ -299,7 +299,7 @@ def check_greeting(trial: Trial, *, level_db: float = 0.0) -> None:
 
 
 def check_answer(trial: Trial, *, level_db: float = 0.0) -> None:
-    """The person hears their own words again: in shape, in level, without a hole or a click."""
+    """Check that the person hears their own words: waveform, level, no hole, no click."""
     words = recorded("question.wav")
     _, ended = trial.said_at(0)
     found = trial.find(words, after=ended)
@@ -315,12 +315,12 @@ def check_answer(trial: Trial, *, level_db: float = 0.0) -> None:
         assert spoken < -35 or came > spoken + level_db - 20, f"a hole at {start / CALL_RATE:.2f} s"
     # No click: no step larger than the speech itself has.
     assert largest_step(answer) < 1.5 * largest_step(words)
-    # Before and after the two things that were said there is silence.
+    # Silence before and after the two utterances.
     assert longest_silence(trial.heard, CALL_RATE, -60) > 500
 
 
 def check_wire(trial: Trial, rate: int, *, level_db: float = 0.0) -> None:
-    """What reaches the service: 16-bit PCM at the stated rate, at 1x, and the words in it."""
+    """Check the service's input: 16-bit PCM at the stated rate, at 1x, with the words in it."""
     (wire,) = trial.session.audio
     assert wire.rate == rate
     frames = [frame for frame in trial.session.frames if frame.kind == "audio"]
@@ -337,7 +337,7 @@ def check_wire(trial: Trial, rate: int, *, level_db: float = 0.0) -> None:
 
 
 def check_loop(trial: Trial, program: Path) -> None:
-    """From publication on, nothing of ours computed for longer than 5 ms in one go."""
+    """Check that no callback of ours held the loop for longer than 5 ms after publication."""
     since = trial.log[0]["published"]
     held = [h for h in holds_of_ours(trial, since, program) if h["cpu_ms"] > 5]
     assert not held, f"the event loop was held: {held}"

@@ -1,4 +1,4 @@
-"""Counts what crosses between Python and Rust: calls of native objects, and reads of them."""
+"""Count crossings between Python and Rust: calls of native objects, and reads of attributes."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import pytest
 
 
 class Crossings:
-    """Stands in for native classes and counts the crossings of their objects, by what crosses.
+    """Replacement of native classes that counts the crossings of their objects, by name.
 
     A call of a method is one crossing, and so is the read of any other attribute. Objects that are
-    handed to a native constructor or method as arguments are handed over as they are; one
-    native object that uses another is no crossing.
+    passed to a native constructor or method as arguments are passed unchanged; one native object
+    that uses another is no crossing.
 
         crossings = Crossings()
         crossings.watch(monkeypatch, module, "Playback", "EchoReference")
@@ -26,12 +26,12 @@ class Crossings:
         self.counts: Counter[str] = Counter()
 
     def watch(self, monkeypatch: pytest.MonkeyPatch, module: Any, *names: str) -> None:
-        """Put stand-ins in the place of classes that a module has imported."""
+        """Replace classes that a module has imported by counting ones."""
         for name in names:
             monkeypatch.setattr(module, name, self.counted_class(getattr(module, name)))
 
     def counted_class(self, native: type) -> Callable[..., Any]:
-        """Return what makes counted objects of a class."""
+        """Return a function that makes counted objects of a class."""
 
         def make(*args: Any, **options: Any) -> Counted:
             return Counted(native(*_bare(args), **_bare(options)), self.counts)
@@ -43,12 +43,12 @@ class Crossings:
         return Counter(self.counts)
 
     def since(self, before: Counter[str]) -> dict[str, int]:
-        """Return what has crossed since a snapshot, by class and name."""
+        """Return the crossings since a snapshot, by class and name."""
         return dict(self.counts - before)
 
 
 class Counted:
-    """A native object whose crossings are counted."""
+    """Native object whose crossings are counted."""
 
     def __init__(self, native: Any, counts: Counter[str]) -> None:
         self.__native = native
@@ -72,7 +72,7 @@ class Counted:
 
 
 def _bare(given: Any) -> Any:
-    """The native objects instead of their stand-ins."""
+    """Return the native objects in place of the counting ones."""
     if isinstance(given, Counted):
         return given._Counted__native  # type: ignore[attr-defined]
     if isinstance(given, dict):

@@ -1,7 +1,7 @@
-"""A room on a virtual clock: people who speak at stated times, the assistant, and a listener.
+"""Room on a virtual clock: people who speak at stated times, the assistant, and a listener.
 
-The real SDK and real sockets; the listener takes the assistant's frames as `getstream` 7 does. What
-is said is recorded speech: the detector is not convinced by less.
+The SDK and the sockets are real; the listener takes the assistant's frames as `getstream` 7 does.
+The speech is recorded: the detector does not detect synthetic speech reliably.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ TEXT = "One two three four five six seven eight nine ten eleven twelve thirteen 
 
 
 def recorded(name: str = "question.wav") -> Int16:
-    """A clip of the package at 16 kHz, from its first sound on."""
+    """Read a clip of the package at 16 kHz, from its first sound on."""
     samples, rate = signals.read_wav(str(files("getstream.plugins.gemini") / "data" / name))
     assert rate == WIRE
     return samples[np.flatnonzero(np.abs(samples) > 300)[0] :]
@@ -42,12 +42,12 @@ def words(seconds: float, start: float = 0.0) -> Int16:
 
 
 def voice(seconds: float, seed: int = 1) -> Int16:
-    """What the assistant says."""
+    """Synthesize the assistant's speech."""
     return signals.speech_like(seconds * 1000, MODEL, seed=seed)
 
 
 class Room:
-    """The assistant, those who speak to it, and who listens."""
+    """Assistant, people who speak to it, and a listener, on a virtual clock."""
 
     def __init__(self, gemini: GeminiLive, server: LocalGemini, rate: int = WIRE) -> None:
         self.gemini = gemini
@@ -75,21 +75,21 @@ class Room:
         return self.server.sessions[0]
 
     def say(self, samples: Int16, at: float, who: str = "anna") -> None:
-        """`who` will say that from `at` seconds on."""
+        """Let `who` say that from `at` seconds on."""
         self._said.append((at, who, samples))
         if who not in self.people:
             self.people.append(who)
 
     def loudspeaker(self, delay: float, level_db: float) -> None:
-        """Everybody's microphone picks up the assistant, `delay` seconds late (20 ms or more)."""
+        """Let every microphone pick up the assistant, `delay` seconds late (20 ms or more)."""
         self._echo = delay, 10 ** (level_db / 20)
 
     def mute(self) -> None:
-        """No more frames of anybody come."""
+        """Stop all frames of all people."""
         self._talking.cancel()
 
     def forget(self) -> None:
-        """What was heard, said and told until now."""
+        """Forget everything heard, said and reported until now."""
         self.events.clear()
         self._heard.clear()
         self._said = [(at, who, said) for at, who, said in self._said if at > self.now - 10]
@@ -102,7 +102,7 @@ class Room:
 
     @property
     def heard(self) -> Int16:
-        """What the listener has heard, at 48 kHz, from the start of the room."""
+        """Return the listener's audio at 48 kHz, from the start of the room."""
         sound = np.zeros(round(self.now * CALL) + CALL, np.int16)
         for position, samples in self._heard:
             sound[position : position + len(samples)] = samples
@@ -145,7 +145,7 @@ class Room:
                 await self.gemini.send_audio_pcm(frame, self.rate)
 
     def _echo_at(self, now: float) -> Int16:
-        """What the microphones pick up of the assistant in the 20 ms from then on."""
+        """Return the assistant's echo at the microphones in the 20 ms from then on."""
         if self._echo is None:
             return np.zeros(320, np.int16)
         delay, gain = self._echo
@@ -168,7 +168,7 @@ def hold(
     rate: int = WIRE,
     **options: Any,
 ) -> tuple[Room, Int16]:
-    """Play a scenario; returns the room and what was heard."""
+    """Play a scenario; return the room and the listener's audio."""
 
     async def main() -> tuple[Room, Int16]:
         async with local(reply, **(server_options or {})) as server:
@@ -185,7 +185,7 @@ def hold(
 
 
 def hears(sound: Int16, said: Int16) -> float:
-    """How well the listener has heard that, as a correlation."""
+    """Return how well the listener has heard speech, as a correlation."""
     return signals.align(said, sound[::2], MODEL).correlation
 
 

@@ -1,4 +1,4 @@
-"""Notices when the machine itself stalls: a process that wants to wake up each 2 ms.
+"""Detect stalls of the machine itself, by a process that wants to wake up each 2 ms.
 
 Prints a JSON list of `[time.monotonic(), milliseconds]`, one pair for each time that it was woken
 more than LIMIT_MS late, when its standard input is closed.

@@ -144,11 +144,11 @@ def the_audio_core(pcm: NDArray[np.int16]) -> None:
     assert_type(playback.turn_stats(1), audio.TurnStats | None)
     assert_type(audio.Mixer().mix([pcm, b"\0\0"]), NDArray[np.int16])
     capture = audio.Capture(16000, onset_ms=32)
-    frames, events, echo_ms, is_open, ended = capture.push(1, pcm, 48000, 1, 0.02, pts=0.0)
+    frames, events, echo_ms, advance_at, ended = capture.push(1, pcm, 48000, 1, 0.02, pts=0.0)
     assert_type(frames, list[tuple[bytes, bool]])
     assert_type(events, list[audio.CaptureEvent])
     assert_type(echo_ms, float)
-    assert_type((is_open, ended), tuple[bool, bool])
+    assert_type((advance_at, ended), tuple[float | None, bool])
     assert_type(capture.stats(1), audio.SourceStats | None)
 
 

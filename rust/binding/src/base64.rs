@@ -1,4 +1,4 @@
-//! `encode_base64`, `decode_base64`.
+//! Python functions `encode_base64` and `decode_base64`.
 
 use pyo3::prelude::*;
 use pyo3::types::{PyByteArray, PyBytes, PyMemoryView, PyString};
@@ -6,13 +6,13 @@ use voice_audio::base64;
 
 use crate::convert::{AudioError, Raw, audio_error, raw};
 
-/// Bytes from which a call is long: about 100 us.
+/// Number of bytes from which a call is long: about 100 us.
 const LONG: usize = 1 << 20;
 
-/// What stands in front of a text and behind it by default.
+/// Default prefix and suffix of a text.
 pub(crate) const NOTHING: &[u8] = b"";
 
-/// Base64 text that nobody can change while it is borrowed.
+/// Base64 text that cannot change while it is borrowed.
 pub(crate) enum Text<'a> {
     Borrowed(&'a [u8]),
     Owned(Vec<u8>),
@@ -27,7 +27,7 @@ impl Text<'_> {
     }
 }
 
-/// Text from a string or from bytes.
+/// Borrows text from a string or from bytes.
 pub(crate) fn text<'a>(object: &'a Bound<'_, PyAny>) -> PyResult<Text<'a>> {
     if let Ok(text) = object.cast::<PyString>() {
         Ok(Text::Borrowed(text.to_str()?.as_bytes()))
@@ -46,7 +46,7 @@ pub(crate) fn text<'a>(object: &'a Bound<'_, PyAny>) -> PyResult<Text<'a>> {
     }
 }
 
-/// `prefix`, the text of `samples`, `suffix`.
+/// Returns `prefix`, the base64 text of `samples`, and `suffix`.
 pub(crate) fn text_of(samples: &[i16], prefix: &[u8], suffix: &[u8]) -> Vec<u8> {
     let mut text = with_room(2 * samples.len(), prefix, suffix);
     base64::encode_pcm(samples, &mut text);

@@ -1,4 +1,4 @@
-//! `Capture`, `CaptureEvent`, `SourceStats`.
+//! Python classes `Capture`, `CaptureEvent` and `SourceStats`.
 
 use numpy::Element;
 use pyo3::prelude::*;
@@ -17,7 +17,7 @@ use crate::state::State;
 use crate::vad::options;
 use crate::websocket::masking_key;
 
-/// One change of a source's speech.
+/// Speech event of a source.
 #[pyclass(frozen, eq, hash, get_all, module = "getstream.plugins.gemini._core")]
 #[derive(PartialEq, Eq, Hash)]
 pub(crate) struct CaptureEvent {
@@ -45,7 +45,7 @@ fn name_of(phase: SpeechPhase) -> &'static str {
     }
 }
 
-/// Numbers of one source; durations in milliseconds.
+/// Statistics of one source; durations in milliseconds.
 #[pyclass(frozen, get_all, module = "getstream.plugins.gemini._core")]
 pub(crate) struct SourceStats {
     pushed_ms: f64,
@@ -54,16 +54,16 @@ pub(crate) struct SourceStats {
     inserted_ms: f64,
     lost_ms: f64,
     duplicate_ms: f64,
-    misplaced_ms: f64,
+    late_ms: f64,
     overflow_ms: f64,
-    starved_ms: f64,
+    underrun_ms: f64,
     unsent_ms: f64,
     suppressed_ms: f64,
     queued_ms: f64,
     delay_ms: f64,
     depth_ms: f64,
     abandoned: u64,
-    disbelieved: u64,
+    rejected_timestamps: u64,
 }
 
 #[pymethods]
@@ -71,32 +71,32 @@ impl SourceStats {
     fn __repr__(&self) -> String {
         format!(
             "SourceStats(pushed_ms={:.1}, played_ms={:.1}, delay_ms={:.1}, depth_ms={:.1}, \
-             lost_ms={:.1}, starved_ms={:.1}, suppressed_ms={:.1}, ...)",
+             lost_ms={:.1}, underrun_ms={:.1}, suppressed_ms={:.1}, ...)",
             self.pushed_ms,
             self.played_ms,
             self.delay_ms,
             self.depth_ms,
             self.lost_ms,
-            self.starved_ms,
+            self.underrun_ms,
             self.suppressed_ms
         )
     }
 }
 
-/// Text in front of the base64 of each frame and after it; None gives frames as bytes of PCM.
+/// Text before and after the base64 of each frame; None gives frames as bytes of PCM.
 type Envelope = Option<(Vec<u8>, Vec<u8>)>;
 
 #[pyclass(frozen, module = "getstream.plugins.gemini._core")]
 pub(crate) struct Capture {
     wire_rate: u32,
     envelope: Envelope,
-    /// Frames are framed and masked for a websocket.
+    /// True if frames are framed and masked for a websocket.
     websocket: bool,
     echo: Option<Py<EchoReference>>,
     state: State<(voice_audio::Capture, Due)>,
 }
 
-/// How a packet arrived, as Python states it.
+/// Circumstances of a packet's arrival, as given by Python.
 struct Packet {
     source: u64,
     sample_rate: u32,
@@ -217,16 +217,16 @@ impl Capture {
             inserted_ms: ms(stats.inserted),
             lost_ms: ms(stats.lost),
             duplicate_ms: ms(stats.duplicate),
-            misplaced_ms: ms(stats.misplaced),
+            late_ms: ms(stats.late),
             overflow_ms: ms(stats.overflow),
-            starved_ms: ms(stats.starved),
+            underrun_ms: ms(stats.underrun),
             unsent_ms: ms(stats.unsent),
             suppressed_ms: ms(stats.suppressed),
             queued_ms: ms(stats.queued),
             delay_ms: stats.delay as f64 / per_ms,
             depth_ms: stats.depth as f64 / per_ms,
             abandoned: stats.abandoned,
-            disbelieved: stats.disbelieved,
+            rejected_timestamps: stats.rejected_timestamps,
         })
     }
 
@@ -278,15 +278,16 @@ impl Capture {
             (Channels::Row(row), true) => {
                 row.lend(|row, long| self.take(py, long, packet, Samples::Interleaved(row)))
             }
-            // The shape says what it is; `channels` may repeat it or be left at its default.
+            // The shape gives the layout; `channels` may repeat it or be left at its default.
             (Channels::Planes(planes), _) => planes.lend(|left, right, long| {
                 self.take(py, long, packet, Samples::Planar(left, right))
             }),
         }
     }
 
-    /// Pushes one packet. The lock of a capture is taken before that of the reference, and a reference
-    /// takes no other.
+    /// Pushes one packet.
+    ///
+    /// The lock of a capture is taken before that of the reference, and a reference takes no other.
     fn take<'py, T: Sample + Sync>(
         &self,
         py: Python<'py>,
@@ -312,14 +313,15 @@ impl Capture {
         };
         let echo = self.echo.as_ref().map(Py::get);
         self.due(py, long, |capture, due| {
-            // Whoever holds this lock needs no GIL to give it back.
+            // The holder of this lock needs no GIL to release it.
             let echo = echo.map(|echo| echo.state.lock_detached());
             push(capture, echo.as_deref(), due)
         })
     }
 
-    /// Runs `work`, and gives what is due after it. What was due before an error is kept for the next
-    /// call. A long call gives up the GIL for its duration.
+    /// Runs `work`, and returns the due output.
+    ///
+    /// Output that was due before an error is kept for the next call. A long call releases the GIL.
     fn due<'py>(
         &self,
         py: Python<'py>,
@@ -328,12 +330,12 @@ impl Capture {
     ) -> PyResult<Bound<'py, PyTuple>> {
         let result = self.state.run(py, long, |(capture, due)| {
             work(capture, due)?;
-            Ok((std::mem::take(due), capture.is_open()))
+            Ok((std::mem::take(due), capture.next_advance()))
         });
-        // The lock is given back while objects are made: that may run the garbage collector, and with
+        // The lock is released while objects are made: that may run the garbage collector, and with
         // it code that calls this object again.
-        let (mut due, open) = result.map_err(audio_error)?;
-        let tuple = self.to_tuple(py, &due, open);
+        let (mut due, next) = result.map_err(audio_error)?;
+        let tuple = self.to_tuple(py, &due, next);
         due.clear();
         self.state.run(py, false, |(_, buffer)| {
             if *buffer == Due::default() {
@@ -347,7 +349,7 @@ impl Capture {
         &self,
         py: Python<'py>,
         due: &Due,
-        open: bool,
+        next_advance: Option<f64>,
     ) -> PyResult<Bound<'py, PyTuple>> {
         let length = self.wire_rate as usize / 50;
         let frames = PyList::empty(py);
@@ -362,10 +364,10 @@ impl Capture {
             })?;
         }
         let suppressed_ms = due.suppressed as f64 * 1e3 / f64::from(self.wire_rate);
-        (frames, events, suppressed_ms, open, due.ended).into_pyobject(py)
+        (frames, events, suppressed_ms, next_advance, due.ended).into_pyobject(py)
     }
 
-    /// A wire frame as it is handed out.
+    /// Converts a wire frame to the chosen output format.
     fn message<'py>(&self, py: Python<'py>, frame: &[i16]) -> PyResult<Bound<'py, PyBytes>> {
         let payload = match &self.envelope {
             Some((prefix, suffix)) => text_of(frame, prefix, suffix),

@@ -1,4 +1,4 @@
-//! Between Python objects and samples.
+//! Conversion between Python objects and samples.
 
 use numpy::ndarray::Dimension;
 use numpy::{
@@ -11,16 +11,15 @@ use voice_audio::{Error, pcm};
 
 pyo3::import_exception!(getstream.plugins.gemini.errors, AudioError);
 
-/// Samples from which a call is long, whatever it does with them: about 100 us of the cheapest
-/// work there is here.
+/// Number of samples from which any call is long: about 100 us of the cheapest work.
 pub(crate) const LONG: usize = 48_000;
 
-/// Every error of the core is an `AudioError`; its text names the value and what is accepted.
+/// Converts an error of the core to an `AudioError` with the same text.
 pub(crate) fn audio_error(error: Error) -> PyErr {
     AudioError::new_err(error.to_string())
 }
 
-/// A sample rate; the core checks the range, this only what the core cannot see.
+/// Converts a sample rate; refuses values that do not fit, and leaves the range to the core.
 pub(crate) fn rate(hz: i64) -> PyResult<u32> {
     u32::try_from(hz).map_err(|_| {
         let (least, most) = (voice_audio::MIN_RATE, voice_audio::MAX_RATE);
@@ -30,13 +29,13 @@ pub(crate) fn rate(hz: i64) -> PyResult<u32> {
     })
 }
 
-/// A duration in milliseconds.
+/// Converts a duration in milliseconds.
 pub(crate) fn milliseconds(name: &str, ms: i64) -> PyResult<u32> {
     u32::try_from(ms)
         .map_err(|_| AudioError::new_err(format!("{name}={ms} is not usable: give 0 or more")))
 }
 
-/// One channel of samples, borrowed from an array where its memory layout allows.
+/// One channel of samples, borrowed from an array if its memory layout allows.
 pub(crate) enum Samples<'py, T: Element> {
     Borrowed(PyReadonlyArray1<'py, T>),
     Owned(Vec<T>),
@@ -52,8 +51,9 @@ impl<T: Element + Copy> Samples<'_, T> {
         }
     }
 
-    /// Lends the samples to `work`. Long ones are copied first and flagged: without the GIL
-    /// another thread could write to the array.
+    /// Lends the samples to `work`, with whether they are long.
+    ///
+    /// Long ones are copied first: without the GIL another thread could write to the array.
     pub(crate) fn lend<R>(self, work: impl FnOnce(&[T], bool) -> R) -> R {
         match self.as_slice() {
             short if short.len() <= LONG => work(short, false),
@@ -65,36 +65,36 @@ impl<T: Element + Copy> Samples<'_, T> {
     }
 }
 
-/// The PCM that `push` methods take: one of two formats, mono or stereo.
+/// Input of `push` methods: PCM of one of two formats, mono or stereo.
 pub(crate) enum Pcm<'py> {
     Int16(Channels<'py, i16>),
     Float32(Channels<'py, f32>),
 }
 
-/// Samples as they lie in memory: one row, which may be interleaved, or two planes.
+/// Memory layout of samples: one row, which may be interleaved, or two planes.
 pub(crate) enum Channels<'py, T: Element> {
     Row(Samples<'py, T>),
     Planes(Planes<T>),
 }
 
-/// Left, then right; of equal length.
+/// Left and right channel in one vector, of equal length.
 pub(crate) struct Planes<T>(Vec<T>);
 
 impl<T> Planes<T> {
-    /// Lends the two sides to `work`, and says whether they are long.
+    /// Lends the two channels to `work`, with whether they are long.
     pub(crate) fn lend<R>(self, work: impl FnOnce(&[T], &[T], bool) -> R) -> R {
         let (left, right) = self.0.split_at(self.0.len() / 2);
         work(left, right, self.0.len() > LONG)
     }
 }
 
-/// The bytes or the samples of mono `i16`, as they are.
+/// Bytes or samples of mono `i16`, unconverted.
 pub(crate) enum Raw<'a, 'py> {
     Samples(Samples<'py, i16>),
     Bytes(&'a Bound<'py, PyBytes>),
 }
 
-/// True for `channels=2`, false for 1.
+/// Returns true for `channels=2`, false for 1.
 pub(crate) fn two_channels(channels: i64) -> PyResult<bool> {
     match channels {
         1 => Ok(false),
@@ -105,7 +105,7 @@ pub(crate) fn two_channels(channels: i64) -> PyResult<bool> {
     }
 }
 
-/// Mono `i16` for those who do not need samples: bytes stay bytes.
+/// Converts mono `i16` for callers that do not need samples: bytes stay bytes.
 pub(crate) fn raw<'a, 'py>(object: &'a Bound<'py, PyAny>) -> PyResult<Raw<'a, 'py>> {
     match object.cast::<PyBytes>() {
         Ok(bytes) if bytes.as_bytes().len() % 2 == 1 => Err(audio_error(Error::OddBytes {
@@ -116,7 +116,7 @@ pub(crate) fn raw<'a, 'py>(object: &'a Bound<'py, PyAny>) -> PyResult<Raw<'a, 'p
     }
 }
 
-/// Mono `i16` from an array of shape `(n,)` or `(1, n)`, or little-endian bytes.
+/// Converts mono `i16` from an array of shape `(n,)` or `(1, n)`, or little-endian bytes.
 pub(crate) fn mono<'py>(object: &Bound<'py, PyAny>) -> PyResult<Samples<'py, i16>> {
     // The usual case first.
     if let Ok(array) = object.cast::<PyArray1<i16>>() {
@@ -134,8 +134,9 @@ pub(crate) fn mono<'py>(object: &Bound<'py, PyAny>) -> PyResult<Samples<'py, i16
     }
 }
 
-/// PCM from an `int16` or `float32` array of shape `(n,)`, `(1, n)` or `(2, n)`, or from
-/// little-endian 16-bit bytes.
+/// Converts PCM from an array or from little-endian 16-bit bytes.
+///
+/// The array is `int16` or `float32`, of shape `(n,)`, `(1, n)` or `(2, n)`.
 pub(crate) fn pcm<'py>(object: &Bound<'py, PyAny>) -> PyResult<Pcm<'py>> {
     // The usual case first.
     if let Ok(array) = object.cast::<PyArray1<i16>>() {
@@ -171,12 +172,12 @@ pub(crate) fn pcm<'py>(object: &Bound<'py, PyAny>) -> PyResult<Pcm<'py>> {
     Ok(Pcm::Int16(Channels::Row(Samples::Owned(samples))))
 }
 
-/// A new array with a copy of `samples`.
+/// Makes an array with a copy of `samples`.
 pub(crate) fn to_array<'py, T: Element>(py: Python<'py>, samples: &[T]) -> Bound<'py, PyArray1<T>> {
     PyArray1::from_slice(py, samples)
 }
 
-/// The channels of an array of `T`; None if its elements are something else.
+/// Returns the channels of an array of `T`; None if its elements have another type.
 fn channels<'py, T: Element + Copy>(
     array: &Bound<'py, PyUntypedArray>,
 ) -> PyResult<Option<Channels<'py, T>>> {
@@ -200,16 +201,15 @@ fn channels<'py, T: Element + Copy>(
     )))
 }
 
-/// The samples of an array of shape `(n,)`, borrowed where they lie in order.
+/// Returns the samples of an array of shape `(n,)`, borrowed if they are contiguous.
 fn row<'py, T: Element + Copy>(array: &Bound<'py, PyArray1<T>>) -> PyResult<Samples<'py, T>> {
     in_order(array).map(Samples::Borrowed)
 }
 
-/// Borrows an array whose elements lie in order, at addresses that are good for `T`; of any other
-/// one, a copy.
+/// Borrows an array whose elements are contiguous and aligned for `T`; copies any other one.
 ///
 /// The copy is numpy's: Rust must not even point to an unaligned element, and a view of `ndarray`
-/// counts its steps in whole elements, which the fields of packed records are not apart.
+/// counts its strides in whole elements, which does not hold for fields of packed records.
 fn in_order<'py, T: Element, D: Dimension>(
     array: &Bound<'py, PyArray<T, D>>,
 ) -> PyResult<PyReadonlyArray<'py, T, D>> {

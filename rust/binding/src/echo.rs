@@ -1,4 +1,4 @@
-//! `EchoReference`.
+//! Python class `EchoReference`.
 
 use pyo3::prelude::*;
 

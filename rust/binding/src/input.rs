@@ -1,4 +1,4 @@
-//! `InputStream`.
+//! Python class `InputStream`.
 
 use numpy::{Element, PyArray1};
 use pyo3::prelude::*;
@@ -16,8 +16,9 @@ use crate::vad::{options, to_list};
 /// Longest silence of one call, in milliseconds: a longer gap is the end of a stream.
 const LONGEST_SILENCE_MS: u32 = 600_000;
 
-/// The echo that a push may hold, and when it arrived. The lock of a stream is taken before that of
-/// a reference, and a reference takes no other.
+/// Reference of the echo that a push may contain, and its time of arrival.
+///
+/// The lock of a stream is taken before that of a reference, and a reference takes no other.
 type Arrival<'a> = Option<(&'a EchoReference, f64)>;
 
 type Output<'py> = (Bound<'py, PyArray1<i16>>, Bound<'py, PyList>);
@@ -159,7 +160,7 @@ impl InputStream {
                     stream.push_interleaved(row, sample_rate, &mut out.wire, &mut out.events)
                 })
             }),
-            // The shape says what it is; `channels` may repeat it or be left at its default.
+            // The shape gives the layout; `channels` may repeat it or be left at its default.
             (Channels::Planes(planes), _) => planes.lend(|left, right, long| {
                 self.call(py, long, arrival, |stream, out| {
                     let Buffers { wire, events } = out;
@@ -187,7 +188,7 @@ impl InputStream {
             result.map_err(audio_error)?;
             return Ok((to_array(py, &out.wire), to_list(py, &out.events)?));
         }
-        // The lock is given back before the list is made: that may run the garbage collector, and
+        // The lock is released before the list is made: that may run the garbage collector, and
         // with it code that calls this object again.
         let (wire, events) = {
             let (stream, out) = &mut *self.state.lock(py);

@@ -1,10 +1,10 @@
-//! The Python binding of `voice-audio`: the extension module `getstream.plugins.gemini._core`.
+//! Python binding of `voice-audio`: the extension module `getstream.plugins.gemini._core`.
 //!
-//! No policy lives here. A method converts its arguments, calls the core, and wraps the result;
-//! `_core.pyi` is its documentation. Every class is frozen with a mutex inside, so all of them may
-//! be used from several threads. Short calls keep the GIL: handing it over for a few microseconds
-//! costs a thread switch of 5 ms as soon as another Python thread computes. Calls on more than a
-//! second of audio release it.
+//! The binding has no policy. A method converts its arguments, calls the core, and wraps the
+//! result; `_core.pyi` is its documentation. Every class is frozen with a mutex inside, so all of
+//! them may be used from several threads. Short calls keep the GIL: releasing it for a few
+//! microseconds costs a thread switch of 5 ms as soon as another Python thread computes. Calls on
+//! more than a second of audio release it.
 
 #![forbid(unsafe_code)]
 

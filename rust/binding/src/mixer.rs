@@ -1,4 +1,4 @@
-//! `Mixer`.
+//! Python class `Mixer`.
 
 use numpy::PyArray1;
 use pyo3::prelude::*;

@@ -1,4 +1,4 @@
-//! `Resampler`.
+//! Python class `Resampler`.
 
 use numpy::{Element, PyArray1};
 use pyo3::prelude::*;
@@ -18,14 +18,14 @@ pub(crate) struct Resampler {
     state: State<(voice_audio::Resampler, Buffers)>,
 }
 
-/// Where short calls put their output.
+/// Reusable output buffers of short calls.
 #[derive(Default)]
 struct Buffers {
     int16: Vec<i16>,
     float32: Vec<f32>,
 }
 
-/// A sample format with a buffer of its own.
+/// Sample format with an output buffer of its own.
 trait Buffered: Sample + Element + Sync {
     fn buffer(buffers: &mut Buffers) -> &mut Vec<Self>;
 }
@@ -60,7 +60,7 @@ impl Resampler {
             },
             ..ResamplerOptions::default()
         };
-        // A new pair of rates is designed here, which takes up to 2 s.
+        // The filters of a new pair of rates are designed here, which takes up to 2 s.
         let inner = py
             .detach(|| voice_audio::Resampler::with_options(in_rate, out_rate, options))
             .map_err(audio_error)?;
@@ -160,7 +160,7 @@ impl Resampler {
                     resampler.push_interleaved(row, out)
                 })
             }),
-            // The shape says what it is; `channels` may repeat it or be left at its default.
+            // The shape gives the layout; `channels` may repeat it or be left at its default.
             (Channels::Planes(planes), _) => planes.lend(|left, right, long| {
                 self.call(py, long, |resampler, out| {
                     resampler.push_planar(left, right, out)

@@ -1,36 +1,37 @@
-//! The mutex in each class, and the rule about the GIL.
+//! Mutex of each Python class, and its handling of the GIL.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use pyo3::prelude::*;
 use pyo3::sync::MutexExt;
 
-/// A core object that several Python threads may use.
+/// Core object that several Python threads may use.
 pub(crate) struct State<T>(Mutex<T>);
 
 impl<T: Send> State<T> {
     pub(crate) fn new(inner: T) -> Self {
-        // Python's allocator aligns its objects, and what is inside them, to 16 bytes at most. What
-        // needs more has to be boxed: an aligned load of it would be a fault.
+        // Python's allocator aligns its objects, and the values inside them, to at most 16 bytes. A
+        // value that needs more must be boxed: an aligned load of it would be a fault.
         const { assert!(align_of::<T>() <= 16) };
         Self(Mutex::new(inner))
     }
 
-    /// Waits for the object without holding the GIL, in case another thread is in a long call.
+    /// Locks the object; waits without holding the GIL, in case another thread is in a long call.
     pub(crate) fn lock(&self, py: Python<'_>) -> MutexGuard<'_, T> {
-        // A poisoned lock means that the core panicked, which it has told that caller. Its state is
-        // plain data and stays valid; refusing it for ever would hide the first report.
+        // A poisoned lock means that the core panicked, which was reported to that caller. Its
+        // state is plain data and stays valid; refusing it from then on would hide the first
+        // report.
         self.0
             .lock_py_attached(py)
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The same for code that has given up the GIL already.
+    /// Locks the object from code that has already released the GIL.
     pub(crate) fn lock_detached(&self) -> MutexGuard<'_, T> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Runs `work` on the object. A long call gives up the GIL for its duration.
+    /// Runs `work` on the object. A long call releases the GIL.
     pub(crate) fn run<R: Send>(
         &self,
         py: Python<'_>,

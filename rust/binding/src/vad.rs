@@ -1,4 +1,4 @@
-//! `Vad`, `SpeechStarted`, `SpeechStopped`.
+//! Python classes `Vad`, `SpeechStarted` and `SpeechStopped`.
 
 use pyo3::prelude::*;
 use pyo3::types::PyList;
@@ -43,7 +43,7 @@ impl SpeechStopped {
     }
 }
 
-/// Options as Python states them.
+/// Converts options given by Python.
 pub(crate) fn options(threshold: f32, onset_ms: i64, hangover_ms: i64) -> PyResult<VadOptions> {
     Ok(VadOptions {
         threshold,
@@ -52,7 +52,7 @@ pub(crate) fn options(threshold: f32, onset_ms: i64, hangover_ms: i64) -> PyResu
     })
 }
 
-/// A list of event objects.
+/// Makes a list of event objects.
 pub(crate) fn to_list<'py>(py: Python<'py>, events: &[VadEvent]) -> PyResult<Bound<'py, PyList>> {
     let list = PyList::empty(py);
     for event in events {

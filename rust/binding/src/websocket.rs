@@ -1,4 +1,4 @@
-//! `websocket_frame`, `websocket_payload`, and the masking keys.
+//! Python functions `websocket_frame` and `websocket_payload`, and the masking keys.
 
 use std::cell::RefCell;
 
@@ -7,14 +7,15 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyCFunction, PyDict, PyTuple};
 use voice_audio::websocket;
 
-/// Bytes of a masking key.
+/// Number of bytes of a masking key.
 const KEY: usize = 4;
 
-/// Random bytes that are drawn at a time: 256 keys, five seconds of one session. A system call for
-/// each frame would cost several times what the frame itself does.
+/// Number of random bytes drawn at a time: 256 keys, five seconds of one session.
+///
+/// A system call per frame would cost several times as much as the frame itself.
 const POOL: usize = 1 << 10;
 
-/// Randomness of the operating system that no frame has used yet, at the end of `bytes`.
+/// Pool of the operating system's random bytes; unused ones are at the end of `bytes`.
 struct Keys {
     bytes: [u8; POOL],
     left: usize,
@@ -33,23 +34,23 @@ impl Keys {
 }
 
 thread_local! {
-    // One for each thread: there is no lock that a fork could leave held.
+    // One pool per thread: a fork cannot leave a lock held.
     static KEYS: RefCell<Keys> = const { RefCell::new(Keys { bytes: [0; POOL], left: 0 }) };
 }
 
-/// Draws a masking key that nobody can predict and nobody else gets (RFC 6455, section 10.3).
+/// Draws an unpredictable masking key that is used once (RFC 6455, section 10.3).
 pub(crate) fn masking_key() -> PyResult<[u8; KEY]> {
     KEYS.with_borrow_mut(Keys::next)
         .map_err(|error| PyOSError::new_err(format!("no random bytes for a masking key: {error}")))
 }
 
-/// Makes a forked child draw keys of its own: it would send under those that its parent uses next.
+/// Makes a forked child draw its own keys: else it would reuse its parent's next ones.
 pub(crate) fn forget_keys_in_forks(py: Python<'_>) -> PyResult<()> {
     let os = py.import("os")?;
     if !os.hasattr("register_at_fork")? {
         return Ok(()); // no forks: Windows
     }
-    // The thread that has forked is the only one of the child, and calls this.
+    // The thread that forked is the only one of the child, and calls this.
     let forget = |_: &Bound<'_, PyTuple>, _: Option<&Bound<'_, PyDict>>| {
         KEYS.with_borrow_mut(|keys| keys.left = 0);
     };

@@ -1,4 +1,4 @@
-//! What one frame of 20 ms costs, part by part.
+//! Measures the cost of one frame of 20 ms, component by component.
 //!
 //! ```text
 //! cargo bench -p voice-audio
@@ -19,7 +19,7 @@ use voice_audio::{
 
 struct Case {
     name: String,
-    /// Multiplications of one call; 0 where they say nothing.
+    /// Number of multiplications of one call; 0 where it tells nothing.
     macs: f64,
     call: Box<dyn FnMut()>,
 }
@@ -34,7 +34,7 @@ impl Case {
     }
 }
 
-/// Something like speech: noise that fills 14 bits.
+/// Makes noise of 14 bits, about the level of speech.
 fn pcm(n: usize) -> Vec<i16> {
     let mut state = 7u64;
     (0..n)
@@ -92,7 +92,7 @@ fn cases() -> Vec<Case> {
         black_box((&out, &events));
     }));
 
-    // The far end, and a near end that has nothing of it: the guard searches all the time.
+    // The near end contains no echo: the suppressor searches all the time.
     let mut reference = EchoReference::new(48_000, 1_000).expect("in range");
     let (played, mut at) = (pcm(960), 0.0);
     cases.push(Case::new("out: EchoReference, 20 ms", 0.0, move || {
@@ -107,7 +107,7 @@ fn cases() -> Vec<Case> {
             let (played, mut at) = (pcm(960), 0.0);
             let (mut out, mut events) = (Vec::new(), Vec::new());
             let with = if guarded { "with" } else { "without" };
-            let name = format!("in and out: {wire_rate} Hz, VAD, {with} echo guard");
+            let name = format!("in and out: {wire_rate} Hz, VAD, {with} echo suppressor");
             cases.push(Case::new(name, 0.0, move || {
                 out.clear();
                 events.clear();

@@ -1,13 +1,14 @@
-//! The whole path of a voice agent, in and out, on a virtual clock: a parrot that repeats what it
-//! heard, and gives way when it is spoken to.
+//! Runs the whole path of a voice agent, in and out, on a virtual clock.
+//!
+//! The agent is a parrot: it repeats the speaker's words, and gives way when it is spoken to.
 //!
 //! ```text
 //! cargo run --release -p voice-audio --example echo_call -- in.wav out.wav
 //! ```
 //!
 //! `in.wav` is the microphone: 16 bit, mono or stereo, any rate. It goes frame by frame through
-//! [`Capture`] to the wire, as base64. When the speaker has finished, what was said comes back as one
-//! turn, in a burst, as models send it. `out.wav` is stereo at 48 kHz: the microphone left, the
+//! [`Capture`] to the wire, as base64. When the speaker has finished, what was said comes back as
+//! one turn, in a burst, as models send it. `out.wav` is stereo at 48 kHz: the microphone left, the
 //! parrot right.
 
 use std::env;
@@ -22,7 +23,7 @@ use voice_audio::{
 
 const WIRE_RATE: u32 = 16_000;
 const CALL_RATE: u32 = 48_000;
-/// What is kept of the sound in front of the event: the onset, and the soft beginning of a word.
+/// Pre-roll of the speech event: the detector's onset, and the soft beginning of a word.
 const PREROLL: usize = WIRE_RATE as usize * 3 / 10;
 
 fn run(input: &str, output: &str) -> Result<(), Box<dyn Error>> {
@@ -33,7 +34,7 @@ fn run(input: &str, output: &str) -> Result<(), Box<dyn Error>> {
     }
     let microphone: Vec<i16> = reader.samples().collect::<Result<_, _>>()?;
     let frame_len = (spec.sample_rate / 50) as usize * usize::from(spec.channels);
-    // Room for the reply behind the end of the recording.
+    // Room for the reply after the end of the recording.
     let silence = vec![0; microphone.len() + 50 * frame_len];
     let recording = [microphone, silence].concat();
 

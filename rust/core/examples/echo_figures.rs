@@ -1,4 +1,4 @@
-//! Measure the echo guard on a fixed set of synthetic calls, and print its figures as JSON lines.
+//! Measures the echo suppressor on fixed synthetic calls, and prints JSON lines.
 //!
 //! ```text
 //! cargo run --release -p voice-audio --example echo_figures -- VOICES [FOLDS]
@@ -6,9 +6,9 @@
 //!
 //! `VOICES` is a folder of recordings: 16 kHz, mono, 16 bit. Each line is one fold, an independent
 //! draw of delays, voices, rooms and noise; the same fold is the same sound in every run, so two
-//! builds of the guard can be compared fold by fold. `benches/echo_constants.py` does that for each
-//! constant of the guard and explains the figures. Levels are those of `benches/echo.py`: the
-//! assistant speaks at -20 dBFS, a person at -22 dBFS.
+//! builds of the suppressor can be compared fold by fold. `benches/echo_constants.py` does that for
+//! each constant of the suppressor and explains the figures. Levels are those of `benches/echo.py`:
+//! the assistant speaks at -20 dBFS, a person at -22 dBFS.
 
 use std::collections::BTreeMap;
 use std::env;
@@ -208,7 +208,7 @@ fn captured(x: &[f32], noise_dbfs: f32, random: &mut Random) -> Vec<i16> {
     pcm(&noisy)
 }
 
-/// When frames are handed over: the jitter of both sides, and the captured frames that are lost.
+/// Disturbances of a link: the jitter of both sides, and the lost captured frames.
 #[derive(Clone, Copy)]
 struct Link {
     played_jitter_s: f64,
@@ -266,7 +266,7 @@ impl Call {
     }
 }
 
-/// What became of a capture, frame by frame.
+/// Result of a captured stream, frame by frame.
 #[derive(Default)]
 struct Heard {
     wire: Vec<i16>,
@@ -302,7 +302,7 @@ fn run(far: &[f32], near: &[i16], link: Link) -> Heard {
     heard
 }
 
-/// What is noted of a call.
+/// Function that records the figures of one call.
 type Note = Box<dyn Fn(&Heard, &mut Figures)>;
 
 /// A call that is ready to run.
@@ -392,7 +392,7 @@ fn pair<'a>(voices: &'a [Voice], random: &mut Random) -> (&'a Voice, &'a Voice) 
     }
 }
 
-/// Draws the ordinary way of an echo: a clipping loudspeaker in a room of 0.3 s.
+/// Draws an ordinary echo: a clipping loudspeaker in a room with a reverberation time of 0.3 s.
 fn echo_of(far: &[f32], delay_ms: f32, dbfs: f32, random: &mut Random) -> Vec<f32> {
     let sound = reflected(&loudspeaker(far), &room(0.3, random));
     at_level(delayed(&sound, delay_ms), dbfs)
@@ -403,7 +403,7 @@ fn audible(echo: &[f32], noise_dbfs: f32) -> Vec<bool> {
     powers(echo).into_iter().map(|p| p > bar).collect()
 }
 
-/// Echoes that stay as they are, over seven kinds of way and three levels.
+/// Makes calls with constant echoes, over seven kinds of echo path and three levels.
 fn steady(voices: &[Voice], random: &mut Random, takes: &mut Vec<Take>) {
     for (clips, decay_s, noise_dbfs, jitter_s) in [
         (false, 0.0, QUIET_DBFS, 0.005),
@@ -443,7 +443,7 @@ fn steady(voices: &[Voice], random: &mut Random, takes: &mut Vec<Take>) {
                 let Some(found) = heard.found else { return };
                 let frames = audible.iter().zip(&heard.suppressed).skip(found + 1);
                 figures.share("steady_passed_pct", frames.map(|(&a, &s)| (a, !s)));
-                // Behind the fade, what replaces the echo should be as loud as the noise.
+                // After the fade, the comfort noise should be as loud as the microphone's noise.
                 if noise_dbfs > QUIET_DBFS {
                     let wire: Vec<f32> = heard
                         .wire
@@ -475,7 +475,7 @@ fn note_passed(name: &'static str, heard: &Heard, echo: &[f32], figures: &mut Fi
     figures.share(name, frames.map(|(&a, &s)| (a, !s)));
 }
 
-/// Echoes whose level or delay changes, or that a client's suppressor lets through in snatches.
+/// Makes calls with echoes whose level or delay changes, or that a client's suppressor gates.
 fn changing(voices: &[Voice], random: &mut Random, takes: &mut Vec<Take>) {
     for case in 0..6 {
         let (assistant, _) = pair(voices, random);
@@ -520,7 +520,7 @@ fn changing(voices: &[Voice], random: &mut Random, takes: &mut Vec<Take>) {
     }
 }
 
-/// Echoes whose timing is disturbed: adaptive jitter buffers, clocks, losses, pauses.
+/// Makes calls with disturbed timing: adaptive jitter buffers, clocks, losses, pauses.
 fn disturbed(voices: &[Voice], random: &mut Random, takes: &mut Vec<Take>) {
     for case in 0..6 {
         let (assistant, _) = pair(voices, random);
@@ -584,7 +584,7 @@ fn note_lost(name: &'static str, heard: &Heard, person: &[f32], figures: &mut Fi
     figures.share(name, frames);
 }
 
-/// People who speak over an echo, and people who speak after it has gone.
+/// Makes calls with people who speak over an echo, and people who speak after it has gone.
 fn double_talk(voices: &[Voice], random: &mut Random, takes: &mut Vec<Take>) {
     for (over, name) in [
         (0.0, "person_0_6_db_lost_pct"),
@@ -633,7 +633,7 @@ fn double_talk(voices: &[Voice], random: &mut Random, takes: &mut Vec<Take>) {
     }
 }
 
-/// People without an echo who speak at the same time as the assistant.
+/// Makes calls with people without an echo who speak at the same time as the assistant.
 fn independent(voices: &[Voice], random: &mut Random, takes: &mut Vec<Take>) {
     for k in 0..24 {
         let (assistant, person) = pair(voices, random);
@@ -650,7 +650,7 @@ fn independent(voices: &[Voice], random: &mut Random, takes: &mut Vec<Take>) {
     }
 }
 
-/// An assistant that pauses, or ducks to 0.3, at every start of speech, in a room with its echo.
+/// Runs an assistant that pauses, or ducks to 0.3, at every speech start in its own echo.
 fn closed_loop(voices: &[Voice], random: &mut Random, figures: &mut Figures) {
     for case in 0..6 {
         let (assistant, _) = pair(voices, random);
@@ -707,7 +707,7 @@ fn closed_loop(voices: &[Voice], random: &mut Random, figures: &mut Figures) {
     }
 }
 
-/// Measures what 20 ms of a searching guard and of its reference cost: µs, least of many rounds.
+/// Measures 20 ms of a searching suppressor and its reference: µs, least of many rounds.
 fn cost(figures: &mut Figures) {
     let mut random = Random::new(4);
     let mut noise = |n: usize| -> Vec<i16> {
@@ -725,18 +725,18 @@ fn cost(figures: &mut Figures) {
     for _ in 0..60 {
         let mut spent = [0.0; 2];
         for (far, near) in far.chunks(CALL_FRAME).zip(near.chunks(FRAME)) {
-            for (guarded, stream) in streams.iter_mut().enumerate() {
+            for (with_echo, stream) in streams.iter_mut().enumerate() {
                 wire.clear();
                 events.clear();
                 let begin = Instant::now();
-                if guarded == 1 {
+                if with_echo == 1 {
                     reference.push(far, now).expect("a time");
                     stream.expect_echo(&reference, now).expect("a time");
                 }
                 stream
                     .push(near, RATE, &mut wire, &mut events)
                     .expect("the wire's rate");
-                spent[guarded] += begin.elapsed().as_secs_f64() * 1e6 / 50.0;
+                spent[with_echo] += begin.elapsed().as_secs_f64() * 1e6 / 50.0;
             }
             now += 0.02;
         }

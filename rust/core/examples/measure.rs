@@ -30,12 +30,13 @@ const PAIRS: [(u32, u32); 10] = [
     (24_000, 16_000),
 ];
 
-/// What the presets state: the end of the pass-band and the start of the stop-band.
+/// Returns the preset's stated end of the pass-band and start of the stop-band.
 const PRESETS: [(Quality, f64, f64); 2] =
     [(Quality::Voice, 0.90, 1.10), (Quality::Music, 0.95, 1.00)];
 
-/// The prototype at `L` times the input rate: output `n` of an impulse at input `k` is its value
-/// at `n M - k L`.
+/// Returns the prototype filter at `L` times the input rate.
+///
+/// Output `n` of an impulse at input `k` is its value at `n M - k L`.
 fn prototype(mut resampler: Resampler) -> (Vec<f64>, f64) {
     let (in_rate, out_rate) = (resampler.in_rate(), resampler.out_rate());
     let divisor = gcd(in_rate, out_rate);
@@ -57,7 +58,7 @@ fn prototype(mut resampler: Resampler) -> (Vec<f64>, f64) {
     (taps, up as f64)
 }
 
-/// Gain in dB at `f` cycles per sample of the prototype.
+/// Returns the gain in dB at `f` cycles per sample of the prototype.
 fn gain_db(taps: &[f64], up: f64, f: f64) -> f64 {
     let (mut re, mut im) = (0.0, 0.0);
     for (n, tap) in taps.iter().enumerate() {
@@ -68,7 +69,7 @@ fn gain_db(taps: &[f64], up: f64, f: f64) -> f64 {
     20.0 * (re.hypot(im) / up).max(1e-12).log10()
 }
 
-/// Least time for a 20 ms frame in microseconds, of each resampler.
+/// Returns each resampler's least time for a 20 ms frame, in microseconds.
 fn cost_us(resamplers: &mut [Resampler]) -> Vec<f64> {
     let in_rate = resamplers[0].in_rate();
     let frame: Vec<i16> = (0..in_rate / 50)

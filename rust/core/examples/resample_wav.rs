@@ -15,7 +15,7 @@ use hound::{SampleFormat, WavReader, WavSpec, WavWriter};
 use voice_audio::pcm::Sample;
 use voice_audio::{Quality, Resampler, ResamplerOptions};
 
-/// Frames of samples that are converted at once: a file need not fit into memory.
+/// Number of frames of samples converted at once: a file need not fit into memory.
 const BLOCK: usize = 4_096;
 
 fn convert<S: Sample + hound::Sample>(

@@ -1,9 +1,9 @@
-//! Base64 as JSON protocols carry it (RFC 4648): for audio, and for bytes.
+//! Base64 of audio and bytes, as JSON protocols carry it (RFC 4648).
 //!
-//! Out: the standard alphabet, padded. In: the standard or the URL-safe alphabet, with or without
-//! padding, as the JSON form of protocol buffers allows. All else is refused: a text that mixes the
-//! alphabets, white space, padding of the wrong length, bits behind the last byte that are not zero.
-//! So each text that is taken has one meaning.
+//! Encoding uses the standard alphabet, padded. Decoding accepts the standard or the URL-safe
+//! alphabet, with or without padding, as the JSON form of protocol buffers allows. It refuses a
+//! text that mixes the alphabets, white space, padding of the wrong length, and non-zero bits after
+//! the last byte. So each accepted text has one meaning.
 //!
 //! ```
 //! use voice_audio::base64;
@@ -21,17 +21,17 @@ use base64_simd::{AsOut, STANDARD, STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 
 use crate::{Error, pcm};
 
-/// Bytes that are worked on at once: whole groups of three, whole samples.
+/// Number of bytes processed at once: whole groups of three, whole samples.
 const PASS: usize = 3 * 512;
-/// Characters that these bytes make.
+/// Number of characters of [`PASS`] bytes.
 const PASS_TEXT: usize = PASS / 3 * 4;
 
-/// Appends the text of `bytes` to `out`.
+/// Appends the base64 text of `bytes` to `out`.
 pub fn encode(bytes: &[u8], out: &mut Vec<u8>) {
     STANDARD.encode_append(bytes, out);
 }
 
-/// Appends the text of `samples` as little-endian 16-bit PCM to `out`.
+/// Appends the base64 text of `samples`, as little-endian 16-bit PCM, to `out`.
 pub fn encode_pcm(samples: &[i16], out: &mut Vec<u8>) {
     let mut bytes = [0; PASS];
     for pass in samples.chunks(PASS / 2) {
@@ -42,14 +42,14 @@ pub fn encode_pcm(samples: &[i16], out: &mut Vec<u8>) {
     }
 }
 
-/// Appends the bytes that `text` stands for to `out`.
+/// Decodes `text` and appends the bytes to `out`.
 ///
 /// # Errors
 /// [`Error::Base64`] names the place; `out` is then unchanged.
 pub fn decode(text: &[u8], out: &mut Vec<u8>) -> Result<(), Error> {
     let digits = digits(text)?;
     let start = out.len();
-    // The usual alphabet first; which one it is, a look at each character would tell more slowly.
+    // Try the usual alphabet first: inspecting each character to find the alphabet would be slower.
     if STANDARD_NO_PAD.decode_append(digits, out).is_ok() {
         return Ok(());
     }
@@ -61,7 +61,7 @@ pub fn decode(text: &[u8], out: &mut Vec<u8>) -> Result<(), Error> {
     Err(fault(digits))
 }
 
-/// Appends the samples that `text` stands for, little-endian 16-bit PCM, to `out`.
+/// Decodes `text` and appends the samples, little-endian 16-bit PCM, to `out`.
 ///
 /// # Errors
 /// As [`decode`], and [`Error::OddBytes`] if the last sample is cut in half; `out` is then
@@ -70,7 +70,7 @@ pub fn decode_pcm(text: &[u8], out: &mut Vec<i16>) -> Result<(), Error> {
     let digits = digits(text)?;
     let bytes = digits.len() * 6 / 8;
     if !bytes.is_multiple_of(2) {
-        // Which fault comes first does not matter, but text that is no base64 has no bytes.
+        // Report invalid base64 before an odd length: invalid text has no number of bytes.
         decode(text, &mut Vec::new())?;
         return Err(Error::OddBytes { bytes });
     }
@@ -89,7 +89,7 @@ pub fn decode_pcm(text: &[u8], out: &mut Vec<i16>) -> Result<(), Error> {
     Err(fault(digits))
 }
 
-/// The text without its padding, if that has the right length.
+/// Returns the text without its padding; fails if the padding has the wrong length.
 fn digits(text: &[u8]) -> Result<&[u8], Error> {
     let padding = text.iter().rev().take_while(|&&c| c == b'=').count();
     let digits = &text[..text.len() - padding];
@@ -104,7 +104,7 @@ fn digits(text: &[u8]) -> Result<&[u8], Error> {
     })
 }
 
-/// What is wrong with digits that cannot be decoded.
+/// Returns the error for digits that cannot be decoded.
 fn fault(digits: &[u8]) -> Error {
     let standard = |c: &u8| matches!(c, b'+' | b'/');
     let url_safe = |c: &u8| matches!(c, b'-' | b'_');
@@ -212,7 +212,7 @@ mod tests {
             decode_pcm(&url, &mut out).unwrap();
             assert_eq!(out, pcm[..n]);
             if n >= 4 {
-                // A fault in the last character, far behind good passes, leaves nothing behind.
+                // A fault in the last character, long after valid passes, leaves `out` unchanged.
                 let last = url.iter().rposition(|&c| c != b'=').unwrap();
                 let mut broken = url.clone();
                 broken[last] = b'!';

@@ -1,8 +1,8 @@
-//! Every way in which this crate can refuse its input.
+//! Error type: every way in which this crate can refuse its input.
 
 use std::fmt;
 
-/// Why an argument was refused.
+/// Reason for which an argument was refused.
 ///
 /// Errors come from constructors and from input that makes no sense. Conditions of a healthy
 /// stream (a full store, an underrun, late audio) are data, not errors: see
@@ -12,7 +12,7 @@ use std::fmt;
 pub enum Error {
     /// The sample rate lies outside [`MIN_RATE`](crate::MIN_RATE)..=[`MAX_RATE`](crate::MAX_RATE).
     Rate {
-        /// The rate that was given, in Hz.
+        /// Rate that was given, in Hz.
         rate: u32,
     },
     /// The two rates have no common divisor that keeps the filter bank small.
@@ -36,62 +36,62 @@ pub enum Error {
     },
     /// Samples come in groups of `channels`, and the number given is not a multiple of it.
     Channels {
-        /// Samples that were given, over all channels.
+        /// Number of samples that was given, over all channels.
         samples: usize,
-        /// Channels that were stated.
+        /// Number of channels that was stated.
         channels: usize,
     },
-    /// Planar stereo with sides of different length.
+    /// Planar stereo has channels of different length.
     Planes {
-        /// Samples of the left channel.
+        /// Number of samples of the left channel.
         left: usize,
-        /// Samples of the right channel.
+        /// Number of samples of the right channel.
         right: usize,
     },
-    /// 16-bit PCM with an odd number of bytes.
+    /// 16-bit PCM has an odd number of bytes.
     OddBytes {
-        /// Bytes that were given.
+        /// Number of bytes that was given.
         bytes: usize,
     },
-    /// Text that is no base64.
+    /// Text is not valid base64.
     Base64 {
         /// Offset of the character where the fault was found.
         offset: usize,
-        /// What the fault is, in words.
+        /// Description of the fault.
         reason: &'static str,
     },
     /// A whole number lies outside its range.
     Range {
         /// Name of the option.
         name: &'static str,
-        /// What was given.
+        /// Value that was given.
         value: u32,
-        /// The least that is accepted.
+        /// Least accepted value.
         least: u32,
-        /// The most that is accepted.
+        /// Greatest accepted value.
         most: u32,
     },
-    /// There are too many of something.
+    /// A limit on the number of things is reached.
     TooMany {
-        /// What there are too many of.
+        /// Name of the things.
         name: &'static str,
-        /// The most that is possible.
+        /// Greatest possible number.
         most: usize,
     },
-    /// Bytes that are not one whole frame of a client's text message (RFC 6455).
+    /// Bytes are not one whole frame of a client's text message (RFC 6455).
     WebSocket {
-        /// The first byte that cannot be right, or the length of what was cut.
+        /// Offset of the first invalid byte, or the length of a truncated frame.
         offset: usize,
-        /// What the fault is, in words.
+        /// Description of the fault.
         reason: &'static str,
     },
     /// An option lies outside its range.
     Option {
         /// Name of the option.
         name: &'static str,
-        /// What was given.
+        /// Value that was given.
         value: f64,
-        /// What is accepted, in words.
+        /// Description of the accepted values.
         accepted: &'static str,
     },
 }

@@ -1,31 +1,32 @@
-//! The way in, for one participant: downmix, resample to the wire, echo, voice activity.
+//! Capture path of one participant: downmix, resampling, echo suppression, speech detection.
 
 use std::f32::consts::PI;
 
-use crate::echo::{EchoGuard, EchoReference, check_time};
+use crate::echo::{EchoReference, EchoSuppressor, check_time};
 use crate::pcm::{self, Sample};
 use crate::{Error, Resampler, Vad, VadEvent, VadOptions, ms_to_samples};
 
-/// Length of the fade between a stream and its continuation at another rate, in milliseconds.
-const SEAM_MS: u32 = 5;
-/// Silence of a gap that the VAD hears beyond its hangover, in milliseconds: the network's answer
-/// falls below its threshold within 100 ms of the end of a word.
-const GAP_HEARD_BEYOND_MS: u32 = 100;
+/// Length of the crossfade from a stream to its continuation at another rate, in milliseconds.
+const CROSSFADE_MS: u32 = 5;
+/// Silence of a gap given to the VAD beyond its hangover, in milliseconds.
+///
+/// The network's probability falls below the threshold within 100 ms of the end of a word.
+const GAP_BEYOND_HANGOVER_MS: u32 = 100;
 
-/// One participant's capture path: any rate and layout in, mono `i16` at the wire rate out, and
-/// the speech events on the way.
+/// Capture path of one participant, from any rate and layout to mono `i16` at the wire rate.
 ///
-/// Frames come as they are captured; the rate may change in mid-stream (another microphone, another
-/// codec). What the old filter still holds then fades out over the beginning of the new sound, which
-/// fades in over 5 ms: no sample in flight is skipped, the frames keep their length, and there is
-/// no step.
+/// It also gives the speech events of the participant.
 ///
-/// The [`Vad`] hears what goes to the wire. Offsets of its events count samples at the wire rate
+/// The rate may change in mid-stream (another microphone, another codec). The samples still in the
+/// old filter then fade out over the beginning of the new sound, which fades in over 5 ms: no
+/// sample is skipped, the frames keep their length, and there is no step.
+///
+/// The [`Vad`] processes the wire samples. Offsets of its events count samples at the wire rate
 /// from the start of the stream, silence included, so they survive a change of the input's rate.
 ///
 /// A person on a loudspeaker sends back what is played to them. With an [`EchoReference`] and
-/// [`expect_echo`](Self::expect_echo) in front of each push the stream finds that echo and keeps it
-/// from the VAD and from the wire. See the README for how, how well, and where it ends.
+/// [`expect_echo`](Self::expect_echo) before each push, the stream finds that echo and removes it
+/// from the VAD's input and from the wire. The README describes the method, figures and limits.
 ///
 /// Allocates: when the rate changes, while the longest push so far grows, and when an echo is
 /// expected for the first time.
@@ -44,14 +45,14 @@ pub struct InputStream {
     vad: Vad,
     /// None before the first push.
     resampler: Option<Resampler>,
-    seam: Seam,
-    /// Newest sample on its way to the wire.
+    crossfade: Crossfade,
+    /// Newest resampled sample.
     last: i16,
-    /// The current push at the wire rate, while it is being joined to the old stream.
+    /// Samples of the current push at the wire rate, during a crossfade.
     resampled: Vec<f32>,
-    /// None while no echo was expected.
-    guard: Option<Box<EchoGuard>>,
-    /// For the next push.
+    /// None until an echo is expected for the first time.
+    suppressor: Option<Box<EchoSuppressor>>,
+    /// True if the next push may be an echo.
     expects_echo: bool,
 }
 
@@ -67,7 +68,7 @@ pub enum Samples<'a, S> {
 }
 
 impl<S: Sample> Samples<'_, S> {
-    /// Checks that the channels are whole.
+    /// Checks that the channels are complete and of equal length.
     ///
     /// # Errors
     /// [`Error::Channels`] for an odd number of interleaved samples, [`Error::Planes`] for sides of
@@ -80,7 +81,7 @@ impl<S: Sample> Samples<'_, S> {
         }
     }
 
-    /// Samples of one channel.
+    /// Returns the number of samples per channel.
     pub fn len(&self) -> usize {
         match self {
             Self::Mono(samples) | Self::Planar(samples, _) => samples.len(),
@@ -88,12 +89,12 @@ impl<S: Sample> Samples<'_, S> {
         }
     }
 
-    /// True if there are none.
+    /// Returns true if there are no samples.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Splits in front of sample `at` of each channel.
+    /// Splits before sample `at` of each channel.
     pub(crate) fn split_at(self, at: usize) -> (Self, Self) {
         match self {
             Self::Mono(samples) => {
@@ -111,7 +112,7 @@ impl<S: Sample> Samples<'_, S> {
         }
     }
 
-    /// The first channel, or both of them interleaved: enough to tell one packet from another.
+    /// Returns the first channel, or both interleaved: enough to tell one packet from another.
     pub(crate) fn first_row(&self) -> &[S] {
         match self {
             Self::Mono(samples) | Self::Interleaved(samples) | Self::Planar(samples, _) => samples,
@@ -133,19 +134,19 @@ impl<S: Sample> Samples<'_, S> {
 
 /// Crossfade from the end of an old stream to the beginning of its continuation.
 #[derive(Debug, Default)]
-struct Seam {
-    /// What still sounds of the old stream, at the wire rate.
+struct Crossfade {
+    /// End of the old stream at the wire rate, with its fade-out applied.
     tail: Vec<f32>,
-    /// Wire samples since the change.
+    /// Number of wire samples since the change.
     position: usize,
-    /// Wire samples until the new filter speaks: its delay.
+    /// Number of wire samples until the new filter gives sound: its delay.
     lead: usize,
-    /// Wire samples from there until the new stream has its full level; 0 when there is no seam.
+    /// Number of wire samples from there to the new stream's full level; 0 without a crossfade.
     fade: usize,
 }
 
 impl InputStream {
-    /// A capture path to a wire of `wire_rate` Hz.
+    /// Makes a capture path to a wire of `wire_rate` Hz.
     ///
     /// # Errors
     /// As [`Vad::new`].
@@ -154,41 +155,42 @@ impl InputStream {
             wire_rate,
             vad: Vad::new(wire_rate, options)?,
             resampler: None,
-            seam: Seam::default(),
+            crossfade: Crossfade::default(),
             last: 0,
             resampled: Vec::new(),
-            guard: None,
+            suppressor: None,
             expects_echo: false,
         })
     }
 
-    /// Rate of the output in Hz.
+    /// Returns the rate of the output in Hz.
     pub fn wire_rate(&self) -> u32 {
         self.wire_rate
     }
 
-    /// Rate of the newest input in Hz; None before the first push.
+    /// Returns the rate of the newest input in Hz; None before the first push.
     pub fn input_rate(&self) -> Option<u32> {
         self.resampler.as_ref().map(Resampler::in_rate)
     }
 
-    /// Delay from input to output in output samples, at the current input rate.
+    /// Returns the delay from input to output in output samples, at the current input rate.
     pub fn delay(&self) -> f64 {
         self.resampler.as_ref().map_or(0.0, Resampler::delay)
     }
 
-    /// Probability of speech in the newest complete analysis frame, 0 to 1.
+    /// Returns the probability of speech, 0 to 1, in the newest complete analysis frame.
     pub fn probability(&self) -> f32 {
         self.vad.probability()
     }
 
-    /// True between [`VadEvent::SpeechStarted`] and [`VadEvent::SpeechStopped`].
+    /// Returns true between [`VadEvent::SpeechStarted`] and [`VadEvent::SpeechStopped`].
     pub fn speaking(&self) -> bool {
         self.vad.speaking()
     }
 
-    /// True while there is evidence of speech that has not lasted for the onset; see
-    /// [`Vad::starting`].
+    /// Returns true while there is evidence of speech that has not yet lasted for the onset.
+    ///
+    /// See [`Vad::starting`].
     pub fn starting(&self) -> bool {
         self.vad.starting()
     }
@@ -196,10 +198,10 @@ impl InputStream {
     /// Declares that the next push arrives at `at` and may be an echo of what was played up to now.
     ///
     /// `at` is in seconds on the clock of the reference; jitter is evened out. Blocks of 20 ms (or
-    /// the push, if it is shorter) that are echo and nothing else are replaced by noise as loud as
-    /// the background, or by silence if that is below -66 dBFS, with fades of 5 ms. All other
-    /// samples stay as they are; there is no delay. It holds for one push, taken or refused: one
-    /// that is not announced is left alone.
+    /// the push, if it is shorter) that contain only echo are replaced by noise at the level of the
+    /// noise floor, or by silence if that is below -66 dBFS, with fades of 5 ms. All other samples
+    /// stay unchanged, and nothing is delayed. The call holds for one push, accepted or refused; a
+    /// push without it is never suppressed.
     ///
     /// ```
     /// use voice_audio::{EchoReference, InputStream, VadOptions};
@@ -220,35 +222,45 @@ impl InputStream {
     /// [`Error::Option`] if `at` is not a finite number of seconds.
     pub fn expect_echo(&mut self, reference: &EchoReference, at: f64) -> Result<(), Error> {
         check_time(at)?;
-        let new = || Box::new(EchoGuard::new(self.wire_rate, reference));
-        self.guard.get_or_insert_with(new).arrive(reference, at);
+        let new = || Box::new(EchoSuppressor::new(self.wire_rate, reference));
+        self.suppressor
+            .get_or_insert_with(new)
+            .arrive(reference, at);
         self.expects_echo = true;
         Ok(())
     }
 
-    /// True if the newest block was taken for echo.
+    /// Returns true if the newest block was suppressed as echo.
     pub fn echo(&self) -> bool {
-        self.guard.as_ref().is_some_and(|guard| guard.echo())
+        self.suppressor
+            .as_ref()
+            .is_some_and(|suppressor| suppressor.echo())
     }
 
-    /// Delay of the echo in milliseconds, in steps of 10: from when a sample was handed over to when
-    /// it comes back. None while no echo is known.
+    /// Returns the delay of the echo in milliseconds, in steps of 10; None while no echo is known.
+    ///
+    /// The delay lasts from handing a sample to the transport until its echo arrives.
     pub fn echo_delay_ms(&self) -> Option<f64> {
-        self.guard.as_ref().and_then(|guard| guard.delay_ms())
+        self.suppressor
+            .as_ref()
+            .and_then(|suppressor| suppressor.delay_ms())
     }
 
-    /// Level of the echo relative to what is played, in dB from 200 to 4000 Hz (the negative of the
-    /// echo return loss). None while no echo is known.
+    /// Returns the echo's level relative to what is played, in dB; None while no echo is known.
+    ///
+    /// This is the negative of the echo return loss, from 200 to 4000 Hz.
     pub fn echo_level_db(&self) -> Option<f32> {
-        self.guard.as_ref().and_then(|guard| guard.level_db())
+        self.suppressor
+            .as_ref()
+            .and_then(|suppressor| suppressor.level_db())
     }
 
-    /// Takes mono samples at `sample_rate` Hz; appends wire samples to `out` and what the VAD
-    /// noticed to `events`.
+    /// Takes mono samples at `sample_rate` Hz; appends wire samples to `out` and VAD events to
+    /// `events`.
     ///
     /// # Errors
-    /// [`Error::Rate`], [`Error::Ratio`]: the rate cannot be brought to the wire's. The stream is
-    /// then unchanged, as is `out`.
+    /// [`Error::Rate`], [`Error::Ratio`] if the rate cannot be converted to the wire's. The stream
+    /// and `out` are then unchanged.
     pub fn push<S: Sample>(
         &mut self,
         samples: &[S],
@@ -306,8 +318,9 @@ impl InputStream {
         self.push_samples(Samples::Planar(left, right), sample_rate, out, events)
     }
 
-    /// Fills a gap in the capture with `ms` milliseconds of silence, which go the way of all
-    /// samples. Before the first push they are silence at the wire rate.
+    /// Fills a gap in the capture with `ms` milliseconds of silence.
+    ///
+    /// The silence is processed like pushed samples; before the first push, at the wire rate.
     pub fn silence(&mut self, ms: u32, out: &mut Vec<i16>, events: &mut Vec<VadEvent>) {
         const ZEROS: [i16; 4096] = [0; 4096];
         let rate = self.input_rate().unwrap_or(self.wire_rate);
@@ -319,17 +332,17 @@ impl InputStream {
             } else {
                 let start = out.len();
                 out.extend(zeros);
-                self.hear(false, &mut out[start..], events);
+                self.suppress_and_detect(false, &mut out[start..], events);
             }
             left -= zeros.len();
         }
     }
 
-    /// Puts a gap of `length` wire samples into the stream, of which the VAD has heard `heard`
-    /// already. Appends to `tail` what the resampler still held of the sound in front of the gap.
+    /// Skips a gap of `length` wire samples; returns the silent samples given to the VAD.
     ///
-    /// The VAD hears its hangover and [`GAP_HEARD_BEYOND_MS`] of it at most, by which all speech is
-    /// over. Returns how many samples it has heard now.
+    /// `heard` is the part of the gap that the VAD has already processed. It gets at most its
+    /// hangover and [`GAP_BEYOND_HANGOVER_MS`] of the gap, after which all speech is over. Appends
+    /// to `tail` the samples before the gap that the resampler still held.
     pub(crate) fn skip_gap(
         &mut self,
         length: usize,
@@ -341,7 +354,7 @@ impl InputStream {
         if let Some(resampler) = &mut self.resampler {
             let delay = resampler.delay().ceil() as usize;
             let start = tail.len();
-            // As many zeros as fill the filter, which is twice its delay long.
+            // Enough zeros to flush the filter, which is twice its delay long.
             let rates = (u64::from(resampler.in_rate()), u64::from(self.wire_rate));
             let zeros = (2 * delay as u64 * rates.0).div_ceil(rates.1) as usize;
             let mut left = zeros;
@@ -352,18 +365,18 @@ impl InputStream {
             }
             tail.truncate(start + delay.min(length));
         }
-        if let Some(guard) = &mut self.guard {
-            guard.skip(length);
+        if let Some(suppressor) = &mut self.suppressor {
+            suppressor.skip(length);
         }
         let hangover = self.vad.options().hangover_ms;
-        let most = ms_to_samples(hangover + GAP_HEARD_BEYOND_MS, self.wire_rate);
+        let most = ms_to_samples(hangover + GAP_BEYOND_HANGOVER_MS, self.wire_rate);
         let now = length.min(most).saturating_sub(heard);
-        self.hear_silence(now, events);
+        self.detect_silence(now, events);
         now
     }
 
-    /// Lets the VAD alone hear silence of `length` wire samples: nothing has arrived for so long.
-    pub(crate) fn hear_silence(&mut self, mut length: usize, events: &mut Vec<VadEvent>) {
+    /// Pushes `length` wire samples of silence to the VAD alone, since nothing has arrived.
+    pub(crate) fn detect_silence(&mut self, mut length: usize, events: &mut Vec<VadEvent>) {
         const ZEROS: [i16; 2048] = [0; 2048];
         while length > 0 {
             let n = length.min(ZEROS.len());
@@ -380,12 +393,12 @@ impl InputStream {
         self.set_rate(sample_rate)
     }
 
-    /// The detector.
+    /// Returns the detector.
     pub(crate) fn vad(&self) -> &Vad {
         &self.vad
     }
 
-    /// Brings checked samples at the current rate to the wire and to the VAD.
+    /// Resamples checked samples at the current rate to the wire and passes them to the VAD.
     fn resample<S: Sample>(
         &mut self,
         samples: Samples<'_, S>,
@@ -398,24 +411,29 @@ impl InputStream {
             .resampler
             .as_mut()
             .expect("there is one since the rate was set");
-        if self.seam.is_closed() {
+        if self.crossfade.is_closed() {
             samples.push_to(resampler, out);
         } else {
             self.resampled.clear();
             samples.push_to(resampler, &mut self.resampled);
-            self.seam.join(&mut self.resampled);
+            self.crossfade.join(&mut self.resampled);
             pcm::convert(&self.resampled, out);
         }
         self.last = out.last().copied().unwrap_or(self.last);
-        self.hear(expects_echo, &mut out[start..], events);
+        self.suppress_and_detect(expects_echo, &mut out[start..], events);
     }
 
-    /// Takes the echo out of samples for the wire, and lets the VAD hear the rest.
-    fn hear(&mut self, expects_echo: bool, wire: &mut [i16], events: &mut Vec<VadEvent>) {
-        if let Some(guard) = &mut self.guard {
+    /// Suppresses echo in `wire`, in place, and passes the result to the VAD.
+    fn suppress_and_detect(
+        &mut self,
+        expects_echo: bool,
+        wire: &mut [i16],
+        events: &mut Vec<VadEvent>,
+    ) {
+        if let Some(suppressor) = &mut self.suppressor {
             match expects_echo {
-                true => guard.guard(wire),
-                false => guard.skip(wire.len()),
+                true => suppressor.suppress(wire),
+                false => suppressor.skip(wire.len()),
             }
         }
         self.vad.push(wire, events);
@@ -427,8 +445,8 @@ impl InputStream {
             None => self.resampler = Some(Resampler::new(sample_rate, self.wire_rate)?),
             Some(old) => {
                 let new = Resampler::new(sample_rate, self.wire_rate)?;
-                let fade = ms_to_samples(SEAM_MS, self.wire_rate);
-                self.seam
+                let fade = ms_to_samples(CROSSFADE_MS, self.wire_rate);
+                self.crossfade
                     .open(old, self.last.to_unit(), new.delay() as usize, fade);
                 *old = new;
             }
@@ -437,24 +455,25 @@ impl InputStream {
     }
 }
 
-impl Seam {
+impl Crossfade {
     fn is_closed(&self) -> bool {
         self.fade == 0
     }
 
-    /// Begins a seam: `old` has given its last sample, whose value on the wire was `last`; the new
-    /// stream is silent for `lead` samples and rises for `fade`.
+    /// Begins a crossfade from `old`, whose last sample on the wire was `last`.
+    ///
+    /// The new stream is silent for `lead` samples and fades in for `fade` samples.
     fn open(&mut self, old: &mut Resampler, last: f32, lead: usize, fade: usize) {
         let mut tail: Vec<f32> = Vec::new();
         old.flush(&mut tail);
-        // The old stream may itself still be in the seam behind an older one.
+        // The old stream may itself still be fading in over an older one.
         if !tail.is_empty() {
             self.join(&mut tail);
         } else {
-            // A copied stream ends hard: its last value stands in for the sound that follows.
+            // A stream that was not filtered ends hard: hold its last value during the fade.
             tail.resize(fade, last);
         }
-        // The filter's end is an edge like any other: the fade reaches zero in front of it.
+        // The end of the filter is an edge, too: the fade reaches zero before it.
         let length = tail.len();
         let fading = tail.iter_mut().enumerate();
         fading.for_each(|(i, y)| *y *= 1.0 - raised_cosine(i, length));
@@ -466,7 +485,7 @@ impl Seam {
         };
     }
 
-    /// Joins the next wire samples of the new stream to what is left of the old one.
+    /// Mixes the next wire samples of the new stream with the rest of the old one.
     fn join(&mut self, samples: &mut [f32]) {
         for y in samples {
             let tail = self.tail.get(self.position).copied().unwrap_or(0.0);
@@ -480,7 +499,7 @@ impl Seam {
     }
 }
 
-/// A rise from 0 to 1 over `length` samples; 1 behind them.
+/// Returns the gain of a raised-cosine fade-in of `length` samples; 1 after it.
 fn raised_cosine(position: usize, length: usize) -> f32 {
     match position < length {
         true => 0.5 - 0.5 * (PI * (position as f32 + 0.5) / length as f32).cos(),

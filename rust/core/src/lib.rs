@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
-// Only the kernels may: of the resampler in `resample/kernel`, of all others in `simd.rs`.
+// Only the kernels may use unsafe: those of the resampler in `resample/kernel`, others in
+// `simd.rs`.
 #![deny(unsafe_code)]
 
 pub mod base64;
@@ -34,7 +35,7 @@ pub use vad::{Vad, VadEvent, VadOptions};
 pub const MIN_RATE: u32 = 8_000;
 /// Highest supported sample rate in Hz.
 pub const MAX_RATE: u32 = 96_000;
-/// Frames per second: a frame is 20 ms everywhere, as in WebRTC.
+/// Frames per second: every frame is 20 ms, as in WebRTC.
 pub const FRAMES_PER_SECOND: u32 = 50;
 
 fn check_rate(rate: u32) -> Result<(), Error> {
@@ -44,7 +45,7 @@ fn check_rate(rate: u32) -> Result<(), Error> {
     }
 }
 
-/// Samples of a 20 ms frame.
+/// Returns the number of samples of a 20 ms frame.
 fn frame_len(rate: u32) -> Result<usize, Error> {
     check_rate(rate)?;
     match rate % FRAMES_PER_SECOND {
@@ -53,12 +54,12 @@ fn frame_len(rate: u32) -> Result<usize, Error> {
     }
 }
 
-/// Samples that last `ms` milliseconds, rounded down.
+/// Returns the number of samples that last `ms` milliseconds, rounded down.
 fn ms_to_samples(ms: u32, rate: u32) -> usize {
     (u64::from(ms) * u64::from(rate) / 1000) as usize
 }
 
-/// Milliseconds that `samples` last.
+/// Returns the duration of `samples` in milliseconds.
 fn samples_to_ms(samples: u64, rate: u32) -> f64 {
     samples as f64 * 1000.0 / f64::from(rate)
 }

@@ -1,18 +1,18 @@
-//! Summing of aligned frames with a soft limit.
+//! Mixer: sums aligned frames with a soft limiter.
 
 use crate::{Error, frame_len};
 
-/// Sums up to this magnitude pass unchanged: three quarters of full scale, -2.5 dBFS.
+/// Knee of the limiter, three quarters of full scale (-2.5 dBFS): smaller sums pass unchanged.
 const KNEE: f32 = 24_576.0;
-/// Room between the knee and full scale.
+/// Range between the knee and full scale.
 const HEADROOM: f32 = 32_767.0 - KNEE;
 
-/// Sums 20 ms frames of one moment into one frame.
+/// Sums simultaneous 20 ms frames into one frame.
 ///
-/// Frames are [`add`](Self::add)ed, then [`finish`](Self::finish) gives their sum and begins anew. One
-/// voice, or one voice among silent ones, passes bit for bit. Sums of several are exact up to three
-/// quarters of full scale and bend softly above, so that two loud voices do not clip. Alignment in
-/// time is the caller's: see [`Capture`](crate::Capture).
+/// [`add`](Self::add) each frame; [`finish`](Self::finish) returns their sum and begins a new one.
+/// One voice, or one voice among silent ones, passes bit for bit. Sums of several voices are exact
+/// up to three quarters of full scale and are compressed softly above, so that two loud voices do
+/// not clip. The caller aligns the frames in time: see [`Capture`](crate::Capture).
 ///
 /// Allocates: in [`new`](Self::new) only.
 ///
@@ -30,12 +30,12 @@ const HEADROOM: f32 = 32_767.0 - KNEE;
 pub struct Mixer {
     sample_rate: u32,
     sums: Vec<i32>,
-    /// Frames since the last one was finished in which any sample was not zero.
+    /// Number of non-silent frames in the current sum.
     voices: usize,
 }
 
 impl Mixer {
-    /// A mixer of frames at `sample_rate` Hz.
+    /// Makes a mixer of frames at `sample_rate` Hz.
     ///
     /// # Errors
     /// [`Error::Rate`], [`Error::FrameRate`] for a rate that has no 20 ms frames.
@@ -47,12 +47,12 @@ impl Mixer {
         })
     }
 
-    /// The rate in Hz.
+    /// Returns the rate in Hz.
     pub fn sample_rate(&self) -> u32 {
         self.sample_rate
     }
 
-    /// Samples of one frame.
+    /// Returns the number of samples of one frame.
     pub fn frame_len(&self) -> usize {
         self.sums.len()
     }
@@ -60,8 +60,8 @@ impl Mixer {
     /// Adds a frame to the sum.
     ///
     /// # Panics
-    /// If `frame` is not [`frame_len`](Self::frame_len) samples long, or after 65,536 frames without
-    /// [`finish`](Self::finish) in a debug build.
+    /// If `frame` is not [`frame_len`](Self::frame_len) samples long, or after 65,536 frames
+    /// without [`finish`](Self::finish) in a debug build.
     pub fn add(&mut self, frame: &[i16]) {
         assert_eq!(frame.len(), self.sums.len(), "a frame is 20 ms long");
         if frame.iter().all(|&x| x == 0) {
@@ -73,7 +73,7 @@ impl Mixer {
         }
     }
 
-    /// Writes the sum to `frame` and begins a new one. Without frames it is silence.
+    /// Writes the sum to `frame` and begins a new one. The sum of no frames is silence.
     ///
     /// # Panics
     /// If `frame` is not [`frame_len`](Self::frame_len) samples long.
@@ -93,8 +93,9 @@ impl Mixer {
     }
 }
 
-/// Limits a sum to 16 bits: exact up to the knee, then along a hyperbolic tangent, whose slope at
-/// the knee is 1 and which reaches full scale only in the limit.
+/// Limits a sum to 16 bits: exact up to the knee, a hyperbolic tangent above.
+///
+/// The slope of the tangent is 1 at the knee; it approaches full scale without reaching it.
 fn soften(sum: i32) -> i16 {
     let magnitude = sum.unsigned_abs() as f32;
     if magnitude <= KNEE {

@@ -5,13 +5,13 @@
 
 use crate::Error;
 
-/// Full scale of `i16`: the factor between an integer sample and a float of unit scale.
+/// Full scale of `i16`: the factor between an integer sample and a float at unit scale.
 pub const FULL_SCALE: f32 = 32768.0;
 
-/// Magnitude that float input is limited to, in units of full scale (+60 dB).
+/// Magnitude to which float input is limited, in units of full scale (+60 dB).
 ///
-/// No real signal comes near it. The limit keeps every sum of a filter finite, so that one wild
-/// sample cannot turn into NaN and stay in a filter's memory.
+/// No real signal comes near it. The limit keeps every filter sum finite, so that one absurd sample
+/// cannot turn into NaN and stay in a filter's memory.
 pub const FLOAT_LIMIT: f32 = 1024.0;
 
 mod sealed {
@@ -20,14 +20,16 @@ mod sealed {
     impl Sealed for f32 {}
 }
 
-/// A sample format of this crate: `i16` or `f32`.
+/// Sample format of this crate: `i16` or `f32`.
 ///
 /// The trait is sealed: the streaming types promise bit-exactness for these two.
 pub trait Sample: Copy + Default + sealed::Sealed {
-    /// The sample at unit scale. NaN becomes 0; floats are limited to ±[`FLOAT_LIMIT`].
+    /// Converts to unit scale. NaN becomes 0; floats are limited to ±[`FLOAT_LIMIT`].
     fn to_unit(self) -> f32;
-    /// The sample nearest to a value at unit scale: ties go to the even integer, values beyond
-    /// full scale saturate, NaN becomes 0. For `f32` the value itself.
+    /// Converts from unit scale, rounding to the nearest sample.
+    ///
+    /// Ties go to the even integer, values beyond full scale saturate, NaN becomes 0. An `f32` is
+    /// the value itself.
     fn from_unit(value: f32) -> Self;
 }
 
@@ -39,9 +41,9 @@ impl Sample for i16 {
 
     #[inline(always)]
     fn from_unit(value: f32) -> Self {
-        // Without a call of the mathematical library, which rounding is on plain x86-64, and in a
-        // form that compilers vectorise: at 1.5 * 2^23 the spacing of floats is 1, so the addition
-        // rounds to an integer, ties to even, and leaves it in the low bits, in two's complement.
+        // Rounding on plain x86-64 would call the mathematical library; this form vectorises. At
+        // 1.5 * 2^23 the spacing of floats is 1, so the addition rounds to an integer, ties to
+        // even, and leaves it in the low bits, in two's complement.
         const ROUND: f32 = 12_582_912.0;
         let value = if value.is_nan() { 0.0 } else { value };
         let value = (value * FULL_SCALE).clamp(f32::from(i16::MIN), f32::from(i16::MAX));
@@ -77,16 +79,18 @@ pub fn convert<I: Sample, O: Sample>(input: &[I], out: &mut Vec<O>) {
     out.extend(input.iter().map(|&x| O::from_unit(x.to_unit())));
 }
 
-/// Mean of two samples at unit scale. Exact for integers, so that a later conversion rounds once.
+/// Returns the mean of two samples at unit scale.
+///
+/// It is exact for integers, so that a later conversion rounds once.
 #[inline(always)]
 pub(crate) fn mean<S: Sample>(left: S, right: S) -> f32 {
     0.5 * left.to_unit() + 0.5 * right.to_unit()
 }
 
-/// Appends the mean of the two sides of planar stereo to `out`.
+/// Appends the mean of the two channels of planar stereo to `out`.
 ///
 /// # Errors
-/// [`Error::Planes`] if the sides differ in length; `out` is then unchanged.
+/// [`Error::Planes`] if the channels differ in length; `out` is then unchanged.
 ///
 /// ```
 /// use voice_audio::pcm;
@@ -129,7 +133,7 @@ pub fn downmix_interleaved<I: Sample, O: Sample>(
     Ok(())
 }
 
-/// The samples of interleaved stereo as (left, right).
+/// Returns the samples of interleaved stereo as (left, right) pairs.
 pub(crate) fn pairs<S: Sample>(input: &[S]) -> Result<&[[S; 2]], Error> {
     match input.as_chunks::<2>() {
         (pairs, []) => Ok(pairs),
@@ -140,7 +144,7 @@ pub(crate) fn pairs<S: Sample>(input: &[S]) -> Result<&[[S; 2]], Error> {
     }
 }
 
-/// Refuses sides of different length.
+/// Refuses channels of different length.
 pub(crate) fn check_planes<S: Sample>(left: &[S], right: &[S]) -> Result<(), Error> {
     match left.len() == right.len() {
         true => Ok(()),

@@ -1,7 +1,7 @@
-//! Sixteen lanes of `f32`, on whatever the processor has.
+//! Vectors of sixteen `f32` lanes for every instruction set.
 //!
 //! The kernels of the network are written once, over [`Simd`], and instantiated for each
-//! instruction set. A value of [`Avx2`] or [`Avx512`] is the proof that the processor has it: only
+//! instruction set. A value of [`Avx2`] or [`Avx512`] proves that the processor has it: only
 //! [`Level::detect`] makes one.
 #![allow(unsafe_code, reason = "intrinsics; each use says why it is sound")]
 
@@ -10,7 +10,7 @@ use std::arch::aarch64::*;
 #[cfg(target_arch = "x86_64")]
 use std::arch::x86_64::*;
 
-/// Lanes of a vector: output channels of a layer.
+/// Number of lanes of a vector: output channels of a layer.
 pub(crate) const LANES: usize = 16;
 
 /// Sixteen `f32` in memory, on one cache line.
@@ -25,7 +25,7 @@ impl Lanes {
 /// Sixteen quantized weights in memory, little-endian.
 pub(crate) type Codes = [u8; 2 * LANES];
 
-/// An instruction set.
+/// Instruction set.
 pub(crate) trait Simd: Copy {
     /// Sixteen `f32` in registers.
     type Vector: Copy;
@@ -39,9 +39,9 @@ pub(crate) trait Simd: Copy {
     fn splat(self, x: f32) -> Self::Vector;
     fn load(self, from: &Lanes) -> Self::Vector;
     fn store(self, v: Self::Vector, to: &mut Lanes);
-    /// The weights as they are stored: whole numbers.
+    /// Converts stored weights, which are whole numbers, to `f32`.
     fn decode(self, codes: &Codes) -> Self::Vector;
-    /// `a * b + c`; fused on all but [`Scalar`].
+    /// Returns `a * b + c`; fused on all but [`Scalar`].
     fn mul_add(self, a: Self::Vector, b: Self::Vector, c: Self::Vector) -> Self::Vector;
 }
 
@@ -77,7 +77,7 @@ macro_rules! on {
 }
 pub(crate) use on;
 
-/// What the processor can do. The variants hold the proof.
+/// Instruction set of the processor. The variants hold the proof that it is present.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Level {
     Scalar(Scalar),
@@ -90,12 +90,12 @@ pub(crate) enum Level {
 }
 
 impl Level {
-    /// The best level of this processor.
+    /// Returns the best level of this processor.
     pub(crate) fn detect() -> Self {
         *Self::all().last().expect("scalar is always there")
     }
 
-    /// The level for code that LLVM vectorizes: it does worse with AVX-512 than with AVX2.
+    /// Returns the level for code that LLVM vectorizes: it does worse with AVX-512 than with AVX2.
     pub(crate) fn for_plain_code(self) -> Self {
         match self {
             #[cfg(target_arch = "x86_64")]
@@ -104,7 +104,7 @@ impl Level {
         }
     }
 
-    /// Every level of this processor, the best one last.
+    /// Lists every level of this processor, the best one last.
     pub(crate) fn all() -> &'static [Self] {
         static LEVELS: std::sync::OnceLock<Vec<Level>> = std::sync::OnceLock::new();
         LEVELS.get_or_init(|| {
@@ -127,7 +127,7 @@ impl Level {
     }
 }
 
-/// The reference: plain Rust, on any processor.
+/// Plain Rust, on any processor: the reference.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Scalar;
 

@@ -1,7 +1,8 @@
-//! Frames of the WebSocket protocol, as a client sends its text messages (RFC 6455).
+//! WebSocket frames of a client's text messages (RFC 6455).
 //!
-//! A message of text is one frame: final, opcode 1, masked. There is no randomness in here: the
-//! masking key is an argument, and section 5.3 wants a fresh and unpredictable one for each frame.
+//! A text message is one frame: final, opcode 1, masked. This module has no source of randomness:
+//! the masking key is an argument, and section 5.3 requires a fresh and unpredictable one for each
+//! frame.
 //!
 //! ```
 //! use voice_audio::websocket;
@@ -15,27 +16,27 @@
 
 use crate::Error;
 
-/// Longest header of a masked frame: 2 bytes, 8 of the length, 4 of the masking key.
+/// Length of the longest header of a masked frame: 2 bytes, 8 of the length, 4 of the key.
 pub const MAX_HEADER: usize = 14;
 
 /// FIN and the opcode of text (section 5.2); the three reserved bits belong to extensions.
 const FINAL_TEXT: u8 = 0x81;
-/// The bit in front of the length that says that the payload is masked.
+/// Bit before the length that marks a masked payload.
 const MASKED: u8 = 0x80;
-/// The 7-bit length that announces a length of 16 bits.
+/// 7-bit length that announces a length of 16 bits.
 const LENGTH_16: u8 = 126;
-/// The 7-bit length that announces a length of 64 bits.
+/// 7-bit length that announces a length of 64 bits.
 const LENGTH_64: u8 = 127;
-/// Bytes of a masking key.
+/// Number of bytes of a masking key.
 const KEY: usize = 4;
 
 /// Appends `payload` to `out` as one masked text frame.
 ///
-/// `payload` has to be UTF-8, which is not checked: a peer ends the connection over anything else.
+/// `payload` must be UTF-8, which is not checked: a peer closes the connection over anything else.
 pub fn text_frame(payload: &[u8], key: [u8; KEY], out: &mut Vec<u8>) {
     out.reserve(MAX_HEADER + payload.len());
     out.push(FINAL_TEXT);
-    // The shortest of the three forms that holds the length is the only one allowed.
+    // Only the shortest of the three forms that holds the length is allowed.
     match (u8::try_from(payload.len()), u16::try_from(payload.len())) {
         (Ok(length), _) if length < LENGTH_16 => out.push(MASKED | length),
         (_, Ok(length)) => {
@@ -53,7 +54,7 @@ pub fn text_frame(payload: &[u8], key: [u8; KEY], out: &mut Vec<u8>) {
     mask(&mut out[start..], key);
 }
 
-/// Returns the payload of one whole masked text frame, such as [`text_frame`] makes.
+/// Returns the unmasked payload of one whole text frame, such as [`text_frame`] makes.
 ///
 /// # Errors
 /// [`Error::WebSocket`] names the place and the fault of anything else: another opcode, a fragment,
@@ -100,9 +101,9 @@ pub fn payload_of(frame: &[u8]) -> Result<Vec<u8>, Error> {
     Ok(payload)
 }
 
-/// Masks or unmasks: each byte is combined with the byte of the key that its place has modulo 4.
+/// Masks or unmasks `bytes`: each is XORed with the byte of the key at its offset modulo 4.
 fn mask(bytes: &mut [u8], key: [u8; KEY]) {
-    // Twice the key is a word of the same period, and words are what the compiler makes vectors of.
+    // The doubled key is a word of the same period, and the compiler vectorises loops over words.
     let [a, b, c, d] = key;
     let twice = u64::from_ne_bytes([a, b, c, d, a, b, c, d]);
     let (words, rest) = bytes.as_chunks_mut::<8>();
@@ -118,7 +119,7 @@ fn mask(bytes: &mut [u8], key: [u8; KEY]) {
 mod tests {
     use super::*;
 
-    /// The frame of section 5.2, bit by bit.
+    /// Makes the frame of section 5.2, bit by bit.
     fn by_the_book(payload: &[u8], key: [u8; 4]) -> Vec<u8> {
         let mut frame = vec![0b1000_0001];
         let n = payload.len();

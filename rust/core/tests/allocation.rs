@@ -1,6 +1,6 @@
-//! Nothing on the frame path allocates once its buffers have grown to their usual size.
+//! Checks that the frame path does not allocate once its buffers have their usual size.
 //!
-//! One test in a file of its own: the counter sees the whole process.
+//! It is one test in a file of its own, because the counter sees the whole process.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -13,7 +13,7 @@ use voice_audio::{
 struct Counting;
 
 thread_local! {
-    /// Calls of the allocator by this thread, of any kind: giving back counts too.
+    /// Number of allocator calls by this thread, deallocations included.
     static CALLS: Cell<usize> = const { Cell::new(0) };
 }
 
@@ -138,7 +138,7 @@ fn the_frame_path_does_not_allocate() {
         );
     }
 
-    // An echo: searched for, found, silenced; and a person over it.
+    // An echo is searched for, found and suppressed, then a person speaks over it.
     let mut reference = EchoReference::new(48_000, 1_000).unwrap();
     let mut input = InputStream::new(16_000, VadOptions::default()).unwrap();
     let (mut wire, mut events) = (Vec::new(), Vec::with_capacity(1_000));
@@ -146,7 +146,7 @@ fn the_frame_path_does_not_allocate() {
     let mut sound = [0i16; 960 * 12];
     let mut call = |rounds: u32| {
         for _ in 0..rounds {
-            // Bursts of noise, each of another colour and length.
+            // Bursts of noise of different colours and lengths.
             let played = &mut sound[..960];
             state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
             let (burst, colour) = (tick / 5 % 7 % 3, (tick / 5) as f32 * 0.37 % 0.9);
@@ -186,7 +186,7 @@ fn the_frame_path_does_not_allocate() {
     let minute = vec![1_000i16; 24_000 * 60];
     let mut popped = [0i16; 960];
     for turn in 0..3 {
-        // Taking blocks may allocate, playing and giving them back may not.
+        // Taking blocks may allocate; playing them and giving them back may not.
         let outcome = playback.push(&minute, turn);
         assert_eq!(outcome.dropped, 0);
         let calls = calls_during(|| {
@@ -203,7 +203,7 @@ fn the_frame_path_does_not_allocate() {
                 playback.take_progress(&mut progress);
                 progress.clear();
             }
-            // To the end, which is not foreseen, and beyond it.
+            // Play to the unforeseen end, and beyond it.
             while playback.audible() {
                 playback.pop_frame(&mut popped);
             }
@@ -232,8 +232,9 @@ fn the_frame_path_does_not_allocate() {
     }
 }
 
-/// Three sources: one with jitter and silence that is not sent, one that is echo at times, one clean.
-/// Each speaks (bursts of noise stand for it) and falls silent in turn.
+/// Runs three sources: one with jitter and DTX, one that is echo at times, one clean.
+///
+/// Each speaks (bursts of noise replace speech) and falls silent in turn.
 fn captures(active_speaker: bool) {
     let options = CaptureOptions {
         active_speaker,
@@ -305,7 +306,7 @@ fn captures(active_speaker: bool) {
             tick += 1;
         }
     };
-    // Twice through everything that happens, then without an allocation.
+    // The first run grows the buffers, the second must not allocate.
     call(1_500);
     assert_eq!(calls_during(|| call(1_500)), 0, "Capture {options:?}");
     assert!((2_950..=3_001).contains(&frames), "{frames}");

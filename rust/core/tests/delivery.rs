@@ -1,38 +1,39 @@
-//! When a turn starts, by how its service delivers: underruns and delays in models of services.
+//! Underruns and start delays of turns, in models of services that deliver in different ways.
 //!
-//! The fixed prefill is what a store does that is not told when chunks come.
+//! A store that is not told the arrival times of chunks has a fixed prefill.
 
 mod property;
 
 use proptest::prelude::*;
 use voice_audio::{NextFrame, Playback, PlaybackOptions};
 
-/// Samples of a millisecond at 24 kHz.
+/// Number of samples of a millisecond at 24 kHz.
 const MS: usize = 24;
 const FRAME_S: f64 = 0.020;
-/// How far ahead of its time a frame is handed over.
+/// Time before playout at which a frame is handed over.
 const LEAD_S: f64 = 0.020;
-/// Until when at the latest a frame is waited for that would be an underrun, before its time.
+/// Time before playout until which a frame that would be an underrun may still be awaited.
 const HAND_OVER_S: f64 = 0.005;
 
-/// A service that sends turns of speech.
+/// Model of a service that sends turns of speech.
 #[derive(Debug, Clone, Copy)]
 struct Service {
-    /// Times real time.
+    /// Speed as a multiple of real time.
     speed: f64,
     chunk_ms: usize,
-    /// Each chunk is late by up to this, in seconds, evenly distributed; chunks stay in order.
+    /// Greatest lateness of a chunk in seconds, evenly distributed; chunks stay in order.
     jitter: f64,
-    /// So many chunks come at once, when the last of them is due.
+    /// Number of chunks that arrive at once, when the last of them is due.
     burst: usize,
 }
 
-/// What became of a session.
+/// Result of a session.
 #[derive(Debug, Default, Clone)]
 struct Session {
     underruns: u64,
-    /// From the first chunk of each turn to the first frame with it, in seconds; without the first
-    /// turn, for which nothing is known.
+    /// Delays from the first chunk of each turn to the first frame with it, in seconds.
+    ///
+    /// The first turn is left out, since nothing is known for it.
     delays: Vec<f64>,
 }
 
@@ -47,21 +48,21 @@ impl Session {
     }
 }
 
-/// How frames are taken from the store.
+/// Way in which frames are taken from the store.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Taken {
-    /// Each a lead ahead of its time.
+    /// Each frame [`LEAD_S`] ahead of its time.
     Ahead,
-    /// The same, but one that would be an underrun as late as it may be.
+    /// Each frame ahead of its time, but one that would be an underrun as late as possible.
     AheadOrLate,
-    /// Each at its time, silence included, on a grid of 20 ms.
+    /// Each frame at its time, silence included, on a grid of 20 ms.
     OnTime,
 }
 
 struct Random(u64);
 
 impl Random {
-    /// Evenly distributed in 0 to 1: SplitMix64 (Steele, Lea, Flood 2014).
+    /// Draws a number from 0 to 1, evenly distributed: SplitMix64 (Steele, Lea, Flood 2014).
     fn next(&mut self) -> f64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut z = self.0;
@@ -72,7 +73,7 @@ impl Random {
 }
 
 impl Service {
-    /// Times of the chunks of a turn of this length that begins at `start`, and its end.
+    /// Returns the times of the chunks of a turn that begins at `start`, and its end.
     fn turn(&self, start: f64, ms: usize, random: &mut Random) -> (Vec<f64>, f64) {
         let chunks = ms.div_ceil(self.chunk_ms);
         let interval = self.chunk_ms as f64 / 1000.0 / self.speed;
@@ -87,7 +88,7 @@ impl Service {
     }
 }
 
-/// A session of turns of these lengths in ms, `learning` from the times of the chunks or not.
+/// Runs a session of turns of these lengths in ms, with or without `learning` from chunk times.
 fn session(service: Service, turns: &[usize], seed: u64, learning: bool, taken: Taken) -> Session {
     let options = PlaybackOptions {
         output_rate: 24_000, // copies: much quicker, and nothing here depends on it
@@ -195,8 +196,8 @@ proptest! {
         }
     }
 
-    /// One that falls behind runs dry whatever is done; another prefill moves the last time that it
-    /// does to this or that side of the turn's end.
+    /// A service slower than real time always causes underruns; the prefill only moves the last one
+    /// to either side of the turn's end.
     #[test]
     fn with_a_slow_service_what_is_learnt_costs_one_underrun_at_most(
         service in services(&[0.97, 0.95, 0.9]),
@@ -211,7 +212,8 @@ proptest! {
     }
 }
 
-/// Over many sessions, beside a store with a fixed prefill from which each frame is taken ahead.
+/// Compares many sessions with a store of fixed prefill from which each frame is taken ahead.
+///
 /// With `--nocapture` it prints the table.
 #[test]
 fn underruns_are_fewer_and_starts_are_sooner_with_every_service() {

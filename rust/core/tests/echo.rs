@@ -1,4 +1,4 @@
-//! What is played and comes back, through the whole way in.
+//! Tests of echo suppression through the whole capture path.
 
 mod property;
 mod signals;
@@ -10,17 +10,17 @@ use voice_audio::{EchoReference, Error, InputStream, VadEvent, VadOptions};
 const RATE: u32 = 16_000;
 const FRAME: usize = 320;
 
-/// What became of a stream.
+/// Result of a stream.
 #[derive(Default)]
 struct Heard {
     wire: Vec<i16>,
     events: Vec<VadEvent>,
-    /// Samples until a delay was known, and that delay.
+    /// Number of samples until a delay was known, and that delay.
     found: Option<(usize, f64)>,
     silenced: usize,
 }
 
-/// Frame by frame: what is played, what is captured. None: without a reference.
+/// Runs a call frame by frame; `far` is what is played, None without a reference.
 fn call(far: Option<&[i16]>, near: &[i16]) -> Heard {
     let mut reference = EchoReference::new(RATE, 500).unwrap();
     let mut stream = InputStream::new(RATE, VadOptions::default()).unwrap();
@@ -57,7 +57,7 @@ fn an_echo_is_no_speech() {
     assert!(found < RATE as usize, "found after {found} samples");
     assert!((180.0..=220.0).contains(&delay), "{delay} ms");
     assert!(with.wire[..found - FRAME] == near[..found - FRAME]);
-    // The fade, and then nothing.
+    // After the fade, silence.
     assert!(with.wire[found + FRAME..].iter().all(|&x| x == 0));
     let late = with.events.iter().filter(|event| match event {
         VadEvent::SpeechStarted { sample } => *sample > found as u64,
@@ -81,7 +81,7 @@ fn a_push_that_is_not_announced_is_left_alone() {
             stream.expect_echo(&reference, now).unwrap();
         }
         if k % 50 == 45 {
-            // Announced, and refused: the next one is not announced.
+            // The echo is announced for a push that is refused; the next push is not announced.
             stream.expect_echo(&reference, now).unwrap();
             assert!(stream.push(frame, 4_000, &mut wire, &mut events).is_err());
         }
@@ -119,7 +119,7 @@ fn what_is_no_time_is_refused() {
     }
 }
 
-/// Noise in bursts, of any level and colour.
+/// Generates noise in bursts of any level and colour.
 fn bursts() -> impl Strategy<Value = Vec<i16>> {
     let burst = (0usize..4_000, 0f32..9_000.0, 0f32..0.95, any::<u32>());
     prop::collection::vec(burst, 1..8).prop_map(|bursts| {

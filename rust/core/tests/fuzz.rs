@@ -1,11 +1,11 @@
-//! The fuzz harnesses on a bounded number of inputs, and on inputs that once mattered.
+//! Runs the fuzz harnesses on a bounded number of inputs, and on regressions.
 
 mod harness;
 mod property;
 
 use proptest::prelude::*;
 
-/// Programs of any bytes, and programs whose bytes repeat, which go deeper into one state.
+/// Generates programs of any bytes, and of repeated bytes, which go deeper into one state.
 fn programs() -> impl Strategy<Value = Vec<u8>> {
     let free = prop::collection::vec(any::<u8>(), 0..400);
     let few = prop::collection::vec(
@@ -17,7 +17,7 @@ fn programs() -> impl Strategy<Value = Vec<u8>> {
     prop_oneof![free, few, again]
 }
 
-/// Mostly base64 of one alphabet, with a fault here and there.
+/// Generates base64 of one alphabet, with occasional faults.
 fn texts() -> impl Strategy<Value = Vec<u8>> {
     let text = |digits: &'static str| {
         let digits = prop::sample::select(digits.as_bytes().to_vec());
@@ -33,7 +33,7 @@ fn texts() -> impl Strategy<Value = Vec<u8>> {
     ]
 }
 
-/// Headers that are right or nearly so, over payloads about as long as they say.
+/// Generates right or nearly right headers, with payloads of about the stated length.
 fn websocket_frames() -> impl Strategy<Value = Vec<u8>> {
     let first = prop_oneof![9 => Just(0x81), 1 => any::<u8>()];
     let length = prop_oneof![0usize..140, 65_500usize..65_600];

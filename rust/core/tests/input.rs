@@ -1,4 +1,4 @@
-//! The capture path: layouts, rates, and the seam between two rates.
+//! Tests of the capture path: layouts, rates, and the crossfade between two rates.
 
 mod signals;
 
@@ -44,8 +44,8 @@ fn it_is_the_resampler_and_every_layout_gives_the_same() {
 
 #[test]
 fn a_change_of_rate_keeps_the_frame_length_and_makes_no_click() {
-    // 250 Hz at half scale moves by 1571 per sample at 16 kHz, and two such tones overlap in a seam.
-    // Each part begins and ends at its peak: a hard edge would be a step of 16000.
+    // 250 Hz at half scale moves by 1571 per sample at 16 kHz, and two such tones overlap in a
+    // crossfade. Each part begins and ends at its peak: a hard edge would be a step of 16000.
     let rates = [
         48_000, 16_000, 44_100, 48_000, 8_000, 16_000, 24_000, 16_000, 48_000,
     ];
@@ -53,7 +53,7 @@ fn a_change_of_rate_keeps_the_frame_length_and_makes_no_click() {
     let (mut out, mut events) = (Vec::new(), Vec::new());
     for (i, rate) in rates.into_iter().enumerate() {
         let pcm = &tone(rate, 250.0, 0.201)[rate as usize / 1000..];
-        // Some changes come in the middle of the seam before.
+        // Some changes come in the middle of the previous crossfade.
         let frames = if i % 3 == 2 { 1 } else { 10 };
         for frame in pcm.chunks(rate as usize / 50).take(frames) {
             let before = out.len();
@@ -62,7 +62,7 @@ fn a_change_of_rate_keeps_the_frame_length_and_makes_no_click() {
         }
         assert_eq!(stream.input_rate(), Some(rate));
     }
-    // Behind the beginning, which is a hard edge of the signal itself.
+    // Skip the beginning, which is a hard edge of the signal itself.
     let out = &out[320..];
     let step = out
         .windows(2)

@@ -1,4 +1,4 @@
-//! The mixer: exact sums, a soft limit, and nothing that stays behind.
+//! Tests of the mixer: exact sums, a soft limit, and no residue between frames.
 
 mod property;
 

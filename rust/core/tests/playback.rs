@@ -1,4 +1,4 @@
-//! The playback store: scenarios, and invariants that hold in any order of calls.
+//! Tests of the playback store: scenarios, and invariants that hold in any order of calls.
 
 mod property;
 
@@ -7,10 +7,10 @@ use voice_audio::{
     Error, NextFrame, Playback, PlaybackOptions, PlaybackState, PushOutcome, TurnProgress,
 };
 
-/// Samples in a frame at 24 kHz.
+/// Number of samples in a frame at 24 kHz.
 const FRAME: usize = 480;
 
-/// 24 kHz on both sides, where the resampler copies: every sample can be followed.
+/// Returns options with 24 kHz on both sides, where the resampler copies every sample.
 fn copying() -> PlaybackOptions {
     PlaybackOptions {
         output_rate: 24_000,
@@ -42,13 +42,13 @@ fn largest_step(signal: &[i16]) -> i32 {
         .unwrap_or(0)
 }
 
-/// Largest step of a raised cosine of 5 ms on a constant of this level, and some rounding.
+/// Returns the largest step of a raised cosine of 5 ms on a constant level, and some rounding.
 fn fade_step(level: i16, rate: u32) -> i32 {
     let steps = f64::from(rate) * 0.005;
     (f64::from(level) * std::f64::consts::FRAC_PI_2 / steps).ceil() as i32 + 2
 }
 
-/// Accepts all of it.
+/// Pushes samples and checks that all are accepted.
 fn push(playback: &mut Playback, pcm: &[i16], turn: u64) {
     let all = PushOutcome {
         accepted: pcm.len(),
@@ -77,12 +77,12 @@ fn a_turn_waits_for_its_prefill_or_its_end() {
     assert_eq!(playback.state(), PlaybackState::Idle);
 }
 
-/// Accepts all of it.
+/// Pushes samples at a time and checks that all are accepted.
 fn push_at(playback: &mut Playback, pcm: &[i16], turn: u64, at: f64) {
     assert_eq!(playback.push_at(pcm, turn, at).unwrap().accepted, pcm.len());
 }
 
-/// A turn of chunks of 40 ms whose times are 10 ms apart, played to its end.
+/// Plays a turn of 40 ms chunks that arrive 10 ms apart, to its end.
 fn play_turn(playback: &mut Playback, turn: u64, from: f64) {
     for k in 0..25 {
         let at = from + 0.01 * f64::from(k);
@@ -104,7 +104,7 @@ fn a_turn_starts_on_its_first_chunk_once_the_service_was_seen_to_keep_ahead() {
     play_turn(&mut playback, 2, 2.0);
     assert!(begin(&mut playback, 3, 3.0));
     assert_eq!(playback.stats().prefill_ms, 20);
-    // A frame is the least that can be played.
+    // Less than a frame cannot be played.
     push_at(&mut playback, &[1000; FRAME - 1], 4, 4.0);
     playback.flush_turn(3);
     drain(&mut playback);
@@ -172,7 +172,7 @@ fn a_turn_can_be_begun_with_less_than_its_prefill() {
     assert_eq!(drain(&mut playback).len(), FRAME);
     assert_eq!(playback.turn_stats(1).unwrap().played, 300);
     pop(&mut playback);
-    // It has run dry: what comes now waits for a prefill again.
+    // It has run dry: later audio waits for a prefill again.
     push(&mut playback, &[1000; 300], 1);
     assert_eq!(playback.state(), PlaybackState::Buffering);
     assert_eq!(playback.stats().prefill_ms, 120);
@@ -187,7 +187,7 @@ fn the_next_frame_is_foretold() {
         assert_eq!(playback.next_frame(), NextFrame::Sound);
         pop(&mut playback);
     }
-    // Ten samples of a turn that goes on: what comes decides.
+    // Ten samples of an open turn: the next push decides.
     assert_eq!(playback.next_frame(), NextFrame::Starved);
     let mut refilled = Playback::new(copying()).unwrap();
     push(&mut refilled, &[1000; 3 * FRAME + 10], 1);
@@ -671,8 +671,9 @@ fn options_out_of_range_are_refused() {
     );
 }
 
-/// Samples of equal magnitude whose signs are a sequence that is peculiar to the turn. A gain
-/// changes no sign, and no fade is deep enough to round one away.
+/// Makes samples of equal magnitude whose signs identify the turn.
+///
+/// A gain changes no sign, and no fade is deep enough to round one away.
 fn signs(turn: u64, n: usize) -> Vec<i16> {
     signs_from(turn, 0, n)
 }
@@ -680,7 +681,7 @@ fn signs(turn: u64, n: usize) -> Vec<i16> {
 fn signs_from(turn: u64, start: usize, n: usize) -> Vec<i16> {
     (start..start + n)
         .map(|i| {
-            // SplitMix64 (Steele, Lea, Flood 2014) of the sample's place.
+            // SplitMix64 (Steele, Lea, Flood 2014) of the sample's index.
             let mut z = (turn << 32 | i as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15);
             z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
             z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
@@ -695,7 +696,7 @@ fn signs_from(turn: u64, start: usize, n: usize) -> Vec<i16> {
 
 #[derive(Debug, Clone)]
 enum Op {
-    /// Samples for the newest turn plus `ahead`, or one before it.
+    /// Pushes samples for the newest turn plus `ahead`, or one before it.
     Push {
         n: usize,
         ahead: i64,
@@ -706,7 +707,7 @@ enum Op {
     Resume,
     Duck(f32),
     Flush,
-    /// The newest turn plus `ahead`.
+    /// Flushes the newest turn plus `ahead`.
     FlushTurn {
         ahead: i64,
     },
@@ -728,7 +729,7 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
     prop::collection::vec(op, 1..120)
 }
 
-/// A popped frame, and how many samples of turns and made-up ones it holds.
+/// Popped frame, with its numbers of samples of turns and of concealment.
 struct Popped {
     frame: Vec<i16>,
     played: usize,
@@ -746,7 +747,8 @@ fn pop_counted(playback: &mut Playback) -> Popped {
     }
 }
 
-/// Runs the calls, with `sample(turn, start, n)` as the audio; checks the books after each.
+/// Runs the calls, with `sample(turn, start, n)` as the audio, and checks the counts after each.
+///
 /// Returns all frames, and the samples accepted for each turn with whether it was cut.
 fn run(
     playback: &mut Playback,
@@ -845,9 +847,9 @@ proptest! {
         let mut want = want.as_slice();
         for Popped { frame, played, concealed } in out {
             let heard: Vec<i16> = frame.iter().map(|y| y.signum()).filter(|&y| y != 0).collect();
-            // What is made up may be silent: noise has no future.
+            // Concealment may be silent: noise cannot be predicted.
             prop_assert!((played..=played + concealed).contains(&heard.len()));
-            // What was made up lies in one piece: in front of it and behind it is all of the rest.
+            // Concealment is contiguous: all other samples are before and after it.
             let (now, later) = want.split_at(played);
             let same = |(a, b): &(&i16, &i16)| a == b;
             let in_front = heard.iter().zip(now).take_while(same).count();
@@ -866,7 +868,7 @@ proptest! {
         let (out, _) = run(&mut playback, &ops, |_, _, n| vec![20_000; n]);
         // A fade and the ramp of the duck (10 ms, linear) may coincide.
         let steepest = fade_step(20_000, output_rate) + (20_000 / (output_rate as i32 / 100)) + 2;
-        // A fade that is reversed half-way has a corner, where the slope steps from +s to -s. Behind
+        // A fade that is reversed half-way has a corner, where the slope steps from +s to -s. After
         // the resampler's filter such a step overshoots by 9 % of its height (Gibbs): by 0.18 s.
         let bound = steepest + steepest * 18 / 100;
         let out: Vec<i16> = out.into_iter().flat_map(|popped| popped.frame).collect();

@@ -1,11 +1,11 @@
-//! The resampler by its properties: response, delay, length, and independence of chunking.
+//! Tests of the resampler: response, delay, length, and independence of chunking.
 
 use std::f64::consts::PI;
 
 use voice_audio::pcm::Sample;
 use voice_audio::{Error, Kernel, Quality, Resampler, ResamplerOptions};
 
-/// The pairs a voice agent meets.
+/// Rate pairs that a voice agent meets.
 const PAIRS: [(u32, u32); 10] = [
     (48_000, 16_000),
     (24_000, 48_000),
@@ -31,7 +31,7 @@ fn with(rates: (u32, u32), quality: Quality, kernel: Kernel) -> Resampler {
     Resampler::with_options(rates.0, rates.1, options).unwrap()
 }
 
-/// All of the input, and the tail.
+/// Resamples all of the input and flushes the tail.
 fn run<I: Sample, O: Sample>(mut resampler: Resampler, input: &[I]) -> Vec<O> {
     let mut out = Vec::new();
     resampler.push(input, &mut out);
@@ -39,7 +39,7 @@ fn run<I: Sample, O: Sample>(mut resampler: Resampler, input: &[I]) -> Vec<O> {
     out
 }
 
-/// White noise at full scale, from a linear congruential generator (Knuth's MMIX constants).
+/// Makes white noise at full scale by a linear congruential generator (Knuth's MMIX).
 fn noise(n: usize) -> Vec<i16> {
     let mut state = 7u64;
     (0..n)
@@ -69,7 +69,7 @@ fn to_i16(signal: &[f64]) -> Vec<i16> {
         .collect()
 }
 
-/// Least-squares fit of a sine at `hz`: its amplitude, and the RMS of what is left.
+/// Fits a sine at `hz` by least squares; returns its amplitude and the RMS of the residue.
 fn fit(signal: &[f64], rate: u32, hz: f64) -> (f64, f64) {
     let (mut ss, mut cc, mut sc, mut sy, mut cy) = (0.0, 0.0, 0.0, 0.0, 0.0);
     let w = 2.0 * PI * hz / f64::from(rate);
@@ -94,7 +94,7 @@ fn fit(signal: &[f64], rate: u32, hz: f64) -> (f64, f64) {
     (a.hypot(b), (residual / signal.len() as f64).sqrt())
 }
 
-/// The steady part of a one-second tone after conversion, at unit scale.
+/// Converts a one-second tone and returns its steady part, at unit scale.
 fn steady<T: Sample>(rates: (u32, u32), input: &[T]) -> Vec<f64> {
     let out: Vec<T> = resample(rates, input);
     let edge = rates.1 as usize / 10;
@@ -134,8 +134,9 @@ fn any_chunking_gives_the_same_bits() {
     }
 }
 
-/// Signals that are hard on rounding: noise, extremes that alternate, silence with single pulses,
-/// the smallest values, and a sweep.
+/// Makes signals that are hard on rounding.
+///
+/// Noise, alternating extremes, silence with single pulses, the smallest values, and a sweep.
 fn adversarial(n: usize) -> Vec<Vec<i16>> {
     let alternating = |k: usize| (0..n).map(move |i| [i16::MAX, i16::MIN][i / k % 2]);
     vec![

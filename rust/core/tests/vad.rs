@@ -1,4 +1,4 @@
-//! Voice activity detection on sounds whose nature is known.
+//! Tests of voice activity detection on sounds of known nature.
 
 mod signals;
 
@@ -19,7 +19,7 @@ fn silence_and_faint_noise_never_trigger() {
     assert_eq!(vad.probability(), 0.0);
     let dither: Vec<i16> = (0..160_000).map(|i| ((i * 7919) % 3) as i16 - 1).collect();
     assert!(listen(&mut vad, &dither, 320).is_empty());
-    // Whatever the threshold is.
+    // At any threshold, silence is no speech.
     let options = VadOptions {
         threshold: 0.0,
         ..VadOptions::default()
@@ -90,7 +90,7 @@ fn the_first_evidence_comes_before_the_onset_and_may_be_nothing() {
     assert_eq!(states[spoken - 3..spoken], [(true, false); 3]);
     assert!(states.iter().all(|state| *state != (true, true)));
     assert_eq!(*states.last().unwrap(), (false, false));
-    // A sound that ends before the onset was nothing.
+    // A sound that ends before the onset causes no event.
     let mut vad = Vad::new(16_000, options).unwrap();
     let mut seen = Vec::new();
     let short = [&pcm[..8_000 + 256 * 12], &silence(16_000, 0.5)].concat();
@@ -245,7 +245,7 @@ fn both_formats_are_the_same_sound_and_empty_pushes_are_nothing() {
     assert!(a == b && !a.is_empty());
 }
 
-/// Pieces of sound of every kind, at unit scale.
+/// Generates stretches of sound of every kind, at unit scale.
 fn sound() -> impl Strategy<Value = Vec<f32>> {
     let piece = prop_oneof![
         (1usize..9_000).prop_map(|n| vec![0.0; n]),

@@ -1,8 +1,8 @@
-"""Measures, inside an unchanged program, how long each callback holds the event loop.
+"""Measure, inside an unchanged program, for how long each callback holds the event loop.
 
-Lies on the program's PYTHONPATH. Writes to the file in LOOP_HOLDS, at exit, a JSON line for each
-callback above a millisecond: when it ended (`time.monotonic()`), how long it took by the wall and
-by the thread's CPU clock, and the coroutine or function that ran.
+The file is on the program's PYTHONPATH. At exit it writes to the file in LOOP_HOLDS a JSON line for
+each callback above a millisecond: its end (`time.monotonic()`), its duration by the wall and by the
+thread's CPU clock, and the coroutine or function that ran.
 """
 
 from __future__ import annotations

@@ -636,7 +636,9 @@ class Mixer:
     def sample_rate(self) -> int:
         """The rate in Hz."""
 
-_Due: TypeAlias = tuple[list[tuple[bytes, bool]], list[CaptureEvent], float, bool, bool]
+_Due: TypeAlias = tuple[
+    list[tuple[bytes, bool]], list[CaptureEvent], float, float | None, bool
+]
 
 @final
 class CaptureEvent:
@@ -656,7 +658,7 @@ class CaptureEvent:
 
 @final
 class SourceStats:
-    """Numbers of one source of a `Capture`, in milliseconds unless said otherwise."""
+    """Statistics of one source of a `Capture`, in milliseconds unless stated otherwise."""
 
     @property
     def pushed_ms(self) -> float:
@@ -664,82 +666,81 @@ class SourceStats:
 
     @property
     def played_ms(self) -> float:
-        """Audio that went to the wire."""
+        """Audio sent to the wire."""
 
     @property
     def skipped_ms(self) -> float:
-        """Silence that was left out between words, to pay back delay."""
+        """Silence skipped between talk spurts, to reduce the delay."""
 
     @property
     def inserted_ms(self) -> float:
-        """Silence that was inserted between words, to build up depth."""
+        """Silence inserted between talk spurts, to increase the delay."""
 
     @property
     def lost_ms(self) -> float:
-        """Audio that the network lost in mid-word, by the timestamps."""
+        """Audio of talk spurts lost by the network, according to the timestamps."""
 
     @property
     def duplicate_ms(self) -> float:
-        """Audio of packets that came a second time."""
+        """Audio of duplicate packets."""
 
     @property
-    def misplaced_ms(self) -> float:
-        """Audio of packets that came out of order, after their successors had been sent."""
+    def late_ms(self) -> float:
+        """Audio of reordered packets discarded because their successors had been sent."""
 
     @property
     def overflow_ms(self) -> float:
-        """Audio that was left out because more than 10 s waited."""
+        """Audio discarded because the jitter buffer was full (10 s)."""
 
     @property
-    def starved_ms(self) -> float:
-        """Time in mid-word for which nothing had arrived."""
+    def underrun_ms(self) -> float:
+        """Audio of talk spurts missing at playout time because nothing had arrived."""
 
     @property
     def unsent_ms(self) -> float:
-        """Audio that was not sent because another source had the floor."""
+        """Audio not sent because another source had the floor."""
 
     @property
     def suppressed_ms(self) -> float:
-        """Audio that was the agent's own voice."""
+        """Audio suppressed as the agent's own voice."""
 
     @property
     def queued_ms(self) -> float:
-        """Audio that waits now."""
+        """Audio queued now."""
 
     @property
     def delay_ms(self) -> float:
-        """Delay against the fastest path with which the source is sent now."""
+        """Current delay of playout relative to the fastest path."""
 
     @property
     def depth_ms(self) -> float:
-        """Delay that the source's jitter asks for."""
+        """Target delay of playout, which the source's jitter requires."""
 
     @property
     def abandoned(self) -> int:
-        """Times that the wire went on without the source in mid-word."""
+        """Number of talk spurts without whose rest the wire went on."""
 
     @property
-    def disbelieved(self) -> int:
-        """Timestamps that were not believed."""
+    def rejected_timestamps(self) -> int:
+        """Number of timestamps ignored as implausible."""
 
 @final
 class Capture:
-    """The way in of a call: frames of many sources in, one wire stream and speech events out.
+    """Capture side of a call: frames of many sources in, one wire stream and speech events out.
 
-    No clock and no thread: time is an argument, in seconds on any clock that only goes forward.
-    `push` takes what has arrived; `advance` lets time pass and is to be called at least every 20 ms
-    while the stream is open. Both return what is due: a tuple of
+    It has no clock and no thread: time is an argument, in seconds on a monotonic clock. `push`
+    takes a received packet; `advance` lets time pass. Both return the due output: a tuple of
 
-    - the wire's 20 ms frames, each with whether nobody speaks in it,
+    - the wire's 20 ms frames, each with whether it is silence,
     - the speech events,
-    - the milliseconds that were found to be the agent's own voice,
-    - whether the stream is open, so that `advance` is to be called,
+    - the milliseconds suppressed as the agent's own voice,
+    - when to call `advance` if nothing is pushed before; None while nothing is due by time,
     - whether it has ended after these frames: nobody sends any more, and `tail_ms` of silence have
       followed the last speech. The next packet opens it again.
 
-    A source is one track of one person, and has a resampler, a `Vad`, an echo guard and a jitter
-    buffer of its own on the clock of the wire. No source's jitter, stalls, absence, timestamps or
-    clock lose or repeat a sample of another. The crate's documentation has the rules.
+    A source is one track of one person, and has a resampler, a `Vad`, an echo suppressor and a
+    jitter buffer of its own on the clock of the wire. No source's jitter, stalls, absence,
+    timestamps or clock lose or repeat a sample of another. The crate's documentation has the rules.
     """
 
     def __new__(
@@ -763,17 +764,17 @@ class Capture:
             wire_rate: Rate of the wire in Hz, a multiple of 50.
             envelope: Text in front of the base64 of a frame, and after it. None gives frames as
                 bytes of s16le PCM.
-            websocket: Whether that is framed and masked, as `websocket_frame` does.
+            websocket: True to frame and mask that, as `websocket_frame` does.
             threshold: See `Vad`.
             onset_ms: See `Vad`.
             hangover_ms: See `Vad`.
-            sustained_ms: Speech that is reported as `sustained`, without its hangover and without
-                time in which nothing arrived.
+            sustained_ms: Speech duration that is reported as `sustained`, without hangover and
+                without missing audio.
             tail_ms: Silence after the last speech, when nobody sends any more.
-            active_speaker: Send only who has the floor: who speaks first keeps it until the end of
-                their speech, then it goes to whoever speaks.
-            preroll_ms: Audio from before the speech that is sent of who takes the floor.
-            echo: What is played to the sources.
+            active_speaker: Send only the source that has the floor: the first speaker keeps it
+                until the end of their speech, then it goes to whoever speaks.
+            preroll_ms: Pre-roll of a source that takes the floor.
+            echo: Reference of the sound that is played to the sources.
 
         Raises:
             AudioError: The rate or an option is out of range.
@@ -789,17 +790,17 @@ class Capture:
         pts: float | None = None,
         muted: bool = False,
     ) -> _Due:
-        """Take what a source has captured; a new number is a new source.
+        """Take a packet of a source; a new number is a new source.
 
         Args:
-            source: The number of the source.
+            source: Number of the source.
             samples: As of `InputStream.push`, of any length.
             sample_rate: Rate of `samples` in Hz.
             channels: 1 or 2.
-            at: When they arrived, in seconds.
-            pts: Time of the first sample in seconds, on the sender's clock. It tells gaps, order
-                and copies, as far as the clock agrees.
-            muted: Take them for silence.
+            at: Time of arrival in seconds.
+            pts: Time of the first sample in seconds, on the sender's clock. It identifies gaps,
+                order and copies, as far as the clock agrees.
+            muted: True to treat the packet as silence.
 
         Raises:
             AudioError: As of `InputStream.push`, or there are 4,096 sources already. The source is
@@ -814,17 +815,17 @@ class Capture:
         """
 
     def remove(self, source: int) -> _Due:
-        """End a source that is gone, and its speech. What came of it is still sent."""
+        """End a source and its speech. Its queued audio is still sent."""
 
     def open(self, source: int, kind: Literal["voice", "sound"]) -> None:
-        """Make a source known. A `sound`, such as that of a shared screen, is sent without events.
+        """Add a source. A `sound`, such as that of a shared screen, is sent without events.
 
         Raises:
             AudioError: The kind is neither, or there are 4,096 sources already.
         """
 
     def stats(self, source: int) -> SourceStats | None:
-        """Return the numbers of a source; None if it is not known."""
+        """Return the statistics of a source; None if it is unknown."""
 
     def echo_delay_ms(self, source: int) -> float | None:
         """Return the delay of the echo that a source sends back; None while none is known."""

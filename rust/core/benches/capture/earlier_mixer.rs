@@ -1,27 +1,28 @@
-//! The mixer that was the way in before [`Capture`](voice_audio::Capture), for comparison: frames are
-//! made when every stream has one, and a stream that lags by more than 60 ms is left until it pushes
-//! again. There is no clock in it.
+//! Mixer that was used before [`Capture`](voice_audio::Capture), for comparison.
+//!
+//! It makes a frame when every stream has one, and ignores a stream that lags by more than 60 ms
+//! until it pushes again. It has no clock.
 
 use std::collections::VecDeque;
 
 use super::people::FRAME;
 
-/// A stream that lags behind another by more than this is not waited for: 60 ms.
+/// Lag behind another stream beyond which frames do not wait for a stream: 60 ms.
 const MAX_SKEW: usize = 60 * 16;
-/// Most samples of a stream that wait: 2 s.
+/// Greatest number of queued samples of a stream: 2 s.
 const CAPACITY: usize = 2_000 * 16;
 
 #[derive(Debug)]
 struct Stream {
     id: usize,
     queue: VecDeque<i16>,
-    /// Frames wait for it.
+    /// True if frames wait for the stream.
     active: bool,
-    /// Samples by which it is late because frames did not wait for it.
+    /// Number of samples by which the stream is late because frames did not wait for it.
     late: usize,
 }
 
-/// Any number of streams at 16 kHz.
+/// Mixer of any number of streams at 16 kHz.
 #[derive(Debug, Default)]
 pub struct EarlierMixer {
     streams: Vec<Stream>,
@@ -48,7 +49,7 @@ impl EarlierMixer {
         stream.active = true;
     }
 
-    /// The next frame if one is ready: a plain sum, which is exact for the voices of the model.
+    /// Returns the next frame if one is ready: a plain sum, exact for the voices of the model.
     pub fn pop(&mut self) -> Option<[i16; FRAME]> {
         if !self.ready() {
             return None;
@@ -59,7 +60,7 @@ impl EarlierMixer {
                 for (sum, x) in frame.iter_mut().zip(stream.queue.drain(..FRAME)) {
                     *sum += x;
                 }
-                // Once nothing more waits than usual, nothing late is still to come.
+                // Late audio is still to come only while more than usual is queued.
                 stream.late = stream.late.min(stream.queue.len());
             } else {
                 stream.late = stream.late.saturating_add(FRAME);
@@ -68,7 +69,7 @@ impl EarlierMixer {
         Some(frame)
     }
 
-    /// Every active stream has a frame, after those that lag too far behind were left.
+    /// Deactivates streams that lag too far; returns true if every active stream has a frame.
     fn ready(&mut self) -> bool {
         let lags = |s: &Stream| s.active && s.queue.len() < FRAME;
         if self.streams.iter().any(lags) {

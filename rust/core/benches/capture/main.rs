@@ -1,12 +1,12 @@
-//! What networks do to the way in: the table of `Capture` beside the mixer of before, and its cost.
+//! Measures `Capture` beside the earlier mixer over 38 networks, and its cost.
 //!
 //! ```text
 //! cargo bench -p voice-audio --bench capture
 //! ```
 //!
-//! People talk in words that are cut from a recording; the detector is the real one. The low byte of
-//! each sample carries the code of its voice, so that it is found in the sum on the wire. Time is
-//! simulated: the table is the same in every run. It goes to `benches/results/capture.md` of the
+//! People talk in words that are cut from a recording; the detector is the real one. The low byte
+//! of each sample carries the code of its voice, so that it is found in the sum on the wire. Time
+//! is simulated: the table is the same in every run. It goes to `benches/results/capture.md` of the
 //! repository.
 
 mod earlier_mixer;
@@ -27,7 +27,7 @@ use voice_audio::{
 /// Rate of the wire and of the recording, in Hz.
 const RATE: u32 = 16_000;
 
-/// The way in of this crate, with hard edges, so that every sample on the wire was captured.
+/// `Capture` with hard edges, so that every sample on the wire was captured.
 struct ByCapture {
     capture: Capture,
     due: Due,
@@ -69,18 +69,22 @@ impl Wire for ByCapture {
             .expect("a time");
     }
 
+    fn next_advance(&self) -> Option<i64> {
+        let at = self.capture.next_advance()?;
+        Some((at * f64::from(RATE)).round() as i64)
+    }
+
     fn take(&mut self, each: &mut dyn FnMut(&[i16; FRAME])) {
         self.due.wire.as_chunks().0.iter().for_each(each);
         self.due.clear();
     }
 }
 
-/// The way in of before: gaps in the timestamps below a second become silence when the next packet
-/// comes, then the mixer.
+/// Earlier capture path: fills timestamp gaps below a second with silence, then mixes.
 #[derive(Default)]
 struct ByEarlierMixer {
     mixer: EarlierMixer,
-    /// Of each person, where the next packet should begin.
+    /// For each person, the expected position of the next packet.
     next: Vec<Option<i64>>,
 }
 
@@ -104,6 +108,10 @@ impl Wire for ByEarlierMixer {
     }
 
     fn advance(&mut self, _now: i64) {}
+
+    fn next_advance(&self) -> Option<i64> {
+        None
+    }
 
     fn take(&mut self, each: &mut dyn FnMut(&[i16; FRAME])) {
         while let Some(frame) = self.mixer.pop() {
@@ -258,7 +266,7 @@ fn rows() -> Vec<Row> {
     rows
 }
 
-/// The lines of the first two voices.
+/// Formats the table lines of the first two voices.
 fn lines(row: &Row, way: &str, report: &Report) -> String {
     let mut text = String::new();
     for (k, voice) in report.voices.iter().take(2).enumerate() {
@@ -300,8 +308,9 @@ fn lines(row: &Row, way: &str, report: &Report) -> String {
     text
 }
 
-/// Microseconds for 20 ms of one source: of a capture of `sources`, and of their streams alone
-/// (resampler and detector).
+/// Measures the µs for 20 ms of one source: in a capture of `sources`, and in streams alone.
+///
+/// A stream alone is the resampler and the detector.
 fn cost(sources: usize, speech: &[i16], rounds: usize) -> (f64, f64) {
     let mut up = Resampler::new(RATE, 48_000).expect("rates in range");
     let mut microphone: Vec<i16> = Vec::new();

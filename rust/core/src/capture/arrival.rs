@@ -1,8 +1,8 @@
-//! Arrival times of one source: the fastest path, and the lateness relative to it.
+//! Arrival statistics of one source: the fastest path, and the lateness relative to it.
 
-use super::Times;
+use super::Timing;
 
-/// Minimum of (arrival - end of media) and the two greatest latenesses within one half window.
+/// Minimum of (arrival - end of media), and the two greatest latenesses, of one half window.
 #[derive(Debug, Clone, Copy)]
 struct HalfWindow {
     fastest: i64,
@@ -18,14 +18,14 @@ impl HalfWindow {
 
 /// Statistics of the newest 5 to 10 s, in two half windows.
 ///
-/// The fastest path is a minimum, so a sender's clock that is off by 200 ppm moves it by 2 ms within
-/// the window: drift needs no model of its own.
+/// The fastest path is a minimum, so a sender's clock that is off by 200 ppm moves it by 2 ms
+/// within the window: drift needs no model of its own.
 #[derive(Debug)]
 pub(super) struct ArrivalStats {
     current: HalfWindow,
     previous: HalfWindow,
     /// Start of the current half window; None before the first packet.
-    began: Option<i64>,
+    window_start: Option<i64>,
     newest: i64,
 }
 
@@ -34,21 +34,22 @@ impl ArrivalStats {
         Self {
             current: HalfWindow::EMPTY,
             previous: HalfWindow::EMPTY,
-            began: None,
+            window_start: None,
             newest: i64::MIN / 2,
         }
     }
 
-    /// Records media that ends at position `end` and arrived at `now`. With `delayed_here` the
-    /// process itself was away and the lateness is not the network's.
-    pub(super) fn record(&mut self, end: i64, now: i64, delayed_here: bool, times: &Times) {
-        let began = *self.began.get_or_insert(now);
-        if now - began >= times.half_window {
+    /// Records media that ends at position `end` and arrived at `now`.
+    ///
+    /// With `delayed_here` the process itself was stalled, and the lateness is not the network's.
+    pub(super) fn record(&mut self, end: i64, now: i64, delayed_here: bool, timing: &Timing) {
+        let window_start = *self.window_start.get_or_insert(now);
+        if now - window_start >= timing.half_window {
             self.previous = std::mem::replace(&mut self.current, HalfWindow::EMPTY);
-            self.began = Some(now);
+            self.window_start = Some(now);
         }
         self.current.fastest = self.current.fastest.min(now - end);
-        if !delayed_here && now - self.newest >= times.burst {
+        if !delayed_here && now - self.newest >= timing.burst {
             let late = now - end - self.fastest();
             let [first, second] = &mut self.current.latest;
             if late > *first {
@@ -60,15 +61,15 @@ impl ArrivalStats {
         self.newest = now;
     }
 
-    /// Arrival minus position on the fastest path; `i64::MAX` before the first packet.
+    /// Returns arrival minus position on the fastest path; `i64::MAX` before the first packet.
     pub(super) fn fastest(&self) -> i64 {
         self.current.fastest.min(self.previous.fastest)
     }
 
-    /// The lateness that was reached twice within the window.
+    /// Returns the lateness that was reached twice within the window.
     ///
-    /// One stall is an accident: concealing it costs less than holding everything back for it. What
-    /// happens twice is a property of the network.
+    /// One stall is an accident: concealing it costs less than delaying everything for it. Lateness
+    /// that recurs is a property of the network.
     pub(super) fn usual_lateness(&self) -> i64 {
         let [a, b] = self.current.latest;
         let [c, d] = self.previous.latest;
@@ -82,8 +83,8 @@ mod tests {
     use super::*;
     use crate::capture::CaptureOptions;
 
-    fn times() -> Times {
-        Times::new(16_000, &CaptureOptions::default())
+    fn timing() -> Timing {
+        Timing::new(16_000, &CaptureOptions::default())
     }
 
     #[test]
@@ -106,18 +107,18 @@ mod tests {
 
     #[test]
     fn a_burst_counts_once_and_a_stall_of_the_process_never() {
-        let times = times();
+        let timing = timing();
         let mut arrival = ArrivalStats::new();
         for k in 1..=50 {
-            arrival.record(320 * k, 320 * k, false, &times);
+            arrival.record(320 * k, 320 * k, false, &timing);
         }
-        // Ten packets that a stall of 200 ms has held back, all at once.
+        // Ten packets held back by a stall of 200 ms, all at once.
         for k in 51..=60 {
-            arrival.record(320 * k, 320 * 61, false, &times);
+            arrival.record(320 * k, 320 * 61, false, &timing);
         }
         assert_eq!(arrival.usual_lateness(), 0);
         for k in 62..=63 {
-            arrival.record(320 * k, 320 * k + 3_200 * (k - 61), true, &times);
+            arrival.record(320 * k, 320 * k + 3_200 * (k - 61), true, &timing);
         }
         assert_eq!(arrival.usual_lateness(), 0);
         assert_eq!(arrival.fastest(), 0);

@@ -1,71 +1,86 @@
 //! Capture: frames of many sources in, one wire stream of 20 ms frames and speech events out.
 //!
-//! - `arrival`: the fastest path of a source, and how late its packets are.
-//! - `timeline`: the jitter buffer of a source, on the clock of the wire.
-//! - `edge`: concealment and fades.
-//! - `warmup`: the hold of a source until it is known whether it sends echo.
+//! - `arrival`: arrival statistics of a source: fastest path and lateness.
+//! - `jitter_buffer`: jitter buffer of a source, on the clock of the wire.
+//! - `concealment`: packet loss concealment and fades.
+//! - `warmup`: hold of a source until it is known whether it sends echo.
 //! - `source`: all of these and the [`InputStream`](crate::InputStream) of one source.
-//! - here: the wire, and who is waited for.
+//! - This module: playout of the wire, and how long it waits for each source.
+//!
+//! A *talk spurt* is a run of speech of one source, without a pause longer than the gaps between
+//! syllables. Delay changes between talk spurts only.
 
 mod arrival;
-mod edge;
+mod concealment;
+mod jitter_buffer;
 mod source;
 #[cfg(test)]
 mod tests;
-mod timeline;
 mod warmup;
 
 use crate::echo::check_time;
 use crate::pcm::Sample;
 use crate::{EchoReference, Error, Mixer, Samples, VadOptions, frame_len, ms_to_samples};
-use source::{Moment, Source};
-pub use timeline::SourceStats;
-use timeline::Supply;
+pub use jitter_buffer::SourceStats;
+use jitter_buffer::Supply;
+use source::{PacketTime, Source};
 
-/// The longest packet of Opus, in milliseconds: what is longer is taken as several.
-const LONGEST_PACKET_MS: i64 = 120;
-/// A caller that has not called for so long, in milliseconds, while the stream is open was away
-/// itself. What came meanwhile is about to be pushed, so nobody is late yet.
-const AWAY_MS: i64 = 40;
-/// A pause of so long, in milliseconds, in which nobody sends ends the stream. Clients that leave out
-/// silence send a frame every 400 ms.
+/// Length of the longest Opus packet, in milliseconds: a longer push counts as several packets.
+const MAX_PACKET_MS: i64 = 120;
+/// Time without a call, in milliseconds, after which the caller itself is considered stalled.
+///
+/// Packets that arrived meanwhile are about to be pushed, so no source counts as late yet.
+const CALLER_STALL_MS: i64 = 48;
+/// Time from a push to the next call by time, in milliseconds, if nothing is pushed.
+///
+/// Two packets of 20 ms, and 4 ms by which the second one or a timer may be late. A timer that is set
+/// anew when it expires so runs 25 times a second beside steady packets, and not 50 times. Less than
+/// [`CALLER_STALL_MS`]: otherwise each gap of the network would be taken for a stall of the caller.
+const AFTER_PUSH_MS: i64 = 44;
+/// Pause without packets, in milliseconds, that ends the stream.
+///
+/// Clients with discontinuous transmission (DTX) send a frame every 400 ms.
 const PAUSE_MS: u32 = 1_000;
-/// A source from which nothing came for so long, in milliseconds, is forgotten.
+/// Time without packets, in milliseconds, after which a source is forgotten.
 const FORGET_SOURCE_MS: i64 = 30_000;
-/// Most sources at a time: more than any call has, and a bound for callers that make up ids.
+/// Greatest number of sources: more than any call has, a bound for callers that invent ids.
 const MAX_SOURCES: usize = 4_096;
 
 /// Options of a [`Capture`]. Times are in milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct CaptureOptions {
-    /// How the detector of each source decides.
+    /// Options of each source's detector.
     pub vad: VadOptions,
-    /// Speech that is reported as sustained, without hangover and without time in which nothing
-    /// arrived.
+    /// Speech duration that is reported as sustained, without hangover and without missing audio.
     pub sustained_ms: u32,
-    /// Silence on the wire after the last speech, when nobody sends any more. A service finds the end
-    /// of speech in it; then the stream ends.
+    /// Silence on the wire after the last speech, when nobody sends any more.
+    ///
+    /// A service detects the end of speech in it; then the stream ends.
     pub tail_ms: u32,
-    /// Send only who has the floor: who speaks first keeps it until the end of their speech, then it
-    /// goes to whoever speaks.
+    /// True to send only the source that has the floor.
+    ///
+    /// The first speaker keeps the floor until the end of their speech; then it goes to whoever
+    /// speaks.
     pub active_speaker: bool,
-    /// Audio from before the speech that is sent of who takes the floor.
+    /// Pre-roll: audio from before the speech that is sent of a source that takes the floor.
     pub preroll_ms: u32,
-    /// Longest wait for the rest of a word while nobody else speaks.
+    /// Longest wait for missing audio of a talk spurt while nobody else speaks.
     pub wait_alone_ms: u32,
-    /// Longest wait for the rest of a word while somebody else speaks, who is delayed meanwhile.
+    /// Longest wait for missing audio of a talk spurt while it delays another speaker.
     pub wait_shared_ms: u32,
-    /// A source without frames for so long, and its usual lateness, is silent.
+    /// Time without packets, in addition to the usual lateness, after which a source is silent.
     pub absent_ms: u32,
-    /// How late the detector gives its first sign of a word.
+    /// Delay of the detector's first evidence of speech after the onset.
     pub onset_lag_ms: u32,
-    /// Greatest delay that a source is given because of its jitter.
+    /// Greatest target delay of a source's jitter buffer.
     pub max_depth_ms: u32,
-    /// Most audio of one source that waits: what comes after a long stall, or faster than time. What
-    /// somebody said longer ago no longer helps a conversation.
+    /// Capacity of a source's jitter buffer, after a long stall or from a sender that is too fast.
+    ///
+    /// Older speech no longer helps a conversation.
     pub capacity_ms: u32,
-    /// Length of the fades at torn edges; 0 makes hard edges, and puts nothing on the wire that was
-    /// not captured.
+    /// Length of the fades at the ends of missing audio.
+    ///
+    /// 0 makes hard edges, and puts nothing on the wire that was not captured.
     pub fade_ms: u32,
 }
 
@@ -118,12 +133,12 @@ impl CaptureOptions {
 
 /// Durations in samples at the wire rate.
 #[derive(Debug, Clone, Copy)]
-struct Times {
+struct Timing {
     rate: u32,
-    /// A millisecond, rounded down; 8 samples at least.
+    /// Samples of a millisecond, rounded down; at least 8.
     ms: i64,
     frame: i64,
-    longest_packet: i64,
+    max_packet: i64,
     wait_alone: i64,
     wait_shared: i64,
     absent: i64,
@@ -131,54 +146,57 @@ struct Times {
     max_depth: i64,
     capacity: i64,
     tail: i64,
-    /// Lateness of the last word by which the silence after it may be shorter than the tail.
+    /// Lateness of the last speech by which the tail may be shorter.
     tail_slack: i64,
-    /// Time after the last packet by which all that waited was played or given up.
-    rest: i64,
+    /// Time after the last packet by which every queued sample was played or given up.
+    drain: i64,
     preroll: i64,
     sustained: i64,
     fade: usize,
-    away: i64,
+    stall: i64,
+    after_push: i64,
     pause: i64,
     forget_source: i64,
-    /// A source that was not waited for long enough is held to `wait_shared` for so long, since its
-    /// hole is then shorter; after that the wire catches up with its clock.
+    /// Time for which the wire keeps its delay, up to `wait_shared`, for an abandoned source.
+    ///
+    /// The hole in its talk spurt is then shorter. After that the wire catches up with its clock.
     give_up: i64,
-    /// A place in front of something that came is kept so long for a packet that took another way.
+    /// Time for which a gap before a received packet is kept open for a reordered packet.
     reorder: i64,
-    /// A timestamp further back than this is no reordered packet but another count.
+    /// Greatest distance of a reordered packet: a timestamp further back starts another count.
     reorder_reach: i64,
-    /// Timestamps that are off by less than this are rounding: RTP clocks count in other units.
+    /// Greatest rounding error of timestamps: RTP clocks count in other units.
     rounding: i64,
-    /// Excess of the time that timestamps claim over the time that has passed, from which their gaps
-    /// are no longer believed: their clock counts in another unit.
-    distrust: i64,
-    /// Decrease of that excess with each packet that arrives.
-    forgive: i64,
-    /// Gaps up to this are lost or reordered packets; silence that is not sent lasts longer.
-    loss: i64,
-    /// A gap from this on separates what the resampler held from what comes next.
-    gap: i64,
-    /// After a pause of this length nothing of what came before matters: neither the count of the
-    /// timestamps nor the delay.
-    forget: i64,
-    /// Silence after a word that is left as it is.
-    guard: i64,
+    /// Excess of the timestamps' time over real time from which their gaps are ignored.
+    ///
+    /// Their clock then counts in another unit.
+    max_excess: i64,
+    /// Decrease of that excess per packet.
+    excess_decay: i64,
+    /// Longest gap that counts as lost or reordered packets; unsent silence lasts longer.
+    max_loss: i64,
+    /// Shortest gap at which the resampler is flushed before the next packet.
+    min_gap: i64,
+    /// Pause after which the timestamp offset and the delay start afresh.
+    reset_after: i64,
+    /// Silence after a talk spurt in which the delay does not change.
+    speech_guard: i64,
     /// Half of the window of arrival statistics.
     half_window: i64,
-    /// Packets that come closer together than this come out of the same stall: they are one event.
+    /// Distance of arrivals below which packets come out of the same stall and count once.
+    ///
     /// If each counted, one stall of a second would look like fifty late packets.
     burst: i64,
 }
 
-impl Times {
+impl Timing {
     fn new(rate: u32, options: &CaptureOptions) -> Self {
         let ms = |ms: u32| ms_to_samples(ms, rate) as i64;
         Self {
             rate,
             ms: ms(1),
             frame: ms(20),
-            longest_packet: ms(LONGEST_PACKET_MS as u32),
+            max_packet: ms(MAX_PACKET_MS as u32),
             wait_alone: ms(options.wait_alone_ms),
             wait_shared: ms(options.wait_shared_ms),
             absent: ms(options.absent_ms),
@@ -187,7 +205,7 @@ impl Times {
             capacity: ms(options.capacity_ms),
             tail: ms(options.tail_ms),
             tail_slack: ms(100),
-            rest: ms(options.capacity_ms + options.wait_alone_ms + options.wait_shared_ms + 1_000),
+            drain: ms(options.capacity_ms + options.wait_alone_ms + options.wait_shared_ms + 1_000),
             preroll: if options.active_speaker {
                 ms(options.preroll_ms)
             } else {
@@ -195,19 +213,20 @@ impl Times {
             },
             sustained: ms(options.sustained_ms),
             fade: ms_to_samples(options.fade_ms, rate),
-            away: ms(AWAY_MS as u32),
+            stall: ms(CALLER_STALL_MS as u32),
+            after_push: ms(AFTER_PUSH_MS as u32),
             pause: ms(PAUSE_MS),
             forget_source: ms(FORGET_SOURCE_MS as u32),
             give_up: ms(500),
             reorder: ms(20),
             reorder_reach: ms(500),
             rounding: ms(2),
-            distrust: ms(160),
-            forgive: ms(1) / 4,
-            loss: ms(60),
-            gap: ms(5),
-            forget: ms(1_500),
-            guard: ms(40),
+            max_excess: ms(160),
+            excess_decay: ms(1) / 4,
+            max_loss: ms(60),
+            min_gap: ms(5),
+            reset_after: ms(1_500),
+            speech_guard: ms(40),
             half_window: ms(5_000),
             burst: ms(5),
         }
@@ -217,53 +236,55 @@ impl Times {
 /// Kind of a source's audio.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum SourceKind {
-    /// A person, whose speech is reported.
+    /// Voice of a person, whose speech is reported.
     #[default]
     Voice,
-    /// Sound such as that of a shared screen: it is sent, and no event tells of it.
+    /// Sound such as that of a shared screen: it is sent without speech events.
     Sound,
 }
 
-/// A phase of a source's speech. For each source they alternate: `Starting` is followed by
-/// `Dismissed` or `Started`, `Started` by `Stopped`, with one `Sustained` between them at most.
+/// Phase of a source's speech.
+///
+/// The phases of a source alternate: `Starting` is followed by `Dismissed` or `Started`, `Started`
+/// by `Stopped`, with at most one `Sustained` between them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SpeechPhase {
     /// First evidence of speech.
     Starting,
-    /// That evidence was nothing.
+    /// The evidence was not confirmed.
     Dismissed,
     /// Speech has lasted for the detector's onset.
     Started,
-    /// It has lasted for [`CaptureOptions::sustained_ms`].
+    /// Speech has lasted for [`CaptureOptions::sustained_ms`].
     Sustained,
-    /// It is over: silent for the detector's hangover, or nothing comes any more.
+    /// Speech is over: silent for the detector's hangover, or no packets arrive any more.
     Stopped,
 }
 
-/// What the detector of a source noticed.
+/// Speech event of a source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CaptureEvent {
-    /// The source.
+    /// Id of the source.
     pub source: u64,
-    /// What its speech has come to.
+    /// Phase that its speech has reached.
     pub phase: SpeechPhase,
 }
 
-/// How a packet arrived.
+/// Circumstances of a packet's arrival.
 #[derive(Debug, Clone, Copy)]
 pub struct Arrival<'a> {
     /// Time of the arrival in seconds, on any clock that only goes forward.
     pub at: f64,
-    /// Time of the first sample in seconds, on the sender's clock; None where it is not known.
+    /// Time of the first sample in seconds, on the sender's clock; None if unknown.
     pub pts: Option<f64>,
-    /// Take it for silence of the same length.
+    /// True to treat the packet as silence of the same length.
     pub muted: bool,
-    /// What is played to the source, which may come back as an echo.
+    /// Reference of the sound that is played to the source and may come back as an echo.
     pub echo: Option<&'a EchoReference>,
 }
 
 impl Arrival<'_> {
-    /// An arrival at `at` without a timestamp and without an echo.
+    /// Makes an arrival at `at` seconds, without a timestamp and without an echo.
     pub fn at(at: f64) -> Self {
         Self {
             at,
@@ -274,24 +295,27 @@ impl Arrival<'_> {
     }
 }
 
-/// What is due. It is appended to, so that one buffer can be used again and again.
+/// Output of a [`Capture`]: frames, events and counts that are due.
+///
+/// Each call appends to it, so that one buffer can be reused.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Due {
-    /// Wire frames one after the other, [`Capture::frame_len`] samples each.
+    /// Concatenated wire frames of [`Capture::frame_len`] samples each.
     pub wire: Vec<i16>,
-    /// For each of them, whether nobody speaks in it and no speech waits that was heard already.
+    /// For each frame, true if it contains no speech and no received speech is still queued.
     pub silence: Vec<bool>,
     /// Speech events, in order.
     pub events: Vec<CaptureEvent>,
-    /// Samples that were found to be the agent's own voice, at the wire rate.
+    /// Number of samples suppressed as the agent's own voice, at the wire rate.
     pub suppressed: u64,
-    /// The stream has ended after these frames: nobody sends any more. It opens again with the next
-    /// packet.
+    /// True if the stream has ended after these frames, because nobody sends any more.
+    ///
+    /// It opens again with the next packet.
     pub ended: bool,
 }
 
 impl Due {
-    /// Forgets everything; keeps its memory.
+    /// Clears the output and keeps the allocated memory.
     pub fn clear(&mut self) {
         self.wire.clear();
         self.silence.clear();
@@ -301,33 +325,34 @@ impl Due {
     }
 }
 
-/// The way in of a call: frames of many sources in, one wire stream and speech events out.
+/// Capture side of a call: frames of many sources in, one wire stream and speech events out.
 ///
-/// Sans-IO: no clock, no thread; time is an argument. [`push`](Self::push) takes what has arrived,
-/// [`advance`](Self::advance) lets time pass and is to be called at least every 20 ms while the
-/// stream [`is_open`](Self::is_open). What is due comes out of both. A time before the newest one
-/// counts as the newest one.
+/// Sans-IO: it has no clock and no thread; time is an argument. [`push`](Self::push) takes a
+/// received packet, [`advance`](Self::advance) lets time pass; call it at
+/// [`next_advance`](Self::next_advance), which moves with every call. Both append what is due. A time
+/// before the newest one counts as the newest one.
 ///
-/// Each source (one track of one person) has an [`InputStream`](crate::InputStream) and a timeline of
-/// its own that advances with the wire's clock. So silence happens by time, and no source's jitter,
-/// stalls, absence, timestamps or clock lose or repeat a sample of another.
+/// Each source (one track of one person) has its own [`InputStream`](crate::InputStream) and jitter
+/// buffer, which advances with the clock of the wire. So silence follows from time alone, and no
+/// source's jitter, stalls, absence, timestamps or clock lose or repeat a sample of another.
 ///
 /// - *Clock.* The wire is never more than a frame ahead of its clock, and never further behind than
-///   it may wait: `wait_alone_ms` for the rest of a word, `wait_shared_ms` while somebody else speaks.
+///   the longest wait: `wait_alone_ms` for missing audio of a talk spurt, `wait_shared_ms` while
+///   somebody else speaks.
 /// - *Clean link.* One source passes at once and bit for bit.
-/// - *Jitter.* The lateness that a source has reached twice in the last 10 s becomes its delay,
-///   between words, up to `max_depth_ms`. Up to a frame of 20 ms needs none: the wire waits that
-///   long.
-/// - *Stalls.* What comes after its time is sent late and in order; its source is then later, and the
-///   delay is paid back in its silences, a frame for each frame that is played. The end of a word
-///   that is given up is concealed.
-/// - *Stalls of the caller.* After 40 ms without a call nobody counts as late until what has arrived
-///   meanwhile could be pushed.
-/// - *Echo.* While the agent is heard, audio of a source that may be a loudspeaker is held for
-///   400 ms at most, until it is known once whether it sends echo.
-/// - *End.* When nobody sends any more, silence goes on until `tail_ms` after the last speech. Then
-///   nothing is sent, and after a pause of 1 s the stream ends. Who sends again before that is
-///   preceded by the silence that was left out.
+/// - *Jitter.* The lateness that a source has reached twice in the last 10 s becomes its target
+///   delay, applied between talk spurts, up to `max_depth_ms`. Lateness up to a frame of 20 ms
+///   needs none: the wire waits that long.
+/// - *Stalls.* Late audio is sent late and in order. Its source is then delayed, and catches up in
+///   its silences, by a frame for each frame that is played. The end of an abandoned talk spurt is
+///   concealed.
+/// - *Stalls of the caller.* After 48 ms without a call no source counts as late until the packets
+///   that arrived meanwhile could be pushed.
+/// - *Echo.* During playout, audio of a source that may be a loudspeaker is held for at most 400
+///   ms, until it is known whether the source sends echo.
+/// - *End.* When nobody sends any more, the wire carries silence until `tail_ms` after the last
+///   speech. Then nothing is sent, and after a pause of 1 s the stream ends. If somebody sends
+///   again before that, the omitted silence is sent first.
 ///
 /// Allocates: for a new source, when a rate changes, and while queues grow to their usual length.
 ///
@@ -348,30 +373,29 @@ impl Due {
 #[derive(Debug)]
 pub struct Capture {
     options: CaptureOptions,
-    times: Times,
+    timing: Timing,
     sources: Vec<Source>,
     mixer: Mixer,
     frame: Vec<i16>,
     zeros: Vec<i16>,
-    /// Seconds at which the wire's clock shows zero: the first call.
+    /// Time of the first call in seconds: zero of the wire's clock.
     epoch: Option<f64>,
     now: i64,
-    /// When the open stream began, as if the first packet had been heard while it was captured;
-    /// None while the stream is closed.
-    began: Option<i64>,
-    /// Samples sent since then.
+    /// Start of the open stream, at which the first packet was captured; None while it is closed.
+    stream_start: Option<i64>,
+    /// Number of samples sent since the start of the stream.
     sent: i64,
     last_arrival: i64,
     /// End of the newest speech on the wire; None before the first of the open stream.
     speech_end: Option<i64>,
-    /// Until then nobody is late, because the caller was away.
-    blind_until: i64,
-    /// The source that is sent, with `active_speaker`.
+    /// Time until which no source counts as late, because the caller was stalled.
+    stalled_until: i64,
+    /// Source that has the floor, with `active_speaker`.
     floor: Option<u64>,
 }
 
 impl Capture {
-    /// A capture without sources, for a wire of `wire_rate` Hz.
+    /// Makes a capture without sources, for a wire of `wire_rate` Hz.
     ///
     /// # Errors
     /// [`Error::Rate`], [`Error::FrameRate`] for a rate without whole 20 ms frames,
@@ -382,59 +406,79 @@ impl Capture {
         crate::InputStream::new(wire_rate, options.vad)?;
         Ok(Self {
             options,
-            times: Times::new(wire_rate, &options),
+            timing: Timing::new(wire_rate, &options),
             sources: Vec::new(),
             mixer: Mixer::new(wire_rate)?,
             frame: vec![0; frame],
             zeros: Vec::new(),
             epoch: None,
             now: 0,
-            began: None,
+            stream_start: None,
             sent: 0,
             last_arrival: 0,
             speech_end: None,
-            blind_until: 0,
+            stalled_until: 0,
             floor: None,
         })
     }
 
-    /// Rate of the wire in Hz.
+    /// Returns the rate of the wire in Hz.
     pub fn wire_rate(&self) -> u32 {
-        self.times.rate
+        self.timing.rate
     }
 
-    /// Samples of a wire frame: 20 ms.
+    /// Returns the number of samples of a wire frame of 20 ms.
     pub fn frame_len(&self) -> usize {
         self.frame.len()
     }
 
-    /// True while frames are due by time, so that [`advance`](Self::advance) has to be called.
+    /// Returns true while [`advance`](Self::advance) must be called, as frames are due by time.
     pub fn is_open(&self) -> bool {
-        self.began.is_some()
+        self.stream_start.is_some()
     }
 
-    /// The sources, in the order in which they came.
+    /// Returns the time in seconds at which to call [`advance`](Self::advance) if nothing is pushed
+    /// before: 44 ms after a push, 20 ms after another call, or when a frame that arrived early is
+    /// due. None while nothing is due by time.
+    pub fn next_advance(&self) -> Option<f64> {
+        let epoch = self.epoch.filter(|_| self.is_open())?;
+        let after = if self.now == self.last_arrival {
+            self.timing.after_push
+        } else {
+            self.timing.frame
+        };
+        let mut at = self.now + after;
+        let ready = |source| {
+            self.supply(source)
+                .is_none_or(|supply| supply == Supply::Ready)
+        };
+        if self.behind() < -self.timing.frame && self.sources.iter().all(ready) {
+            at = at.min(self.playhead());
+        }
+        Some(epoch + at as f64 / f64::from(self.timing.rate))
+    }
+
+    /// Lists the ids of the sources, in order of their first packet.
     pub fn sources(&self) -> impl Iterator<Item = u64> {
         self.sources.iter().map(|source| source.id)
     }
 
-    /// Numbers of a source that is known.
+    /// Returns the statistics of a source; None if it is unknown.
     pub fn stats(&self, source: u64) -> Option<SourceStats> {
-        self.find(source).map(|source| source.timeline.stats())
+        self.find(source).map(|source| source.jitter_buffer.stats())
     }
 
-    /// Delay in milliseconds of the echo that a source sends back; None while there is none known.
+    /// Returns the delay of a source's echo in milliseconds; None while no echo is known.
     pub fn echo_delay_ms(&self, source: u64) -> Option<f64> {
         self.find(source).and_then(Source::echo_delay_ms)
     }
 
-    /// Milliseconds by which the wire is behind its clock; negative when it is ahead.
+    /// Returns the milliseconds by which the wire is behind its clock; negative when it is ahead.
     pub fn behind_ms(&self) -> f64 {
-        self.behind() as f64 * 1e3 / f64::from(self.times.rate)
+        self.behind() as f64 * 1e3 / f64::from(self.timing.rate)
     }
 
-    /// Makes a source known that is not a voice. A source that was not opened is a
-    /// [`SourceKind::Voice`].
+    /// Adds a source of the given kind. A source that was not opened is a [`SourceKind::Voice`].
     ///
     /// # Errors
     /// [`Error::TooMany`].
@@ -442,13 +486,14 @@ impl Capture {
         self.index_of(source, kind).map(|_| ())
     }
 
-    /// Takes samples that a source has captured; a new id is a new source. They may be of any length;
-    /// more than 120 ms count as several packets.
+    /// Takes a packet of a source, of any length; a new id is a new source.
+    ///
+    /// More than 120 ms count as several packets.
     ///
     /// # Errors
     /// [`Error::Option`] for a time that is not finite, [`Error::Rate`], [`Error::Ratio`],
-    /// [`Error::Channels`], [`Error::Planes`] for samples that cannot be used, [`Error::TooMany`] for
-    /// a source too many. Time passes all the same; nothing else is changed.
+    /// [`Error::Channels`], [`Error::Planes`] for samples that cannot be used, [`Error::TooMany`]
+    /// for one source too many. Time passes nevertheless; nothing else changes.
     pub fn push<S: Sample>(
         &mut self,
         source: u64,
@@ -458,8 +503,8 @@ impl Capture {
         due: &mut Due,
     ) -> Result<(), Error> {
         let now = self.clock(arrival.at)?;
-        // Does what was due before this packet. A packet that comes at the very time at which a frame
-        // is due is in that frame, and so is the next one with the same time: hence `now - 1`.
+        // Play out what was due before this packet. A packet that arrives exactly when a frame is
+        // due belongs to that frame, and so does the next one with the same time: hence `now - 1`.
         if now > self.now {
             self.pass_time(now - 1, due);
             self.close_after_pause();
@@ -474,41 +519,48 @@ impl Capture {
         self.sources[index].prepare(sample_rate)?;
         self.last_arrival = self.now;
         let rate = f64::from(sample_rate);
-        if self.began.is_none() {
-            let length = samples.len() as f64 / rate * f64::from(self.times.rate);
-            let length = (length.round() as i64).min(self.times.longest_packet);
-            self.began = Some(self.now - length);
+        if self.stream_start.is_none() {
+            let length = samples.len() as f64 / rate * f64::from(self.timing.rate);
+            let length = (length.round() as i64).min(self.timing.max_packet);
+            self.stream_start = Some(self.now - length);
             self.sent = 0;
             self.speech_end = None;
         }
-        let moment = Moment {
+        let packet_time = PacketTime {
             now: self.now,
             pts: None,
             playhead: self.playhead(),
-            delayed_here: self.now < self.blind_until,
+            delayed_here: self.now < self.stalled_until,
         };
-        let longest = (LONGEST_PACKET_MS * i64::from(sample_rate) / 1_000).max(1) as usize;
+        let longest = (MAX_PACKET_MS * i64::from(sample_rate) / 1_000).max(1) as usize;
         let (mut rest, mut done) = (samples, 0);
         while !rest.is_empty() {
             let (packet, later) = rest.split_at(rest.len().min(longest));
             let pts = arrival.pts.filter(|pts| pts.is_finite());
-            let moment = Moment {
+            let packet_time = PacketTime {
                 pts: pts.map(|pts| self.samples_of(pts + f64::from(done) / rate)),
-                ..moment
+                ..packet_time
             };
             let source = &mut self.sources[index];
             if arrival.muted {
                 self.zeros.resize(self.zeros.len().max(packet.len()), 0);
                 let zeros = Samples::Mono(&self.zeros[..packet.len()]);
-                source.push(zeros, sample_rate, &arrival, moment, due, &self.times)?;
+                source.push(zeros, sample_rate, &arrival, packet_time, due, &self.timing)?;
             } else {
-                source.push(packet, sample_rate, &arrival, moment, due, &self.times)?;
+                source.push(
+                    packet,
+                    sample_rate,
+                    &arrival,
+                    packet_time,
+                    due,
+                    &self.timing,
+                )?;
             }
             done += packet.len() as u32;
             rest = later;
         }
         self.give_floor(index);
-        // The next packet with the same time may be the one that is missing, so a push ends no wait.
+        // The next packet with the same time may be the missing one, so a push ends no wait.
         self.send(due, false);
         Ok(())
     }
@@ -524,20 +576,21 @@ impl Capture {
         Ok(())
     }
 
-    /// Ends a source that is gone, and its speech. What came of it is still sent. What comes of it
-    /// later is heard as a new track.
+    /// Ends a source and its speech.
+    ///
+    /// Its queued audio is still sent. Later packets with its id belong to a new track.
     pub fn remove(&mut self, source: u64, due: &mut Due) {
         if let Some(source) = self.sources.iter_mut().find(|s| s.id == source) {
-            source.end(due, &self.times);
-            source.timeline.leave();
+            source.end(due, &self.timing);
+            source.jitter_buffer.remove();
         }
         self.send(due, false);
-        self.drop_left();
+        self.drop_removed();
     }
 
     // -- time ----------------------------------------------------------------------------------
 
-    /// The wire's clock at `at` seconds, in samples.
+    /// Converts `at` seconds to samples of the wire's clock.
     fn clock(&mut self, at: f64) -> Result<i64, Error> {
         check_time(at)?;
         let epoch = *self.epoch.get_or_insert(at);
@@ -545,61 +598,64 @@ impl Capture {
     }
 
     fn samples_of(&self, seconds: f64) -> i64 {
-        (seconds * f64::from(self.times.rate)).round() as i64
+        (seconds * f64::from(self.timing.rate)).round() as i64
     }
 
-    /// Lets time pass; true if the stream ended long before `now`.
+    /// Lets time pass; returns true if the stream ended long before `now`.
     fn pass_time(&mut self, now: i64, due: &mut Due) -> bool {
-        // A caller that was away for longer than anything can still be due, on a computer that was
-        // suspended: the stream has ended meanwhile, and the rest of that time is no silence to send.
-        let over = self.last_arrival + self.times.tail + self.times.rest;
-        let ended = self.began.is_some() && now > over && {
-            self.pass(self.now.max(over), due);
+        // After a suspend of the computer the caller was away for longer than anything can be due:
+        // the stream has ended meanwhile, and the rest of that time is not sent as silence.
+        let over = self.last_arrival + self.timing.tail + self.timing.drain;
+        let ended = self.stream_start.is_some() && now > over && {
+            self.advance_to(self.now.max(over), due);
             self.close_after_pause()
         };
-        if self.began.is_some() && now - self.now > self.times.away && self.now >= self.blind_until
+        if self.stream_start.is_some()
+            && now - self.now > self.timing.stall
+            && self.now >= self.stalled_until
         {
-            self.blind_until = now + self.times.frame;
+            self.stalled_until = now + self.timing.frame;
         }
-        self.pass(now, due);
+        self.advance_to(now, due);
         ended
     }
 
-    fn pass(&mut self, now: i64, due: &mut Due) {
+    fn advance_to(&mut self, now: i64, due: &mut Due) {
         self.now = self.now.max(now);
         for source in &mut self.sources {
-            source.hear_time(self.now, due, &self.times);
+            source.advance(self.now, due, &self.timing);
         }
-        self.send(due, self.now >= self.blind_until);
+        self.send(due, self.now >= self.stalled_until);
         self.expire();
     }
 
-    /// How far the wire is behind its clock, in samples.
+    /// Returns the number of samples by which the wire is behind its clock.
     fn behind(&self) -> i64 {
-        self.now - self.playhead() - self.times.frame
+        self.now - self.playhead() - self.timing.frame
     }
 
-    /// The time whose audio the next wire sample carries.
+    /// Returns the capture time of the next wire sample.
     fn playhead(&self) -> i64 {
-        self.began.unwrap_or(self.now) + self.sent
+        self.stream_start.unwrap_or(self.now) + self.sent
     }
 
-    /// Closes the stream after a pause of [`PAUSE_MS`]; true if it did.
+    /// Closes the stream after a pause of [`PAUSE_MS`]; returns true if it did.
     fn close_after_pause(&mut self) -> bool {
-        let over = self.pauses() && self.now >= self.last_arrival + self.times.pause;
+        let over = self.is_paused() && self.now >= self.last_arrival + self.timing.pause;
         if over {
-            self.began = None;
+            self.stream_start = None;
         }
         over
     }
 
-    /// True if nobody sends, and a service has heard all the silence after the last speech that it
-    /// needs. Nothing is sent then; if somebody sends again in time, the silence is made up for.
-    fn pauses(&self) -> bool {
-        let heard = |end: i64| self.playhead() >= end + self.times.tail;
-        self.began.is_some()
+    /// Returns true if nobody sends and the tail after the last speech is complete.
+    ///
+    /// Nothing is sent then; if somebody sends again in time, the omitted silence is sent first.
+    fn is_paused(&self) -> bool {
+        let heard = |end: i64| self.playhead() >= end + self.timing.tail;
+        self.stream_start.is_some()
             && self.speech_end.is_none_or(heard)
-            && (self.sources.iter()).all(|s| s.timeline.is_absent(self.now, &self.times))
+            && (self.sources.iter()).all(|s| s.jitter_buffer.is_absent(self.now, &self.timing))
     }
 
     // -- sources -------------------------------------------------------------------------------
@@ -618,28 +674,28 @@ impl Capture {
                 most: MAX_SOURCES,
             });
         }
-        let (rate, vad) = (self.times.rate, self.options.vad);
+        let (rate, vad) = (self.timing.rate, self.options.vad);
         self.sources
-            .push(Source::new(source, kind, rate, vad, &self.times)?);
+            .push(Source::new(source, kind, rate, vad, &self.timing)?);
         Ok(self.sources.len() - 1)
     }
 
-    /// Forgets sources from which nothing has come for long.
+    /// Forgets sources without packets for [`FORGET_SOURCE_MS`].
     fn expire(&mut self) {
-        let oldest = self.now - self.times.forget_source;
+        let oldest = self.now - self.timing.forget_source;
         self.sources.retain(|source| {
             let alive = source
-                .timeline
+                .jitter_buffer
                 .last_arrival()
                 .is_none_or(|last| last > oldest);
-            alive || !source.timeline.is_empty()
+            alive || !source.jitter_buffer.is_empty()
         });
-        self.drop_left();
+        self.drop_removed();
     }
 
-    fn drop_left(&mut self) {
+    fn drop_removed(&mut self) {
         self.sources
-            .retain(|s| !s.timeline.leaving() || !s.timeline.is_empty());
+            .retain(|s| !s.jitter_buffer.removed() || !s.jitter_buffer.is_empty());
         if let Some(floor) = self.floor
             && self.find(floor).is_none()
         {
@@ -657,105 +713,124 @@ impl Capture {
         let free = match holder {
             None => true,
             Some(holder) if holder.id == source.id => false,
-            // The rest of what a delayed holder has said is sent before.
+            // The queued speech of a delayed holder is sent first.
             Some(holder) => {
-                source.speaking() && !holder.speaking() && !holder.timeline.has_speech()
+                source.speaking() && !holder.speaking() && !holder.jitter_buffer.has_speech()
             }
         };
         if free {
             self.floor = Some(source.id);
             let source = &mut self.sources[index];
             if source.speaking() {
-                source.timeline.take_back(self.times.preroll);
+                source.jitter_buffer.rewind(self.timing.preroll);
             }
         }
     }
 
     // -- the wire ------------------------------------------------------------------------------
 
-    /// Makes the frames that are due; `incomplete`: also those that somebody does not have.
+    /// Makes the frames that are due; with `incomplete`, also those that some source lacks.
     fn send(&mut self, due: &mut Due, incomplete: bool) {
-        while self.began.is_some() && self.is_due(incomplete) {
+        while self.stream_start.is_some() && self.frame_is_due(incomplete) {
             let playhead = self.playhead();
-            // Alone, the wire itself can wait: no depth is needed. With others, a source that is
-            // late as a rule is played late, so that it holds back nobody.
-            let alone = self.present() < 2;
-            // `in_word`: a word is under way, or waits because it was late.
-            let (mut speech, mut in_word) = (None, false);
+            // With one source the wire itself can wait, and needs no target delay. With several, a
+            // source that is usually late is played late, so that it delays nobody else.
+            let alone = self.active_sources() < 2;
+            // `in_talkspurt`: a talk spurt is under way, or is queued because it was late.
+            let (mut speech, mut in_talkspurt) = (None, false);
             for source in &mut self.sources {
                 let depth = if alone {
                     0
                 } else {
-                    source.timeline.depth(&self.times)
+                    source.jitter_buffer.depth(&self.timing)
                 };
                 let sent = !self.options.active_speaker
                     || self.floor == Some(source.id)
                     || source.kind() == SourceKind::Sound;
-                let timeline = &mut source.timeline;
-                let played = timeline.play(&mut self.frame, playhead, depth, sent, &self.times);
+                let jitter_buffer = &mut source.jitter_buffer;
+                let played =
+                    jitter_buffer.play(&mut self.frame, playhead, depth, sent, &self.timing);
                 if sent {
                     self.mixer.add(&self.frame);
                     if played.speech {
-                        let late = timeline.stats().delay;
+                        let late = jitter_buffer.stats().delay;
                         speech = Some(speech.map_or(late, |least: i64| least.min(late)));
                     }
-                    in_word |= played.in_word || timeline.has_speech();
+                    in_talkspurt |= played.in_talkspurt || jitter_buffer.has_speech();
                 }
             }
             let start = due.wire.len();
             due.wire.resize(start + self.frame.len(), 0);
             self.mixer.finish(&mut due.wire[start..]);
-            due.silence.push(speech.is_none() && !in_word);
-            self.sent += self.times.frame;
+            due.silence.push(speech.is_none() && !in_talkspurt);
+            self.sent += self.timing.frame;
             if let Some(late) = speech {
-                // A word that was a little late may shorten the silence after it by as much.
-                self.speech_end = Some(self.playhead() - late.clamp(0, self.times.tail_slack));
+                // Speech that was slightly late may shorten the tail by as much.
+                self.speech_end = Some(self.playhead() - late.clamp(0, self.timing.tail_slack));
             }
-            self.drop_left();
+            self.drop_removed();
         }
     }
 
-    /// Sources from which something has come of late.
-    fn present(&self) -> usize {
-        let oldest = self.now - self.times.absent;
-        let present = |s: &&Source| s.timeline.last_arrival().is_some_and(|last| last >= oldest);
-        self.sources.iter().filter(present).count()
+    /// Returns what a source has for the next frame; None if it has nothing, and no packet of it is
+    /// expected.
+    ///
+    /// Such a source does not make a frame incomplete: a push of somebody else sends it. Should its
+    /// next packet arrive at the very same time, it is in the frame after it.
+    fn supply(&self, source: &Source) -> Option<Supply> {
+        let supply = source.jitter_buffer.supply(&self.timing);
+        let expected = source.jitter_buffer.is_expected(self.now, &self.timing);
+        (supply != Supply::Empty || expected).then_some(supply)
     }
 
-    /// True if the next frame is to be made now: everybody has it, or was waited for long enough.
-    fn is_due(&mut self, incomplete: bool) -> bool {
+    /// Returns the number of sources with recent packets.
+    fn active_sources(&self) -> usize {
+        let oldest = self.now - self.timing.absent;
+        let active = |s: &&Source| {
+            s.jitter_buffer
+                .last_arrival()
+                .is_some_and(|last| last >= oldest)
+        };
+        self.sources.iter().filter(active).count()
+    }
+
+    /// Returns true if the next frame is due: every source has it, or the wait for it is over.
+    fn frame_is_due(&mut self, incomplete: bool) -> bool {
         let behind = self.behind();
-        // Complete frames go up to a frame before their time: what came early waits for no timer.
-        if behind < -self.times.frame {
+        // Complete frames go out up to a frame before their time: early audio waits for no timer.
+        if behind < -self.timing.frame {
             return false;
         }
-        let speakers = self.sources.iter().filter(|s| s.timeline.has_speech());
+        let speakers = self.sources.iter().filter(|s| s.jitter_buffer.has_speech());
         let speakers = speakers.count();
         let (now, playhead) = (self.now, self.playhead());
         let (mut has_audio, mut complete) = (false, true);
         for source in &self.sources {
-            let timeline = &source.timeline;
-            let supply = timeline.supply(&self.times);
-            if supply == Supply::Ready {
-                has_audio |= timeline.has_audio();
-                continue;
-            }
+            let jitter_buffer = &source.jitter_buffer;
+            let supply = match self.supply(source) {
+                Some(Supply::Ready) => {
+                    has_audio |= jitter_buffer.has_audio();
+                    continue;
+                }
+                Some(supply) => supply,
+                None => continue,
+            };
             complete = false;
-            let shared = speakers > usize::from(timeline.has_speech());
-            let patience = timeline.patience(supply, shared, now, playhead, &self.times);
-            if !incomplete || behind < patience {
+            let shared = speakers > usize::from(jitter_buffer.has_speech());
+            let max_wait = jitter_buffer.max_wait(supply, shared, now, playhead, &self.timing);
+            if !incomplete || behind < max_wait {
                 return false;
             }
         }
         if complete && has_audio {
             return true;
         }
-        if !incomplete || behind < 0 || self.pauses() {
+        if !incomplete || behind < 0 || self.is_paused() {
             return false;
         }
         for source in &mut self.sources {
-            if source.timeline.supply(&self.times) == Supply::Empty {
-                source.timeline.abandon();
+            if source.jitter_buffer.supply(&self.timing) == Supply::Empty {
+                source.jitter_buffer.abandon();
             }
         }
         true

@@ -1,55 +1,62 @@
-//! Classification of a new source: does it send back the agent's own voice?
+//! Echo warm-up: classifies a new source by whether it sends back the agent's own voice.
 
 use crate::InputStream;
 
-/// Quiet while playout is active, in milliseconds, after which what begins is more likely a person
-/// than an echo: echoes through a call come within 400 ms. Its events are told at once then, and
-/// its audio is held all the same, since the service would take a late echo for an interruption.
+/// Quiet during playout, in milliseconds, after which new sound is likely a person.
+///
+/// It is then more likely a person than an echo. Echoes through a call come within 400 ms. Events
+/// are then reported at once, but audio is still held, since the service would take a late echo for
+/// an interruption.
 const LIKELY_CLEAR_AFTER_MS: f64 = 500.0;
-/// Quiet after which a source is known to be free of echo: one comes within 1 s of delay, and is
-/// found within 0.4 s.
+/// Quiet during playout, in milliseconds, after which a source is known to be free of echo.
+///
+/// An echo has a delay of at most 1 s, and is found within 0.4 s.
 const CLEAR_AFTER_MS: f64 = 1_500.0;
 /// Longest audio of one source held for its classification, in milliseconds.
 pub(super) const MAX_HOLD_MS: f64 = 400.0;
-/// Audio of an unclassified source that is always held while playout is active, in milliseconds: the
-/// detector notices speech 20 to 60 ms after its first sound, which is to be held, too.
+/// Audio of an unclassified source that is always held during playout, in milliseconds.
+///
+/// The detector reports speech 20 to 60 ms after its first sound, which must be held, too.
 pub(super) const NOTICE_HOLD_MS: u32 = 80;
-/// Pushes of echo in a row after which the guard is sure of the echo's level. The delay is known
-/// some pushes before.
+/// Consecutive pushes of echo after which the suppressor has learned the level of the echo.
+///
+/// The delay is known some pushes before.
 const CONFIRM_PUSHES: u32 = 3;
 
-/// How a pending classification ended.
+/// Result of a pending classification.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// What was held is the agent's own voice.
+    /// The held audio is the agent's own voice.
     Echo,
-    /// What was held is speech.
+    /// The held audio is speech.
     Speech,
-    /// It was neither; the source stays unclassified.
+    /// The held audio is neither; the source stays unclassified.
     Neither,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum State {
-    /// It is not known whether the source sends echo.
+    /// The source may or may not send echo.
     Unclassified { quiet_ms: f64 },
-    /// Something has begun that may be echo; the source's audio is held meanwhile.
+    /// Sound has begun that may be echo; the source's audio is held.
     Pending {
-        /// Events are told meanwhile: it is more likely a person.
+        /// True if the sound is more likely a person; events are reported meanwhile.
         likely_clear: bool,
-        /// The detector has reported the start of speech since.
+        /// True if the detector has reported the start of speech since.
         started: bool,
         echo_pushes: u32,
-        /// Audio since then, held or not.
+        /// Duration since the beginning of the sound, held or not.
         lasted_ms: f64,
     },
-    /// It is known. The echo guard follows later changes by itself.
+    /// The classification is known. The echo suppressor follows later changes by itself.
     Classified,
 }
 
-/// The echo guard has to hear an echo for 0.2 to 0.3 s before it knows it. Without a hold the first
-/// reply of a call would pause at its own first syllable, and the service, which hears it too,
-/// would cut it off. So what begins in these first moments is held until it is classified.
+/// Hold of a new source's audio during playout, until the source is classified.
+///
+/// The echo suppressor needs 0.2 to 0.3 s of an echo to find it. Without a hold the first reply of
+/// a call would pause at its own first syllable, and the service, which receives it, too, would cut
+/// the reply off.
 #[derive(Debug)]
 pub(super) struct EchoWarmup {
     state: State,
@@ -70,15 +77,16 @@ impl EchoWarmup {
         matches!(self.state, State::Pending { .. })
     }
 
-    /// True if events are to be withheld: what is pending is as likely an echo as a person.
+    /// Returns true if events must be withheld: the pending sound is as likely an echo as a person.
     pub(super) fn withholds_events(&self) -> bool {
         matches!(self.state, State::Pending { likely_clear, .. } if !likely_clear)
     }
 
-    /// Takes in what the stream knows after a push of `ms` milliseconds; returns the end of a pending
-    /// classification. `held_ms` is the source's audio that is held, this push included.
-    /// `playout_active`: the agent is heard, or its echo may still be on its way. `begins`: the detector
-    /// had no evidence of speech in the push before, and what comes is held from its first sound on.
+    /// Updates the classification after a push of `ms` milliseconds; returns its result if it ends.
+    ///
+    /// `held_ms` is the source's held audio, this push included. `playout_active` is true while the
+    /// agent is heard or its echo may still be on its way. `begins` is true if the detector had no
+    /// evidence of speech in the push before, and the sound is held from its beginning.
     pub(super) fn update(
         &mut self,
         stream: &InputStream,
@@ -138,7 +146,7 @@ impl EchoWarmup {
         }
     }
 
-    /// Gives up a pending classification: no more audio comes that could end it.
+    /// Abandons a pending classification, since no more audio comes that could end it.
     pub(super) fn give_up(&mut self) {
         if self.pending() {
             self.state = State::Unclassified { quiet_ms: 0.0 };

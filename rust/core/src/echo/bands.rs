@@ -1,35 +1,38 @@
-//! Band powers: what is kept of a sound.
+//! Powers of a sound in 32 bands, by a bank of band-pass filters.
 
 use std::f64::consts::PI;
 
 use crate::pcm::Sample;
 use crate::simd::{LANES, Lanes, Level, Simd, on};
 
-/// Bands of the analysis. Below 1 kHz they are narrow enough to follow single harmonics, by which
-/// one voice differs from another: with half as many an echo is found as soon, and 1 of 870 voices
-/// that are none is taken for one, where it is 0 of 2880 now.
+/// Number of bands of the analysis.
+///
+/// Below 1 kHz they are narrow enough to follow single harmonics, by which voices differ. With half
+/// as many, an echo is found as soon, but 1 of 870 unrelated voices is taken for an echo, instead
+/// of 0 of 2880.
 pub(super) const BANDS: usize = 32;
-/// Edges of the lowest and of the highest band in Hz: small loudspeakers give nothing below, and
-/// narrow-band calls nothing above.
-const LOWEST: f64 = 200.0;
-const HIGHEST: f64 = 4_000.0;
-/// The rate of the analysis in Hz is the lowest from here on that divides the input's; or that
-/// itself, if it is lower.
-const LEAST_RATE: u32 = 16_000;
-/// Resonances in a row that make the filter of a band. With one, a voice is heard in too many
-/// bands.
+/// Edges of the lowest and of the highest band in Hz.
+///
+/// Small loudspeakers reproduce nothing below, and narrow-band calls carry nothing above.
+const LOWEST_HZ: f64 = 200.0;
+const HIGHEST_HZ: f64 = 4_000.0;
+/// Least rate of the analysis in Hz, to which the input is decimated by a whole number.
+const MIN_RATE_HZ: u32 = 16_000;
+/// Number of cascaded biquads per band filter. With one, a voice leaks into too many bands.
 const SECTIONS: usize = 2;
-/// Bands that are worked on together.
+/// Number of groups of [`LANES`] bands, each filtered with one vector.
 const PARTS: usize = BANDS / LANES;
-/// Samples of the analysis that are worked on together.
-const PASS: usize = 256;
-/// Magnitude below which a state becomes zero. Far below anything that is judged (a power of 1e-15
-/// is -150 dBFS), and so far above the least normal number, 1.2e-38, that the product of two states
-/// is still normal. Arithmetic with subnormal numbers takes many times as long on x86, and a state
-/// that decays by a factor does not get past them: the least of them rounds to itself.
+/// Number of decimated samples that are filtered in one pass.
+const PASS_SAMPLES: usize = 256;
+/// Magnitude below which a state becomes zero.
+///
+/// It is far below any level that is compared (a power of 1e-15 is -150 dBFS), and so far above the
+/// least normal number, 1.2e-38, that the product of two states is still normal. Arithmetic with
+/// subnormal numbers takes many times as long on x86, and a state that decays by a factor never
+/// leaves their range: the least of them rounds to itself.
 const NEGLIGIBLE: f32 = 1e-15;
 
-/// Flushes a number to zero that is too small to matter, before it becomes subnormal.
+/// Flushes a negligible number to zero, before it becomes subnormal.
 #[inline(always)]
 pub(super) fn flush(x: f32) -> f32 {
     if x.abs() < NEGLIGIBLE { 0.0 } else { x }
@@ -38,23 +41,23 @@ pub(super) fn flush(x: f32) -> f32 {
 /// A value for each band.
 pub(super) type Bands = [f32; BANDS];
 
-pub(super) const NOTHING: Bands = [0.0; BANDS];
+pub(super) const ZEROS: Bands = [0.0; BANDS];
 
 /// Mean power in a stretch of sound, at unit scale.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Powers {
     pub(super) bands: Bands,
-    /// Over all frequencies.
+    /// Power over all frequencies.
     pub(super) total: f32,
 }
 
 impl Powers {
     pub(super) const SILENCE: Self = Self {
-        bands: NOTHING,
+        bands: ZEROS,
         total: 0.0,
     };
 
-    /// `self` and `other`, each weighed.
+    /// Returns the weighted sum of `self` and `other`.
     pub(super) fn mixed(&self, weight: f32, other: &Self, other_weight: f32) -> Self {
         let mix = |x: f32, y: f32| weight * x + other_weight * y;
         let mut mixed = *self;
@@ -69,25 +72,25 @@ impl Powers {
 /// Band-pass filters whose outputs are squared and summed.
 pub(super) struct FilterBank {
     level: Level,
-    /// Boxed: they want whole cache lines, which not every owner can give them.
+    /// Boxed: the filters need the alignment of a cache line, which not every owner can give.
     filters: Box<[Filters; PARTS]>,
-    /// Samples of the analysis in 10 ms.
+    /// Decimated samples per hop of 10 ms.
     hop: f32,
-    /// Samples of the input that make one of the analysis.
+    /// Input samples per decimated sample.
     decimation: usize,
-    /// Sum and number of those that wait for their last.
+    /// Sum and number of the input samples of an incomplete decimated sample.
     sum: f32,
     summed: usize,
-    /// Sum of the squares of the samples of the analysis, and their number.
+    /// Sum of the squares of the decimated samples, and their number.
     total: f32,
     count: u32,
 }
 
-/// The filters of 16 bands.
+/// Filters of 16 bands.
 #[derive(Clone)]
 struct Filters {
     gain: Lanes,
-    /// What the output gives to the two states.
+    /// Feedback coefficients from the output to the two states.
     feedback: [Lanes; 2],
     state: [[Lanes; 2]; SECTIONS],
     energy: Lanes,
@@ -95,7 +98,7 @@ struct Filters {
 
 impl FilterBank {
     pub(super) fn new(sample_rate: u32) -> Self {
-        let decimation = (sample_rate / LEAST_RATE).max(1);
+        let decimation = (sample_rate / MIN_RATE_HZ).max(1);
         let rate = f64::from(sample_rate) / f64::from(decimation);
         Self {
             level: Level::detect(),
@@ -109,11 +112,11 @@ impl FilterBank {
         }
     }
 
-    /// Takes samples.
+    /// Takes samples at the input rate.
     ///
-    /// The rate is lowered by means of neighbours: what lies between half of the lower rate and all
-    /// of it is not kept out, only attenuated, by 10 dB where it falls into the bands. Speech has
-    /// little there.
+    /// Decimation averages neighbours. Frequencies between half of the lower rate and all of it are
+    /// not removed, only attenuated, by 10 dB where they alias into the bands; speech has little
+    /// energy there.
     pub(super) fn push(&mut self, samples: &[i16]) {
         let sum = |group: &[i16]| group.iter().map(|x| x.to_unit()).sum::<f32>();
         let scale = 1.0 / self.decimation as f32;
@@ -129,8 +132,8 @@ impl FilterBank {
                 (self.sum, self.summed) = (0.0, 0);
             }
         }
-        let mut pass = [0.0; PASS];
-        for samples in samples.chunks(PASS * self.decimation) {
+        let mut pass = [0.0; PASS_SAMPLES];
+        for samples in samples.chunks(PASS_SAMPLES * self.decimation) {
             let groups = samples.chunks_exact(self.decimation);
             let rest = groups.remainder();
             let mut n = 0;
@@ -144,7 +147,7 @@ impl FilterBank {
         }
     }
 
-    /// Takes samples of the analysis.
+    /// Filters decimated samples.
     fn run(&mut self, samples: &[f32]) {
         let (rows, rest) = samples.as_chunks::<8>();
         let mut squares = [0.0; 8];
@@ -161,15 +164,15 @@ impl FilterBank {
         }
     }
 
-    /// How much of a hop was pushed since the last [`take`](Self::take): 0 to 1, or a little more.
+    /// Returns the fraction of a hop since the last [`take`](Self::take): 0 to slightly over 1.
     pub(super) fn filled(&self) -> f32 {
         self.count as f32 / self.hop
     }
 
-    /// Powers since the last [`take`](Self::take).
+    /// Returns the powers since the last [`take`](Self::take).
     pub(super) fn powers(&self) -> Powers {
         let scale = 1.0 / self.count.max(1) as f32;
-        let mut bands = NOTHING;
+        let mut bands = ZEROS;
         for (bands, filters) in bands.chunks_exact_mut(LANES).zip(self.filters.iter()) {
             for (power, energy) in bands.iter_mut().zip(&filters.energy.0) {
                 *power = energy * scale;
@@ -181,18 +184,18 @@ impl FilterBank {
         }
     }
 
-    /// Powers since the last call. Begins anew.
+    /// Returns the powers since the last call, and begins a new hop.
     pub(super) fn take(&mut self) -> Powers {
         let powers = self.powers();
         for filters in self.filters.iter_mut() {
             filters.energy = Lanes::ZERO;
-            filters.settle();
+            filters.flush_state();
         }
         (self.total, self.count) = (0.0, 0);
         powers
     }
 
-    /// Lists the states of the filters and what they have summed up.
+    /// Lists the states of the filters and their energies.
     #[cfg(test)]
     pub(super) fn state(&self) -> Vec<(&'static str, f32)> {
         let mut state = vec![("total", self.total)];
@@ -204,7 +207,7 @@ impl FilterBank {
         state
     }
 
-    /// Forgets everything.
+    /// Resets every state and sum.
     pub(super) fn reset(&mut self) {
         for filters in self.filters.iter_mut() {
             filters.energy = Lanes::ZERO;
@@ -216,13 +219,15 @@ impl FilterBank {
 }
 
 impl Filters {
-    /// Filters from band number `first` on: band-pass filters with a gain of 1 in the middle
-    /// (R. Bristow-Johnson, "Cookbook formulae for audio equalizer biquad filter coefficients",
-    /// BPF), whose edges are spaced evenly on the mel scale, `2595 log10(1 + f / 700)`.
+    /// Makes the filters of the 16 bands from number `first` on.
+    ///
+    /// They are band-pass filters with a gain of 1 in the middle (R. Bristow-Johnson, "Cookbook
+    /// formulae for audio equalizer biquad filter coefficients", BPF), whose edges are spaced
+    /// evenly on the mel scale, `2595 log10(1 + f / 700)`.
     fn new(first: usize, rate: f64) -> Self {
         let mel = |hz: f64| 2595.0 * (1.0 + hz / 700.0).log10();
         let hz = |mel: f64| 700.0 * (10f64.powf(mel / 2595.0) - 1.0);
-        let (low, high) = (mel(LOWEST), mel(HIGHEST));
+        let (low, high) = (mel(LOWEST_HZ), mel(HIGHEST_HZ));
         let edge = |b: usize| hz(low + (high - low) * b as f64 / BANDS as f64);
         let mut filters = Self {
             gain: Lanes::ZERO,
@@ -271,8 +276,8 @@ impl Filters {
         simd.store(energy, &mut self.energy);
     }
 
-    /// Ends what has rung out.
-    fn settle(&mut self) {
+    /// Flushes states that have decayed to a negligible magnitude.
+    fn flush_state(&mut self) {
         for x in self
             .state
             .iter_mut()
@@ -284,8 +289,9 @@ impl Filters {
     }
 }
 
-/// `10 log10(x)` within 0.01 dB, for positive normal numbers; below -370 for 0. In a form that
-/// compilers vectorise.
+/// Returns `10 log10(x)` within 0.01 dB, for positive normal numbers; less than -370 for 0.
+///
+/// The form lets compilers vectorise it.
 #[inline(always)]
 pub(super) fn decibels(x: f32) -> f32 {
     // x = m * 2^e with m from sqrt(1/2) to sqrt(2), and log2(m) = 2 / ln(2) * artanh(t) with
@@ -319,7 +325,7 @@ mod tests {
             bank.take();
             bank.push(&tone(1_000.0, rate, rate as usize / 5));
             let powers = bank.take();
-            // Half of full scale, a power of 1/8.
+            // Half of full scale: a power of 1/8.
             let total = decibels(powers.total * 8.0);
             assert!(total.abs() < 0.5, "{rate}: {total} dB");
             let loudest = powers.bands.iter().copied().fold(0.0, f32::max);

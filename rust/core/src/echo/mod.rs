@@ -1,50 +1,50 @@
-//! The echo of what is played: found, judged, and kept out.
+//! Suppression of the echo of what is played to a participant.
 //!
-//! Of both sides, far end (what is played) and near end (what is captured), the power in 32 bands is
-//! measured, every 10 ms and over windows of 20 ms.
+//! The render (far-end) signal is what is played; the capture (near-end) signal is what comes back.
+//! For both, `bands` measures the power in 32 bands, every 10 ms (a *hop*) over windows of 20 ms.
 //!
-//! 1. *Found* (`delay`): for each delay, how alike are the movements of the band powers of both sides
-//!    over about a second? An echo, and nothing else, is alike at one delay and at no other, however
-//!    loud it is and whatever a loudspeaker and a room have made of it. WebRTC's
-//!    `residual_echo_detector.cc` does the same with one band and a memory of 10 s; its cancellers
-//!    find the delay by spectra of one bit per band (`delay_estimator.cc`), which is cheaper and
-//!    takes seconds, too.
-//! 2. *Judged* (`coupling`): once the delay is known, how loud the echo is in each band is measured,
-//!    and the loudest that it may be follows from what was played. What is louder is a person.
-//! 3. *Kept out* (`guard`): what is not louder is replaced by the background.
+//! 1. `delay_estimator` finds the delay: for each candidate it correlates the modulations of the
+//!    band powers of both signals over about a second. An echo, and only an echo, correlates at one
+//!    delay and at no other, whatever its level and whatever the loudspeaker and the room have
+//!    changed. WebRTC's `residual_echo_detector.cc` does the same with one band and a memory of 10
+//!    s; its cancellers find the delay by spectra of one bit per band (`delay_estimator.cc`), which
+//!    costs less and takes seconds as well.
+//! 2. `path_model` learns, at a known delay, the level of the echo in each band, and predicts the
+//!    loudest echo of each hop. Whatever is louder is a person.
+//! 3. `suppressor` replaces hops that are not louder by noise at the level of the noise floor.
 //!
-//! Nothing is subtracted, as a canceller does: that needs the samples, a linear path, and clocks
-//! that agree. A codec, a jitter buffer and the echo suppressor of a client leave none of these,
-//! and band powers survive them.
+//! Nothing is subtracted, unlike in an echo canceller. A canceller needs the samples, a linear path
+//! and synchronous clocks; a codec, a jitter buffer and the suppressor of a client destroy all
+//! three, but leave the band powers intact.
 
-mod background;
 mod bands;
-mod coupling;
-mod delay;
-mod far;
-mod guard;
+mod delay_estimator;
+mod noise_floor;
+mod path_model;
 mod reference;
+mod render;
+mod suppressor;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use guard::EchoGuard;
 pub use reference::EchoReference;
+pub(crate) use suppressor::EchoSuppressor;
 
 use crate::Error;
 
-/// A hop is 10 ms; a window is two of them.
+/// Hops per second: a hop is 10 ms, a window is two hops.
 const HOPS_PER_SECOND: u32 = 100;
-/// Largest time that is taken, in seconds: its hops can be counted exactly.
-const LATEST: f64 = 1e12;
+/// Largest accepted time, in seconds: its hops can be counted exactly in an `f64`.
+const MAX_TIME_S: f64 = 1e12;
 
-/// Delays, in hops, up to a number of milliseconds.
+/// Returns the number of delays to search, in hops, from 0 to `max_delay_ms`.
 fn delays(max_delay_ms: u32) -> usize {
     (max_delay_ms * HOPS_PER_SECOND / 1000) as usize + 1
 }
 
-/// Refuses what is no time.
+/// Refuses a time that is not finite or exceeds [`MAX_TIME_S`].
 pub(crate) fn check_time(at: f64) -> Result<(), Error> {
-    match at.abs() < LATEST {
+    match at.abs() < MAX_TIME_S {
         true => Ok(()),
         false => Err(Error::Option {
             name: "at",

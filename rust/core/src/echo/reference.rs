@@ -1,27 +1,28 @@
-//! What is played.
+//! The render (far-end) signal: the reference for echo suppression.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::bands::{Bands, FilterBank, NOTHING};
-use super::far::{FarEnd, Rows};
+use super::bands::{Bands, FilterBank, ZEROS};
+use super::render::{RenderHistory, Rows};
 use super::{HOPS_PER_SECOND, check_time, delays};
 use crate::{Error, check_rate};
 
-/// A frame that comes later than this after the end of the one before, in seconds, begins a new run:
-/// there was silence between them. Handing over jitters by less.
-const LATE: f64 = 0.060;
+/// Lateness in seconds, after the previous frame, from which a frame begins a new run.
+///
+/// Then there was silence between the frames. The jitter of handing over is less.
+const RUN_GAP_S: f64 = 0.060;
 
-/// What is played to the participants of a call, for the [`InputStream`](crate::InputStream)s that
-/// may hear it come back.
+/// Record of what is played to a call, for the streams that may capture its echo.
 ///
-/// Frames are pushed as they are handed to the transport, with the time. Frames of a run of speech
-/// follow each other whatever the times say, as they do in the transport; a frame that comes 60 ms
-/// late begins a new run, and what lies between is silence. While nothing is played nothing is
-/// pushed.
+/// One reference is shared by the [`InputStream`](crate::InputStream)s of the call.
 ///
-/// Of the sound only the power in each of 32 bands and 10 ms is kept, for as long as an echo may
-/// take.
+/// Push each frame with the time at which it is handed to the transport. Frames of a run follow
+/// each other without gaps, as they do in the transport, whatever their times say; a frame that
+/// comes 60 ms late begins a new run, after silence. Push nothing while nothing is played.
+///
+/// The reference keeps no samples, only the power in 32 bands every 10 ms, for as long as an echo
+/// may be delayed.
 ///
 /// Allocates: in [`new`](Self::new) only.
 ///
@@ -37,20 +38,20 @@ const LATE: f64 = 0.060;
 pub struct EchoReference {
     sample_rate: u32,
     max_delay_ms: u32,
-    /// Differs for every reference, and for one that begins anew.
-    pub(super) stamp: u64,
+    /// Unique for every reference, and renewed when it restarts on another clock.
+    pub(super) generation: u64,
     bank: FilterBank,
-    /// Power in each hop of the clock.
+    /// Powers of each hop of the clock.
     rows: Rows<Bands>,
     pub(super) newest: i64,
     run: Option<Run>,
     /// Time of the newest frame that was not silent.
     sounded_at: f64,
-    /// What an earlier run has given to the newest row.
-    before: Bands,
+    /// Part of the newest row that comes from an earlier run.
+    previous_run: Bands,
 }
 
-/// Frames that follow each other.
+/// Frames that follow each other without a gap.
 #[derive(Debug, Clone, Copy)]
 struct Run {
     /// Time of the first sample.
@@ -61,8 +62,7 @@ struct Run {
 }
 
 impl EchoReference {
-    /// A reference for echoes that come within `max_delay_ms` milliseconds. Frames will be of
-    /// `sample_rate` Hz.
+    /// Makes a reference with frames of `sample_rate` Hz, for echoes within `max_delay_ms`.
     ///
     /// # Errors
     /// [`Error::Rate`]; [`Error::Option`] if the delay is not within 100 to 2000 ms.
@@ -78,32 +78,33 @@ impl EchoReference {
         Ok(Self {
             sample_rate,
             max_delay_ms,
-            stamp: new_stamp(),
+            generation: new_generation(),
             bank: FilterBank::new(sample_rate),
-            rows: Rows::new(delays(max_delay_ms) + FarEnd::AHEAD, NOTHING),
+            rows: Rows::new(delays(max_delay_ms) + RenderHistory::AHEAD_ROWS, ZEROS),
             newest: i64::MIN / 4,
             run: None,
             sounded_at: f64::NEG_INFINITY,
-            before: NOTHING,
+            previous_run: ZEROS,
         })
     }
 
-    /// Rate of the frames in Hz.
+    /// Returns the rate of the frames in Hz.
     pub fn sample_rate(&self) -> u32 {
         self.sample_rate
     }
 
-    /// The longest delay of an echo that is found, in milliseconds.
+    /// Returns the longest echo delay that is searched, in milliseconds.
     pub fn max_delay_ms(&self) -> u32 {
         self.max_delay_ms
     }
 
-    /// Takes mono samples of any number that are handed to the transport. `at` is when that was
-    /// with the first of them, in seconds on any clock that only goes forward; the streams'
-    /// arrivals are on the same clock.
+    /// Takes mono samples that are handed to the transport; any number of them.
+    ///
+    /// `at` is the time at which the first of them is handed over, in seconds on a monotonic clock,
+    /// the same clock as the arrivals of the streams.
     ///
     /// # Errors
-    /// [`Error::Option`] if `at` is not a finite number of seconds. Nothing is changed then.
+    /// [`Error::Option`] if `at` is not a finite number of seconds; then nothing changes.
     pub fn push(&mut self, frame: &[i16], at: f64) -> Result<(), Error> {
         check_time(at)?;
         if frame.is_empty() {
@@ -124,10 +125,10 @@ impl EchoReference {
             self.bank.push(now);
             run.samples += room as u64;
             left = later;
-            self.write();
+            self.write_row();
             if run.samples == run.row_end {
                 self.bank.take();
-                self.go_to(self.newest + 1);
+                self.advance_to(self.newest + 1);
                 run.row_end = self.row_end(run.start).max(run.samples + 1);
             }
         }
@@ -135,41 +136,41 @@ impl EchoReference {
         Ok(())
     }
 
-    /// True at `at` if sound is being played, or its echo may still be on its way.
+    /// Returns true if, at `at`, sound is being played or its echo may still be on its way.
     pub fn echo_possible(&self, at: f64) -> bool {
         at - self.sounded_at <= f64::from(self.max_delay_ms) / 1000.0
     }
 
-    /// Lists every number that a step makes from its own last value.
+    /// Lists every value that a step computes from its own last value.
     #[cfg(test)]
     pub(super) fn state(&self) -> Vec<(&'static str, f32)> {
         self.bank.state()
     }
 
-    /// Power in a row.
+    /// Returns the powers of a row.
     pub(super) fn power(&self, row: i64) -> &Bands {
         self.rows.at(row)
     }
 
-    /// A frame at `at` does not follow what was played.
+    /// Returns true if a frame at `at` does not continue `run`.
     fn ends(&mut self, run: Run, at: f64) -> bool {
         let due = run.start + run.samples as f64 / f64::from(self.sample_rate);
         if at < due - f64::from(self.max_delay_ms) / 1000.0 {
-            // So far ahead is no transport: it is another clock.
-            self.stamp = new_stamp();
+            // No transport buffers this much: the time is on another clock.
+            self.generation = new_generation();
             self.newest = i64::MIN / 4;
             return true;
         }
-        at > due + LATE
+        at > due + RUN_GAP_S
     }
 
     fn begin(&mut self, at: f64) -> Run {
         let row = (at * f64::from(HOPS_PER_SECOND)).floor() as i64;
         self.bank.reset();
         if row > self.newest {
-            self.go_to(row);
+            self.advance_to(row);
         } else {
-            self.before = *self.rows.at(self.newest);
+            self.previous_run = *self.rows.at(self.newest);
         }
         Run {
             start: at,
@@ -178,28 +179,29 @@ impl EchoReference {
         }
     }
 
-    /// Samples of a run from its start to the end of the newest row.
+    /// Returns the number of samples of a run from its start to the end of the newest row.
     fn row_end(&self, start: f64) -> u64 {
         let seconds = (self.newest + 1) as f64 / f64::from(HOPS_PER_SECOND) - start;
         (seconds * f64::from(self.sample_rate)).round() as u64
     }
 
-    /// Silence up to a new newest row.
-    fn go_to(&mut self, row: i64) {
+    /// Makes `row` the newest row, with silence up to it.
+    fn advance_to(&mut self, row: i64) {
         let first = (self.newest + 1).max(row - self.rows.len() + 1);
         for row in first..=row {
-            *self.rows.at_mut(row) = NOTHING;
+            *self.rows.at_mut(row) = ZEROS;
         }
         self.newest = row;
-        self.before = NOTHING;
+        self.previous_run = ZEROS;
     }
 
-    /// Brings what was heard since the beginning of the newest row into it. A row that is not full
-    /// counts as one that ends in silence.
-    fn write(&mut self) {
+    /// Writes the powers since the beginning of the newest row into it.
+    ///
+    /// An incomplete row counts as one that ends in silence.
+    fn write_row(&mut self) {
         let filled = self.bank.filled();
         let powers = self.bank.powers();
-        let mut row = self.before;
+        let mut row = self.previous_run;
         for (power, now) in row.iter_mut().zip(powers.bands) {
             *power += filled * now;
         }
@@ -207,7 +209,7 @@ impl EchoReference {
     }
 }
 
-fn new_stamp() -> u64 {
+fn new_generation() -> u64 {
     static NEXT: AtomicU64 = AtomicU64::new(1);
     NEXT.fetch_add(1, Ordering::Relaxed)
 }

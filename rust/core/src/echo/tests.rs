@@ -1,11 +1,11 @@
-//! Echoes, people, and both.
+//! Tests of the suppressor with echoes, with people, and with double talk.
 
 use super::*;
 
 const RATE: u32 = 16_000;
 const FRAME: usize = 320;
 
-/// Numbers from -1 to 1.
+/// Generator of random numbers from -1 to 1.
 struct Random(u64);
 
 impl Random {
@@ -22,8 +22,10 @@ impl Random {
     }
 }
 
-/// Something like speech at 16 kHz: pulses of a gliding pitch, or noise, through three resonances
-/// that differ from syllable to syllable; pauses between words. Each `voice` speaks otherwise.
+/// Synthesizes speech-like sound at 16 kHz, different for each `voice`.
+///
+/// Pulses of a gliding pitch, or noise, pass three resonances that differ from syllable to
+/// syllable, with pauses between words.
 fn talk(voice: u64, seconds: f32) -> Vec<f32> {
     let mut random = Random(voice.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
     for _ in 0..20 {
@@ -71,7 +73,7 @@ fn talk(voice: u64, seconds: f32) -> Vec<f32> {
     at_level(out, -20.0)
 }
 
-/// Root mean square of what is not silence, in dBFS.
+/// Scales `x` so that its non-silent samples have a root mean square of `dbfs`.
 fn at_level(mut x: Vec<f32>, dbfs: f32) -> Vec<f32> {
     let sounding: Vec<f32> = x.iter().copied().filter(|x| x.abs() > 1e-6).collect();
     let power = sounding.iter().map(|x| x * x).sum::<f32>() / sounding.len().max(1) as f32;
@@ -87,7 +89,7 @@ fn delayed(x: &[f32], ms: usize) -> Vec<f32> {
     y
 }
 
-/// A room of 0.3 s: sparse reflections that decay.
+/// Adds the sparse, decaying reflections of a room with a reverberation time of 0.3 s.
 fn in_a_room(x: &[f32]) -> Vec<f32> {
     let mut random = Random(77);
     let mut y = x.to_vec();
@@ -106,7 +108,7 @@ fn sum(x: &[f32], y: &[f32]) -> Vec<f32> {
     x.iter().zip(y).map(|(x, y)| x + y).collect()
 }
 
-/// With the noise of a microphone, -75 dBFS.
+/// Converts to 16 bits with the noise of a microphone, -75 dBFS.
 fn captured(x: &[f32]) -> Vec<i16> {
     let mut random = Random(5);
     x.iter()
@@ -118,51 +120,51 @@ fn pcm(x: &[f32]) -> Vec<i16> {
     x.iter().map(|x| (x * 32_767.0) as i16).collect()
 }
 
-/// A call, piece by piece.
+/// One call: a reference and a suppressor on the same clock.
 struct Call {
     reference: EchoReference,
-    guard: EchoGuard,
+    suppressor: EchoSuppressor,
     tick: usize,
 }
 
-/// What became of it.
+/// Output of the suppressor in a call.
 #[derive(Default)]
 struct Heard {
     wire: Vec<i16>,
-    /// For each frame.
+    /// For each frame, whether it was suppressed.
     echo: Vec<bool>,
-    /// First frame with a delay.
+    /// First frame with a known delay.
     found: Option<usize>,
 }
 
 impl Call {
     fn new() -> Self {
         let reference = EchoReference::new(RATE, 1_000).unwrap();
-        let guard = EchoGuard::new(RATE, &reference);
+        let suppressor = EchoSuppressor::new(RATE, &reference);
         Self {
             reference,
-            guard,
+            suppressor,
             tick: 0,
         }
     }
 
-    /// Frames of 20 ms of both sides. Frames of silence are not played.
+    /// Runs frames of 20 ms of both sides. Silent render frames are not pushed.
     fn run(&mut self, far: &[f32], near: &[i16]) -> Heard {
         let mut heard = Heard::default();
         for (far, near) in pcm(far).chunks(FRAME).zip(near.chunks(FRAME)) {
             let now = 100.0 + 0.02 * self.tick as f64;
-            // Up to 4 ms late, and up to 30 ms.
+            // Render frames are up to 4 ms late, captured ones up to 30 ms.
             let late = |most: f64| most * (self.tick * 7919 % 13) as f64 / 13.0;
             if far.iter().any(|&x| x != 0) {
                 self.reference.push(far, now + late(0.004)).unwrap();
             }
             let mut wire = near.to_vec();
-            self.guard.arrive(&self.reference, now + late(0.03));
-            self.guard.guard(&mut wire);
-            if self.guard.delay_ms().is_some() {
+            self.suppressor.arrive(&self.reference, now + late(0.03));
+            self.suppressor.suppress(&mut wire);
+            if self.suppressor.delay_ms().is_some() {
                 heard.found.get_or_insert(heard.echo.len());
             }
-            heard.echo.push(self.guard.echo());
+            heard.echo.push(self.suppressor.echo());
             heard.wire.extend(wire);
             self.tick += 1;
         }
@@ -170,7 +172,7 @@ impl Call {
     }
 }
 
-/// Frames that are louder than a level in dBFS.
+/// Returns, for each frame, whether it is louder than a level in dBFS.
 fn loud(pcm: &[i16], dbfs: f32) -> Vec<bool> {
     pcm.chunks(FRAME)
         .map(|frame| {
@@ -211,11 +213,11 @@ fn an_echo_is_found_and_silenced_at_any_level_and_delay() {
             "{db} dB: after {} frames",
             found - first
         );
-        let error = call.guard.delay_ms().unwrap() - ms as f64;
+        let error = call.suppressor.delay_ms().unwrap() - ms as f64;
         assert!((-20.0..=40.0).contains(&error), "{ms} ms: {error}");
-        let level = call.guard.level_db().unwrap();
+        let level = call.suppressor.level_db().unwrap();
         assert!((level - (db + 20.0)).abs() < 5.0, "{db} dB: {level}");
-        // Behind the frame in which it was found.
+        // After the frame in which it was found.
         let before = loud(&near, db - 10.0)[found + 1..].to_vec();
         let after = loud(&heard.wire, db - 10.0)[found + 1..].to_vec();
         assert!(count(&before) > 60);
@@ -224,7 +226,7 @@ fn an_echo_is_found_and_silenced_at_any_level_and_delay() {
     }
 }
 
-/// An agent ducks at the first sign of speech, which is its echo, in the moment in which that is found.
+/// An agent ducks at the first sign of speech, here its own echo, just when that echo is found.
 #[test]
 fn an_echo_that_is_ducked_when_it_is_found_is_silenced() {
     for voice in 0..8 {
@@ -295,7 +297,7 @@ fn a_new_delay_is_found() {
     let near = captured(&at_level(echo, -36.0));
     let mut call = Call::new();
     let heard = call.run(&far, &near);
-    let delay = call.guard.delay_ms().unwrap();
+    let delay = call.suppressor.delay_ms().unwrap();
     assert!((290.0..=330.0).contains(&delay), "{delay}");
     // Within two seconds of it.
     let late = &loud(&heard.wire, -46.0)[300..];
@@ -311,8 +313,8 @@ fn an_echo_that_ends_is_forgotten() {
     let mut call = Call::new();
     let heard = call.run(&far, &near);
     assert!(heard.found.is_some());
-    assert_eq!(call.guard.delay_ms(), None);
-    // From then on everything passes.
+    assert_eq!(call.suppressor.delay_ms(), None);
+    // From then on, everything passes.
     let person = captured(&talk(50, 1.0));
     let heard = call.run(&talk(51, 1.0), &person);
     assert!(heard.wire == person);
@@ -340,33 +342,33 @@ fn it_sleeps_when_nothing_is_played() {
     let person = captured(&talk(8, 1.0));
     let mut call = Call::new();
     let heard = call.run(&vec![0.0; RATE as usize], &person);
-    assert!(heard.wire == person && call.guard.is_asleep());
+    assert!(heard.wire == person && call.suppressor.is_asleep());
     call.run(&talk(9, 0.1), &person[..1_600]);
-    assert!(!call.guard.is_asleep());
+    assert!(!call.suppressor.is_asleep());
     call.run(&vec![0.0; 2 * RATE as usize], &[0; 2 * RATE as usize]);
-    assert!(call.guard.is_asleep());
+    assert!(call.suppressor.is_asleep());
 }
 
 #[test]
-fn any_pieces_will_do() {
+fn any_chunk_lengths_will_do() {
     let far = talk(10, 4.0);
     let near = captured(&at_level(delayed(&far, 220), -36.0));
-    for pieces in [&[160][..], &[112], &[1, 1_000, 33], &[320, 321], &[4_800]] {
+    for lengths in [&[160][..], &[112], &[1, 1_000, 33], &[320, 321], &[4_800]] {
         let mut reference = EchoReference::new(RATE, 1_000).unwrap();
-        let mut guard = EchoGuard::new(RATE, &reference);
+        let mut suppressor = EchoSuppressor::new(RATE, &reference);
         let played = pcm(&far);
         let mut frames = played.chunks(FRAME).enumerate().peekable();
         let mut wire = near.clone();
         let (mut start, mut found) = (0, None);
-        for piece in pieces.iter().cycle() {
-            let end = (start + piece).min(wire.len());
+        for length in lengths.iter().cycle() {
+            let end = (start + length).min(wire.len());
             let now = end as f64 / f64::from(RATE);
             while let Some((k, frame)) = frames.next_if(|(k, _)| 0.02 * *k as f64 <= now) {
                 reference.push(frame, 0.02 * k as f64).unwrap();
             }
-            guard.arrive(&reference, now);
-            guard.guard(&mut wire[start..end]);
-            if guard.delay_ms().is_some() {
+            suppressor.arrive(&reference, now);
+            suppressor.suppress(&mut wire[start..end]);
+            if suppressor.delay_ms().is_some() {
                 found.get_or_insert(end.div_ceil(FRAME));
             }
             start = end;
@@ -374,16 +376,16 @@ fn any_pieces_will_do() {
                 break;
             }
         }
-        let found = found.unwrap_or_else(|| panic!("{pieces:?}: not found"));
+        let found = found.unwrap_or_else(|| panic!("{lengths:?}: not found"));
         let passed = count(&loud(&wire, -46.0)[found + 1..]);
-        assert!(passed <= 2, "{pieces:?}: {passed}");
+        assert!(passed <= 2, "{lengths:?}: {passed}");
         let step = wire
             .windows(2)
             .map(|w| (i32::from(w[1]) - i32::from(w[0])).abs());
         let whole = near
             .windows(2)
             .map(|w| (i32::from(w[1]) - i32::from(w[0])).abs());
-        assert!(step.max() <= whole.max(), "{pieces:?}: a click");
+        assert!(step.max() <= whole.max(), "{lengths:?}: a click");
     }
 }
 
@@ -401,7 +403,7 @@ fn the_background_stays() {
         .map(|power| 10.0 * power.log10() - 90.3)
         .collect();
     assert!(count(&heard.echo[100..]) > 60);
-    // That of the noise, -52.7 dBFS, whatever is silenced of it.
+    // The level of the noise, -52.7 dBFS, whether suppressed or not.
     assert!(
         levels.iter().all(|db| (db + 53.0).abs() < 4.0),
         "{levels:?}"
@@ -414,14 +416,14 @@ fn what_is_left_alone_counts_as_time() {
     let near = captured(&at_level(delayed(&far, 200), -34.0));
     let mut call = Call::new();
     call.run(&far, &near);
-    assert!(call.guard.delay_ms().is_some());
+    assert!(call.suppressor.delay_ms().is_some());
     let far = talk(13, 2.0);
     let near = captured(&at_level(delayed(&far, 200), -34.0));
     for (far, near) in pcm(&far).chunks(FRAME).zip(near.chunks(FRAME)) {
         let now = 100.0 + 0.02 * call.tick as f64;
         call.reference.push(far, now).unwrap();
-        call.guard.skip(near.len());
-        assert!(!call.guard.echo());
+        call.suppressor.skip(near.len());
+        assert!(!call.suppressor.echo());
         call.tick += 1;
     }
     let far = talk(14, 2.0);
@@ -464,9 +466,9 @@ fn a_reference_puts_frames_on_the_clock() {
     reference.push(&tone[..96], 7.3011).unwrap();
     assert!(power(&reference, 730) > before);
     // Another clock.
-    let stamp = reference.stamp;
+    let generation = reference.generation;
     reference.push(&tone, -3.0).unwrap();
-    assert!(reference.stamp != stamp && reference.newest == -298);
+    assert!(reference.generation != generation && reference.newest == -298);
 }
 
 #[test]
@@ -489,13 +491,13 @@ fn what_is_no_time_is_refused() {
     ));
 }
 
-/// Plays and captures; fails if a state is a subnormal number, looking at it every 0.3 s.
+/// Runs a call and fails if a state is a subnormal number, checked every 0.3 s.
 fn stays_normal(call: &mut Call, far: &[f32], near: &[i16], what: &str) {
     const LOOK: usize = 15 * FRAME;
     for (k, (far, near)) in far.chunks(LOOK).zip(near.chunks(LOOK)).enumerate() {
         call.run(far, near);
         let reference = call.reference.state().into_iter();
-        for (name, x) in call.guard.state().into_iter().chain(reference) {
+        for (name, x) in call.suppressor.state().into_iter().chain(reference) {
             assert!(
                 !x.is_subnormal(),
                 "{what}, {} s: {name} is {x:e}",
@@ -518,12 +520,12 @@ fn silence_after_sound_leaves_no_subnormal_numbers() {
             true => call.run(&far, &near),
             false => call.run(&far, &person),
         };
-        assert_eq!(call.guard.delay_ms().is_some(), known, "{what}");
-        // The sums of the search are the slowest: without an echo they take 90 s.
+        assert_eq!(call.suppressor.delay_ms().is_some(), known, "{what}");
+        // The sums of the delay estimator decay slowest: without an echo they take 90 s.
         for _ in 0..if known { 5 } else { 25 } {
             stays_normal(&mut call, &far, &seconds(4), what);
         }
-        // What is quiet, what falls asleep, and what wakes up.
+        // Quiet, then asleep, then awake again.
         stays_normal(&mut call, &vec![0.0; 4 * RATE as usize], &seconds(4), what);
         stays_normal(&mut call, &far, &near, what);
     }

@@ -16,52 +16,53 @@ use kernel::{Pass, Runner};
 pub use design::Quality;
 pub use kernel::Kernel;
 
-/// Most filter phases that a pair of rates may need: `out_rate / gcd(in_rate, out_rate)`, the
-/// upsampling factor of the reduced ratio.
+/// Greatest number of filter phases of a pair of rates: `out_rate / gcd(in_rate, out_rate)`.
 ///
-/// Each phase is a filter of its own that is designed and kept in memory. With this bound the
-/// largest bank (95984 to 8088 Hz) has 62 MB and takes 0.3 s; 214 MB and 2 s with
-/// [`Quality::Music`]; without it, rates without a common divisor would need up to 96,000 phases.
-/// [`Resampler`] says which pairs it leaves.
+/// This is the upsampling factor of the reduced ratio. Each phase is a filter that is designed and
+/// kept in memory. With this bound the largest bank (95984 to 8088 Hz) has 62 MB and takes 0.3 s;
+/// 214 MB and 2 s with [`Quality::Music`]; without it, rates without a common divisor would need up
+/// to 96,000 phases. [`Resampler`] lists the supported pairs.
 pub const MAX_PHASES: u32 = 1024;
 
-/// Inputs that are worked on in one pass. Longer pushes are cut, which bounds the working memory
-/// and keeps it in the cache; the result does not depend on it.
+/// Number of inputs processed in one pass.
+///
+/// Longer pushes are cut, which bounds the working memory and keeps it in the cache; the result
+/// does not depend on it.
 const PASS: usize = 4096;
 
-/// How a [`Resampler`] is set up.
+/// Options of a [`Resampler`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct ResamplerOptions {
     /// Pass-band, stop-band and delay.
     pub quality: Quality,
-    /// The instruction set to compute with; None for the fastest one of this machine. To name one
-    /// is for tests, benchmarks, and for output that is the same bit for bit on every machine:
-    /// [`Kernel::Scalar`] runs everywhere.
+    /// Instruction set of the computation; None for the fastest one of this machine.
+    ///
+    /// Name one in tests, in benchmarks, and for output that is the same bit for bit on every
+    /// machine: [`Kernel::Scalar`] runs everywhere.
     pub kernel: Option<Kernel>,
 }
 
-/// A streaming resampler between two rates from 8 to 96 kHz, mono or stereo to mono.
+/// Streaming resampler between two rates from 8 to 96 kHz, mono or stereo to mono.
 ///
-/// A polyphase windowed sinc. By default flat to 0.90 of the lower Nyquist frequency (within
-/// 0.001 dB) and at least 100 dB down from 1.10 of it; see [`Quality`] for the other preset. All
-/// state carries over from push to push, so a stream may be cut anywhere and the output is the
-/// same, bit for bit. After `n` inputs exactly
-/// `ceil(n * out_rate / in_rate)` outputs exist: a 20 ms frame in is a 20 ms frame out, and nothing
-/// is held back beyond the constant [`delay`](Self::delay).
+/// The filter is a polyphase windowed sinc, by default flat to 0.90 of the lower Nyquist frequency
+/// (within 0.001 dB) and at least 100 dB down from 1.10 of it; see [`Quality`] for the other
+/// preset. All state carries over from push to push, so a stream may be cut anywhere and the output
+/// is the same, bit for bit. After `n` inputs exactly `ceil(n * out_rate / in_rate)` outputs exist:
+/// a 20 ms frame in is a 20 ms frame out, and nothing is held back beyond the constant
+/// [`delay`](Self::delay).
 ///
 /// Arithmetic is `f32`, the taps are added in one fixed order, integers are rounded once at the end
 /// and saturate. There is no dither, and silence stays exactly zero. Equal rates copy the input.
 ///
-/// Refused are pairs of rates with `out_rate / gcd(in_rate, out_rate)` above [`MAX_PHASES`], with
-/// [`Error::Ratio`]. So these always work: multiples of 100 Hz on both sides; multiples of 50 Hz, to
-/// at most 51.2 kHz; multiples of 16, 24 or 48 Hz to 16, 24 or 48 kHz. Of the rates in use (8,
-/// 11.025, 12, 16, 22.05, 24, 32, 44.1, 48, 88.2 and 96 kHz) two pairs are refused: 11.025 kHz to 32
-/// and to 96 kHz. The order counts: 16 to 8.008 kHz needs 1001 phases, 8.008 to 16 kHz needs 2000.
+/// [`Error::Ratio`] refuses pairs of rates with `out_rate / gcd(in_rate, out_rate)` above
+/// [`MAX_PHASES`]. These always work: multiples of 100 Hz on both sides; multiples of 50 Hz, to at
+/// most 51.2 kHz; multiples of 16, 24 or 48 Hz to 16, 24 or 48 kHz. Of the rates in use (8, 11.025,
+/// 12, 16, 22.05, 24, 32, 44.1, 48, 88.2 and 96 kHz) two pairs are refused: 11.025 kHz to 32 and to
+/// 96 kHz. The order matters: 16 to 8.008 kHz needs 1001 phases, 8.008 to 16 kHz needs 2000.
 ///
-/// The filters of a pair are designed once and shared: up to 64 banks and 32 MiB are kept for the
-/// whole process, those that nobody uses are given up first. A new pair is designed without holding
-/// up threads that ask for another one; of common rates that takes 0.01 ms (24 to 48 kHz) to 5 ms
-/// (44.1 to 16 kHz).
+/// The filters of a pair are designed once and shared: the process keeps up to 64 banks and 32 MiB,
+/// and evicts unused ones first. Designing a new pair does not block threads that ask for another
+/// one; for common rates it takes 0.01 ms (24 to 48 kHz) to 5 ms (44.1 to 16 kHz).
 ///
 /// Allocates: in [`new`](Self::new), then only while the longest push so far grows.
 ///
@@ -81,20 +82,20 @@ pub struct Resampler {
     runner: Runner,
     /// None for equal rates.
     bank: Option<Arc<FilterBank>>,
-    /// Inputs at unit scale that the next outputs still see, then those of the current pass.
+    /// Inputs at unit scale that the next outputs depend on, then those of the current pass.
     history: Vec<f32>,
     /// Running number of `history[0]`. Negative at the start: the stream begins with silence.
     first: i64,
-    /// Inputs since the start or the last reset.
+    /// Number of inputs since the start or the last reset.
     consumed: u64,
-    /// Outputs since the start or the last reset.
+    /// Number of outputs since the start or the last reset.
     produced: u64,
     /// Outputs of the current pass, in whole blocks.
     sums: Vec<Row>,
 }
 
 impl Resampler {
-    /// A resampler between two rates in Hz, with default options.
+    /// Makes a resampler between two rates in Hz, with default options.
     ///
     /// # Errors
     /// [`Error::Rate`] if a rate is not within 8 to 96 kHz; [`Error::Ratio`] if the pair needs more
@@ -104,7 +105,7 @@ impl Resampler {
         Self::with_options(in_rate, out_rate, ResamplerOptions::default())
     }
 
-    /// A resampler between two rates in Hz.
+    /// Makes a resampler between two rates in Hz.
     ///
     /// # Errors
     /// As [`new`](Self::new), and [`Error::Kernel`] if this machine cannot run the kernel.
@@ -134,33 +135,35 @@ impl Resampler {
         Ok(resampler)
     }
 
-    /// Input rate in Hz.
+    /// Returns the input rate in Hz.
     pub fn in_rate(&self) -> u32 {
         self.in_rate
     }
 
-    /// Output rate in Hz.
+    /// Returns the output rate in Hz.
     pub fn out_rate(&self) -> u32 {
         self.out_rate
     }
 
-    /// The instruction set that computes.
+    /// Returns the instruction set of the computation.
     pub fn kernel(&self) -> Kernel {
         self.runner.kernel()
     }
 
-    /// Delay in output samples: an input at time `t` is heard at `t` plus this. Constant from the
-    /// first sample to the last, and a whole number for every pair of rates; 0 for equal rates.
+    /// Returns the delay from input to output, in output samples.
+    ///
+    /// It is constant from the first sample to the last, and a whole number for every pair of
+    /// rates; 0 for equal rates.
     pub fn delay(&self) -> f64 {
         self.bank.as_ref().map_or(0.0, |bank| bank.delay as f64)
     }
 
-    /// Inputs of silence after which the output is exactly zero again.
+    /// Returns the number of silent inputs after which the output is exactly zero again.
     pub fn memory(&self) -> usize {
         self.bank.as_ref().map_or(0, |bank| bank.taps - 1)
     }
 
-    /// Samples that the next push of `n` inputs will append.
+    /// Returns the number of samples that the next push of `n` inputs will append.
     pub fn output_len(&self, n: usize) -> usize {
         match &self.bank {
             None => n,
@@ -168,9 +171,9 @@ impl Resampler {
         }
     }
 
-    /// Resamples `input` and appends the result to `out`. Any length, empty too.
+    /// Resamples `input`, of any length, and appends the result to `out`.
     ///
-    /// Float input: NaN counts as 0, and values are limited to ±[`pcm::FLOAT_LIMIT`].
+    /// In float input, NaN counts as 0, and values are limited to ±[`pcm::FLOAT_LIMIT`].
     pub fn push<I: Sample, O: Sample>(&mut self, input: &[I], out: &mut Vec<O>) {
         if self.bank.is_none() {
             self.consumed += input.len() as u64;
@@ -183,11 +186,12 @@ impl Resampler {
         }
     }
 
-    /// Resamples the mean of the two channels of interleaved stereo (L, R, L, R, ...), which is
-    /// formed at full precision on the way; otherwise as [`push`](Self::push).
+    /// Resamples the mean of the two channels of interleaved stereo (L, R, L, R, ...).
+    ///
+    /// The mean is computed at full precision. Otherwise the same as [`push`](Self::push).
     ///
     /// # Errors
-    /// [`Error::Channels`] if the number of samples is odd; nothing is changed then.
+    /// [`Error::Channels`] if the number of samples is odd; then nothing changes.
     pub fn push_interleaved<I: Sample, O: Sample>(
         &mut self,
         input: &[I],
@@ -206,11 +210,12 @@ impl Resampler {
         Ok(())
     }
 
-    /// Resamples the mean of the two sides of planar stereo; otherwise as
-    /// [`push_interleaved`](Self::push_interleaved).
+    /// Resamples the mean of the two channels of planar stereo.
+    ///
+    /// Otherwise the same as [`push_interleaved`](Self::push_interleaved).
     ///
     /// # Errors
-    /// [`Error::Planes`] if the sides differ in length; nothing is changed then.
+    /// [`Error::Planes`] if the channels differ in length; then nothing changes.
     pub fn push_planar<I: Sample, O: Sample>(
         &mut self,
         left: &[I],
@@ -230,7 +235,7 @@ impl Resampler {
         Ok(())
     }
 
-    /// Appends the tail, [`delay`](Self::delay) samples, and starts anew.
+    /// Appends the tail, [`delay`](Self::delay) samples, and resets.
     ///
     /// With the tail, the output without its first `delay` samples lasts exactly as long as the
     /// input: `ceil(n * out_rate / in_rate)` samples for `n` inputs. If nothing was pushed there is
@@ -239,13 +244,13 @@ impl Resampler {
         if let Some(bank) = &self.bank
             && self.consumed > 0
         {
-            // `run` reads silence behind the end of the history.
+            // `run` reads silence after the end of the history.
             self.run(self.produced + bank.delay as u64, out);
         }
         self.reset();
     }
 
-    /// Forgets everything pushed so far. Keeps the memory.
+    /// Forgets everything pushed so far. Keeps the allocated memory.
     pub fn reset(&mut self) {
         self.consumed = 0;
         self.produced = 0;
@@ -256,7 +261,7 @@ impl Resampler {
         }
     }
 
-    /// Counts `n` inputs that were put at the end of the history, and computes what they complete.
+    /// Counts `n` inputs at the end of the history, and computes the outputs that they complete.
     fn take<O: Sample>(&mut self, n: usize, out: &mut Vec<O>) {
         self.consumed += n as u64;
         if let Some(bank) = &self.bank {
@@ -264,10 +269,10 @@ impl Resampler {
         }
     }
 
-    /// Computes the outputs up to number `end`, then drops the inputs that none will see again.
+    /// Computes the outputs up to number `end`, then drops the inputs that are no longer needed.
     ///
-    /// Works in whole blocks: lanes that were output before, and lanes whose inputs are not there
-    /// yet, are computed on what there is and thrown away.
+    /// It works in whole blocks: lanes that were output before, and lanes whose inputs are missing,
+    /// are computed from the available inputs and thrown away.
     fn run<O: Sample>(&mut self, end: u64, out: &mut Vec<O>) {
         let Some(bank) = &self.bank else { return };
         if end == self.produced {

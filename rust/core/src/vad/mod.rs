@@ -11,43 +11,51 @@ use crate::{Error, Resampler, check_rate};
 use network::State;
 use spectrum::WINDOW;
 
-/// The rate that the network hears, in Hz.
+/// Input rate of the network in Hz.
 const RATE: u32 = 16_000;
-/// Samples of one analysis frame at [`RATE`]: 16 ms.
+/// Number of samples of an analysis frame at [`RATE`]: 16 ms.
 const FRAME: usize = 256;
 /// Length of an analysis frame in milliseconds.
 const FRAME_MS: u32 = FRAME as u32 * 1_000 / RATE;
-/// A window whose loudest sample stays below this is silence whatever the network says: 8 units of
-/// `i16`, -72 dBFS. Far below any microphone's own noise, far above the dither of a codec's
-/// silence.
+/// Peak below which a window is silence, whatever the network says: 8 units of `i16`, -72 dBFS.
+///
+/// It is far below any microphone's own noise, and far above the dither of a codec's silence.
 const SILENCE_PEAK: f32 = 8.0 / 32768.0;
-/// Below this level, -120 dBFS, the network is given exact silence. It is given the noise in between:
-/// without, it takes the next sound for speech more readily.
-const NOTHING_PEAK: f32 = 1e-6;
-/// Frames of the memory of levels: 128 ms.
-const LEVELS: usize = 8;
-/// A frame may be where speech begins if its energy is so many times the least of that memory:
-/// 3 dB. Few frames of a steady sound are, and speech at the level of its background is.
-const RISE: f32 = 2.0;
-/// Speech lasts until the probability is so much below the threshold, and at least
-/// [`LEAST_END`]: as in Silero's own iterator (`neg_threshold`).
+/// Peak below which the network gets exact silence: -120 dBFS.
+///
+/// The network gets the noise between this and [`SILENCE_PEAK`]: without it, the network takes the
+/// next sound for speech more readily.
+const ZERO_PEAK: f32 = 1e-6;
+/// Number of frames whose energies are remembered: 128 ms.
+const ENERGY_FRAMES: usize = 8;
+/// Ratio over the least remembered energy from which a frame may begin speech: 3 dB.
+///
+/// Few frames of a steady sound reach it; speech at the level of its background noise does.
+const RISE_RATIO: f32 = 2.0;
+/// Hysteresis: speech ends below the threshold less this, but not below [`MIN_END_THRESHOLD`].
+///
+/// The values are those of Silero's own iterator (`neg_threshold`).
 const HYSTERESIS: f32 = 0.15;
-const LEAST_END: f32 = 0.01;
-/// What is quieter than the loudest frame of a speech by more than 20 dB is not counted as its end.
-const WORD_END: f32 = 0.01;
+const MIN_END_THRESHOLD: f32 = 0.01;
+/// Range below the loudest frame in which a frame counts as spoken: 20 dB, as a power ratio.
+const SPOKEN_RANGE: f32 = 0.01;
 
 /// Options of a [`Vad`].
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct VadOptions {
-    /// Probability from which an analysis frame is the beginning of speech, 0 to 1. Once it has
-    /// begun, a frame is speech down to 0.15 less. The default, 0.5, is Silero's.
+    /// Probability, 0 to 1, from which an analysis frame begins speech.
+    ///
+    /// Speech continues while the probability is at most 0.15 below the threshold. The default,
+    /// 0.5, is Silero's.
     pub threshold: f32,
-    /// Speech lasts this long, in milliseconds, before it is believed. Rounded up to whole analysis
-    /// frames of 16 ms; 0 means the first frame, and so does the default: the network has the
-    /// patience that it takes, and does not fall for clicks.
+    /// Duration in milliseconds for which speech must last before it is reported.
+    ///
+    /// Rounded up to whole analysis frames of 16 ms. 0 means the first frame, and so does the
+    /// default: the network waits as long as it needs by itself, and ignores clicks.
     pub onset_ms: u32,
-    /// Speech is over when none was heard for this long, in milliseconds; rounded up to whole
-    /// frames. The default bridges the gaps inside words.
+    /// Duration in milliseconds without speech after which speech has ended.
+    ///
+    /// Rounded up to whole frames. The default bridges the gaps inside words.
     pub hangover_ms: u32,
 }
 
@@ -61,38 +69,40 @@ impl Default for VadOptions {
     }
 }
 
-/// What a [`Vad`] noticed. Offsets count samples at the rate of its input, from the first sample
-/// after the start or the last reset.
+/// Speech event of a [`Vad`].
+///
+/// Offsets count samples at the rate of its input, from the first sample after the start or the
+/// last reset.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum VadEvent {
     /// Speech has lasted for `onset_ms`.
     SpeechStarted {
-        /// Start of the 32 ms of sound in which it was first heard.
+        /// Start of the 32 ms window in which the speech was first detected.
         sample: u64,
     },
     /// No speech for `hangover_ms`.
     SpeechStopped {
-        /// End of the last frame with speech (the first sample behind it).
+        /// End of the last frame with speech: the first sample after it.
         sample: u64,
     },
 }
 
-/// A streaming voice activity detector: mono, any rate from 8 to 96 kHz, any frame length.
+/// Streaming voice activity detector: mono, any rate from 8 to 96 kHz, any frame length.
 ///
 /// The network of Silero VAD 6 (its weights are part of the crate) gives a probability for each
 /// 16 ms of sound; onset and hangover turn the probabilities into [`VadEvent`]s. Input at another
-/// rate than 16 kHz is resampled, and the resampler's delay is taken out of the offsets.
+/// rate than 16 kHz is resampled, and the resampler's delay is subtracted from the offsets.
 ///
-/// The network steps by 32 ms, and the probability of every second frame is its own answer. Speech
-/// need not wait for that step: in the frame between, where none was heard before and the level
-/// rises, the network looks ahead from where its memory is, at the 32 ms up to there. That answer
-/// counts twice in a mean with the one before, so that a lone look has to be sure; the memory keeps
-/// nothing of it.
+/// The network steps by 32 ms, so the probability of every second frame is its own output. Speech
+/// need not wait for that step: in the frame between, if there was no speech before and the level
+/// rises, the network looks ahead at the 32 ms up to there, on a copy of its state. That output
+/// counts twice in a mean with the previous one, so a single look-ahead has to be confident; the
+/// state keeps nothing of it.
 ///
 /// With an onset of more than one frame, the first frame of speech sets
 /// [`starting`](Self::starting); speech without a gap for `onset_ms` turns it into
 /// [`VadEvent::SpeechStarted`] and [`speaking`](Self::speaking). A caller that must not miss the
-/// first syllable acts on `starting`, and takes it back if it ends without the event.
+/// first syllable acts on `starting`, and reverts that if it ends without the event.
 ///
 /// Digital silence (36 ms below -72 dBFS) is never speech; zeros cost half as much as sound.
 ///
@@ -111,44 +121,45 @@ pub struct Vad {
     options: VadOptions,
     onset_frames: u32,
     hangover_frames: u32,
-    /// None at 16 kHz.
+    /// None if the input is at 16 kHz.
     resampler: Option<Resampler>,
-    /// Input of the current push at [`RATE`].
+    /// Samples of the current push at [`RATE`].
     resampled: Vec<f32>,
-    /// Boxed: it wants whole cache lines, and not every owner of a `Vad` can give it those (the
-    /// allocator of Python objects cannot).
+    /// Boxed: the detector needs the alignment of a cache line.
+    ///
+    /// Not every owner of a `Vad` can give it; the allocator of Python objects cannot.
     detector: Box<Detector>,
-    /// Samples in the analysis frame that is being filled, at the end of the detector's window.
+    /// Number of samples in the current analysis frame, at the end of the detector's window.
     filled: usize,
-    /// Complete analysis frames so far.
+    /// Number of complete analysis frames so far.
     frames: u64,
-    /// Frames of speech in a row, up to the newest.
+    /// Consecutive frames of speech, up to the newest.
     run: u32,
-    /// Frames without speech in a row, up to the newest.
+    /// Consecutive frames without speech, up to the newest.
     gap: u32,
     /// Frames since speech began, up to the newest; counted while speaking.
     lasted: u32,
-    /// The same up to the newest frame that was heard to be speech, see [`Vad::spoken_ms`].
+    /// Frames from the beginning of the speech to its newest loud frame; see [`Vad::spoken_ms`].
     spoken: u32,
-    /// Energy of the loudest frame of the run or of the speech that is under way.
+    /// Energy of the loudest frame of the current run or speech.
     loudest: f32,
     speaking: bool,
 }
 
-/// Sound in, probabilities out.
+/// Network, its state and its window: takes analysis frames and gives probabilities.
 struct Detector {
     level: Level,
-    /// The newest sound, ending with the analysis frame that is being filled.
+    /// Newest samples, ending with the current analysis frame.
     window: [f32; WINDOW],
     state: State,
-    /// The network's newest step.
+    /// Output of the network's newest step.
     answer: f32,
-    /// True if the frame that is being filled completes a step.
+    /// True if the current frame completes a step.
     steps: bool,
-    /// Energies of the newest frames, in a ring.
-    energies: [f32; LEVELS],
+    /// Ring of the energies of the newest frames.
+    energies: [f32; ENERGY_FRAMES],
     newest: usize,
-    /// Of the newest complete frame.
+    /// Probability of speech in the newest complete frame.
     probability: f32,
 }
 
@@ -161,26 +172,26 @@ impl Detector {
             state: State::ZERO,
             answer: 0.0,
             steps: false,
-            energies: [0.0; LEVELS],
+            energies: [0.0; ENERGY_FRAMES],
             newest: 0,
             probability: 0.0,
         }
     }
 
-    /// The analysis frame that is being filled.
+    /// Returns the current analysis frame, to be filled.
     fn frame(&mut self) -> &mut [f32] {
         &mut self.window[WINDOW - FRAME..]
     }
 
-    /// Listens to the frame, which is full, and makes room for the next.
-    fn listen(&mut self, threshold: f32) {
-        let rises = self.rises();
+    /// Computes the probability of the current frame, which is full, and makes room for the next.
+    fn process_frame(&mut self, threshold: f32) {
+        let rises = self.level_rises();
         let peak = peak(&self.window);
         let silent = peak < SILENCE_PEAK;
         if self.steps {
-            self.answer = match peak < NOTHING_PEAK {
-                true => network::hear_silence(self.level, &mut self.state),
-                false => network::hear(self.level, &self.window, &mut self.state),
+            self.answer = match peak < ZERO_PEAK {
+                true => network::infer_silence(self.level, &mut self.state),
+                false => network::infer(self.level, &self.window, &mut self.state),
             };
             if silent {
                 self.answer = 0.0;
@@ -189,7 +200,7 @@ impl Detector {
         self.probability = if silent {
             0.0
         } else if !self.steps && self.answer < threshold && rises {
-            let ahead = network::hear(self.level, &self.window, &mut self.state.clone());
+            let ahead = network::infer(self.level, &self.window, &mut self.state.clone());
             (2.0 * ahead + self.answer) / 3.0
         } else {
             self.answer
@@ -198,22 +209,22 @@ impl Detector {
         self.window.copy_within(FRAME.., 0);
     }
 
-    /// Energy of the newest complete frame.
+    /// Returns the energy of the newest complete frame.
     fn energy(&self) -> f32 {
         self.energies[self.newest]
     }
 
-    /// Takes note of the frame's energy; true if it stands out.
-    fn rises(&mut self) -> bool {
+    /// Records the energy of the current frame; returns true if the level rises.
+    fn level_rises(&mut self) -> bool {
         let energy = energy(self.frame());
         let least = self.energies.iter().copied().fold(f32::MAX, f32::min);
-        self.newest = (self.newest + 1) % LEVELS;
+        self.newest = (self.newest + 1) % ENERGY_FRAMES;
         self.energies[self.newest] = energy;
-        energy > RISE * least
+        energy > RISE_RATIO * least
     }
 }
 
-/// Largest magnitude, in lanes.
+/// Returns the largest magnitude, computed in lanes.
 fn peak(window: &[f32; WINDOW]) -> f32 {
     let (rows, _) = window.as_chunks::<16>();
     let mut peaks = [0.0f32; 16];
@@ -225,7 +236,7 @@ fn peak(window: &[f32; WINDOW]) -> f32 {
     peaks.into_iter().fold(0.0, f32::max)
 }
 
-/// Sum of squares, in lanes.
+/// Returns the sum of squares, computed in lanes.
 fn energy(frame: &[f32]) -> f32 {
     let (rows, _) = frame.as_chunks::<16>();
     let mut sums = [0.0; 16];
@@ -238,10 +249,10 @@ fn energy(frame: &[f32]) -> f32 {
 }
 
 impl Vad {
-    /// A detector for input at `sample_rate` Hz.
+    /// Makes a detector for input at `sample_rate` Hz.
     ///
     /// # Errors
-    /// [`Error::Rate`] or [`Error::Ratio`] for a rate that cannot be brought to 16 kHz,
+    /// [`Error::Rate`] or [`Error::Ratio`] for a rate that cannot be converted to 16 kHz,
     /// [`Error::Option`] for a threshold outside of 0 to 1 or a duration above a minute.
     pub fn new(sample_rate: u32, options: VadOptions) -> Result<Self, Error> {
         check_rate(sample_rate)?;
@@ -287,38 +298,41 @@ impl Vad {
         })
     }
 
-    /// Rate of the input in Hz.
+    /// Returns the rate of the input in Hz.
     pub fn sample_rate(&self) -> u32 {
         self.sample_rate
     }
 
-    /// The options as given.
+    /// Returns the options as given.
     pub fn options(&self) -> VadOptions {
         self.options
     }
 
-    /// Probability of speech, 0 to 1, in the newest complete analysis frame of 16 ms; 0 before the
-    /// first.
+    /// Returns the probability of speech, 0 to 1, in the newest complete analysis frame of 16 ms.
+    ///
+    /// It is 0 before the first frame.
     pub fn probability(&self) -> f32 {
         self.detector.probability
     }
 
-    /// True between [`VadEvent::SpeechStarted`] and [`VadEvent::SpeechStopped`].
+    /// Returns true between [`VadEvent::SpeechStarted`] and [`VadEvent::SpeechStopped`].
     pub fn speaking(&self) -> bool {
         self.speaking
     }
 
-    /// True while the newest frames are speech, but not yet for `onset_ms`: the first evidence, which
-    /// either becomes [`VadEvent::SpeechStarted`] or was nothing. Never with an onset of one frame.
+    /// Returns true while the newest frames are speech, but not yet for `onset_ms`.
+    ///
+    /// This first evidence either becomes [`VadEvent::SpeechStarted`] or ends without an event. It
+    /// is never true with an onset of one frame.
     pub fn starting(&self) -> bool {
         !self.speaking && self.run > 0
     }
 
-    /// Milliseconds from the start of the speech that is under way to the end of its newest frame
-    /// of speech, so without the hangover; 0 while nobody speaks.
+    /// Returns the duration of the current speech in milliseconds, without the hangover.
     ///
-    /// A frame that is quieter than the loudest one by more than 20 dB is not its end: for up to
-    /// 110 ms behind a word the network still answers that there is speech.
+    /// It lasts from the start of the speech to the end of its newest frame of speech, and is 0
+    /// while nobody speaks. A frame that is quieter than the loudest one by more than 20 dB does
+    /// not count: the network still reports speech for up to 110 ms after a word.
     pub fn spoken_ms(&self) -> u32 {
         if self.speaking {
             self.spoken * FRAME_MS
@@ -327,26 +341,26 @@ impl Vad {
         }
     }
 
-    /// Milliseconds since the end of the newest frame of speech, in whole analysis frames.
+    /// Returns the milliseconds since the end of the newest frame of speech, in whole frames.
     pub(crate) fn silent_ms(&self) -> u32 {
         self.gap.saturating_mul(FRAME_MS)
     }
 
-    /// Listens to `input` and appends what it noticed to `events`.
+    /// Takes samples and appends speech events to `events`.
     pub fn push<S: Sample>(&mut self, input: &[S], events: &mut Vec<VadEvent>) {
         match &mut self.resampler {
-            None => self.listen(input, events),
+            None => self.process(input, events),
             Some(resampler) => {
                 let mut resampled = std::mem::take(&mut self.resampled);
                 resampled.clear();
                 resampler.push(input, &mut resampled);
-                self.listen(&resampled, events);
+                self.process(&resampled, events);
                 self.resampled = resampled;
             }
         }
     }
 
-    /// Forgets everything heard so far; offsets count from zero again.
+    /// Resets the detector; offsets count from zero again.
     pub fn reset(&mut self) {
         *self.detector = Detector::new();
         if let Some(resampler) = &mut self.resampler {
@@ -362,18 +376,18 @@ impl Vad {
         self.speaking = false;
     }
 
-    fn listen<S: Sample>(&mut self, mut input: &[S], events: &mut Vec<VadEvent>) {
+    fn process<S: Sample>(&mut self, mut input: &[S], events: &mut Vec<VadEvent>) {
         while !input.is_empty() {
             let (now, later) = input.split_at(input.len().min(FRAME - self.filled));
             for (slot, x) in self.detector.frame()[self.filled..].iter_mut().zip(now) {
-                // The network wants ±1; resampled full-scale sound may overshoot a little.
+                // The network expects ±1; resampled full-scale sound may overshoot a little.
                 *slot = x.to_unit().clamp(-1.0, 1.0);
             }
             self.filled += now.len();
             input = later;
             if self.filled == FRAME {
                 self.filled = 0;
-                self.detector.listen(self.options.threshold);
+                self.detector.process_frame(self.options.threshold);
                 self.decide(events);
             }
         }
@@ -383,7 +397,7 @@ impl Vad {
         let threshold = match self.speaking {
             false => self.options.threshold,
             true => {
-                let least = self.options.threshold.min(LEAST_END);
+                let least = self.options.threshold.min(MIN_END_THRESHOLD);
                 (self.options.threshold - HYSTERESIS).max(least)
             }
         };
@@ -414,13 +428,13 @@ impl Vad {
         } else if speech {
             let energy = self.detector.energy();
             self.loudest = self.loudest.max(energy);
-            if energy >= self.loudest * WORD_END {
+            if energy >= self.loudest * SPOKEN_RANGE {
                 self.spoken = if self.speaking { self.lasted } else { self.run };
             }
         }
     }
 
-    /// Offset, in samples of the input, of the start of analysis frame number `frame`.
+    /// Returns the offset, in input samples, of the start of analysis frame number `frame`.
     fn offset(&self, frame: u64) -> u64 {
         let delay = self.resampler.as_ref().map_or(0, |r| r.delay() as u64);
         let heard = (frame * FRAME as u64).saturating_sub(delay);
@@ -447,14 +461,14 @@ mod tests {
     // See `Vad::detector`.
     const _: () = assert!(align_of::<Vad>() <= 16);
 
-    /// A detector's probabilities, one for each frame.
+    /// Returns a detector's probabilities, one for each frame.
     fn frames(signal: &[f32], threshold: f32) -> Vec<f32> {
         let mut detector = Detector::new();
         let frames = signal.chunks_exact(FRAME);
         frames
             .map(|frame| {
                 detector.frame().copy_from_slice(frame);
-                detector.listen(threshold);
+                detector.process_frame(threshold);
                 detector.probability
             })
             .collect()
@@ -471,7 +485,7 @@ mod tests {
         };
         let mut silences = 0;
         for (k, &want) in want.iter().enumerate() {
-            // The looks ahead leave no trace.
+            // Looking ahead does not change the state.
             match silent(k) {
                 true => silences += 1,
                 false => assert!((got[2 * k + 1] - want).abs() < 1e-6, "step {k}"),
@@ -481,7 +495,7 @@ mod tests {
         assert!(silences > 10);
         let looks = (1..want.len()).filter(|&k| got[2 * k] != got[2 * k - 1]);
         assert!(looks.count() > 20);
-        // And there are none in what is speech already.
+        // The detector does not look ahead during speech.
         let got = frames(&signal, 0.0);
         assert!((1..want.len()).all(|k| silent(k) || got[2 * k] == got[2 * k - 1]));
     }
@@ -489,7 +503,7 @@ mod tests {
     #[test]
     fn the_way_through_silence_changes_no_answer() {
         let sound = &signal()[..40_000];
-        // Nothing at all, and two units of noise.
+        // Digital silence, and two units of noise.
         for peak in [0, 2] {
             let silence: Vec<f32> = (0..100 * 512)
                 .map(|i| ((i * 7919 % 5) - 2).clamp(-peak, peak) as f32 / 32_768.0)
@@ -512,7 +526,7 @@ mod tests {
         let silence = vec![0.0; 100 * RATE as usize];
         for frame in [sound, &silence].concat().chunks_exact(FRAME) {
             detector.frame().copy_from_slice(frame);
-            detector.listen(0.5);
+            detector.process_frame(0.5);
             let mut state = detector.state.values().chain(detector.energies);
             assert!(state.all(|x| !x.is_subnormal()));
         }

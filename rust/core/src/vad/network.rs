@@ -15,9 +15,9 @@
 //! Trained and published by the Silero Team (<https://github.com/snakers4/silero-vad>, MIT licence:
 //! `silero/LICENSE`). `scripts/silero_weights.py` makes `silero/weights.bin` from the wheel of
 //! silero-vad 6.2.3 and says how it is laid out. The weights are rounded to 16 bits, each output
-//! channel with its own scale, which moves a probability by 2e-5 on average (0.008 at most in 75 min
-//! of speech and noise) and halves the memory that a step has to read; they are used where they lie
-//! in the binary.
+//! channel with its own scale, which moves a probability by 2e-5 on average (0.008 at most in 75
+//! min of speech and noise) and halves the memory that a step has to read; they are used where they
+//! lie in the binary.
 #![allow(
     clippy::needless_range_loop,
     reason = "taps, frames and lanes index several arrays"
@@ -28,7 +28,7 @@ use std::sync::OnceLock;
 use super::spectrum::{self, BINS, FRAMES, Spectra, WINDOW};
 use crate::simd::{self, Codes, LANES, Lanes, Level, Simd, on};
 
-/// Units of the LSTM, and features that go into it.
+/// Number of units of the LSTM, and of its input features.
 const UNITS: usize = 128;
 const BLOCKS: usize = UNITS / LANES;
 
@@ -105,7 +105,7 @@ fn floats(bytes: &Floats) -> Lanes {
     lanes
 }
 
-/// What the network remembers of the sound so far.
+/// Recurrent state of the network: hidden and cell state of the LSTM.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct State {
     hidden: [Lanes; BLOCKS],
@@ -113,47 +113,48 @@ pub(super) struct State {
 }
 
 impl State {
-    /// The state in which the network was trained to begin.
+    /// Initial state, as in training.
     pub(super) const ZERO: Self = Self {
         hidden: [Lanes::ZERO; BLOCKS],
         cell: [Lanes::ZERO; BLOCKS],
     };
 
-    /// Lists what the network remembers.
+    /// Lists every value of the state.
     #[cfg(test)]
     pub(super) fn values(&self) -> impl Iterator<Item = f32> {
         self.hidden.iter().chain(&self.cell).flat_map(|x| x.0)
     }
 }
 
-/// What the convolutions make of a window.
+/// Output of the convolutions for one window.
 type Features = [Lanes; BLOCKS];
 
-/// Probability of speech in a window (at unit scale): 512 new samples behind 64 of the window
-/// before. Steps the state.
-pub(super) fn hear(level: Level, window: &[f32; WINDOW], state: &mut State) -> f32 {
+/// Returns the probability of speech in a window, and steps the state.
+///
+/// The window, at unit scale, has 512 new samples after the last 64 of the previous window.
+pub(super) fn infer(level: Level, window: &[f32; WINDOW], state: &mut State) -> f32 {
     let mut spectra = [[0.0; FRAMES]; BINS];
     on!(level.for_plain_code(), _simd => spectrum::magnitudes(window, &mut spectra));
     on!(level, simd => {
         let mut features = [Lanes::ZERO; BLOCKS];
         encode(simd, &spectra, &mut features);
-        remember(simd, &features, state)
+        recur(simd, &features, state)
     })
 }
 
-/// As [`hear`] for a window of zeros, without its convolutions: less than half the work.
-pub(super) fn hear_silence(level: Level, state: &mut State) -> f32 {
-    on!(level, simd => remember(simd, silence(), state))
+/// Does the same as [`infer`] for a window of zeros, with less than half the work.
+pub(super) fn infer_silence(level: Level, state: &mut State) -> f32 {
+    on!(level, simd => recur(simd, silence_features(), state))
 }
 
-/// Makes what is made once: now, and not on the frame path.
+/// Computes the cached tables now, and not on the frame path.
 pub(super) fn prepare() {
     spectrum::prepare();
-    silence();
+    silence_features();
 }
 
-/// What the convolutions make of a window of zeros. The reference computes it.
-fn silence() -> &'static Features {
+/// Returns the features of a window of zeros, computed once by the scalar reference.
+fn silence_features() -> &'static Features {
     static SILENCE: OnceLock<Features> = OnceLock::new();
     SILENCE.get_or_init(|| {
         let mut features = [Lanes::ZERO; BLOCKS];
@@ -162,7 +163,7 @@ fn silence() -> &'static Features {
     })
 }
 
-/// The convolutions. So many blocks of channels at once that their accumulators fill the registers.
+/// Computes the convolutions, with as many blocks of channels at once as fill the registers.
 #[inline(always)]
 fn encode<S: Simd>(simd: S, spectra: &Spectra, features: &mut Features) {
     let mut first = [[Lanes::ZERO; 8]; 4];
@@ -190,7 +191,7 @@ fn encode<S: Simd>(simd: S, spectra: &Spectra, features: &mut Features) {
     }
 }
 
-/// Channel `k` of every frame.
+/// Returns channel `k` of every frame.
 #[inline(always)]
 fn channel<const N: usize, const T: usize>(frames: &[[Lanes; N]; T], k: usize) -> [f32; T] {
     let mut channel = [0.0; T];
@@ -200,8 +201,10 @@ fn channel<const N: usize, const T: usize>(frames: &[[Lanes; N]; T], k: usize) -
     channel
 }
 
-/// A convolution over time and its ReLU, `AT_ONCE` blocks of channels at once. Output frame `t`
-/// sees the input frames from `stride * t + first` on; those outside of the input are zero.
+/// Computes a convolution over time and its ReLU, `AT_ONCE` blocks of channels at once.
+///
+/// Output frame `t` depends on the input frames from `stride * t + first` on; those outside of the
+/// input are zero.
 #[inline(always)]
 fn conv<
     const AT_ONCE: usize,
@@ -258,9 +261,9 @@ fn conv<
     }
 }
 
-/// The memory and the output.
+/// Computes the LSTM and the output layer; returns the probability.
 #[inline(always)]
-fn remember<S: Simd>(simd: S, features: &Features, state: &mut State) -> f32 {
+fn recur<S: Simd>(simd: S, features: &Features, state: &mut State) -> f32 {
     match S::WIDE {
         true => lstm::<2, S>(simd, features, state),
         false => lstm::<1, S>(simd, features, state),
@@ -276,7 +279,7 @@ fn remember<S: Simd>(simd: S, features: &Features, state: &mut State) -> f32 {
     sigmoid([sums.iter().sum::<f32>() + bias])[0]
 }
 
-/// One step of the long short-term memory, `AT_ONCE` blocks of units at once.
+/// Steps the long short-term memory, `AT_ONCE` blocks of units at once.
 #[inline(always)]
 fn lstm<const AT_ONCE: usize, S: Simd>(simd: S, features: &Features, state: &mut State) {
     let layer = &NETWORK.lstm;
@@ -333,14 +336,14 @@ fn tanh<const N: usize>(mut x: [f32; N]) -> [f32; N] {
     x
 }
 
-/// The exponential, limited to the exponents of `f32`: within 3e-7 of its value near 0, and 1e-7
-/// more for each unit of `x`.
+/// Returns `e^x`, limited to the exponents of `f32`.
 ///
+/// The error is 3e-7 of the value near 0, and 1e-7 more for each unit of `x`. The method is
 /// `2^n * e^f` with a whole `n` and `f` within ±0.35; the polynomial is the Taylor series of `e^f`.
 #[inline(always)]
 fn exp(x: f32) -> f32 {
     use std::f32::consts::{LN_2, LOG2_E};
-    /// 1.5 * 2^23: added, it rounds to whole numbers, which are then the lowest bits.
+    /// 1.5 * 2^23: adding it rounds to whole numbers, which are then in the lowest bits.
     const ROUND: f32 = 12_582_912.0;
     let t = (x * LOG2_E).clamp(-126.0, 126.0);
     let rounded = t + ROUND;
@@ -358,8 +361,9 @@ fn exp(x: f32) -> f32 {
 pub(super) mod tests {
     use super::*;
 
-    /// What `signal` in `scripts/silero_weights.py` makes: a buzz whose pitch and filter move in
-    /// syllables, noise under it, silence at the end.
+    /// Makes the same sound as `signal` in `scripts/silero_weights.py`.
+    ///
+    /// A buzz whose pitch and filter change in syllables, over noise, with silence at the end.
     pub(in crate::vad) fn signal() -> Vec<f32> {
         let (mut seed, mut low, mut band) = (1u32, 0i32, 0i32);
         (0..48_000)
@@ -380,13 +384,13 @@ pub(super) mod tests {
             .collect()
     }
 
-    /// The network's answers from its first state on, every 512 samples.
+    /// Returns the network's probabilities from the initial state on, one per 512 samples.
     pub(in crate::vad) fn probabilities(level: Level, signal: &[f32]) -> Vec<f32> {
         let padded = [&[0.0; 64], signal].concat();
         let mut state = State::ZERO;
         let windows = (0..signal.len() / 512).map(|k| padded[512 * k..][..WINDOW].try_into());
         windows
-            .map(|window| hear(level, &window.unwrap(), &mut state))
+            .map(|window| infer(level, &window.unwrap(), &mut state))
             .collect()
     }
 
@@ -426,8 +430,8 @@ pub(super) mod tests {
         for level in Level::all() {
             let (mut a, mut b) = (State::ZERO, State::ZERO);
             for _ in 0..100 {
-                hear(*level, &[0.0; WINDOW], &mut a);
-                hear_silence(*level, &mut b);
+                infer(*level, &[0.0; WINDOW], &mut a);
+                infer_silence(*level, &mut b);
             }
             let (a, b) = ([a.hidden, a.cell], [b.hidden, b.cell]);
             for (a, b) in a.as_flattened().iter().zip(b.as_flattened()) {

@@ -1,4 +1,4 @@
-//! The magnitude spectra that the network sees: a short-time Fourier transform of four frames.
+//! Magnitude spectra for the network: a short-time Fourier transform of four frames.
 #![allow(
     clippy::needless_range_loop,
     reason = "frames and lanes index several arrays"
@@ -7,19 +7,19 @@
 use std::f64::consts::PI;
 use std::sync::LazyLock;
 
-/// Samples of a transform.
+/// Number of samples of a transform.
 const SIZE: usize = 256;
-/// Samples from frame to frame.
+/// Number of samples from frame to frame.
 const STEP: usize = 128;
-/// Frames of a window, which are worked on together.
+/// Number of frames of a window, processed together.
 pub(super) const FRAMES: usize = 4;
-/// Bins of a real transform, zero and Nyquist included.
+/// Number of bins of a real transform, zero and Nyquist included.
 pub(super) const BINS: usize = SIZE / 2 + 1;
-/// Points of the complex transform that the real one is made of.
+/// Number of points of the complex transform that computes the real one.
 const HALF: usize = SIZE / 2;
-/// Samples of a window.
+/// Number of samples of a window.
 pub(super) const WINDOW: usize = SIZE + (FRAMES - 1) * STEP - REFLECTED;
-/// Samples that the network mirrors behind the window.
+/// Number of samples that the network mirrors after the window.
 const REFLECTED: usize = 64;
 
 /// Magnitudes `[bin][frame]`.
@@ -27,7 +27,7 @@ pub(super) type Spectra = [[f32; FRAMES]; BINS];
 
 /// Four neighbouring points of all four frames: `[point][frame]`, one register of AVX-512.
 const ROW: usize = 4 * FRAMES;
-/// Rows of a complex transform.
+/// Number of rows of a complex transform.
 const ROWS: usize = HALF / 4;
 
 #[derive(Clone, Copy)]
@@ -42,9 +42,9 @@ struct Tables {
     hann: [f32; SIZE],
     /// `exp(-2πi k / SIZE)`.
     turn: [(f32, f32); SIZE],
-    /// The same for the points of each row of the first pass: 1, 2 and 3 times the angle.
+    /// The same factors for the points of each row of the first pass: 1, 2 and 3 times the angle.
     first: [[Complex; 3]; ROWS / 4],
-    /// The same for the bins of each row of the result.
+    /// The same factors for the bins of each row of the result.
     last: [Complex; ROWS],
 }
 
@@ -64,13 +64,14 @@ static TABLES: LazyLock<Tables> = LazyLock::new(|| {
     }
 });
 
-/// Computes the tables now, if that has not been done.
+/// Computes the tables, unless that has been done.
 pub(super) fn prepare() {
     LazyLock::force(&TABLES);
 }
 
-/// A row, lane by lane: a loop, which LLVM makes an instruction; a closure in `from_fn` may stay a
-/// call.
+/// Makes a row lane by lane, in a loop that LLVM turns into one instruction.
+///
+/// A closure in `from_fn` may stay a call.
 macro_rules! row {
     (|$lane:ident| $value:expr) => {{
         let mut row = [0.0; ROW];
@@ -119,7 +120,7 @@ impl Complex {
         }
     }
 
-    /// Times -i.
+    /// Returns the product with -i.
     #[inline(always)]
     fn turned(self) -> Self {
         Self {
@@ -129,7 +130,7 @@ impl Complex {
     }
 }
 
-/// Magnitudes of the four frames of `window`.
+/// Computes the magnitudes of the four frames of `window`.
 ///
 /// A real transform of 256 points is a complex one of 128 whose points are the even samples and,
 /// as imaginary parts, the odd ones (Press et al., Numerical Recipes, section 12.3). The complex
@@ -154,7 +155,7 @@ pub(super) fn magnitudes(window: &[f32; WINDOW], out: &mut Spectra) {
             }
         }
     }
-    // The first pass, whose four results go to neighbouring points.
+    // The four results of the first pass go to neighbouring points.
     for (r, turn) in tables.first.iter().enumerate() {
         let y = butterfly([a[r], a[r + 8], a[r + 16], a[r + 24]]);
         let y = [
@@ -205,7 +206,7 @@ pub(super) fn magnitudes(window: &[f32; WINDOW], out: &mut Spectra) {
     }
 }
 
-/// One pass of radix 4 over transforms whose points are `stride` rows apart.
+/// Computes one radix-4 pass over transforms whose points are `stride` rows apart.
 #[inline(always)]
 fn pass(
     from: &[Complex; ROWS],
@@ -229,7 +230,7 @@ fn pass(
     }
 }
 
-/// A transform of four points.
+/// Computes a transform of four points.
 #[inline(always)]
 fn butterfly([a, b, c, d]: [Complex; 4]) -> [Complex; 4] {
     let (even, odd) = (a.plus(c), b.plus(d));

@@ -1,6 +1,7 @@
-//! Every entry that takes outside data, driven by arbitrary bytes, with what must hold whatever
-//! they are. `tests/fuzz.rs` runs each harness on a bounded number of inputs; the targets in `fuzz`
-//! run the same functions under libFuzzer.
+//! Fuzz harnesses: every entry that takes outside data, with its invariants.
+//!
+//! `tests/fuzz.rs` runs each harness on a bounded number of inputs; the targets in `fuzz` run the
+//! same functions under libFuzzer.
 //!
 //! The first bytes choose options, the rest is a program: one byte chooses a call, the following
 //! ones its arguments. Bytes that are used up read as zero.
@@ -14,9 +15,9 @@ use voice_audio::{
     SpeechPhase, Vad, VadEvent, VadOptions, base64, pcm, websocket,
 };
 
-/// Calls of one program: long enough for any state, short enough for many programs.
+/// Number of calls of one program: enough for any state, few enough for many programs.
 const CALLS: usize = 200;
-/// Samples of one call at most; a rare one is longer than any pass of the resampler.
+/// Greatest number of samples of one call; a rare one is longer than any pass of the resampler.
 const LONGEST: usize = 20_000;
 
 struct Bytes<'a>(&'a [u8]);
@@ -40,7 +41,7 @@ impl Bytes<'_> {
         u32::from(self.word()) | u32::from(self.word()) << 16
     }
 
-    /// A number of samples: mostly up to 255, sometimes up to [`LONGEST`].
+    /// Reads a number of samples: mostly up to 255, sometimes up to [`LONGEST`].
     fn len(&mut self) -> usize {
         match self.byte() {
             0 => 0,
@@ -50,7 +51,7 @@ impl Bytes<'_> {
         }
     }
 
-    /// Usual rates, and any number.
+    /// Reads a rate: a usual one, or any number.
     fn rate(&mut self) -> u32 {
         const USUAL: [u32; 10] = [
             8_000, 11_025, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000, 88_200, 96_000,
@@ -79,7 +80,7 @@ impl Bytes<'_> {
             .collect()
     }
 
-    /// Any bit patterns, NaN and infinity among them.
+    /// Reads floats of any bit pattern, NaN and infinity among them.
     fn floats(&mut self, n: usize) -> Vec<f32> {
         let wild = self.byte();
         let mut samples: Vec<f32> = (self.samples(n).iter())
@@ -94,7 +95,7 @@ impl Bytes<'_> {
         samples
     }
 
-    /// Seconds: mostly a little later than before, sometimes anything.
+    /// Reads a time in seconds: mostly a little later than before, sometimes anything.
     fn time(&mut self, now: &mut f64) -> f64 {
         match self.byte() {
             255 => return self.double(),
@@ -105,7 +106,7 @@ impl Bytes<'_> {
         *now
     }
 
-    /// Any bit pattern.
+    /// Reads a double of any bit pattern.
     fn double(&mut self) -> f64 {
         f64::from_bits(u64::from(self.long()) << 32 | u64::from(self.long()))
     }
@@ -115,7 +116,7 @@ impl Bytes<'_> {
     }
 }
 
-/// The number of outputs is exact, floats stay finite, refused input changes nothing.
+/// Checks output counts, finite floats, and that refused input changes nothing.
 pub fn resampler(data: &[u8]) {
     let mut bytes = Bytes(data);
     let options = ResamplerOptions {
@@ -180,8 +181,9 @@ pub fn resampler(data: &[u8]) {
     }
 }
 
-/// Frames keep their length through every change, events alternate and lie within the stream,
-/// whatever was played and whenever.
+/// Checks that frames keep their length, and events alternate and lie within the stream.
+///
+/// This must hold through every change of rate, whatever was played and whenever.
 pub fn input_stream(data: &[u8]) {
     let mut bytes = Bytes(data);
     let wire_rate = bytes.rate();
@@ -249,7 +251,7 @@ pub fn input_stream(data: &[u8]) {
     assert!(stream.echo_level_db().is_none_or(f32::is_finite));
 }
 
-/// The same for the detector alone.
+/// Checks that events of the detector alone alternate and lie within the stream.
 pub fn vad(data: &[u8]) {
     let mut bytes = Bytes(data);
     let Ok(mut vad) = Vad::new(bytes.rate(), VadOptions::default()) else {
@@ -270,7 +272,7 @@ pub fn vad(data: &[u8]) {
     }
 }
 
-/// The books balance after every call, for each turn too; it always falls silent in the end.
+/// Checks that the counts balance after every call, for each turn too, and that playback ends.
 pub fn playback(data: &[u8]) {
     let mut bytes = Bytes(data);
     let options = PlaybackOptions {
@@ -347,7 +349,7 @@ pub fn playback(data: &[u8]) {
     assert_eq!(playback.stats().queued, 0);
 }
 
-/// A sum is exact up to the knee, keeps its sign above, and nothing is left for the next one.
+/// Checks that a sum is exact up to the knee, keeps its sign above, and leaves no residue.
 pub fn mixer(data: &[u8]) {
     let mut bytes = Bytes(data);
     let Ok(mut mixer) = Mixer::new(bytes.rate()) else {
@@ -375,8 +377,7 @@ pub fn mixer(data: &[u8]) {
     }
 }
 
-/// Whatever sources claim: the wire keeps to its clock, every sample is accounted for, and the events
-/// of each source alternate.
+/// Checks the clock of the wire, the counts of samples, and the alternation of events.
 pub fn capture(data: &[u8]) {
     let mut bytes = Bytes(data);
     let options = CaptureOptions {
@@ -474,8 +475,8 @@ pub fn capture(data: &[u8]) {
         }
         assert_eq!(due.wire.len(), due.silence.len() * capture.frame_len());
         frames += due.silence.len() as u64;
-        // A stream begins as if its first packet, of 120 ms at most, had been heard while it was
-        // captured; and it may begin anew after each tail.
+        // A stream begins when its first packet, of at most 120 ms, was captured; it may begin
+        // again after each tail.
         let tail = f64::from(options.tail_ms) / 1e3;
         let begun = 1.0
             + if tail == 0.0 {
@@ -485,8 +486,8 @@ pub fn capture(data: &[u8]) {
             };
         let most = (passed + 0.16 * begun) * 50.0 + 1.0;
         assert!(frames as f64 <= most, "{frames} frames in {passed} s");
-        // Never more than a frame ahead of the clock, and behind it by no more than the patience of
-        // 0.3 s (with packets of 120 ms 0.4 s) and what a caller who was away is given to catch up.
+        // Never more than a frame ahead of the clock, and behind it by no more than the wait of 0.3
+        // s (with packets of 120 ms 0.4 s) and the time that a stalled caller gets to catch up.
         let behind = capture.behind_ms();
         let patience = 420.0 + 1e3 * longest_step;
         assert!(
@@ -500,7 +501,7 @@ pub fn capture(data: &[u8]) {
         let sources: Vec<u64> = capture.sources().collect();
         for id in sources {
             let s = capture.stats(id).unwrap();
-            let counted = s.played + s.skipped + s.duplicate + s.misplaced + s.overflow + s.unsent;
+            let counted = s.played + s.skipped + s.duplicate + s.late + s.overflow + s.unsent;
             assert_eq!(s.pushed, counted + s.queued, "{s:?}");
             assert!(
                 s.queued <= u64::from(wire_rate) * u64::from(options.capacity_ms + 120) / 1_000
@@ -509,12 +510,12 @@ pub fn capture(data: &[u8]) {
     }
 }
 
-/// True for a time that a capture takes.
+/// Returns true for a time that a capture accepts.
 fn usable(at: f64) -> bool {
     at.abs() < 1e12
 }
 
-/// True if `phase` may come after `before` for one source.
+/// Returns true if `phase` may follow `before` for one source.
 pub fn follows(before: Option<SpeechPhase>, phase: SpeechPhase) -> bool {
     use SpeechPhase::{Dismissed, Started, Starting, Stopped, Sustained};
     match phase {
@@ -526,7 +527,7 @@ pub fn follows(before: Option<SpeechPhase>, phase: SpeechPhase) -> bool {
     }
 }
 
-/// What is taken encodes to the same digits; what is refused leaves no trace.
+/// Checks that accepted text encodes to the same digits, and refused text changes nothing.
 pub fn base64(data: &[u8]) {
     let mut out = vec![1u8];
     if base64::decode(data, &mut out).is_ok() {
@@ -561,7 +562,7 @@ pub fn base64(data: &[u8]) {
     assert_eq!(out, data);
 }
 
-/// What is taken is what is made of its payload; what is framed comes back.
+/// Checks that an accepted frame is the frame of its payload, and a framed payload comes back.
 pub fn websocket(data: &[u8]) {
     if let Ok(payload) = websocket::payload_of(data) {
         let key = data[data.len() - payload.len() - 4..][..4]

@@ -3,7 +3,7 @@
 use proptest::prelude::ProptestConfig;
 use proptest::test_runner::RngSeed;
 
-/// This many cases from a fixed seed; `PROPTEST_RNG_SEED` gives another one.
+/// Configures `cases` cases from a fixed seed; `PROPTEST_RNG_SEED` gives another one.
 pub fn property(cases: u32) -> ProptestConfig {
     let config = ProptestConfig::default();
     let rng_seed = match config.rng_seed {

@@ -13,8 +13,10 @@ pub fn tone(rate: u32, hz: f64, seconds: f64) -> Vec<i16> {
         .collect()
 }
 
-/// Voiced sound in syllables: harmonics of a gliding pitch under formants that move from vowel to
-/// vowel (about those of /a/, /i/, /u/: Peterson and Barney 1952), four syllables a second.
+/// Makes voiced sound in syllables, four a second.
+///
+/// Harmonics of a gliding pitch under formants that move from vowel to vowel (about those of /a/,
+/// /i/, /u/: Peterson and Barney 1952).
 pub fn voice(rate: u32, seconds: f64) -> Vec<i16> {
     const VOWELS: [[f64; 3]; 3] = [
         [730.0, 1090.0, 2440.0],

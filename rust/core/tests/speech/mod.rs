@@ -1,4 +1,4 @@
-//! Recorded speech, and calls in which it is said.
+//! Recorded speech, and calls that play it.
 #![allow(dead_code, reason = "each test file uses some of it")]
 
 use std::path::Path;
@@ -9,10 +9,10 @@ use voice_audio::{
 
 /// Rate of the recordings and of the wire, in Hz.
 pub const RATE: u32 = 16_000;
-/// Samples of 20 ms at [`RATE`].
+/// Number of samples of 20 ms at [`RATE`].
 pub const FRAME: usize = 320;
 
-/// One of the recordings of the Python package: 16 kHz, 100 ms of digital silence at both ends.
+/// Reads a recording of the Python package: 16 kHz, 100 ms of digital silence at both ends.
 pub fn recording(name: &str) -> Vec<i16> {
     let data =
         Path::new(env!("CARGO_MANIFEST_DIR")).join("../../python/getstream/plugins/gemini/data");
@@ -25,17 +25,17 @@ pub fn recording(name: &str) -> Vec<i16> {
     reader.samples().map(|x| x.expect("a whole file")).collect()
 }
 
-/// All recordings, two of people and one that was synthesized.
+/// Reads all recordings: two of people and a synthesized one.
 pub fn recordings() -> [Vec<i16>; 3] {
     ["speech.wav", "question.wav", "greeting.wav"].map(recording)
 }
 
-/// Milliseconds in samples at [`RATE`].
+/// Converts milliseconds to samples at [`RATE`].
 pub fn ms(ms: usize) -> usize {
     ms * 16
 }
 
-/// xorshift64*: the same numbers on every machine.
+/// Random generator, xorshift64*: the same numbers on every machine.
 #[derive(Debug, Clone)]
 pub struct Rng(pub u64);
 
@@ -47,7 +47,7 @@ impl Rng {
         self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
     }
 
-    /// From 0 to below `n`.
+    /// Draws a number from 0 to below `n`.
     pub fn below(&mut self, n: usize) -> usize {
         (self.bits() >> 33) as usize % n.max(1)
     }
@@ -56,20 +56,20 @@ impl Rng {
         ((self.bits() >> 11) as f64) < p * (1u64 << 53) as f64
     }
 
-    /// Quiet noise of a microphone: -75 dBFS.
+    /// Makes quiet microphone noise: -75 dBFS.
     pub fn noise(&mut self, n: usize) -> Vec<i16> {
         (0..n).map(|_| (self.bits() >> 60) as i16 - 8).collect()
     }
 }
 
-/// A capture, and all that has come out of it.
+/// Capture, and everything that it has returned.
 pub struct Call {
     pub capture: Capture,
     pub reference: Option<EchoReference>,
     pub wire: Vec<i16>,
-    /// Seconds at which each wire frame came.
+    /// Time in seconds of each wire frame.
     pub sent_at: Vec<f64>,
-    /// Seconds, and what was reported then.
+    /// Events, each with its time in seconds.
     pub events: Vec<(f64, CaptureEvent)>,
     pub suppressed: u64,
     due: Due,
@@ -88,7 +88,7 @@ impl Call {
         }
     }
 
-    /// Plays 20 ms to everybody.
+    /// Plays 20 ms to every participant.
     pub fn play(&mut self, frame: &[i16], at: f64) {
         let new = || EchoReference::new(RATE, 1_000).expect("in range");
         let reference = self.reference.get_or_insert_with(new);
@@ -100,7 +100,7 @@ impl Call {
         self.push_as(source, samples, Arrival::at(at));
     }
 
-    /// Pushes 16 kHz mono; the echo of what was played may be in it.
+    /// Pushes 16 kHz mono, which may contain an echo of what was played.
     pub fn push_as(&mut self, source: u64, samples: &[i16], arrival: Arrival<'_>) {
         let arrival = Arrival {
             echo: self.reference.as_ref(),
@@ -123,7 +123,7 @@ impl Call {
         self.take(at);
     }
 
-    /// Times at which `source` came to `phase`.
+    /// Returns the times at which `source` reached `phase`.
     pub fn times(&self, source: u64, phase: SpeechPhase) -> Vec<f64> {
         let which = CaptureEvent { source, phase };
         let told = self.events.iter().filter(|(_, event)| *event == which);
@@ -140,7 +140,7 @@ impl Call {
     }
 }
 
-/// Position at which `part` is found in `wire`, sample for sample.
+/// Returns the position of an exact copy of `part` in `wire`.
 pub fn find(wire: &[i16], part: &[i16]) -> Option<usize> {
     // The loudest samples are rarest; the position of one is tried first.
     let (at, &loudest) = part
@@ -151,7 +151,7 @@ pub fn find(wire: &[i16], part: &[i16]) -> Option<usize> {
         .find(|&k| wire[k + at] == loudest && wire[k..k + part.len()] == *part)
 }
 
-/// Checks that the events of each source alternate; with `over`, that all speech has ended, too.
+/// Checks that each source's events alternate; with `over`, that all speech has ended.
 pub fn assert_alternate(events: &[(f64, CaptureEvent)], over: bool, context: &str) {
     use SpeechPhase::{Dismissed, Started, Starting, Stopped, Sustained};
     let mut phases = std::collections::HashMap::new();

@@ -1,4 +1,4 @@
-"""What the person says in the demo."""
+"""Recordings that the person says in the demo."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ __all__ = [
 ]
 
 MAX_SECONDS = 60.0
-"""A demo is to be watched: a longer speech is refused."""
+"""Longest clip in seconds: a demo is meant to be watched, and a longer speech is refused."""
 
 LOUD_DBFS = -50.0
-"""A frame is speech if its RMS level is above this: the threshold of the demo's person."""
+"""RMS level above which a frame is speech: the threshold of the demo's person."""
 
 MIN_SPEECH_S = 0.3
-"""Less than this is a click, and no detector of speech answers it."""
+"""Least length of speech in seconds: less is a click, which no speech detector reports."""
 
 FRAME_S = 0.020
 
 PAUSE_S = 0.5
-"""Silence after which speech counts as a new turn, as the service's detection has it."""
+"""Silence after which speech counts as a new turn, as in the service's detection."""
 
 _SAME_LENGTH_S = 0.6  # the service gives some silence around a turn
 _SAME_SHAPE = 0.9
@@ -59,15 +59,15 @@ _QUESTION_TEXT = "He might even have been made amiable himself."
 
 @dataclass(frozen=True)
 class Clip:
-    """A file that the person says.
+    """Recording that the person says.
 
     Attributes:
-        path: The WAV file.
-        text: What it says; its name in brackets if that is not known.
-        seconds: Its length.
-        parts: The stretches of its speech between pauses of `PAUSE_S` and more: first loud sample
-            and end of the last one, in seconds from its start. At least one.
-        contour: Its loudness, for `Transcriber`; shape `(n,)`.
+        path: WAV file.
+        text: Transcript; the name of the file in brackets if unknown.
+        seconds: Length.
+        parts: Stretches of speech between pauses of `PAUSE_S` and more: first loud sample and end
+            of the last one, in seconds from the start. At least one.
+        contour: Loudness over time, for `Transcriber`; shape `(n,)`.
     """
 
     path: Path
@@ -78,41 +78,41 @@ class Clip:
 
     @property
     def onset(self) -> float:
-        """When its first loud sample comes."""
+        """Return the time of its first loud sample, in seconds."""
         return self.parts[0][0]
 
     @property
     def end(self) -> float:
-        """When its last one has been."""
+        """Return the end of its last loud sample, in seconds."""
         return self.parts[-1][1]
 
     @property
     def speech_seconds(self) -> float:
-        """From the first loud sample to the last one."""
+        """Return the time from the first loud sample to the last one, in seconds."""
         return self.end - self.onset
 
 
 def data_file(name: str) -> Path:
-    """A file that comes with the package."""
+    """Return the path of a file of the package."""
     return Path(__file__).parents[1] / "data" / name
 
 
 def speech() -> Clip:
-    """What the person says first."""
+    """Return the clip that the person says first."""
     return open_clip(data_file("speech.wav"), _SPEECH_TEXT)
 
 
 def question() -> Clip:
-    """What the person interrupts with."""
+    """Return the clip with which the person interrupts."""
     return open_clip(data_file("question.wav"), _QUESTION_TEXT)
 
 
 def open_clip(path: Path, text: str = "") -> Clip:
-    """Look at a file that the person shall say.
+    """Read and check a file that the person is to say.
 
     Raises:
-        ConfigError: it is not there, or cannot be read.
-        AudioError: it is not 16-bit PCM, or nobody could hear it, or it is too long.
+        ConfigError: the file does not exist, or cannot be read.
+        AudioError: the file is not 16-bit PCM, is silent, or is too long.
     """
     try:
         samples, rate = read_wav(path)
@@ -140,19 +140,19 @@ def open_clip(path: Path, text: str = "") -> Clip:
 
 
 class Transcriber:
-    """Knows the transcripts of clips, and which of them was said by the shape of its loudness.
+    """Transcribe known clips, which are recognized by their loudness over time.
 
-    There is no speech recognition here. What is no known clip is described.
+    This is no speech recognition: other audio is only described.
 
     Args:
-        known: The clips that may be said.
+        known: Clips that may be said.
     """
 
     def __init__(self, known: Sequence[Clip]) -> None:
         self._known = known
 
     def __call__(self, samples: NDArray[np.int16], rate: int) -> str:
-        """The transcript of what was said: int16 mono, shape `(n,)`."""
+        """Return the transcript of speech, given as int16 mono of shape `(n,)`."""
         seconds = len(samples) / rate
         shape = contour(samples, rate)
         for clip in self._known:
@@ -163,19 +163,19 @@ class Transcriber:
 
 
 def contour(samples: Samples, rate: int) -> NDArray[np.float32]:
-    """The level of each frame of 20 ms in dB above `LOUD_DBFS`; 0 for those that are quieter."""
+    """Return the level of each frame of 20 ms in dB above `LOUD_DBFS`; 0 for quieter ones."""
     power = _frame_power(samples, rate)
     return np.asarray(10 * np.log10(np.maximum(power / _LOUD**2, 1.0)), dtype=np.float32)
 
 
 def _likeness(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
-    """The greatest normalized correlation of two contours, over all shifts."""
+    """Return the greatest normalized correlation of two contours, over all shifts."""
     norm = float(np.linalg.norm(a) * np.linalg.norm(b))
     return float(np.correlate(a, b, "full").max()) / norm if norm else 0.0
 
 
 def loud_frames(samples: Samples, rate: int) -> NDArray[np.bool_]:
-    """Which frames of 20 ms are louder than `LOUD_DBFS`.
+    """Return, for each frame of 20 ms, whether it is louder than `LOUD_DBFS`.
 
     Args:
         samples: mono, in int16 units, shape `(n,)`.
@@ -188,7 +188,7 @@ def loud_frames(samples: Samples, rate: int) -> NDArray[np.bool_]:
 
 
 def loud_parts(samples: Samples, rate: int) -> list[tuple[int, int]]:
-    """The stretches of speech between pauses of `PAUSE_S` and more, as `loud_span` gives them."""
+    """Return the stretches of speech between pauses of at least `PAUSE_S`, as `loud_span` does."""
     loud = np.flatnonzero(loud_frames(samples, rate))
     if not loud.size:
         return []
@@ -205,7 +205,7 @@ def loud_parts(samples: Samples, rate: int) -> list[tuple[int, int]]:
 
 
 def _frame_power(samples: Samples, rate: int) -> NDArray[np.float32]:
-    """The mean square of each frame of 20 ms; the last one may be a part of one."""
+    """Return the mean square of each frame of 20 ms; the last one may be shorter."""
     frame = round(rate * FRAME_S)
     count = -(-len(samples) // frame)
     padded = np.zeros(count * frame, dtype=np.float32)
@@ -214,11 +214,11 @@ def _frame_power(samples: Samples, rate: int) -> NDArray[np.float32]:
 
 
 def loud_span(samples: Samples, rate: int) -> tuple[int, int] | None:
-    """Where speech begins and ends: exact to the sample, not to the frame.
+    """Find the beginning and the end of speech, exact to the sample.
 
     Returns:
-        The position of the first loud sample and that after the last one, each within the first
-        and the last loud frame; None if no frame is loud.
+        Positions of the first loud sample and of the one after the last, each within the first and
+        the last loud frame; None if no frame is loud.
     """
     loud = np.flatnonzero(loud_frames(samples, rate))
     if not loud.size:

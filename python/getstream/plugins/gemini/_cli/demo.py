@@ -1,4 +1,4 @@
-"""`demo`: a whole call on this machine."""
+"""Command `demo`: a whole call on this machine."""
 
 from __future__ import annotations
 
@@ -33,22 +33,22 @@ CALL_RATE = 48_000
 OUTPUT_RATE = 24_000  # what Gemini Live speaks
 
 BARGE_IN_S = 2.0
-"""How long the person listens to the first answer before interrupting it."""
+"""Time for which the person listens to the first answer before interrupting it, in seconds."""
 
 GREETED_MS = 800
-"""Silence after which the person takes the greeting for finished."""
+"""Silence after which the greeting counts as finished."""
 
 GOODBYE_MS = 1000
 """Silence after the last answer before the person leaves."""
 
 STEP_S = 30.0
-"""How long the person waits for the assistant, at each step."""
+"""Longest wait of the person for the assistant, at each step, in seconds."""
 
 START_S = 60.0
-"""How long a program may take to start and to be in the call, on a slow machine."""
+"""Longest time in which a program starts and joins the call, on a slow machine, in seconds."""
 
 LEAVE_S = 10.0
-"""How long the assistant may take to leave the call."""
+"""Longest time in which the assistant leaves the call, in seconds."""
 
 
 class DemoFailedError(GeminiError):
@@ -57,7 +57,7 @@ class DemoFailedError(GeminiError):
 
 @dataclass(frozen=True)
 class DemoOptions:
-    """The command line of `demo`."""
+    """Options of the command `demo`."""
 
     input: Path | None = None
     out: Path = Path("demo-out")
@@ -74,7 +74,7 @@ def run_demo(options: DemoOptions) -> int:
     Raises:
         ConfigError: no key for `--real-gemini`, no such file, or a folder that cannot be written.
         AudioError: the input cannot be said.
-        DemoFailedError: the greeting or every answer was missing; says why.
+        DemoFailedError: the greeting or every answer was missing; its message gives the reason.
     """
     first = clips.speech() if options.input is None else clips.open_clip(options.input)
     if options.real_gemini:
@@ -131,7 +131,7 @@ async def _run(options: DemoOptions, said: list[Clip]) -> None:
 
 
 def _what_failed(measures: Measures) -> str:
-    """Why the call counts as failed; empty if it does not."""
+    """Return the reason for which the call counts as failed; empty if it does not."""
     if measures.greeting is None:
         return "the person never heard the assistant's greeting"
     if not measures.answers:
@@ -140,10 +140,10 @@ def _what_failed(measures: Measures) -> str:
 
 
 def script(first: Clip) -> str:
-    """The steps of the person's program: listen, say, interrupt, listen, leave.
+    """Return the steps of the person's program: listen, say, interrupt, listen, leave.
 
     The interruption comes after `BARGE_IN_S` of the answer, or in its middle if the answer, which
-    lasts as long as what was said, is shorter than twice that.
+    lasts as long as the person's speech, is shorter than twice that.
     """
     barge_in = min(BARGE_IN_S, first.speech_seconds / 2)
     return (
@@ -155,10 +155,10 @@ def script(first: Clip) -> str:
 async def _hold_call(
     options: DemoOptions, said: list[Clip], story: Story, folder: Path
 ) -> tuple[Call, str]:
-    """Servers in this process, the person and the assistant in processes of their own.
+    """Run the servers in this process, and the person and the assistant in processes of their own.
 
     Returns:
-        The call, and what the assistant's program has complained of, for an error message.
+        The call, and the last lines of the assistant's stderr, for an error message.
     """
     async with AsyncExitStack() as stack:
         gemini: LocalGemini | None = None
@@ -194,7 +194,7 @@ async def _hold_call(
             echo=options.verbose,
         )
         story.setup("the servers run; the person joins, then the assistant")
-        # Each step of the person is bounded; so is, then, the whole.
+        # Each step of the person is bounded, and so is the whole.
         longest = sum(clip.seconds for clip in said) + 5 * STEP_S
         await _converse(stack, person, assistant, longest)
         return _read_call(folder, said, person, assistant, gemini), _last_words(assistant)
@@ -203,7 +203,7 @@ async def _hold_call(
 async def _converse(
     stack: AsyncExitStack, person: Program, assistant: Program, longest: float
 ) -> None:
-    """The call itself. The person is there first: a greeting is not repeated for latecomers."""
+    """Hold the call. The person joins first, since a greeting is not repeated for latecomers."""
     await stack.enter_async_context(person)
     await _in_call(person, "ready")
     await stack.enter_async_context(assistant)
@@ -230,7 +230,7 @@ async def _converse(
 
 
 async def _in_call(program: Program, sign: str) -> None:
-    """Wait until a program says that it is in the call."""
+    """Wait until a program reports that it is in the call."""
     try:
         event = await asyncio.wait_for(program.wait_event(sign), START_S)
     except asyncio.TimeoutError:
@@ -250,9 +250,9 @@ def _last_words(program: Program) -> str:
 
 
 def _parrot(said: Sequence[Clip]) -> LocalGemini:
-    """A local Gemini Live server that greets with a voice, and then repeats what it hears.
+    """Make a local Gemini Live server that greets with a voice, and then repeats each utterance.
 
-    It recognizes no speech: it knows the transcripts of the clips.
+    It does not recognize speech: it knows the transcripts of the clips.
     """
     transcriber = Transcriber(said)
 
@@ -270,10 +270,10 @@ def _read_call(
     assistant: Program,
     gemini: LocalGemini | None,
 ) -> Call:
-    """Put together what the two programs have left.
+    """Combine the records of the two programs.
 
-    The recording begins when the assistant is in the call: what the person waited for before is
-    the start of a program.
+    The recording begins when the assistant is in the call: before that the person waited for the
+    start of a program.
     """
     try:
         said_wav, _ = read_wav(folder / "said.wav")
@@ -302,7 +302,7 @@ def _read_call(
 
 
 def _service_turns(gemini: LocalGemini | None) -> list[ServiceTurn]:
-    """What the local service sent; of the real one only its messages are known."""
+    """Return the turns that the local service sent; those of the real one are not known."""
     if gemini is None:
         return []
     turns = []

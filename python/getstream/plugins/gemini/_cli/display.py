@@ -1,7 +1,7 @@
-"""The story of a call on a terminal: lines that scroll, and below them meters that move.
+"""Narration of a call on a terminal: scrolling lines, and moving level meters below them.
 
-Where there is no terminal (a pipe, a log, `TERM=dumb`, or the user's `NO_COLOR`) only the lines
-are written, without colours.
+Without a terminal (a pipe, a log, `TERM=dumb`, or the user's `NO_COLOR`) only the lines are
+written, without colours.
 """
 
 from __future__ import annotations
@@ -25,8 +25,9 @@ REFRESH_S = 0.1
 METER_CELLS = 24
 
 _FADE_DB_PER_S = 45.0
-"""How fast a meter falls: Stream says several times a second how loud somebody is, and nothing
-about those who are silent."""
+"""Rate at which a meter falls, in dB per second.
+
+Stream reports levels several times a second, and none for silent participants."""
 
 _IN_ASCII = str.maketrans("█·“”…–−", '#.""~--')
 
@@ -35,7 +36,7 @@ _INDENT = 20  # where the text of a line begins
 
 
 def is_live(stream: TextIO, environment: Mapping[str, str]) -> bool:
-    """Whether a stream is a terminal on which a picture can be redrawn."""
+    """Return whether a stream is a terminal on which meters can be redrawn."""
     return (
         stream.isatty()
         and not environment.get("NO_COLOR")
@@ -44,12 +45,12 @@ def is_live(stream: TextIO, environment: Mapping[str, str]) -> bool:
 
 
 class Display:
-    """Shows a story while it happens.
+    """Show the narration of a call while it happens.
 
     Args:
-        stream: Where to; by default stdout.
-        live: Whether to draw meters; by default if the stream is a terminal.
-        clock: The monotonic time in seconds.
+        stream: Output stream; by default stdout.
+        live: True to draw meters; by default if the stream is a terminal.
+        clock: Monotonic time in seconds.
     """
 
     def __init__(
@@ -64,7 +65,7 @@ class Display:
         self._clock = clock
         self._drawn = 0  # lines of the picture that are on the screen
         self._meters = {"person": _Meter(PERSON_ID), "assistant": _Meter(ASSISTANT_ID)}
-        # A terminal that cannot show the signs gets others; nothing may raise in mid-call.
+        # A terminal that cannot show the signs gets others; nothing may raise during a call.
         encoding = getattr(self._stream, "encoding", None) or "ascii"
         try:
             "█·“”…–−".encode(encoding)
@@ -73,11 +74,11 @@ class Display:
             self._plain_signs = True
 
     def write(self, text: str) -> None:
-        """Add text as it is, with a line end."""
+        """Write text unchanged, with a line end."""
         self._write(self._erase() + self._signs(text) + "\n")
 
     def tell(self, line: Line) -> None:
-        """Add a line of the story."""
+        """Write a line of the narration."""
         when = "        " if line.time is None else f"{line.time:6.1f} s"
         head = f"{when}  {self._paint(line.who, f'{line.who:<9}')} "
         text = [line.text]
@@ -87,7 +88,7 @@ class Display:
 
     @contextlib.contextmanager
     def following(self, story: Story) -> Iterator[None]:
-        """Draw the meters of a story as long as the block runs, in the running event loop."""
+        """Draw the meters while the block runs, in the running event loop."""
         if not self._live:
             yield
             return
@@ -104,7 +105,7 @@ class Display:
             await asyncio.sleep(REFRESH_S)
 
     def draw(self, story: Story) -> None:
-        """Draw the picture of this moment over that of the last one."""
+        """Redraw the meters over the previous ones."""
         now = self._clock()
         columns = self._columns()
         person = f"says {story.saying}" if story.saying else "listens"
@@ -150,7 +151,7 @@ class Display:
         return f"\x1b[{_COLOURS[role]}m{text}\x1b[0m" if self._live else text
 
     def _erase(self) -> str:
-        """What removes the picture from the screen: up, and clear to the end."""
+        """Return the control sequence that removes the meters: up, and clear to the end."""
         drawn, self._drawn = self._drawn, 0
         return f"\x1b[{drawn}F\x1b[J" if drawn else ""
 
@@ -166,7 +167,7 @@ class Display:
 
 
 class _Meter:
-    """A level that rises at once and falls slowly, as the needle of an instrument does."""
+    """Level meter that rises at once and falls slowly, like the needle of an instrument."""
 
     def __init__(self, user_id: str) -> None:
         self._user_id = user_id
@@ -186,7 +187,7 @@ class _Meter:
 
 
 def _cut(text: str, width: int) -> str:
-    """The text, or as much of it as fits into so many cells."""
+    """Return the text, cut to `width` cells."""
     used = 0
     for position, char in enumerate(text):
         used += 2 if unicodedata.east_asian_width(char) in "WF" else 1

@@ -1,4 +1,4 @@
-"""The environments of the demo's programs, as pure functions of the user's."""
+"""Environments of the demo's programs, as pure functions of the user's environment."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ __all__ = ["gemini_key", "local_environment", "real_gemini_environment"]
 GEMINI_HOST = "generativelanguage.googleapis.com"
 KEY_VARIABLES = ("GOOGLE_API_KEY", "GEMINI_API_KEY")
 
-# What a user may have set for the real service, and must not reach a local server that knows the
-# service's own models and the Gemini API only.
+# Variables that a user may have set for the real service, and that must not reach a local server,
+# which knows the service's own models and the Gemini API only.
 _MEANT_FOR_THE_SERVICE = ("GEMINI_API_KEY", "GEMINI_LIVE_MODEL")
 
 _PROXY_VARIABLES = ("HTTPS_PROXY", "https_proxy")
@@ -21,27 +21,27 @@ _BYPASS_VARIABLES = ("NO_PROXY", "no_proxy")
 
 
 def local_environment(base: Mapping[str, str], servers: Mapping[str, str]) -> dict[str, str]:
-    """The environment in which a program talks to local servers only.
+    """Return the environment of a program that talks to local servers only.
 
     Args:
-        base: the environment of the user.
-        servers: the variables of the local servers, as their `env`.
+        base: Environment of the user.
+        servers: Variables of the local servers, as their `env`.
     """
     kept = {name: value for name, value in base.items() if name not in _MEANT_FOR_THE_SERVICE}
     return {**kept, **servers}
 
 
 def real_gemini_environment(base: Mapping[str, str], stream: Mapping[str, str]) -> dict[str, str]:
-    """The environment in which a program holds a local call, and asks the real Gemini service.
+    """Return the environment of a program in a local call that uses the real Gemini service.
 
     The local Stream backend's variables send every HTTPS request but those to this machine to a
     dead port. Google's SDK obeys them, so its host is excepted; a proxy of the user is kept
     instead, with the user's own exceptions.
 
     Args:
-        base: the environment of the user.
-        stream: the variables of the local Stream backend, and of nothing else: those of a local
-            Gemini server (its address, its certificates) do not belong here.
+        base: Environment of the user.
+        stream: Variables of the local Stream backend only: those of a local Gemini server (its
+            address, its certificates) must not be included.
 
     Raises:
         ConfigError: there is no key for Gemini.
@@ -61,7 +61,7 @@ def real_gemini_environment(base: Mapping[str, str], stream: Mapping[str, str]) 
 
 
 def gemini_key(base: Mapping[str, str]) -> str:
-    """The user's key for Gemini, as `GeminiLive` finds it.
+    """Return the user's key for Gemini, found in the same way as by `GeminiLive`.
 
     Raises:
         ConfigError: there is none.

@@ -1,7 +1,7 @@
-"""The numbers of a call, measured in its recording and its events, all on one clock.
+"""Measure a call in its recording and its events, all on one clock.
 
-What is measured is what the person hears: a time is that of a sample which has come out of the
-Stream SDK on the person's side, or has gone into it. Nothing is taken from a setting.
+Every time is that of a sample which has come out of the Stream SDK on the person's side, or has
+gone into it. No figure is taken from a setting.
 """
 
 from __future__ import annotations
@@ -33,24 +33,24 @@ __all__ = [
 
 Event = dict[str, Any]
 
-# Where the energy of voiced speech is and Opus keeps its shape. Below, its encoder has a high-pass
-# that turns the phase by 20 to 80 degrees a pass (and 0.81 is all the correlation that is left of
-# a male voice); above, it codes noise as noise. In this band two passes leave about 0.97.
+# Band in which voiced speech has its energy and Opus keeps its waveform. Below, its encoder has a
+# high-pass that turns the phase by 20 to 80 degrees a pass (which leaves a correlation of 0.81 of a
+# male voice); above, it codes noise as noise. In this band two passes leave about 0.97.
 BAND_HZ = (400.0, 2000.0)
 _BAND_EDGE_HZ = 100.0
 
 _MATCH_SECONDS = 0.5
-"""An answer that was heard for less is not compared with what was said."""
+"""Least length of an answer that is compared with the person's speech, in seconds."""
 
 
 @dataclass(frozen=True)
 class Utterance:
-    """Something that the person said, as reported by the person's program.
+    """Utterance of the person, as reported by the person's program.
 
     Attributes:
-        start: When it began, silence at its start included; seconds on the recording's clock.
-        end: When it ended.
-        text: What it says.
+        start: Its beginning, silence at its start included; seconds on the recording's clock.
+        end: Its end.
+        text: Its transcript.
     """
 
     start: float
@@ -60,10 +60,10 @@ class Utterance:
 
 @dataclass(frozen=True)
 class ServiceTurn:
-    """A turn as the service sent it.
+    """Turn as the service sent it.
 
     Attributes:
-        sent_at: When its first message left, monotonic.
+        sent_at: Monotonic time at which its first message left.
         quiet: Seconds from its first sample to its first loud one.
     """
 
@@ -73,17 +73,17 @@ class ServiceTurn:
 
 @dataclass(frozen=True, eq=False)
 class Call:
-    """A call: its recording, and what was reported of it.
+    """Call: its recording, and the reports of its programs.
 
     Attributes:
-        said: What the person said: int16 mono, shape `(n,)`.
-        heard: What the person heard, on the same clock.
+        said: Audio sent by the person: int16 mono, shape `(n,)`.
+        heard: Audio received by the person, on the same clock.
         rate: Their sample rate.
-        started_at: The monotonic time of sample 0 of both.
-        utterances: What the person said, in order.
-        events: The assistant's reports; `t` is monotonic.
-        service: The turns as the service sent them; empty if that cannot be known.
-        parrot: Whether the model answers with the person's own words.
+        started_at: Monotonic time of sample 0 of both.
+        utterances: Utterances of the person, in order.
+        events: Reports of the assistant; `t` is monotonic.
+        service: Turns as the service sent them; empty if unknown.
+        parrot: True if the model answers with the person's own words.
     """
 
     said: NDArray[np.int16]
@@ -98,12 +98,12 @@ class Call:
 
 @dataclass(frozen=True)
 class Match:
-    """How an answer compares with what was said, in the band from 400 to 2000 Hz.
+    """Comparison of an answer with the person's speech, in the band from 400 to 2000 Hz.
 
     Attributes:
-        correlation: Normalized, at the best alignment; 1 is the same shape.
-        level_db: Level of the answer less the level of what was said.
-        seconds: How much was compared.
+        correlation: Normalized correlation at the best alignment; 1 is the same waveform.
+        level_db: Level of the answer less the level of the speech.
+        seconds: Length of the compared audio.
     """
 
     correlation: float
@@ -113,12 +113,12 @@ class Match:
 
 @dataclass(frozen=True)
 class PersonTurn:
-    """Speech of the person.
+    """Turn of the person.
 
     Attributes:
         start: Its first loud sample, in seconds on the recording's clock.
         end: Its last one.
-        text: What it says.
+        text: Its transcript.
         interrupts: Number of the assistant's turn that it cut, None if none.
     """
 
@@ -130,19 +130,19 @@ class PersonTurn:
 
 @dataclass(frozen=True)
 class AssistantTurn:
-    """A turn of the assistant that was heard.
+    """Turn of the assistant that was heard.
 
     Attributes:
         number: Its number, from 1.
         start: Its first loud sample, in seconds on the recording's clock.
         end: Its last one.
         text: Its transcript.
-        arrived: When its first audio reached the assistant.
-        sent: When the service began to send it; None if that is not known.
-        quiet: Seconds from its first sample to its first loud one; None if that is not known.
-        answers_at: The end of the person's speech that it answers; None if it answers nothing.
-        cut_at: The beginning of the person's speech that cut it; None if nothing did.
-        match: Its comparison with what was said; None where there is none.
+        arrived: Time at which its first audio reached the assistant.
+        sent: Time at which the service began to send it; None if unknown.
+        quiet: Seconds from its first sample to its first loud one; None if unknown.
+        answers_at: End of the person's speech that it answers; None if it answers nothing.
+        cut_at: Beginning of the person's speech that cut it; None if it was not cut.
+        match: Comparison with the person's speech; None if there is none.
     """
 
     number: int
@@ -158,12 +158,12 @@ class AssistantTurn:
 
     @property
     def latency(self) -> float | None:
-        """Seconds from the end of the person's speech to the first sound of the answer."""
+        """Return the seconds from the end of the person's speech to the answer's first sound."""
         return None if self.answers_at is None else self.start - self.answers_at
 
     @property
     def silenced_after(self) -> float | None:
-        """Seconds from the beginning of the interrupting speech to the last sound of this turn.
+        """Return the seconds from the start of the interrupting speech to this turn's last sound.
 
         Zero if this turn was in a pause between two words just then, and stayed in it.
         """
@@ -172,13 +172,13 @@ class AssistantTurn:
 
 @dataclass(frozen=True)
 class Measures:
-    """The numbers of a call.
+    """Figures of a call.
 
     Attributes:
-        person: The person's turns, in order.
-        assistant: The turns of the assistant that were heard, in order.
+        person: Turns of the person, in order.
+        assistant: Turns of the assistant that were heard, in order.
         turns_unheard: Turns of the assistant of which no sound reached the person.
-        stats: What the assistant's program reported at its end; empty if it did not.
+        stats: Counters that the assistant's program reported at its end; empty if it did not.
     """
 
     person: tuple[PersonTurn, ...]
@@ -188,18 +188,18 @@ class Measures:
 
     @property
     def greeting(self) -> AssistantTurn | None:
-        """The first turn, if it was heard before the person had said anything."""
+        """Return the first turn, if it was heard before the person had said anything."""
         first = self.assistant[0] if self.assistant else None
         return first if first is not None and first.answers_at is None else None
 
     @property
     def answers(self) -> tuple[AssistantTurn, ...]:
-        """The turns that answer the person."""
+        """Return the turns that answer the person."""
         return tuple(turn for turn in self.assistant if turn.answers_at is not None)
 
     @property
     def cuts(self) -> tuple[AssistantTurn, ...]:
-        """The turns that the person has cut."""
+        """Return the turns that the person has cut."""
         return tuple(turn for turn in self.assistant if turn.cut_at is not None)
 
 
@@ -223,7 +223,7 @@ def measure(call: Call) -> Measures:
         start, end = span
         cut_at = None
         if number in cuts:
-            # The speech that had begun when the turn was cut; speech that was over is not it.
+            # The speech that was under way when the turn was cut; earlier speech did not cut it.
             causes = [turn.start for turn in person if start < turn.start <= cuts[number]]
             cut_at = causes[-1] if causes else None
         match = None
@@ -272,12 +272,12 @@ def compare(reference: NDArray[np.int16], recording: NDArray[np.int16], rate: in
 
 
 def median(values: Sequence[float]) -> float | None:
-    """The median, None of nothing."""
+    """Return the median; None of an empty sequence."""
     return statistics.median(values) if values else None
 
 
 def _person_turns(call: Call) -> list[PersonTurn]:
-    """What was said, in the turns that pauses make of it."""
+    """Split the person's speech into turns at its pauses."""
     turns = []
     for utterance in call.utterances:
         first = max(0, round(utterance.start * call.rate))
@@ -294,7 +294,7 @@ def _person_turns(call: Call) -> list[PersonTurn]:
 def _reported_turns(
     call: Call,
 ) -> tuple[list[int], dict[int, str], dict[int, float], dict[int, float]]:
-    """The assistant's turns: their numbers in order, texts, arrivals, and when they were cut."""
+    """Return the assistant's turns: numbers in order, texts, arrivals, and times of cuts."""
     texts: dict[int, str] = {}
     arrivals: dict[int, float] = {}
     cuts: dict[int, float] = {}
@@ -317,7 +317,7 @@ def _reported_turns(
 def _loud(
     samples: NDArray[np.int16], rate: int, start: float, end: float
 ) -> tuple[float, float] | None:
-    """The first and the last loud sample between two times."""
+    """Return the first and the last loud sample between two times."""
     first = max(0, round(start * rate))
     span = loud_span(samples[first : max(first, round(end * rate))], rate)
     return None if span is None else ((first + span[0]) / rate, (first + span[1]) / rate)
@@ -326,7 +326,7 @@ def _loud(
 def _last_said(
     call: Call, person: Sequence[PersonTurn], after: float, before: float
 ) -> float | None:
-    """When the person's speech between two times ended; None if there was none."""
+    """Return the end of the person's speech between two times; None if there was none."""
     for turn in reversed(person):
         if turn.end <= before:
             return turn.end if turn.end > after else None
@@ -338,7 +338,7 @@ def _last_said(
 
 
 def _as_sent(call: Call, arrived: float) -> ServiceTurn | None:
-    """The turn that arrived then, as the service sent it."""
+    """Return the service's record of the turn that arrived then."""
     before = [turn for turn in call.service if turn.sent_at - call.started_at <= arrived]
     return max(before, key=lambda turn: turn.sent_at, default=None)
 
@@ -356,9 +356,9 @@ def _match_with_said(
 
 
 def _band(samples: NDArray[np.int16], rate: int) -> NDArray[np.float64]:
-    """The part of a signal within `BAND_HZ`; no shift in phase, edges 100 Hz wide."""
+    """Return the part of a signal within `BAND_HZ`, without phase shift, with edges of 100 Hz."""
     low, high = BAND_HZ
-    # Silence behind it keeps the circular filter from wrapping the end onto the start.
+    # Silence after it keeps the circular filter from wrapping the end onto the start.
     size = len(samples) + rate // 10
     spectrum = np.fft.rfft(samples.astype(np.float64), size)
     frequency = np.fft.rfftfreq(size, 1 / rate)

@@ -1,4 +1,4 @@
-"""A program of the demo, in a process of its own, that reports as JSON lines on its stdout."""
+"""Run a program of the demo in its own process, which reports as JSON lines on its stdout."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _LONGEST_LINE = 1 << 20
 
 
 class Program:
-    """A module of this package that runs as `python -m MODULE ARGUMENTS`.
+    """Module of this package that runs as `python -m MODULE ARGUMENTS`.
 
         async with Program("assistant", module, arguments, env, on_event) as program:
             await program.wait()
@@ -31,9 +31,9 @@ class Program:
     Leaving the block kills it if it still runs; no process survives.
 
     Attributes:
-        name: What it is called in messages.
-        events: What it has reported.
-        stderr: The last lines of its stderr.
+        name: Name in messages.
+        events: Reports until now.
+        stderr: Last lines of its stderr.
     """
 
     def __init__(
@@ -49,12 +49,12 @@ class Program:
         """Prepare it; it starts inside `async with`.
 
         Args:
-            name: What it is called in messages.
-            module: What `python -m` runs.
-            arguments: Its command line.
-            environment: All its variables.
+            name: Name in messages.
+            module: Module that `python -m` runs.
+            arguments: Command line.
+            environment: All environment variables.
             on_event: Called with each report.
-            echo: Show its stderr while it runs.
+            echo: True to show its stderr while it runs.
         """
         self.name = name
         self.events: list[Event] = []
@@ -107,12 +107,12 @@ class Program:
 
     @property
     def pid(self) -> int:
-        """Its process id."""
+        """Return its process id."""
         assert self._process is not None
         return self._process.pid
 
     async def wait(self) -> int:
-        """Wait until it has ended and all its reports are read; returns its exit code."""
+        """Wait until it has ended and all its reports are read; return its exit code."""
         assert self._process is not None
         await asyncio.wait(self._readers)  # which, unlike gather, does not cancel them with itself
         for reader in self._readers:
@@ -138,7 +138,7 @@ class Program:
             with contextlib.suppress(ProcessLookupError):
                 if os.name == "posix":
                     process.send_signal(signal.SIGINT)
-                else:  # there is no gentle way on Windows
+                else:  # Windows has no gentle way
                     process.terminate()
         try:
             return await asyncio.wait_for(self.wait(), patience)
@@ -147,7 +147,7 @@ class Program:
             return await process.wait()
 
     def tail(self, lines: int = 12) -> str:
-        """The last lines of its stderr, indented; empty if there were none."""
+        """Return the last lines of its stderr, indented; empty if there were none."""
         return "\n".join(f"    {line}" for line in list(self.stderr)[-lines:])
 
     async def _read_events(self, stream: asyncio.StreamReader) -> None:

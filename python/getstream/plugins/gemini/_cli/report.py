@@ -1,4 +1,4 @@
-"""What a demo leaves: the recording, the picture, the numbers."""
+"""Write the results of a demo: the recording, the chart, the figures."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ SILENCE_LABEL = "barge-in to silence"
 
 
 def prepare_folder(folder: Path) -> None:
-    """Make the folder, and see whether files can be written there: before the call, not after.
+    """Make the folder, and check before the call that files can be written there.
 
     Raises:
-        ConfigError: they cannot.
+        ConfigError: files cannot be written there.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -67,7 +67,7 @@ def write_report(folder: Path, call: Call, measures: Measures, numbers: Mapping[
 
 
 def timeline(call: Call, measures: Measures) -> Timeline:
-    """The call as a picture shows it."""
+    """Return the chart of the call."""
     spans = [Span("person", turn.start, turn.end, turn.text) for turn in measures.person]
     spans += [
         Span(
@@ -102,12 +102,12 @@ def timeline(call: Call, measures: Measures) -> Timeline:
 
 
 def summary(call: Call, measures: Measures, *, gemini: str) -> dict[str, Any]:
-    """The numbers, as summary.json holds them. Times are on the clock of the recording.
+    """Return the contents of summary.json. Times are on the clock of the recording.
 
     Args:
         call: The call.
-        measures: What was measured of it.
-        gemini: Which service answered: "local" or "real".
+        measures: Its figures.
+        gemini: Service that answered: "local" or "real".
     """
     stats = measures.stats
     latencies = [_ms(turn.latency) for turn in measures.answers if turn.latency is not None]
@@ -155,7 +155,7 @@ _STATS = (
 
 
 def _conversation(measures: Measures) -> list[dict[str, Any]]:
-    """Every turn, in order of time."""
+    """Return every turn, in order of time."""
     turns: list[dict[str, Any]] = [
         {
             "who": "person",
@@ -177,7 +177,7 @@ def _conversation(measures: Measures) -> list[dict[str, Any]]:
             "latency_ms": None if turn.latency is None else _ms(turn.latency),
         }
         if turn.latency is not None and turn.answers_at is not None:
-            # Where the time went: the service waits for the end of the speech, and thinks; the
+            # Parts of the latency: the service waits for the end of the speech, and thinks; the
             # answer may begin with silence; the rest is this package and the call.
             entry["until_service_sent_ms"] = (
                 None if turn.sent is None else _ms(turn.sent - turn.answers_at)
@@ -197,7 +197,7 @@ def _conversation(measures: Measures) -> list[dict[str, Any]]:
 
 
 def printed_summary(numbers: Mapping[str, Any], folder: Path) -> str:
-    """The numbers in words."""
+    """Return the figures in words."""
     turns, stats = numbers["turns"], numbers["assistant"]
     rows = [
         (
@@ -256,7 +256,7 @@ def printed_summary(numbers: Mapping[str, Any], folder: Path) -> str:
 
 
 def _latency_parts(conversation: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
-    """Where the time of the answers went, in a row of the printed summary."""
+    """Return the parts of the answers' latency, for a row of the printed summary."""
     answers = [each for each in conversation if "until_audio_arrived_ms" in each]
     if not answers:
         return []

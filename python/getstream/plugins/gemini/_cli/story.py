@@ -1,4 +1,4 @@
-"""What happens in the demo's call, told from what its two programs report."""
+"""Narrate the demo's call from the reports of its two programs."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ Who = Literal["person", "assistant", ""]
 Event = dict[str, Any]
 
 LOWEST_DB = -60.0
-"""Stream reports the levels of those who are louder than this."""
+"""Level above which Stream reports a participant's level, in dB."""
 
 _DBOV_RANGE = 127.0
-"""A level of 1 is 0 dBov, 0 is -127 dBov (RFC 6464, as Stream scales it)."""
+"""Range of levels in dB: 1 is 0 dBov, 0 is -127 dBov (RFC 6464, as scaled by Stream)."""
 
 
 @dataclass(frozen=True)
 class Line:
-    """Something that is worth a line.
+    """Line of the narration.
 
     Attributes:
         time: Seconds since the assistant was in the call; None before.
-        who: The side that it is about, if any.
-        text: What happened.
+        who: Side of the call, if any.
+        text: Description of the event.
     """
 
     time: float | None
@@ -39,26 +39,26 @@ class Line:
 
 
 class Story:
-    """The call as it looks at this moment, and a line for everything that happens.
+    """State of the call, with a line for every event.
 
-    What it tells is as the person hears it. The times are preliminary in one respect: they come
-    from the programs' reports; the summary's come from the recording.
+    The narration is from the person's side. Its times are preliminary: they come from the programs'
+    reports; the summary's come from the recording.
 
     Attributes:
-        saying: What the person is saying now, else "".
+        saying: Text that the person is saying now, else "".
         answering: True while the assistant is heard.
-        turns: How many turns of the assistant have been heard.
-        interruptions: How many of them the person has cut.
+        turns: Number of turns of the assistant that have been heard.
+        interruptions: Number of them that the person has cut.
         latency: Seconds from the person's last word to the newest answer.
         silenced: Seconds from the person's first word to the assistant's silence.
-        levels: The newest level of each side in dB, with the time at which it came.
+        levels: Newest level of each side in dB, with its time of arrival.
     """
 
     def __init__(self, clips: list[Clip], tell: Callable[[Line], None]) -> None:
-        """Create a story.
+        """Create the narration.
 
         Args:
-            clips: What the person says, in order.
+            clips: Clips that the person says, in order.
             tell: Called with each line.
         """
         self.saying = ""
@@ -73,7 +73,7 @@ class Story:
         self._person_zero = 0.0
         self._zero: float | None = None
         self._said = 0
-        # What the person has said so far, in stretches between pauses; monotonic times.
+        # The person's speech so far, in stretches between pauses; monotonic times.
         self._parts: list[tuple[float, float]] = []
         self._answered_until = 0.0
         self._turn = 0  # the newest turn of which audio has arrived
@@ -86,22 +86,22 @@ class Story:
 
     @property
     def zero(self) -> float | None:
-        """The monotonic time at which the assistant was in the call, None before."""
+        """Return the monotonic time at which the assistant was in the call, None before."""
         return self._zero
 
     @property
     def said(self) -> str:
-        """The transcript of the turn that is heard, or was heard last, as far as it has come."""
+        """Return the transcript so far of the turn that is heard, or was heard last."""
         return one_line(self._texts.get(self._heard_turn, ""))
 
     def setup(self, text: str) -> None:
-        """Tell something about the preparations."""
+        """Report a step of the preparations."""
         self._tell(Line(None, "", text))
 
     # -- the person's program ---------------------------------------------------------------------
 
     def on_person(self, event: Event) -> None:
-        """Take a report of the person's program; its times are on the person's clock."""
+        """Process a report of the person's program; its times are on the person's clock."""
         name = event.get("event")
         if name == "joined":
             self._person_zero = float(event["started_at"])
@@ -156,7 +156,7 @@ class Story:
     # -- the assistant's program ------------------------------------------------------------------
 
     def on_assistant(self, event: Event) -> None:
-        """Take a report of the assistant's program; its times are monotonic."""
+        """Process a report of the assistant's program; its times are monotonic."""
         name, at = event.get("event"), float(event.get("t", 0.0))
         if name == "connected":
             self._line(None, "assistant", "is connected to Gemini Live")
@@ -179,13 +179,13 @@ class Story:
             self._line(at, "assistant", f"error: {one_line(event['message'])}")
 
     def _tell_end(self) -> None:
-        """Something new happens: the turn before it is over."""
+        """Report the end of the previous turn, since a new event follows."""
         if self._silent_since is not None and self.said:
             self._line(self._silent_since, "assistant", f"has said: {_quoted(self.said)}")
         self._silent_since = None
 
     def _tell_cut(self) -> None:
-        """The assistant has been cut, and the person has noticed its silence."""
+        """Report that the assistant has been cut and is silent for the person."""
         self._cut_turn = 0
         self._silent_since = None
         self.interruptions += 1
@@ -210,7 +210,7 @@ def _ms(seconds: float) -> str:
 
 
 def one_line(text: str) -> str:
-    """A text without line ends, and without the signs that would steer a terminal."""
+    """Return a text without line ends and without control characters of a terminal."""
     return " ".join("".join(c if c.isprintable() else " " for c in text).split())
 
 

@@ -21,9 +21,6 @@ from ..errors import AudioError
 FRAME_MS = 20
 MIN_RATE, MAX_RATE = 8000, 96000
 
-ADVANCE_EVERY_S = 0.02
-"""Period of `AudioInput.advance` while the stream is open and nothing is pushed."""
-
 FORGOTTEN_AFTER_S = 30.0
 """Seconds without a packet after which a track is forgotten, here as in the core. Of the sound of a
 shared screen only the core forgets: its packets do not say what they are."""
@@ -122,6 +119,10 @@ class AudioInput:
     """Conversion, detection and mixing of the call's audio.
 
     Synchronous: a call of `push` or `advance` has done its work when it returns.
+
+    Attributes:
+        advance_at: when to call `advance` if nothing is pushed before; None while nothing is due by
+            time.
 
     Args:
         send: called with each 20 ms of the call, the time, and whether nobody speaks in it. The
@@ -258,13 +259,12 @@ class AudioInput:
 
     def _deliver(
         self,
-        due: tuple[list[tuple[bytes, bool]], list[CaptureEvent], float, bool, bool],
+        due: tuple[list[tuple[bytes, bool]], list[CaptureEvent], float, float | None, bool],
         now: float,
     ) -> list[SpeechEvent]:
-        frames, found, echo_ms, is_open, ended = due
+        frames, found, echo_ms, self.advance_at, ended = due
         for frame, silence in frames:
             self._send(frame, now, silence)
-        self.advance_at = now + ADVANCE_EVERY_S if is_open else None
         if echo_ms:
             self.echo_ms += echo_ms
         if ended:
@@ -369,8 +369,8 @@ def _stats_of(track: _Track, stats: SourceStats) -> TrackStats:
         received_ms=stats.pushed_ms,
         delay_ms=stats.delay_ms,
         jitter_ms=stats.depth_ms,
-        lost_ms=stats.lost_ms + stats.starved_ms,
-        dropped_ms=stats.duplicate_ms + stats.misplaced_ms + stats.overflow_ms,
+        lost_ms=stats.lost_ms + stats.underrun_ms,
+        dropped_ms=stats.duplicate_ms + stats.late_ms + stats.overflow_ms,
         unsent_ms=stats.unsent_ms,
         echo_ms=stats.suppressed_ms,
     )

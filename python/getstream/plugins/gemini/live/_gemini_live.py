@@ -24,7 +24,7 @@ from ..errors import (
     VideoError,
 )
 from . import _call
-from ._audio_in import ADVANCE_EVERY_S, AudioInput, ListenTo, TrackKind, check_rate
+from ._audio_in import AudioInput, ListenTo, TrackKind, check_rate
 from ._audio_out import MODEL_RATE, OutputTrack
 from ._conversation import Rules
 from ._events import Disconnected, Emitter, Reconnecting, Resumed
@@ -82,6 +82,9 @@ PREROLL_MS = 300.0
 
 DRAIN_S = 1.0
 """Seconds for reading what has arrived on a connection on which nothing can be sent any more."""
+
+ADVANCE_AGAIN_S = 0.02
+"""Seconds after which the way in is advanced again when that has failed."""
 
 ADVANCE_EARLY_S = 0.001
 """Seconds by which the timer of the way in may fire early: clocks have a resolution."""
@@ -380,8 +383,7 @@ class GeminiLive:
         events = self._input.push(pcm, target_rate, now, muted=self._is_deaf(now))
         if events:
             self._turns.notice(events)
-        if self._advance_timer is None:
-            self._set_advance_timer()
+        self._set_advance_timer()
 
     async def send_text(self, text: str) -> None:
         """Send text that the model answers aloud. Waits until the session is ready; when the
@@ -871,8 +873,7 @@ class GeminiLive:
     def _participant_left(self, user_id: str, session_id: str) -> None:
         if not self._closing:
             self._turns.notice(self._input.leave(user_id, session_id, self._now()))
-            if self._advance_timer is None:
-                self._set_advance_timer()
+            self._set_advance_timer()
 
     def _track_added(self, user_id: str, session_id: str, kind: TrackKind) -> None:
         self._input.expect_track(user_id, session_id, kind)
@@ -880,12 +881,16 @@ class GeminiLive:
     def _set_advance_timer(self) -> None:
         """Let time pass on the way in while frames are due: silence happens by time.
 
-        One timer that looks whether it was too early costs less than one for each packet.
+        A timer that is early looks when it expires, which costs less than one for each packet.
         """
-        due = self._input.advance_at
-        if due is not None and not self._ending:
-            loop = asyncio.get_running_loop()
-            self._advance_timer = loop.call_at(due, self._advance_input)
+        due, timer = self._input.advance_at, self._advance_timer
+        if due is None or self._ending:
+            return
+        if timer is not None:
+            if timer.when() <= due:
+                return
+            timer.cancel()
+        self._advance_timer = asyncio.get_running_loop().call_at(due, self._advance_input)
 
     def _advance_input(self) -> None:
         self._advance_timer = None
@@ -896,7 +901,7 @@ class GeminiLive:
             except Exception as error:
                 # Without the next one, speech would never end.
                 self._note_fault(error)
-                self._input.advance_at = now + ADVANCE_EVERY_S
+                self._input.advance_at = now + ADVANCE_AGAIN_S
         self._set_advance_timer()
 
     def _is_deaf(self, now: float) -> bool:

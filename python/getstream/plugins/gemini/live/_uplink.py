@@ -33,6 +33,15 @@ MAX_END_WAIT_MS = 1_000
 LONGEST_SILENCE_MS = 200
 """Length to which a silence is shortened in audio that is late anyway."""
 
+STEADY_SILENCE_MS = 2_000
+"""Silence after which frames of silence are written several at a time. Up to here the service may
+be looking for the end of speech (`TAIL_MS`), and each frame counts; after it nobody waits for one,
+and a write (TLS record, system call) is most of what a frame costs."""
+
+SILENCE_WRITE_MS = 100
+"""Frames of a steady silence that are written at a time. The first frame in which somebody speaks
+takes those that wait with it, so no speech is later for it."""
+
 
 class Mark(Enum):
     """A place in the stream."""
@@ -79,14 +88,15 @@ class Uplink:
         preroll_ms: with a number, frames are sent only between `start_activity` and
             `end_activity`, and so much of what came before is at hand when an activity starts.
             None sends every frame.
-        send_at_once: sends a frame and returns the number of its message, if that takes no waiting;
-            called while the sender waits for something to send.
+        send_at_once: sends frames in one write and returns the number of the last message, or does
+            nothing and returns None if that would have to wait; called while the sender waits for
+            something to send.
     """
 
     def __init__(
         self,
         preroll_ms: float | None = None,
-        send_at_once: Callable[[bytes], int | None] = lambda frame: None,
+        send_at_once: Callable[[list[bytes]], int | None] = lambda frames: None,
     ) -> None:
         self.sent = 0
         self.sent_again = 0
@@ -99,6 +109,8 @@ class Uplink:
         self._open = self._preroll is None
         self._waiter: asyncio.Future[None] | None = None  # of `next`
         self._silent = True  # nobody speaks in the newest frame
+        self._silence_ms = 0  # for so long
+        self._held: list[Frame] = []  # of a steady silence, to be written at a time
         self._end_in: int | None = None  # frames that the end of the activity may still wait
         # What was sent and may have to be sent again; each with its number on the connection, and
         # the time.
@@ -115,15 +127,22 @@ class Uplink:
             self._end_in -= 1
             if quiet or self._end_in < 0:
                 self._end_activity_now()
-        if self._open:
-            if self._waiter is None or self._waiter.done() or self._queue.items:
-                self._enqueue(frame)
-            elif (number := self._send_at_once(data)) is not None:
-                self._note_sent(frame, number, now)
-            else:
-                self._enqueue(frame)
-        elif self._preroll is not None:
-            self._preroll.append(frame)
+        self._silence_ms = self._silence_ms + FRAME_MS if quiet else 0
+        if not self._open:
+            if self._preroll is not None:
+                self._preroll.append(frame)
+        elif self._waiter is None or self._waiter.done() or self._queue.items:
+            self._enqueue(frame)
+        elif self._silence_ms > STEADY_SILENCE_MS:
+            self._held.append(frame)
+            if len(self._held) * FRAME_MS >= SILENCE_WRITE_MS:
+                self._write(self._take_held(), now)
+        elif self._held:
+            self._write([*self._take_held(), frame], now)
+        elif (number := self._send_at_once([data])) is not None:
+            self._note_sent(frame, number, now)
+        else:
+            self._enqueue(frame)
 
     def start_activity(self, before_ms: float) -> None:
         """Mark that the user speaks, and send what came in the last `before_ms` after the mark."""
@@ -187,6 +206,20 @@ class Uplink:
         self._queue.popleft()
         self._note_sent(item, number, now)
 
+    def _take_held(self) -> list[Frame]:
+        held, self._held = self._held, []
+        return held
+
+    def _write(self, frames: list[Frame], now: float) -> None:
+        """Write frames at a time if that takes no waiting; else queue them."""
+        last = self._send_at_once([frame.data for frame in frames])
+        if last is None:
+            for frame in frames:
+                self._enqueue(frame)
+            return
+        for number, frame in enumerate(frames, start=last - len(frames) + 1):
+            self._note_sent(frame, number, now)
+
     def _note_sent(self, item: Item, number: int, now: float) -> None:
         if isinstance(item, Mark):
             self._active = _active_after(item, self._active)
@@ -223,7 +256,7 @@ class Uplink:
             again.insert(0, Mark.ACTIVITY_START)
         self._active = self._active_before_unsettled = False
         waiting, self._queue = self._queue, _Audio(MAX_QUEUED_MS)
-        for item in (*again, *waiting.items):
+        for item in (*again, *waiting.items, *self._take_held()):
             self._enqueue(item)
 
     def _wake(self) -> None:
@@ -231,6 +264,8 @@ class Uplink:
             self._waiter.set_result(None)
 
     def _enqueue(self, item: Item) -> None:
+        for held in self._take_held():
+            self._enqueue(held)
         backlog = self._queue.frames * FRAME_MS > BACKLOG_MS
         self._queue.append(item, shorten=backlog)
         self.dropped_ms += self._queue.take_overflow() * FRAME_MS

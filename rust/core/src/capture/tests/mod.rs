@@ -1,5 +1,6 @@
-//! Properties of the wire, whatever arrives: a model of people and networks, and a model of the
-//! detector in place of the real one, so that each sample can be found on the wire.
+//! Tests of the wire with models of people, networks and the detector.
+//!
+//! The model of the detector replaces the real one, so that each sample can be found on the wire.
 
 mod people;
 mod properties;
@@ -14,7 +15,7 @@ fn capture(options: CaptureOptions) -> Capture {
     capture
 }
 
-/// Without fades, so that every sample on the wire is one that was pushed.
+/// Returns options without fades, so that every sample on the wire is one that was pushed.
 fn exact() -> CaptureOptions {
     CaptureOptions {
         fade_ms: 0,
@@ -27,7 +28,7 @@ fn seconds(samples: i64) -> f64 {
     samples as f64 / 16_000.0
 }
 
-/// Pushes 16 kHz samples; `speech` stands for the detector, times are in samples.
+/// Pushes 16 kHz samples; `speech` replaces the detector, times are in samples.
 fn push(
     capture: &mut Capture,
     source: u64,
@@ -52,7 +53,7 @@ fn advance(capture: &mut Capture, now: i64, due: &mut Due) {
     capture.advance(seconds(now), due).unwrap();
 }
 
-/// A capture in which the model's marks stand for the detector.
+/// Capture in which the model's speech flags replace the detector.
 struct Scripted {
     capture: Capture,
     due: Due,
@@ -67,7 +68,7 @@ impl Scripted {
     }
 }
 
-/// A capture with the real detector.
+/// Capture with the real detector.
 struct Detecting(Scripted);
 
 impl Wire for Detecting {
@@ -85,6 +86,10 @@ impl Wire for Detecting {
         self.0.advance(now);
     }
 
+    fn next_advance(&self) -> Option<i64> {
+        self.0.next_advance()
+    }
+
     fn take(&mut self, each: &mut dyn FnMut(&[i16; FRAME])) {
         self.0.take(each);
     }
@@ -98,6 +103,11 @@ impl Wire for Scripted {
 
     fn advance(&mut self, now: i64) {
         advance(&mut self.capture, now, &mut self.due);
+    }
+
+    fn next_advance(&self) -> Option<i64> {
+        let at = self.capture.next_advance()?;
+        Some((at * 16_000.0).round() as i64)
     }
 
     fn take(&mut self, each: &mut dyn FnMut(&[i16; FRAME])) {

@@ -1,21 +1,20 @@
-//! People, networks, and what comes out at the other end: the model that the wire is judged with.
-//! Unit tests and the bench share it.
+//! Model of people and networks that checks the wire, shared by unit tests and the bench.
 //!
 //! Each [`Person`] says words. Every sample of a word carries the code of its lane: bits of its own
-//! within the sample, so that each voice can be found in the sum, sample by sample, and the n-th one
-//! that was delivered is the n-th one that is heard. The person's network delays, loses, repeats and
+//! within the sample, so that each voice can be found in the sum, sample by sample, and the n-th
+//! delivered sample is the n-th received one. The person's network delays, loses, repeats and
 //! reorders packets of 20 ms; [`Call::run`] hands them to a [`Wire`] as they arrive, lets time pass
-//! in between, and compares what comes out with what was said.
+//! in between, and compares the output with the words.
 
-/// Samples of a packet and of a wire frame: 20 ms at 16 kHz.
+/// Number of samples of a packet and of a wire frame: 20 ms at 16 kHz.
 pub const FRAME: usize = 320;
 
-/// Milliseconds in samples.
+/// Converts milliseconds to samples.
 pub const fn ms(ms: i64) -> i64 {
     ms * 16
 }
 
-/// xorshift64*: the same numbers on every machine.
+/// Random generator, xorshift64*: the same numbers on every machine.
 #[derive(Debug, Clone)]
 pub struct Rng(pub u64);
 
@@ -27,7 +26,7 @@ impl Rng {
         self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
     }
 
-    /// In 0..1.
+    /// Draws a number in 0..1.
     pub fn unit(&mut self) -> f64 {
         (self.bits() >> 11) as f64 / (1u64 << 53) as f64
     }
@@ -37,52 +36,52 @@ impl Rng {
     }
 }
 
-/// Timestamps as a sender may make them.
+/// Timestamps of a sender.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Pts {
     True,
     Missing,
     Stands,
-    /// By this factor.
+    /// Timestamps that run fast by this factor.
     Fast(f64),
-    /// By 10 s, once in 5 s.
+    /// Timestamps that jump by 10 s, once in 5 s.
     Jumps,
 }
 
 /// Delay of the packets beyond the fastest path.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Jitter {
-    /// Even from 0 to this many milliseconds.
+    /// Delay evenly distributed from 0 to this many milliseconds.
     Uniform(i64),
-    /// Nothing, and stalls of up to so many milliseconds, two in a second on average.
+    /// Stalls of up to this many milliseconds, two in a second on average.
     Bursts(i64),
 }
 
-/// Somebody in a call, and their network.
+/// Person in a call, and their network.
 #[derive(Debug, Clone, Copy)]
 pub struct Person {
-    /// Says words; otherwise sends silence.
+    /// True if the person says words; otherwise they send silence.
     pub talks: bool,
     pub jitter: Jitter,
-    /// Milliseconds, and every how many: nothing arrives, then all of it.
+    /// Length and period of stalls in milliseconds, after which all packets arrive at once.
     pub stall: Option<(i64, i64)>,
-    /// Part of the packets that never come.
+    /// Share of packets that are lost.
     pub loss: f64,
-    /// Part of the packets that come a second time, up to 30 ms later.
+    /// Share of packets that arrive a second time, up to 30 ms later.
     pub duplicates: f64,
-    /// Part of the packets that come 30 ms late, behind the next ones.
+    /// Share of packets that arrive 30 ms late, after the next ones.
     pub reordered: f64,
-    /// In silence only a frame each 400 ms is sent.
+    /// True for discontinuous transmission: in silence only a frame each 400 ms is sent.
     pub dtx: bool,
-    /// The person's clock is fast by so many millionths.
+    /// Drift of the person's clock in millionths; positive is fast.
     pub ppm: f64,
     pub pts: Pts,
-    /// Milliseconds: sends nothing in this part of each 10 s.
+    /// Part of each 10 s, in milliseconds, in which the person sends nothing.
     pub away: Option<(i64, i64)>,
 }
 
 impl Person {
-    /// Somebody who talks, whose packets all come at once.
+    /// Person who talks, without any delay of packets.
     pub const CLEAN: Self = Self {
         talks: true,
         jitter: Jitter::Uniform(0),
@@ -95,7 +94,7 @@ impl Person {
         pts: Pts::True,
         away: None,
     };
-    /// The same person, silent.
+    /// Person who is silent, without any delay of packets.
     pub const LISTENS: Self = Self {
         talks: false,
         ..Self::CLEAN
@@ -105,9 +104,9 @@ impl Person {
 #[derive(Debug, Clone)]
 struct Packet {
     person: usize,
-    /// Of the first sample, in the person's own count.
+    /// Position of the first sample, in the person's own count.
     position: i64,
-    /// When it would have come on the fastest path.
+    /// Arrival time on the fastest path.
     ideal: i64,
     arrives: i64,
     pts: Option<i64>,
@@ -115,20 +114,20 @@ struct Packet {
     speech: bool,
 }
 
-/// What was found of one voice on the wire.
+/// Comparison of one voice on the wire with the person's words.
 #[derive(Debug, Default, Clone)]
 pub struct Voice {
     pub words: usize,
     pub whole: usize,
-    /// Silence inside of words that was not in them: (time, samples).
+    /// Silence on the wire inside of words: (time, samples).
     pub holes: Vec<(i64, i64)>,
-    /// Samples of speech: delivered by the network, and heard.
+    /// Samples of speech delivered by the network, and received from the wire.
     pub delivered: i64,
     pub heard: i64,
-    /// Of the samples of words: emission against the fastest path, and against the arrival.
+    /// Delays of the samples of words after the fastest path, and after their arrival.
     pub late: Vec<i64>,
     pub added: Vec<i64>,
-    /// Longest time in which no sample of a word was less than 60 ms later than the fastest path.
+    /// Longest time in which every sample of a word was at least 60 ms later than the fastest path.
     pub slow: i64,
 }
 
@@ -137,11 +136,11 @@ pub struct Report {
     pub voices: Vec<Voice>,
     /// Rate of the wire over 10 s: least and greatest; 1 is exact.
     pub rate: (f64, f64),
-    /// How far the wire was behind the clock: least and most, in samples, after a second.
+    /// Least and greatest lag of the wire behind the clock, in samples, after a second.
     pub behind: (i64, i64),
 }
 
-/// Words in phrases: (from, to).
+/// Draws words in phrases: (from, to).
 fn talk(person: usize, length: i64, talks: bool, rng: &mut Rng) -> Vec<(i64, i64)> {
     let mut words = Vec::new();
     let mut at = ms(300 + 500 * (person as i64 % 7));
@@ -157,18 +156,20 @@ fn talk(person: usize, length: i64, talks: bool, rng: &mut Rng) -> Vec<(i64, i64
     words
 }
 
-/// From and to, in the person's samples.
+/// Words as (from, to), in the person's samples.
 type Words = Vec<(i64, i64)>;
 
-/// What turns arrivals into frames.
+/// System under test, which turns arrivals into frames.
 pub trait Wire {
     fn push(&mut self, person: usize, samples: &[i16], pts: Option<i64>, now: i64, speech: bool);
     fn advance(&mut self, now: i64);
-    /// What is due, as it is on the wire.
+    /// Returns when to advance if nothing is pushed before.
+    fn next_advance(&self) -> Option<i64>;
+    /// Passes each due wire frame to `each`.
     fn take(&mut self, each: &mut dyn FnMut(&[i16; FRAME]));
 }
 
-/// A recording without its pauses, for [`Call::speech`]: words are cut from anywhere in it.
+/// Reads a recording without its pauses, for [`Call::speech`], from which words are cut.
 pub fn speech() -> Vec<i16> {
     let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("../../python/getstream/plugins/gemini/data/speech.wav");
@@ -183,35 +184,36 @@ pub fn speech() -> Vec<i16> {
         .collect()
 }
 
-/// A call: who takes part, for how long, and in what kind of process.
+/// Call: its participants, its duration, and the load of its process.
 #[derive(Debug, Clone, Copy)]
 pub struct Call<'a> {
     pub people: &'a [Person],
     pub seconds: i64,
     pub seed: u64,
-    /// Samples after which time passes when nothing arrives.
-    pub tick: i64,
-    /// The process does nothing for the first so many milliseconds of each so many: packets are then
-    /// handed in sender by sender, and timers come late, too.
+    /// Period in samples at which time passes when nothing arrives; None: when the wire asks for it.
+    pub tick: Option<i64>,
+    /// Length and period in milliseconds of stalls of the process.
+    ///
+    /// Packets are then handed in sender by sender, and timers are late, too.
     pub busy: (i64, i64),
-    /// What words sound like; the codes are in the low byte. Without it they are the codes alone.
+    /// Sound of the words, with the codes in the low byte; if empty, words are the codes alone.
     pub speech: &'a [i16],
 }
 
 impl<'a> Call<'a> {
-    /// A call of `people` in a process that always has time.
+    /// Makes a call of `people` in a process without stalls.
     pub fn new(people: &'a [Person], seconds: i64, seed: u64) -> Self {
         Self {
             people,
             seconds,
             seed,
-            tick: ms(10),
+            tick: None,
             busy: (0, 1),
             speech: &[],
         }
     }
 
-    /// Bits of a sample that are one person's.
+    /// Returns the number of bits of a sample that carry one person's code.
     fn lane_width(&self) -> usize {
         let bits = if self.speech.is_empty() { 14 } else { 8 };
         let talkers = self.people.iter().filter(|p| p.talks).count().max(1);
@@ -219,7 +221,7 @@ impl<'a> Call<'a> {
         (bits / talkers).min(7)
     }
 
-    /// The sample of a word at `position` of the `lane`-th voice.
+    /// Returns the sample of a word at `position` of the `lane`-th voice.
     fn sample(&self, position: usize, lane: usize) -> i16 {
         let width = self.lane_width();
         let code = 1 + position % ((1 << width) - 1).max(1);
@@ -233,7 +235,7 @@ impl<'a> Call<'a> {
         (sound & !0xff) | code
     }
 
-    /// All packets in the order of arrival, and the words of each person.
+    /// Returns all packets in order of arrival, and the words of each person.
     fn packets(&self) -> (Vec<Packet>, Vec<Words>) {
         let Self {
             people,
@@ -252,7 +254,7 @@ impl<'a> Call<'a> {
             for &(from, to) in &words {
                 speech[from as usize..to as usize].fill(true);
             }
-            // A detector: a frame late, and 100 ms of hangover.
+            // Model of a detector: a frame late, with a hangover of 100 ms.
             let frames = (length / FRAME as i64) as usize;
             let flag = |k: usize| {
                 let from = (k * FRAME).saturating_sub(1_600);
@@ -347,7 +349,7 @@ impl<'a> Call<'a> {
         (all, spoken)
     }
 
-    /// Sends the people's packets through `wire` and looks for them in what comes out.
+    /// Sends the people's packets through `wire` and finds them in its output.
     pub fn run(&self, wire: &mut dyn Wire) -> Report {
         let Self {
             people, tick, busy, ..
@@ -359,7 +361,7 @@ impl<'a> Call<'a> {
             packet.arrives = busy_until(packet.arrives);
         }
         packets.sort_by_key(|p| (p.arrives, p.person));
-        // Of each voice, for each sample that was heard: where on the wire, and when it was sent.
+        // For each voice and received sample: its position on the wire, and when it was sent.
         let lanes: Vec<usize> = (0..people.len()).filter(|&i| people[i].talks).collect();
         let mut heard: Vec<Vec<(i64, i64)>> = vec![Vec::new(); lanes.len()];
         let mut emitted: Vec<i64> = Vec::new();
@@ -377,13 +379,22 @@ impl<'a> Call<'a> {
             });
         };
         let mut clock = 0;
+        // The next time at which time passes, by a timer that is never early.
+        let timer = |wire: &dyn Wire, clock: i64| match tick {
+            Some(tick) => busy_until(clock + tick),
+            None => wire
+                .next_advance()
+                .map_or(i64::MAX, |at| busy_until(at.max(clock + 1))),
+        };
         for packet in &packets {
-            while clock + tick < packet.arrives {
-                clock += tick;
-                if busy_until(clock) == clock {
-                    wire.advance(clock);
-                    look(wire, clock);
+            loop {
+                let at = timer(wire, clock);
+                if at >= packet.arrives {
+                    break;
                 }
+                clock = at;
+                wire.advance(clock);
+                look(wire, clock);
             }
             wire.push(
                 packet.person,
@@ -394,8 +405,12 @@ impl<'a> Call<'a> {
             );
             look(wire, packet.arrives);
         }
-        for _ in 0..ms(4_000) / tick {
-            clock += tick;
+        let end = clock + ms(4_000);
+        loop {
+            clock = timer(wire, clock);
+            if clock > end {
+                break;
+            }
             wire.advance(clock);
             look(wire, clock);
         }
@@ -424,12 +439,12 @@ impl<'a> Call<'a> {
     }
 }
 
-/// Compares what one person said with what was heard.
+/// Compares one person's words with the received samples.
 fn voice(person: usize, packets: &[Packet], words: &[(i64, i64)], heard: &[(i64, i64)]) -> Voice {
     let mut mine: Vec<&Packet> = packets.iter().filter(|p| p.person == person).collect();
     mine.sort_by_key(|p| p.position);
     mine.dedup_by_key(|p| p.position);
-    // Each delivered sample of speech, in order; the n-th of them is the n-th that is heard.
+    // Each delivered sample of speech, in order; the n-th of them is the n-th received one.
     let mut media = Vec::new();
     for packet in mine {
         for (i, &x) in packet.samples.iter().enumerate() {
@@ -477,7 +492,7 @@ fn voice(person: usize, packets: &[Packet], words: &[(i64, i64)], heard: &[(i64,
     voice
 }
 
-/// Of sorted samples, in milliseconds.
+/// Returns a quantile of sorted samples, in milliseconds.
 pub fn quantile(sorted: &[i64], q: f64) -> f64 {
     match sorted.len() {
         0 => f64::NAN,

@@ -1,8 +1,8 @@
-//! The inner loop: blocks of sixteen outputs from broadcast inputs, for each instruction set.
+//! Inner loop for each instruction set: blocks of sixteen outputs from broadcast inputs.
 //!
-//! `scalar` is the reference, and what every machine can run. The other files hold the same loop
-//! for one instruction set each. All of them add an output's taps in the same order, one at a time,
-//! so within one kernel an output has the same bits in whichever block and push it is computed. A
+//! `scalar` is the reference, which every machine can run. The other files hold the same loop for
+//! one instruction set each. All of them add an output's taps in the same order, one at a time, so
+//! within one kernel an output has the same bits in whichever block and push it is computed. A
 //! lane's coefficients are zero outside of its own taps, and adding a zero changes no sum.
 //!
 //! The vector kernels fuse each multiplication with its addition; that is the only difference to
@@ -20,7 +20,7 @@ use super::design::{FilterBank, LANES, Row};
 use crate::Error;
 use crate::pcm::{Sample, mean};
 
-/// The instruction set that a [`Resampler`](crate::Resampler) computes with.
+/// Instruction set of a [`Resampler`](crate::Resampler).
 ///
 /// Chosen at run time; there is no need to compile for one machine. `Scalar` rounds each product,
 /// the others fuse it with the sum: their outputs are the same bit for bit, and differ from
@@ -34,24 +34,24 @@ pub enum Kernel {
     Avx2,
     /// x86-64 with AVX-512F: 16 lanes.
     Avx512,
-    /// aarch64, where it is always there: 4 lanes.
+    /// aarch64, where it is always present: 4 lanes.
     Neon,
 }
 
 impl Kernel {
-    /// The fastest kernel that this machine can run.
+    /// Returns the fastest kernel that this machine can run.
     pub fn best() -> Self {
         Self::available().last().unwrap_or(Self::Scalar)
     }
 
-    /// The kernels that this machine can run, from the slowest to the fastest.
+    /// Lists the kernels that this machine can run, from the slowest to the fastest.
     pub fn available() -> impl Iterator<Item = Self> {
         [Self::Scalar, Self::Avx2, Self::Avx512, Self::Neon]
             .into_iter()
             .filter(|kernel| kernel.runs_here())
     }
 
-    /// This machine can run it.
+    /// Returns true if this machine can run the kernel.
     pub fn runs_here(self) -> bool {
         match self {
             Self::Scalar => true,
@@ -79,13 +79,14 @@ impl fmt::Display for Kernel {
     }
 }
 
-/// A kernel that this machine can run: only [`Runner::new`] makes one. The calls into code with
-/// special instructions rest on it.
+/// Proof that this machine can run a kernel: only [`Runner::new`] makes one.
+///
+/// The safety of the calls into code with special instructions rests on it.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Runner(Kernel);
 
 impl Runner {
-    /// The kernel asked for, or the best one.
+    /// Checks the kernel asked for, or chooses the best one.
     pub(super) fn new(kernel: Option<Kernel>) -> Result<Self, Error> {
         match kernel {
             None => Ok(Self(Kernel::best())),
@@ -155,17 +156,17 @@ impl Runner {
     }
 }
 
-/// What a kernel works on: consecutive blocks of one filter bank.
+/// Input of a kernel: consecutive blocks of one filter bank.
 pub(super) struct Pass<'a> {
     pub(super) bank: &'a FilterBank,
     /// Running number of the first block.
     pub(super) head: u64,
-    /// Inputs, from the first one that block `head` sees to the last one that any block sees.
+    /// Inputs, from the first one that block `head` uses to the last one that any block uses.
     pub(super) inputs: &'a [f32],
 }
 
 impl<'a> Pass<'a> {
-    /// Coefficients and inputs of block `head + index`: of equal length, the bank's window.
+    /// Returns coefficients and inputs of block `head + index`, both as long as the bank's window.
     #[inline(always)]
     fn block(&self, index: usize) -> Block<'a> {
         let bank = self.bank;
@@ -186,10 +187,11 @@ struct Block<'a> {
     inputs: &'a [f32],
 }
 
-/// Deals the blocks of a pass out to the two loops of a kernel. `group` computes blocks that share
-/// their rows, so that one load of a row serves all of them; `mixed` computes any blocks, for
-/// those that are left. Both work on several blocks at once because a sum is a chain of additions,
-/// and only several chains fill the pipeline.
+/// Distributes the blocks of a pass over the two loops of a kernel.
+///
+/// `group` computes blocks that share their rows, so that one load of a row serves all of them;
+/// `mixed` computes the remaining blocks. Both compute several blocks at once because a sum is a
+/// chain of additions, and only several chains fill the pipeline.
 #[inline(always)]
 fn deal<const GROUP: usize, const MIXED: usize>(
     pass: &Pass<'_>,
@@ -233,7 +235,7 @@ fn deal<const GROUP: usize, const MIXED: usize>(
     }
 }
 
-/// The lanes of all rows, side by side.
+/// Returns the lanes of all rows as one slice.
 pub(super) fn lanes(rows: &[Row]) -> &[f32] {
     // SAFETY: a `Row` is sixteen floats and nothing else: its size, 64 bytes, is its alignment.
     unsafe { std::slice::from_raw_parts(rows.as_ptr().cast(), rows.len() * LANES) }

@@ -1,11 +1,11 @@
-//! NEON.
+//! NEON kernel.
 
 use std::arch::aarch64::*;
 
 use super::super::design::{LANES, Row};
 use super::{Block, Pass, deal};
 
-/// A block is four registers: twenty chains and a row fill twenty-five of thirty-two.
+/// Computes blocks of four registers: twenty chains and a row fill twenty-five of thirty-two.
 #[target_feature(enable = "neon")]
 pub(super) fn convolve(pass: &Pass<'_>, sums: &mut [Row]) {
     deal(

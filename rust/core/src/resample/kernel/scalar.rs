@@ -1,4 +1,4 @@
-//! The reference. Compilers turn its inner loop into what vectors the target always has.
+//! Scalar reference kernel. Compilers vectorise its inner loop for the target's baseline.
 
 use super::super::design::{LANES, Row};
 use super::{Block, Pass, deal};

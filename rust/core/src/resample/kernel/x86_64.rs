@@ -1,4 +1,4 @@
-//! AVX2 with FMA, and AVX-512.
+//! Kernels for AVX2 with FMA, and for AVX-512.
 
 use std::arch::x86_64::*;
 
@@ -26,8 +26,10 @@ pub(super) fn narrow<O: Sample>(sums: &[f32], out: &mut Vec<O>) {
     super::narrow(sums, out);
 }
 
-/// A block is one register. Ten chains and one row: eleven loads for ten multiplications, and as
-/// many chains as two units with a latency of four cycles need, with some to spare.
+/// Computes blocks of one register.
+///
+/// Ten chains and one row: eleven loads for ten multiplications, and more than the eight chains
+/// that two units with a latency of four cycles need.
 #[target_feature(enable = "avx2,fma,avx512f")]
 pub(super) fn convolve_avx512(pass: &Pass<'_>, sums: &mut [Row]) {
     deal(
@@ -92,7 +94,7 @@ fn row_avx512(sum: __m512) -> Row {
     row
 }
 
-/// A block is two registers: ten chains and a row fill thirteen of sixteen.
+/// Computes blocks of two registers: ten chains and a row fill thirteen of sixteen.
 #[target_feature(enable = "avx2,fma")]
 pub(super) fn convolve_avx2(pass: &Pass<'_>, sums: &mut [Row]) {
     deal(

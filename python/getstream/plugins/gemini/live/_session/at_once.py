@@ -1,4 +1,4 @@
-"""A websocket frame to the transport now, or not at all.
+"""Write websocket frames to the transport now, or not at all.
 
 `ClientConnection.send` frames a message, waits for other senders and for the transport, and needs a
 task that can wait. Audio comes framed and masked out of the core, and while nothing waits to be
@@ -54,20 +54,22 @@ class FrameWriter:
             and not getattr(protocol, "expect_continuation_frame", False)
         )
 
-    def write(self, frame: bytes) -> bool:
-        """Write a frame that `websocket_frame` has made, unless it would have to wait.
+    def write(self, frames: list[bytes]) -> bool:
+        """Write frames that `websocket_frame` has made, unless they would have to wait.
 
         Returns:
-            Whether it was written; if not, nothing was.
+            Whether they were written; if not, nothing was.
         """
         if not self.may_write():
             return False
         if self.takes_frames:
-            self._transport.write(frame)
+            # One write is one TLS record and one system call, whatever is in it.
+            self._transport.write(frames[0] if len(frames) == 1 else b"".join(frames))
             return True
         try:
-            self._protocol.send_text(websocket_payload(frame))
-        except ProtocolError:  # between fragments, in a protocol of another shape
+            for frame in frames:
+                self._protocol.send_text(websocket_payload(frame))
+        except ProtocolError:  # between fragments, in a protocol of another shape: at the first
             return False
         for data in self._protocol.data_to_send():
             self._transport.write(data)

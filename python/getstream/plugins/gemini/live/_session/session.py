@@ -305,11 +305,15 @@ class Session:
         blob = types.Blob(data=pcm, mime_type=f"audio/pcm;rate={sample_rate}")
         return await self._send_by_sdk(audio=blob)
 
-    def send_audio_at_once(self, frame: bytes) -> int | None:
-        """Send a frame as it is, if that takes no waiting; else do nothing, and return None."""
-        if self._writer is None or not self._writer.write(frame):
+    def send_audio_at_once(self, frames: list[bytes]) -> int | None:
+        """Send frames as they are in one write, if that takes no waiting; else do nothing.
+
+        Returns:
+            The number of the last message, or None if nothing was done.
+        """
+        if self._writer is None or not self._writer.write(frames):
             return None
-        self._index += 1
+        self._index += len(frames)
         return self._index
 
     async def send_video(self, jpeg: bytes) -> int:

@@ -1,26 +1,26 @@
-//! Edges without a click: concealment where sound ends in mid-word, and fades where it returns.
+//! Packet loss concealment: hides the end of missing audio, and fades in where it returns.
 
-/// Magnitude from which sound that ends is torn off, -42 dBFS: below, it has ended by itself.
+/// Magnitude above which ending sound was cut off: -42 dBFS; below, it ended by itself.
 const TORN: u16 = 256;
 
 /// Concealment and fades of one source. The fade lasts 10 ms, a period of a low voice.
 #[derive(Debug)]
-pub(super) struct Edge {
+pub(super) struct LossConcealer {
     fade: usize,
-    /// The newest samples that were played, in a ring.
+    /// Ring of the newest played samples.
     recent: Box<[i16]>,
     newest: usize,
-    /// Samples of concealment that were played; `fade` when it has become silence.
+    /// Number of concealment samples played; `fade` when the concealment has become silence.
     concealed: usize,
-    /// Samples until sound that has returned is back at full level.
+    /// Number of samples until returning sound is back at full level.
     fade_in: usize,
-    /// Beginning of a silence that was left out: what follows fades in over it.
+    /// Beginning of a skipped silence, over which the following sound fades in.
     skipped: Vec<i16>,
     skipped_at: usize,
 }
 
-impl Edge {
-    /// Edges with fades of `fade` samples; 0 makes hard edges.
+impl LossConcealer {
+    /// Makes a concealer with fades of `fade` samples; 0 makes hard edges.
     pub(super) fn new(fade: usize) -> Self {
         Self {
             fade,
@@ -33,7 +33,7 @@ impl Edge {
         }
     }
 
-    /// Copies captured samples to `out`, which is as long, under the fades that are under way.
+    /// Copies captured samples to `out`, of equal length, and applies the current fades.
     pub(super) fn play(&mut self, samples: &[i16], out: &mut [i16]) {
         out.copy_from_slice(samples);
         if self.fade == 0 {
@@ -56,9 +56,10 @@ impl Edge {
         self.concealed = 0;
     }
 
-    /// Fills `out` for lack of samples: the sound goes on as its own mirror image, which joins in
-    /// value and slope, fades, and becomes silence. What is played after a sound that was torn off
-    /// fades in.
+    /// Fills `out` with concealment, since samples are missing.
+    ///
+    /// The sound continues as its own mirror image, which joins in value and slope, fades out, and
+    /// becomes silence. Sound that is played after a cut fades in.
     pub(super) fn conceal(&mut self, out: &mut [i16]) {
         out.fill(0);
         if self.fade == 0 {
@@ -81,13 +82,13 @@ impl Edge {
         self.skipped.clear();
     }
 
-    /// Begins to leave samples out: what is played next fades in over the first of them.
+    /// Begins to skip samples: the next played samples fade in over the first skipped ones.
     pub(super) fn begin_skip(&mut self) {
         self.skipped.clear();
         self.skipped_at = 0;
     }
 
-    /// Leaves out the next samples.
+    /// Skips the next samples.
     pub(super) fn skip(&mut self, samples: &[i16]) {
         if self.fade_in == 0 {
             let room = self.fade - self.skipped.len();
@@ -95,7 +96,7 @@ impl Edge {
         }
     }
 
-    /// Lets what is played next fade in from silence.
+    /// Fades the next played samples in from silence.
     pub(super) fn fade_in(&mut self) {
         self.fade_in = self.fade;
         self.skipped.clear();

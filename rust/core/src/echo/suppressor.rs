@@ -1,59 +1,63 @@
-//! What is done about an echo, in one participant's way in.
+//! Echo suppression on the capture path of one participant.
 
 use std::f32::consts::PI;
 use std::fmt;
 
-use super::background::Background;
 use super::bands::{Bands, FilterBank, Powers, decibels, flush};
-use super::coupling::{Coupling, Verdict};
-use super::delay::{DelaySearch, LEAD, PEAK, STEP};
-use super::far::{FarEnd, Movement};
+use super::delay_estimator::{EchoDelayEstimator, PEAK_HOPS, PEAK_MARGIN, STEP};
+use super::noise_floor::NoiseFloor;
+use super::path_model::{Comparison, EchoPathModel};
+use super::render::{Modulation, RenderHistory};
 use super::{EchoReference, HOPS_PER_SECOND, delays};
 use crate::pcm::Sample;
 use crate::{FRAMES_PER_SECOND, ms_to_samples};
 
-/// Length of the fade into an echo and out of it, in milliseconds.
+/// Length of the fade at both ends of a suppressed stretch, in milliseconds.
 const FADE_MS: u32 = 5;
-/// Hops of the near end that are remembered, for the coupling at a new delay.
-const HISTORY: usize = 64;
-/// Hops after the last sound of the far end, beyond the longest delay, in which it may ring.
+/// Hops of near-end history, from which the path model at a new delay learns.
+const HISTORY_HOPS: usize = 64;
+/// Hops for which an echo may reverberate after the last render sound plus the longest delay.
 const RINGING_HOPS: i64 = 50;
 
-/// Excess in dB from which a hop is not echo alone.
+/// Excess in dB above which a hop is more than echo.
 const EXCESS_DB: f32 = 10.0;
-/// Somebody speaks when the excess, summed with a time constant of 60 ms, reaches this; and then
-/// for 200 ms after the last such hop, so that soft sounds between loud ones stay.
+/// Smoothed excess of speech (time constant 60 ms), and its hangover of 200 ms.
+///
+/// The hangover keeps soft sounds between loud ones.
 const SPEECH_DB: f32 = 40.0;
-const SPEECH_KEEP: f32 = 0.85;
+const EXCESS_SMOOTHING: f32 = 0.85;
 const SPEECH_HOPS: u32 = 20;
 
-/// Correlation, and hops of evidence, from which what is more than expected may be echo.
+/// Correlation, and hops of evidence, above which a louder hop than expected may still be echo.
 const STILL_ECHO: f32 = 0.6;
 const STILL_ECHO_HOPS: f32 = 20.0;
-/// The same with less evidence: what the coupling knows then is an onset, whose edges are too low when
-/// the echo falls again, or is ducked. So near to a perfect copy is nobody who speaks over it.
+/// Correlation above which a hop with little evidence is echo, whatever its excess.
+///
+/// With little evidence the path model has seen an onset only; its edges are too low when the echo
+/// falls again, or is ducked. Double talk never correlates this closely.
 const SURE_ECHO: f32 = 0.95;
 
-/// Least power of the background that is put in the place of an echo, -66 dBFS: 4 dB above what the
-/// background is at least, so that what is left of an echo in it is not written.
-const LEAST_NOISE: f32 = 2.5e-7;
-
-/// A piece that comes so much later than its samples say, in seconds, comes after a pause.
-const PAUSE: f64 = 0.5;
-
-/// When the samples of the near end arrive, by the clock of the reference.
+/// Least power of comfort noise: -66 dBFS; below, silence replaces an echo.
 ///
-/// They are one stream: sample by sample at their rate, whatever the jitter with which they come. A
-/// piece can be late, but hardly early, so the earliest of the last one to two seconds tells the
-/// time. It follows sound cards that are fast or slow, and audio that was lost.
+/// It is 4 dB above the least noise floor, so that echo residue in the floor is not written.
+const MIN_NOISE_POWER: f32 = 2.5e-7;
+
+/// Lateness of a chunk, in seconds, from which it comes after a pause and restarts the clock.
+const PAUSE_S: f64 = 0.5;
+
+/// Maps near-end samples to time on the reference's clock.
+///
+/// The samples are one stream at a constant rate, whatever the jitter of their arrival. A chunk may
+/// be late but hardly early, so the earliest chunk of the last one to two seconds tells the time.
+/// This follows sound cards that are fast or slow, and audio that was lost.
 #[derive(Debug)]
 struct Clock {
     rate: f64,
     samples: u64,
-    /// When the stream began, by the earliest piece: of this second and of the one before.
+    /// Start of the stream by the earliest chunk of this second, and of the second before.
     earliest: f64,
     earlier: f64,
-    /// `samples` where this second began.
+    /// Value of `samples` at which this second began.
     second: u64,
 }
 
@@ -68,10 +72,10 @@ impl Clock {
         }
     }
 
-    /// The next sample arrives at `at`.
+    /// Records that the next sample arrives at `at` seconds.
     fn arrive(&mut self, at: f64) {
         let start = at - self.samples as f64 / self.rate;
-        if start > self.start() + PAUSE {
+        if start > self.start() + PAUSE_S {
             (self.earliest, self.earlier) = (f64::INFINITY, f64::INFINITY);
         }
         if (self.samples - self.second) as f64 >= self.rate {
@@ -82,74 +86,74 @@ impl Clock {
         self.earliest = self.earliest.min(start);
     }
 
-    /// When the stream began; infinity before the first arrival.
+    /// Returns the start of the stream in seconds; infinity before the first arrival.
     fn start(&self) -> f64 {
         self.earliest.min(self.earlier)
     }
 
-    /// Time of the next sample, in hops.
+    /// Returns the time of the next sample, in hops.
     fn hops(&self) -> f64 {
         (self.start() + self.samples as f64 / self.rate) * f64::from(HOPS_PER_SECOND)
     }
 }
 
-/// Keeps the echo of a reference out of a stream.
-pub(crate) struct EchoGuard {
+/// Suppressor of one reference's echo in one stream.
+pub(crate) struct EchoSuppressor {
     sample_rate: u32,
     clock: Clock,
-    far: FarEnd,
+    render: RenderHistory,
     bank: FilterBank,
-    search: DelaySearch,
-    background: Background,
-    /// None while no delay is known.
-    coupling: Option<Coupling>,
+    estimator: EchoDelayEstimator,
+    noise_floor: NoiseFloor,
+    /// Echo path; None while no delay is known.
+    path: Option<EchoPathModel>,
     awake: Option<Awake>,
-    /// Powers of the near end, with the rows of its hops, in a ring.
+    /// Ring of near-end powers, each with the row of its hop.
     history: Box<[(i64, Bands)]>,
     hops: usize,
-    /// Excess of late, and hops for which somebody still speaks.
+    /// Smoothed excess, and remaining hops of speech.
     excess: f32,
     speech: u32,
-    /// The newest hop was echo, or would have been if there was any.
+    /// True if the newest hop contains no speech and an audible echo was expected in it.
     echo_expected: bool,
-    /// The newest block was echo.
+    /// True if the newest block was echo.
     echo: bool,
-    /// Gains of a fade, from 1 to 0, and how far it has gone.
+    /// Gains of a fade, from 1 to 0, and the current index into them.
     fade: Box<[f32]>,
     faded: usize,
     random: u32,
 }
 
-/// While something is played, or rings.
+/// Analysis state while something is played or reverberates.
 #[derive(Debug, Clone)]
 struct Awake {
-    /// Samples since then, and up to the end of the hop that is being filled.
+    /// Samples since the start of the analysis, and up to the end of the current hop.
     samples: u64,
     hop_end: u64,
-    /// Hops since then.
+    /// Complete hops since the start of the analysis.
     hops: i64,
-    /// Row of the far end in which the first hop began.
+    /// Render row in which the first hop began.
     first_row: i64,
-    /// The hop before.
+    /// Powers of the previous hop.
     previous: Option<Powers>,
-    movement: Movement,
+    modulation: Modulation,
 }
 
-impl EchoGuard {
+impl EchoSuppressor {
     pub(crate) fn new(sample_rate: u32, reference: &EchoReference) -> Self {
-        let search = DelaySearch::new(delays(reference.max_delay_ms()));
+        let estimator = EchoDelayEstimator::new(delays(reference.max_delay_ms()));
         let fade = ms_to_samples(FADE_MS, sample_rate);
         let gain = |i| 0.5 + 0.5 * (PI * i as f32 / fade as f32).cos();
         Self {
             sample_rate,
             clock: Clock::new(sample_rate),
-            far: FarEnd::new(search.rows()),
+            render: RenderHistory::new(estimator.rows()),
             bank: FilterBank::new(sample_rate),
-            search,
-            background: Background::new(),
-            coupling: None,
+            estimator,
+            noise_floor: NoiseFloor::new(),
+            path: None,
             awake: None,
-            history: vec![(0, [0.0; _]); HISTORY].into(),
+            history: vec![(0, [0.0; _]); HISTORY_HOPS].into(),
             hops: 0,
             excess: 0.0,
             speech: 0,
@@ -161,31 +165,31 @@ impl EchoGuard {
         }
     }
 
-    /// The newest block was judged to be echo.
+    /// Returns true if the newest block was echo.
     pub(crate) fn echo(&self) -> bool {
         self.echo
     }
 
     pub(crate) fn delay_ms(&self) -> Option<f64> {
-        let coupling = self.coupling.as_ref()?;
-        Some(coupling.delay as f64 * 1000.0 / f64::from(HOPS_PER_SECOND))
+        let path = self.path.as_ref()?;
+        Some(path.delay as f64 * 1000.0 / f64::from(HOPS_PER_SECOND))
     }
 
     pub(crate) fn level_db(&self) -> Option<f32> {
-        self.coupling.as_ref().map(Coupling::level)
+        self.path.as_ref().map(EchoPathModel::level)
     }
 
-    /// Lists every number that a step makes from its own last value.
+    /// Lists every value that a step computes from its own last value.
     #[cfg(test)]
     pub(super) fn state(&self) -> Vec<(&'static str, f32)> {
         let mut state = vec![("excess", self.excess)];
         state.extend(self.bank.state());
-        state.extend(self.search.state());
-        state.extend(self.far.state());
-        state.extend(self.background.state());
-        state.extend(self.coupling.iter().flat_map(Coupling::state));
-        let movement = self.awake.iter().flat_map(|awake| awake.movement.state());
-        state.extend(movement.map(|x| ("near movement", x)));
+        state.extend(self.estimator.state());
+        state.extend(self.render.state());
+        state.extend(self.noise_floor.state());
+        state.extend(self.path.iter().flat_map(EchoPathModel::state));
+        let modulation = self.awake.iter().flat_map(|awake| awake.modulation.state());
+        state.extend(modulation.map(|x| ("near modulation", x)));
         state
     }
 
@@ -194,36 +198,36 @@ impl EchoGuard {
         self.awake.is_none()
     }
 
-    /// What comes next arrives at `at`, and this is what was played up to then.
+    /// Records that the next samples arrive at `at`, and copies the playback up to then.
     pub(crate) fn arrive(&mut self, reference: &EchoReference, at: f64) {
-        self.far.follow(reference);
+        self.render.follow(reference);
         self.clock.arrive(at);
     }
 
-    /// Takes the next samples; silences those that are echo.
-    pub(crate) fn guard(&mut self, wire: &mut [i16]) {
-        if !self.wakes() {
+    /// Takes the next samples and replaces those that are echo, in place.
+    pub(crate) fn suppress(&mut self, wire: &mut [i16]) {
+        if !self.wake() {
             self.clock.samples += wire.len() as u64;
             return self.write(wire, false);
         }
         for block in wire.chunks_mut(self.sample_rate.div_ceil(FRAMES_PER_SECOND) as usize) {
-            let passes = self.listen(block);
+            let passes = self.analyse(block);
             self.write(block, !passes);
         }
     }
 
-    /// Goes past samples that are left alone.
+    /// Advances the clock by samples that pass without analysis.
     pub(crate) fn skip(&mut self, samples: usize) {
         self.clock.samples += samples as u64;
         self.awake = None;
         (self.echo, self.faded) = (false, 0);
     }
 
-    /// True while there can be an echo.
-    fn wakes(&mut self) -> bool {
+    /// Starts or stops the analysis; returns true while an echo is possible.
+    fn wake(&mut self) -> bool {
         let now = self.clock.hops();
-        let heard = now - self.far.active() as f64;
-        if heard > (self.search.rows() as i64 + RINGING_HOPS) as f64 {
+        let heard = now - self.render.active() as f64;
+        if heard > (self.estimator.rows() as i64 + RINGING_HOPS) as f64 {
             self.awake = None;
             self.speech = 0;
             return false;
@@ -236,19 +240,19 @@ impl EchoGuard {
                 hops: 0,
                 first_row: now.round() as i64,
                 previous: None,
-                movement: Movement::settled(&Powers::SILENCE.bands),
+                modulation: Modulation::steady(&Powers::SILENCE.bands),
             });
         }
         true
     }
 
-    /// Samples up to the end of a hop.
+    /// Returns the number of samples up to the end of a hop.
     fn hop_end(&self, hop: i64) -> u64 {
         (hop as u64 + 1) * u64::from(self.sample_rate) / u64::from(HOPS_PER_SECOND)
     }
 
-    /// Listens to a block; true if it must not be silenced.
-    fn listen(&mut self, mut block: &[i16]) -> bool {
+    /// Analyses a block; returns true if it must not be suppressed.
+    fn analyse(&mut self, mut block: &[i16]) -> bool {
         let mut passes = false;
         while !block.is_empty() {
             let Some(awake) = &mut self.awake else {
@@ -262,15 +266,15 @@ impl EchoGuard {
             block = later;
             passes |= match awake.samples == awake.hop_end {
                 true => self.end_hop(),
-                false => self.look_ahead(),
+                false => self.assess_partial_hop(),
             };
         }
         passes
     }
 
-    /// What is known of a hop that has not ended; true if the block must not be silenced.
-    fn look_ahead(&self) -> bool {
-        let Some(coupling) = &self.coupling else {
+    /// Assesses the current, incomplete hop; returns true if the block must not be suppressed.
+    fn assess_partial_hop(&self) -> bool {
+        let Some(path) = &self.path else {
             return true;
         };
         let (now, filled) = (self.bank.powers(), self.bank.filled());
@@ -282,11 +286,11 @@ impl EchoGuard {
             }
             None => now,
         };
-        let verdict = coupling.judge(&in_db(&near.bands), &self.background);
-        self.passes(verdict)
+        let comparison = path.compare(&in_db(&near.bands), &self.noise_floor);
+        self.passes(comparison)
     }
 
-    /// Ends a hop; true if the block must not be silenced.
+    /// Ends a hop and updates the models; returns true if the block must not be suppressed.
     fn end_hop(&mut self) -> bool {
         let powers = self.bank.take();
         let next_end = self.hop_end(self.awake.as_ref().map_or(0, |awake| awake.hops + 1));
@@ -294,7 +298,7 @@ impl EchoGuard {
         let Some(awake) = &mut self.awake else {
             return true;
         };
-        // The grid follows the clock, but not every breath of it.
+        // Re-align the hop grid only after 0.75 hop of drift.
         let first_row = now - 1.0 - awake.hops as f64;
         if (first_row - awake.first_row as f64).abs() > 0.75 {
             awake.first_row = first_row.round() as i64;
@@ -305,104 +309,105 @@ impl EchoGuard {
         let near = match awake.previous.replace(powers) {
             Some(previous) => powers.mixed(0.5, &previous, 0.5),
             None => {
-                awake.movement = Movement::settled(&powers.bands);
+                awake.modulation = Modulation::steady(&powers.bands);
                 powers
             }
         };
-        let movement = awake.movement.next(&near.bands);
-        self.far.describe(row);
+        let modulation = awake.modulation.next(&near.bands);
+        self.render.modulate_to(row);
         if awake.hops % STEP == 0 {
-            self.search.step(&movement, &self.far, row);
+            self.estimator.step(&modulation, &self.render, row);
         }
-        self.background.step(&near, !self.echo_expected);
+        self.noise_floor.step(&near, !self.echo_expected);
         self.echo_expected = false;
         let near_db = in_db(&near.bands);
-        self.history[self.hops % HISTORY] = (row, near.bands);
+        self.history[self.hops % HISTORY_HOPS] = (row, near.bands);
         self.hops += 1;
 
         self.follow_delay();
-        let Some(coupling) = &mut self.coupling else {
+        let Some(path) = &mut self.path else {
             return true;
         };
-        coupling.step(&self.far, row);
-        let verdict = coupling.judge(&near_db, &self.background);
-        let correlation = self.search.correlation_at(coupling.delay);
-        let evidence = self.search.evidence();
+        path.step(&self.render, row);
+        let comparison = path.compare(&near_db, &self.noise_floor);
+        let correlation = self.estimator.correlation_at(path.delay);
+        let evidence = self.estimator.evidence();
         let sure = correlation > SURE_ECHO && evidence <= STILL_ECHO_HOPS;
-        let more = verdict.excess > EXCESS_DB;
-        self.excess = flush(SPEECH_KEEP * self.excess + verdict.excess);
+        let more = comparison.excess > EXCESS_DB;
+        self.excess = flush(EXCESS_SMOOTHING * self.excess + comparison.excess);
         self.speech = match more && !sure && self.excess > SPEECH_DB {
             true => SPEECH_HOPS,
             false => self.speech.saturating_sub(1),
         };
         if !more && self.speech == 0 {
-            coupling.learn(&near_db, &self.background);
-            self.echo_expected = verdict.audible;
-            if verdict.audible {
-                coupling.weigh(&near.bands, &self.far, row);
+            path.learn(&near_db, &self.noise_floor);
+            self.echo_expected = comparison.audible;
+            if comparison.audible {
+                path.measure_level(&near.bands, &self.render, row);
             }
         } else if sure || (correlation > STILL_ECHO && evidence > STILL_ECHO_HOPS) {
-            coupling.raise(&near_db, &self.background, verdict);
+            path.raise(&near_db, &self.noise_floor, comparison);
         }
-        if !coupling.audible(&self.background) {
-            self.coupling = None;
-            self.search.forget();
+        if !path.audible(&self.noise_floor) {
+            self.path = None;
+            self.estimator.reset();
             return true;
         }
-        self.passes(verdict)
+        self.passes(comparison)
     }
 
-    fn passes(&self, verdict: Verdict) -> bool {
-        self.speech > 0 || verdict.excess > EXCESS_DB || !verdict.audible
+    fn passes(&self, comparison: Comparison) -> bool {
+        self.speech > 0 || comparison.excess > EXCESS_DB || !comparison.audible
     }
 
-    /// Takes the delay that the search has found, if there is one.
+    /// Adopts the confirmed delay, if there is one.
     ///
-    /// Within a peak of the known one, that just moves; another one has to correlate better.
+    /// A delay within the same peak just moves the path model; another one has to correlate better
+    /// by [`PEAK_MARGIN`] and starts a new model.
     fn follow_delay(&mut self) {
-        let Some(delay) = self.search.certain() else {
+        let Some(delay) = self.estimator.confirmed_delay() else {
             return;
         };
-        match &mut self.coupling {
-            Some(known) if known.delay.abs_diff(delay) <= PEAK => known.delay = delay,
+        match &mut self.path {
+            Some(known) if known.delay.abs_diff(delay) <= PEAK_HOPS => known.delay = delay,
             Some(known)
-                if self.search.correlation_at(known.delay) + LEAD
-                    > self.search.best_correlation() => {}
-            _ => self.couple(delay),
+                if self.estimator.correlation_at(known.delay) + PEAK_MARGIN
+                    > self.estimator.best_correlation() => {}
+            _ => self.start_path(delay),
         }
     }
 
-    /// Begins with a delay: what is remembered of the near end was an echo already.
-    fn couple(&mut self, delay: usize) {
-        let mut coupling = Coupling::new(delay);
-        let remembered = self.hops.min(HISTORY);
-        // First how loud it gets, then what that says.
+    /// Starts a path model at `delay`, trained on the near-end history, which was echo already.
+    fn start_path(&mut self, delay: usize) {
+        let mut path = EchoPathModel::new(delay);
+        let remembered = self.hops.min(HISTORY_HOPS);
+        // First pass: the loudest render level. Second pass: learn relative to it.
         for learns in [false, true] {
-            coupling.quiet();
+            path.clear_ringing();
             for hop in self.hops - remembered..self.hops {
-                let (row, near) = &self.history[hop % HISTORY];
-                coupling.step(&self.far, *row);
+                let (row, near) = &self.history[hop % HISTORY_HOPS];
+                path.step(&self.render, *row);
                 if learns {
-                    coupling.learn(&in_db(near), &self.background);
-                    coupling.weigh(near, &self.far, *row);
+                    path.learn(&in_db(near), &self.noise_floor);
+                    path.measure_level(near, &self.render, *row);
                 }
             }
         }
-        self.coupling = Some(coupling);
+        self.path = Some(path);
         (self.excess, self.speech) = (0.0, 0);
     }
 
-    /// Puts the background in the place of an echo, with a fade at its ends.
+    /// Replaces an echo by comfort noise at the level of the noise floor, with fades at both ends.
     ///
-    /// The background, and not silence: a detector of speech that goes by energy would take the
-    /// noise of the room for speech when it came back.
+    /// Silence would not do: an energy-based speech detector would take the noise of the room for
+    /// speech when it came back.
     fn write(&mut self, block: &mut [i16], echo: bool) {
         self.echo = echo;
         if !echo && self.faded == 0 {
             return;
         }
-        let noise = match self.background.total() {
-            power if power < LEAST_NOISE => 0.0,
+        let noise = match self.noise_floor.total() {
+            power if power < MIN_NOISE_POWER => 0.0,
             // Uniform numbers up to 1 have a power of 1/3.
             power => (3.0 * power).sqrt(),
         };
@@ -419,8 +424,9 @@ impl EchoGuard {
         }
     }
 
-    /// A number from -1 to 1, by a xorshift generator (G. Marsaglia, J. Stat. Software 8 (14),
-    /// 2003).
+    /// Returns a random number from -1 to 1.
+    ///
+    /// A xorshift generator (G. Marsaglia, J. Stat. Software 8 (14), 2003).
     fn random(&mut self) -> f32 {
         self.random ^= self.random << 13;
         self.random ^= self.random >> 17;
@@ -437,9 +443,9 @@ fn in_db(power: &Bands) -> Bands {
     db
 }
 
-impl fmt::Debug for EchoGuard {
+impl fmt::Debug for EchoSuppressor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("EchoGuard")
+        f.debug_struct("EchoSuppressor")
             .field("echo", &self.echo)
             .field("delay_ms", &self.delay_ms())
             .field("level_db", &self.level_db())
@@ -452,9 +458,9 @@ impl fmt::Debug for EchoGuard {
 mod tests {
     use super::*;
 
-    /// Pieces of 20 ms, each so late; when the stream began, by its clock.
-    fn start(clock: &mut Clock, begin: f64, late: impl Fn(u64) -> f64, pieces: u64) -> f64 {
-        for k in 0..pieces {
+    /// Feeds chunks of 20 ms with the given lateness; returns the start of the stream.
+    fn start(clock: &mut Clock, begin: f64, late: impl Fn(u64) -> f64, chunks: u64) -> f64 {
+        for k in 0..chunks {
             clock.arrive(begin + clock.samples as f64 / clock.rate + late(k));
             clock.samples += 320;
         }
@@ -475,7 +481,7 @@ mod tests {
     fn a_stall_moves_nothing_and_what_was_lost_does() {
         let mut clock = Clock::new(16_000);
         start(&mut clock, 5.0, |_| 0.0, 100);
-        // Nothing for 0.4 s, then everything at once.
+        // A stall of 0.4 s, then everything at once.
         let stalled = start(&mut clock, 5.0, |k| 0.02 * (20 - k) as f64, 20);
         assert_eq!(stalled, 5.0);
         // 0.3 s were lost.
