@@ -14,7 +14,7 @@ BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 
 
 def test_the_quick_start_is_the_documented_one() -> None:
-    program = ROOT / "tests" / "acceptance" / "quick_start.py"
+    program = ROOT / "examples" / "quick_start" / "main.py"
     assert BLOCKS[0] == program.read_text(encoding="utf-8")
 
 
