@@ -68,8 +68,9 @@ def readme() -> Path:
 
 
 def pages() -> list[Path]:
-    """Return the pages for users: docs and examples."""
+    """Return the pages for users: README, docs and examples."""
     found = [
+        readme(),
         ROOT / "ARCHITECTURE.md",
         *DOCS.rglob("*.md"),
         *ROOT.glob("examples/**/*.md"),
