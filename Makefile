@@ -4,6 +4,7 @@
 PYTHON ?= python3
 VENV   := .venv
 VENV6  := .venv-6
+VENVD  := .venv-docs
 BIN    := $(VENV)/bin
 
 # What the wheel is made of. Folders too: their times change when a file is removed.
@@ -12,7 +13,7 @@ SOURCE  := pyproject.toml README.md LICENSE Cargo.toml Cargo.lock \
            $(shell find rust -type f $(VISIBLE)) \
            $(shell find python $(VISIBLE) -not -name '*.so')
 
-.PHONY: help demo test test-rust test-python soak lint format house bench bench-barge-in \
+.PHONY: help demo test test-rust test-python soak lint format house docs bench bench-barge-in \
         bench-session develop clean
 .DELETE_ON_ERROR:
 
@@ -61,14 +62,17 @@ bench-session: $(VENV)/.installed  ## measure what a session costs (7 minutes); 
 bench-barge-in: $(VENV)/.installed  ## measure turn-taking end to end (30 minutes); results in benches/results/
 	$(BIN)/python benches/barge_in.py
 
+docs: $(VENVD)/.docs  ## build the documentation site, offline; results in site/
+	NO_MKDOCS_2_WARNING=1 $(VENVD)/bin/mkdocs build --strict --quiet
+
 develop: $(VENV)/.installed  ## build and install the wheel into .venv (editable installs cannot work, see README)
 
 clean:  ## remove everything that was built
-	rm -rf $(VENV) $(VENV6) dist target demo-out
+	rm -rf $(VENV) $(VENV6) $(VENVD) dist target demo-out site
 
 # Below, an empty file stands for each step that is done.
 
-$(VENV)/.pip $(VENV6)/.pip:
+$(VENV)/.pip $(VENV6)/.pip $(VENVD)/.pip:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and \
 	  "CPython 3.10 or later is needed; name one: make PYTHON=python3.12")'
 	$(PYTHON) -m venv $(@D)
@@ -102,6 +106,11 @@ $(VENV)/.bench: pyproject.toml | $(VENV)/.installed
 # mypy reads the sources, and the types of what they depend on.
 $(VENV)/.lint: pyproject.toml | $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --group lint
+	touch $@
+
+# The site reads the sources, and needs neither the wheel nor the SDKs.
+$(VENVD)/.docs: pyproject.toml | $(VENVD)/.pip
+	$(VENVD)/bin/python -m pip install --quiet --group docs
 	touch $@
 
 # The same wheel beside the older Stream SDK, whose connections have another shape.

@@ -27,7 +27,7 @@ from call_trial import (
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(400)]
 
 HERE = Path(__file__).parent
-QUICK_START = HERE / "quick_start.py"
+QUICK_START = HERE.parents[1] / "examples" / "quick_start" / "main.py"
 
 
 async def test_quick_start(tmp_path: Path) -> None:

@@ -1,0 +1,143 @@
+"""Every example is run on local servers, by people who do what it is an example of.
+
+`quick_start` and `gemini_live` are run by the acceptance tests.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from importlib.resources import files
+from pathlib import Path
+
+import pytest
+from call_trial import assert_no_complaint
+from getstream.plugins.gemini.testing import LocalServers, Person, signals
+from getstream.video import rtc
+from pages import ROOT
+
+pytestmark = [
+    pytest.mark.acceptance,
+    pytest.mark.skipif(
+        not hasattr(rtc, "RemoteTrack"),
+        reason="getstream 6 blocks the event loop when it leaves, and the people are in this one",
+    ),
+]
+
+EXAMPLES = ROOT / "examples"
+QUESTION = Path(str(files("getstream.plugins.gemini") / "data" / "question.wav"))
+CALL_ID = "a-call"
+
+
+@dataclass
+class Run:
+    """A program that runs, and then what came of it."""
+
+    servers: LocalServers
+    process: asyncio.subprocess.Process
+    code: int | None = None
+    lines: list[str] = field(default_factory=list)
+
+
+@asynccontextmanager
+async def running(servers: LocalServers, folder: str, user_id: str) -> AsyncIterator[Run]:
+    """Run an example in `CALL_ID`; at the end, end the call, which ends the example."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, str(EXAMPLES / folder / "main.py"), CALL_ID),
+        env=servers.environment(PYTHONUNBUFFERED=1),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    output = asyncio.ensure_future(process.communicate())
+    run = Run(servers, process)
+    try:
+        await servers.stream.wait_track(user_id, "audio", timeout=30)
+        yield run
+        await servers.stream.end_call(CALL_ID)
+        out, err = await asyncio.wait_for(output, 20)
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await output
+    run.code, run.lines = process.returncode, out.decode().splitlines()
+    print(out.decode(), err.decode())
+    assert run.code == 0, err.decode()
+    assert_no_complaint(err.decode())
+
+
+def test_every_folder_is_run_and_listed() -> None:
+    tests = [Path(__file__), *(ROOT / "tests" / "acceptance").glob("*.py")]
+    sources = "".join(path.read_text(encoding="utf-8") for path in tests)
+    index = (EXAMPLES / "README.md").read_text(encoding="utf-8")
+    folders = sorted(path.name for path in EXAMPLES.iterdir() if path.is_dir())
+    assert len(folders) >= 6
+    for folder in folders:
+        assert f'"{folder}"' in sources, f"no test runs examples/{folder}"
+        assert f"]({folder}/" in index, f"examples/README.md does not list {folder}"
+
+
+async def test_video() -> None:
+    async with LocalServers() as servers:
+        with servers.stream.redirected():
+            async with Person(CALL_ID, "anna") as anna:
+                await anna.publish_video(15)
+                async with running(servers, "video", "assistant-bot") as run:
+                    session = await servers.gemini.wait_session()
+                    await session.wait_frames("video", 2, timeout=15)
+                    await session.wait_turns(1, timeout=15)
+    assert any(line.startswith("assistant: ") for line in run.lines)
+    (summary,) = (line for line in run.lines if line.endswith("frames sent"))
+    assert int(summary.split()[0]) >= 2
+
+
+async def test_group_call() -> None:
+    async with LocalServers() as servers:
+        with servers.stream.redirected():
+            async with Person(CALL_ID, "anna") as anna, Person(CALL_ID, "ben") as ben:
+                async with running(servers, "group_call", "assistant-bot") as run:
+                    session = await servers.gemini.wait_session()
+                    await session.wait_frames("audio", 10, timeout=15)
+                    said, rate = signals.read_wav(QUESTION)
+                    for person in (anna, ben):
+                        await person.say(said[: round(1.6 * rate)], rate)
+                        await person.hear_speech(timeout=10)
+                        await person.hear_silence(600)
+    told = [line for line in run.lines if line.endswith((" speaks", " stops"))]
+    assert told == ["anna speaks", "anna stops", "ben speaks", "ben stops"]
+    reported = {line.split()[0] for line in run.lines if " received, " in line}
+    assert reported == {"anna", "ben"}
+
+
+async def test_custom_client() -> None:
+    async with LocalServers() as servers:
+        with servers.stream.redirected():
+            async with Person(CALL_ID, "anna") as anna:
+                async with running(servers, "custom_client", "assistant-bot"):
+                    await anna.hear_speech(timeout=15)
+        (session,) = servers.gemini.sessions
+        assert [turn.outcome for turn in session.spoken] == ["complete"]
+
+
+async def test_test_your_bot() -> None:
+    """The file is a test for pytest and a program; here it is the program."""
+    folder = EXAMPLES / "test_your_bot"
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, str(folder / "test_bot.py")),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    try:
+        out, err = await asyncio.wait_for(process.communicate(), 60)
+    finally:
+        if process.returncode is None:
+            process.send_signal(signal.SIGKILL)
+            await process.wait()
+    print(out.decode())
+    assert process.returncode == 0, err.decode()
+    assert "then an answer" in out.decode()
+    assert_no_complaint(err.decode())
