@@ -1,4 +1,4 @@
-"""The local Gemini Live server, in parts: wire, activity, replies, log, session, server."""
+"""The local Gemini Live server, in parts."""
 
 from __future__ import annotations
 

@@ -21,7 +21,9 @@ from .activity import ActivityOptions
 from .faults import Reject, SetupFault
 from .log import SessionEndedError, Watch, WireLog
 from .replies import Parrot, ReplyPolicy, UserTurn
-from .session import LiveSession, Outgoing, SessionOptions, SharedState
+from .options import Outgoing, SessionOptions
+from .resumption import SharedState
+from .session import LiveSession
 from .wire import Credentials, Endpoint, Message, RefusalError, credentials, endpoint
 
 __all__ = ["LocalGemini"]
