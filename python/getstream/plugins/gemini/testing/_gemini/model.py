@@ -1,12 +1,13 @@
-"""The model of a session: it takes turns of the user and makes its own, one after the other."""
+"""Make the turns of a session's model, one after the other."""
 
 from __future__ import annotations
 
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +22,7 @@ __all__ = ["Model"]
 
 _TOKENS_PER_AUDIO_SECOND = 25
 _CHARACTERS_PER_TOKEN = 4
+_LATE_AUDIO = OUTPUT_RATE // 5  # samples of a cut turn that come late, see `InterruptionOptions`
 
 
 class Model:
@@ -34,7 +36,7 @@ class Model:
         recording: Where turns are noted, and the user's audio is counted.
         context: What was said by both sides; it is added to.
         transmit: Sends a message, in order.
-        post: Sends a message without waiting, in order.
+        post: Sends messages without waiting, in order, after so many seconds.
         announce_handle: Tells whether the session can be resumed now.
         notify: Called when something has happened that somebody may wait for.
         fail: Ends the session because the policy or a hook raised.
@@ -50,7 +52,7 @@ class Model:
         context: deque[str],
         *,
         transmit: Callable[[Outgoing], Awaitable[None]],
-        post: Callable[[Message], None],
+        post: Callable[[Sequence[Message], float], None],
         announce_handle: Callable[[bool], Awaitable[None]],
         notify: Callable[[], None],
         fail: Callable[[Exception], Awaitable[None]],
@@ -70,6 +72,8 @@ class Model:
         self._jobs: asyncio.Queue[_Job] = asyncio.Queue()
         self._generation: asyncio.Task[None] | None = None
         self._resumable = False
+        self._late_transcript = ""  # of the user's turn that is being answered
+        self._current: _Progress | None = None  # the turn that is being sent, as far as it got
         self._pending_calls: dict[str, FunctionCall] = {}
         self._calls = 0
         self._billed_audio_ms = 0.0
@@ -127,8 +131,14 @@ class Model:
     def interrupt_on_speech(self) -> None:
         """Interrupts because the user speaks, unless the setup says otherwise."""
         realtime = self._setup.get("realtimeInputConfig") or {}
-        if realtime.get("activityHandling") != "NO_INTERRUPTION":
-            self.interrupt()
+        if realtime.get("activityHandling") == "NO_INTERRUPTION":
+            return
+        if self._options.interruption.unprovoked and not self.generating:
+            ended: list[Message] = [{"interrupted": True}, {"turnComplete": True}]
+            self._post([{"serverContent": content} for content in ended], 0.0)
+            self.interruptions += 1
+            self._notify()
+        self.interrupt()
 
     def interrupt(self) -> None:
         """Drops what is being said and what was going to be said."""
@@ -138,7 +148,7 @@ class Model:
         for call_id in cancelled:
             del self._pending_calls[call_id]
         if cancelled:
-            self._post({"toolCallCancellation": {"ids": cancelled}})
+            self._post([{"toolCallCancellation": {"ids": cancelled}}], 0.0)
         if self._generation is not None:
             self._generation.cancel()
 
@@ -182,10 +192,18 @@ class Model:
             await self._speak(job.turn)
             return
         user = job.user
-        if user.kind == "audio" and "inputAudioTranscription" in self._setup and user.text:
-            await self._transmit({"serverContent": {"inputTranscription": {"text": user.text}}})
+        if user.kind == "audio" and "inputAudioTranscription" in self._setup:
+            self._late_transcript = user.text
+        if self._options.transcripts == "in_time":
+            await self._tell_late_transcript()
         async for turn in _each(job.turns):
             await self._speak(turn)
+        await self._tell_late_transcript()
+
+    async def _tell_late_transcript(self) -> None:
+        text, self._late_transcript = self._late_transcript, ""
+        if text:
+            await self._transmit({"serverContent": {"inputTranscription": {"text": text}}})
 
     async def _speak(self, turn: Turn) -> None:
         if turn.delay_ms:
@@ -198,56 +216,93 @@ class Model:
         if turn.text:
             self._context.append(turn.text)
         started = asyncio.get_running_loop().time()
+        if turn.thought:
+            await self._write({"text": turn.thought, "thought": True})
         if text_only:
             for word in _deltas(turn.text):
-                await self._transmit({"serverContent": {"modelTurn": {"parts": [{"text": word}]}}})
+                await self._write({"text": word})
         else:
             if turn.written:
-                part = {"text": turn.written}
-                await self._transmit({"serverContent": {"modelTurn": {"parts": [part]}}})
+                await self._write({"text": turn.written})
             await self._send_audio(turn, spoken, pcm)
         if turn.function_calls:
             await self._call_functions(turn.function_calls)
         else:
-            await self._transmit({"serverContent": {"generationComplete": True}})
-            if self._options.turn_complete_after == "playback":
-                ends = started + pcm.size / OUTPUT_RATE
-                await asyncio.sleep(ends - asyncio.get_running_loop().time())
-            await self._transmit(self._turn_complete(turn, spoken))
+            await self._complete(turn, spoken, started + pcm.size / OUTPUT_RATE)
+        self._current = None
         self._resumable = not turn.function_calls
         spoken.outcome, spoken.ended_at = "complete", time.monotonic()
         self._notify()
 
+    async def _write(self, part: Message) -> None:
+        await self._transmit({"serverContent": {"modelTurn": {"parts": [part]}}})
+
+    async def _complete(self, turn: Turn, spoken: SpokenTurn, played_at: float) -> None:
+        if not turn.turn_complete_reason:
+            await self._transmit({"serverContent": {"generationComplete": True}})
+        if self._options.turn_complete_after == "playback":
+            await asyncio.sleep(played_at - asyncio.get_running_loop().time())
+        if turn.turn_complete:
+            await self._transmit(self._turn_complete(turn, spoken))
+        if self._current is not None and self._current.deltas:
+            await self._say_words(self._current.deltas)  # late
+
     async def _send_audio(self, turn: Turn, spoken: SpokenTurn, pcm: NDArray[np.int16]) -> None:
         loop = asyncio.get_running_loop()
-        chunk = max(1, round(self._options.chunk_ms * OUTPUT_RATE / 1000.0))
-        step = chunk * self._options.parts_per_message
-        messages = -(-pcm.size // step)
+        blocks = self._blocks(pcm.size)
         deltas = _deltas(turn.text) if "outputAudioTranscription" in self._setup else []
+        late = self._options.transcripts == "late" and not turn.function_calls
+        in_time = max(0, len(deltas) - 1) if late else len(deltas)
+        progress = self._current = _Progress(pcm, deltas)
         stall = turn.stall
         next_at = loop.time()
-        for number in range(messages):
-            start = number * step
-            if stall and start >= stall.at_ms * OUTPUT_RATE / 1000.0:
+        for number, block in enumerate(blocks):
+            if stall and block.start >= stall.at_ms * OUTPUT_RATE / 1000.0:
                 await self._stall(stall)
                 stall, next_at = None, loop.time()
-            block = pcm[start : start + step]
-            said = deltas[number * len(deltas) // messages : (number + 1) * len(deltas) // messages]
-            content: Message = {"modelTurn": {"parts": _audio_parts(block, chunk)}}
+            count = (number + 1) * in_time // len(blocks) - number * in_time // len(blocks)
+            said = "".join(progress.deltas[:count])
+            del progress.deltas[:count]
+            samples = pcm[block.start : block.stop]
+            content: Message = {"modelTurn": {"parts": _audio_parts(samples, block.part)}}
             if said and self._options.bundle_fields:
-                content["outputTranscription"] = {"text": "".join(said)}
+                content["outputTranscription"] = {"text": said}
             await self._transmit({"serverContent": content})
-            spoken._sent = start + block.size
+            progress.sent = spoken._sent = block.stop
             self._notify()
             if said and not self._options.bundle_fields:
-                delta = {"outputTranscription": {"text": "".join(said)}}
-                await self._transmit({"serverContent": delta})
-            next_at += block.size / OUTPUT_RATE / self._options.speed
+                await self._say_words([said])
+            await self._tell_late_transcript()
+            next_at += block.wait_s
             if next_at > loop.time():
                 await asyncio.sleep(next_at - loop.time())
-        if not messages and deltas:
-            content = {"outputTranscription": {"text": "".join(deltas)}}
-            await self._transmit({"serverContent": content})
+        if not blocks and in_time:
+            said_at_once = progress.deltas[:in_time]
+            del progress.deltas[:in_time]
+            await self._say_words(said_at_once)
+
+    def _blocks(self, size: int) -> list[_Block]:
+        """Cuts the audio of a turn into messages, each with the time until the next one."""
+        options = self._options
+        blocks: list[_Block] = []
+        start = 0
+        while start < size:
+            if options.chunks:
+                chunk = options.chunks[min(len(blocks), len(options.chunks) - 1)]
+                part = step = max(1, round(chunk.ms * OUTPUT_RATE / 1000.0))
+                stop = min(start + step, size)
+                wait_s = chunk.pause_ms / 1000.0
+            else:
+                part = max(1, round(options.chunk_ms * OUTPUT_RATE / 1000.0))
+                stop = min(start + part * options.parts_per_message, size)
+                wait_s = (stop - start) / OUTPUT_RATE / options.speed
+            blocks.append(_Block(start, stop, part, wait_s))
+            start = stop
+        return blocks
+
+    async def _say_words(self, words: Sequence[str]) -> None:
+        delta = {"outputTranscription": {"text": "".join(words)}}
+        await self._transmit({"serverContent": delta})
 
     async def _stall(self, stall: Stall) -> None:
         self.stalled = True
@@ -272,14 +327,15 @@ class Model:
             described.append(
                 {"name": identified.name, "args": identified.args, "id": identified.id}
             )
-        await self._transmit({"toolCall": {"functionCalls": described}})
+        message: Message = {"toolCall": {"functionCalls": described}}
+        await self._transmit(self._with_status(message, "IN_PROGRESS"))
 
     def _turn_complete(self, turn: Turn, spoken: SpokenTurn) -> Message:
         content: Message = {"turnComplete": True}
-        message: Message = {"serverContent": content}
-        if self._setup["model"].endswith("-extended-thinking"):
-            place = content if self._options.interaction_status_in == "content" else message
-            place["interactionStatus"] = "IN_PROGRESS" if turn.in_progress else "IDLE"
+        if turn.turn_complete_reason:
+            content["turnCompleteReason"] = turn.turn_complete_reason
+        status = "IN_PROGRESS" if turn.in_progress else "IDLE"
+        message = self._with_status({"serverContent": content}, status)
         heard = self._recording.audio_ms - self._billed_audio_ms
         self._billed_audio_ms = self._recording.audio_ms
         prompt_text = 10 + sum(map(len, self._context)) // _CHARACTERS_PER_TOKEN
@@ -302,15 +358,72 @@ class Model:
         }
         return {**message, "usageMetadata": usage}
 
+    def _with_status(self, message: Message, status: str) -> Message:
+        """Adds the `interactionStatus` of extended thinking, where the options want it."""
+        if not self._setup["model"].endswith("-extended-thinking"):
+            return message
+        if self._options.interaction_status_in in ("content", "both"):
+            content = {**message.get("serverContent", {}), "interactionStatus": status}
+            message = {**message, "serverContent": content}
+        if self._options.interaction_status_in in ("message", "both"):
+            message = {**message, "interactionStatus": status}
+        return message
+
     async def _send_interrupted(self) -> None:
+        cut, self._current = self._current, None
+        self._late_transcript = ""
         for turn in self._recording.turns:
             if turn.outcome == "speaking":
                 turn.outcome, turn.ended_at = "interrupted", time.monotonic()
         await self._transmit({"serverContent": {"interrupted": True}})
-        await self._transmit({"serverContent": {"turnComplete": True}})
+        late = self._late_messages(cut)
+        if "turn_complete" not in self._options.interruption.late:
+            await self._transmit({"serverContent": {"turnComplete": True}})
+        if self._options.interruption.late_ms:
+            self._post(late, self._options.interruption.late_ms / 1000.0)
+        else:
+            for message in late:
+                await self._transmit(message)
         self.interruptions += 1
         self._notify()
         await self._announce_handle(True)
+
+    def _late_messages(self, cut: _Progress | None) -> list[Message]:
+        """What still comes of a turn that was interrupted."""
+        late = self._options.interruption.late
+        contents: list[Message] = []
+        if cut is not None and "audio" in late and cut.sent < cut.pcm.size:
+            rest = cut.pcm[cut.sent : cut.sent + _LATE_AUDIO]
+            contents.append({"modelTurn": {"parts": _audio_parts(rest, _LATE_AUDIO)}})
+        if cut is not None and "transcript" in late and cut.deltas:
+            contents.append({"outputTranscription": {"text": cut.deltas[0]}})
+        if "turn_complete" in late:
+            contents.append({"turnComplete": True})
+        return [{"serverContent": content} for content in contents]
+
+
+@dataclass
+class _Progress:
+    """Tells how far a turn was sent.
+
+    Attributes:
+        pcm: Its audio.
+        deltas: The words of its transcript that were not sent.
+        sent: Samples that were sent.
+    """
+
+    pcm: NDArray[np.int16]
+    deltas: list[str]
+    sent: int = 0
+
+
+class _Block(NamedTuple):
+    """Describes one message with audio: its samples, those of a part, the time until the next."""
+
+    start: int
+    stop: int
+    part: int
+    wait_s: float
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Options of the local server that each of its sessions follows."""
+"""Hold the options of the local server that each of its sessions follows."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from .activity import ActivityOptions
 from .replies import UserTurn
+from .variants import Chunk, InterruptionOptions, Quirk, ResumptionOptions
 from .wire import Message
 
 if TYPE_CHECKING:
@@ -21,15 +22,21 @@ Outgoing = Message | str | bytes
 
 @dataclass(frozen=True)
 class SessionOptions:
-    """Options of a server that its sessions follow; `LocalGemini` documents them."""
+    """Holds the options of a server for its sessions; `LocalGemini` documents them."""
 
     chunk_ms: float
     speed: float
+    chunks: tuple[Chunk, ...]
     parts_per_message: int
     bundle_fields: bool
     turn_complete_after: Literal["generation", "playback"]
-    interaction_status_in: Literal["content", "message"]
+    interaction_status_in: Literal["content", "message", "both"]
+    transcripts: Literal["in_time", "late"]
     activity: ActivityOptions
+    resumption: ResumptionOptions
+    interruption: InterruptionOptions
+    quirks: frozenset[Quirk]
+    pong_delay_s: float
     announced_end_s: float | None
     models: frozenset[str]
     transcribe: Callable[[UserTurn], str]

@@ -1,10 +1,12 @@
-"""Resumption of sessions: the handles that were issued, and what each stands for."""
+"""Issue resumption handles, and remember what each stands for."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
+from .user_speech import Unfinished
+from .variants import ResumptionOptions
 from .wire import Message, RefusalError
 
 __all__ = ["Handles", "ResumePoint", "SharedState"]
@@ -14,26 +16,28 @@ _HANDLES_KEPT = 1_000
 
 @dataclass
 class Lease:
-    """Whether the connection that issued a handle is still open."""
+    """Tells whether the connection that issued a handle is still open."""
 
     open: bool = True
 
 
 @dataclass(frozen=True)
 class ResumePoint:
-    """What a resumption handle stands for.
+    """Holds what a resumption handle stands for.
 
     Attributes:
         context: What was said, as in `LiveSession.context`.
+        unfinished: What the user was saying; None if nobody spoke.
         lease: The connection that issued it.
     """
 
     context: tuple[str, ...]
+    unfinished: Unfinished | None
     lease: Lease
 
 
 class SharedState:
-    """What the sessions of one server share.
+    """Holds what the sessions of one server share.
 
     Attributes:
         handles: Resumption handles that were issued.
@@ -50,7 +54,7 @@ class SharedState:
         while len(self.handles) > _HANDLES_KEPT:
             del self.handles[next(iter(self.handles))]
 
-    def resume(self, handle: str) -> ResumePoint:
+    def resume(self, handle: str, options: ResumptionOptions) -> ResumePoint:
         """Returns what a handle stands for.
 
         Raises:
@@ -58,8 +62,10 @@ class SharedState:
         """
         point = self.handles.get(handle)
         if point is None:
-            raise RefusalError(1008, "BidiGenerateContent session not found")
-        if point.lease.open:  # the service insists that the old socket is closed first
+            raise RefusalError(options.refusal.code, options.refusal.reason)
+        if (
+            point.lease.open and options.needs_closed
+        ):  # the service insists that the old socket is closed first
             raise RefusalError(1011, "Internal error encountered.")
         return point
 
@@ -69,21 +75,27 @@ class Handles:
 
     Args:
         index: The session's number, which is part of its handles.
+        options: When they are issued.
         shared: Where they are remembered.
         context: Returns what was said until now.
+        unfinished: Returns what the user is saying now.
         transmit: Sends a message.
     """
 
     def __init__(
         self,
         index: int,
+        options: ResumptionOptions,
         shared: SharedState,
         context: Callable[[], tuple[str, ...]],
+        unfinished: Callable[[], Unfinished | None],
         transmit: Callable[[Message], Awaitable[None]],
     ) -> None:
         self._index = index
+        self._options = options
         self._shared = shared
         self._context = context
+        self._unfinished = unfinished
         self._transmit = transmit
         self._lease = Lease()
         self._asked: Message | None = None
@@ -96,7 +108,8 @@ class Handles:
 
     def begin(self, setup: Message) -> None:
         """Follows the `sessionResumption` of a setup that was accepted."""
-        self._asked = setup.get("sessionResumption")
+        unasked: Message | None = {} if self._options.unasked else None
+        self._asked = setup.get("sessionResumption", unasked)
 
     def end(self) -> None:
         """The connection is closed: its handles can be used from now on."""
@@ -109,13 +122,14 @@ class Handles:
             consumed: Index of the newest message of the client that was taken.
             resumable: False withdraws, True issues a new handle.
         """
-        if self._asked is None:
+        if self._asked is None or not (resumable or self._options.withdrawn_in_turns):
             return
         update: Message = {"resumable": resumable}
         if resumable:
             self._count += 1
             update["newHandle"] = self.newest
-            self._shared.issue(self.newest, ResumePoint(self._context(), self._lease))
+            unfinished = self._unfinished() if self._options.holds_audio else None
+            self._shared.issue(self.newest, ResumePoint(self._context(), unfinished, self._lease))
         if self._asked.get("transparent"):
             update["lastConsumedClientMessageIndex"] = str(consumed)
         await self._transmit({"sessionResumptionUpdate": update})

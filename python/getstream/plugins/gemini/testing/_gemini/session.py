@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal, TypeVar
 
@@ -15,6 +16,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.frames import Frame as WebSocketFrame
 from websockets.frames import Opcode
 
+from ..._beliefs import believed
 from .faults import Abort, Close, NeverAnswer, SetupFault
 from .log import (
     Frame,
@@ -31,6 +33,7 @@ from .options import Outgoing, SessionOptions
 from .outbox import Outbox
 from .replies import ReplyPolicy, Turn, UserTurn
 from .resumption import Handles, SharedState
+from .tokens import TokenState
 from .user_speech import UserSpeech
 from .wire import (
     INVALID_ARGUMENT,
@@ -56,6 +59,7 @@ T = TypeVar("T")
 
 _WAIT_S = 10.0
 _CONTEXT_KEPT = 1_000
+_ENDS_IN_SILENCE_ALONE: tuple[str, ...] = believed("stream_end_ends_turn")
 
 
 class LiveSession:
@@ -107,8 +111,15 @@ class LiveSession:
         self._client_messages = -1
         self._seeding = False
         self._context: deque[str] = deque(maxlen=_CONTEXT_KEPT)
-        self._outbox = Outbox(connection, self._altered, self._log_sent)
-        self._handles = Handles(index, shared, lambda: tuple(self._context), self._outbox.send)
+        self._outbox = Outbox(connection, self._altered, self._log_sent, options.quirks)
+        self._handles = Handles(
+            index,
+            options.resumption,
+            shared,
+            context=lambda: tuple(self._context),
+            unfinished=lambda: self._speech.unfinished if self._speech else None,
+            transmit=self._outbox.send,
+        )
         self._model = Model(
             index,
             endpoint,
@@ -123,6 +134,8 @@ class LiveSession:
             fail=self._fail,
         )
         self._speech: UserSpeech | None = None
+        if options.pong_delay_s:
+            self.delay_pongs(options.pong_delay_s)
 
     def __repr__(self) -> str:
         return f"<LiveSession {self.index} {self.state}>"
@@ -342,15 +355,18 @@ class LiveSession:
 
     # The connection
 
-    async def run(self, fault: SetupFault | None, refusal: RefusalError | None) -> None:
+    async def run(
+        self, fault: SetupFault | None, refusal: RefusalError | None, token: TokenState | None
+    ) -> None:
         """Serves the connection until it ends.
 
         Args:
             fault: What goes wrong when the setup arrives.
             refusal: Why the client is not let in, whatever its setup is.
+            token: What is left of the ephemeral token with which the client came.
         """
         try:
-            await self._serve(fault, refusal)
+            await self._serve(fault, refusal, token)
         except RefusalError as error:
             _logger.info("session %d refused: %d %s", self.index, error.code, error.reason)
             await self.close(error.code, error.reason)
@@ -361,7 +377,9 @@ class LiveSession:
         finally:
             await self._finish()
 
-    async def _serve(self, fault: SetupFault | None, refusal: RefusalError | None) -> None:
+    async def _serve(
+        self, fault: SetupFault | None, refusal: RefusalError | None, token: TokenState | None
+    ) -> None:
         frame, *_ = self._receive(await self._connection.recv())
         if refusal is not None:
             raise refusal
@@ -375,7 +393,7 @@ class LiveSession:
             return
         if frame.kind != "setup":
             raise RefusalError(1007, "setup must be the first message and only the first")
-        await self._set_up(frame.message["setup"])
+        await self._set_up(frame.message["setup"], token)
         self._spawn(self._model.run())
         async for raw in self._connection:
             for frame in self._receive(raw):
@@ -452,11 +470,14 @@ class LiveSession:
         self._notify()
         return frame
 
-    async def _set_up(self, setup: object) -> None:
+    async def _set_up(self, setup: object, token: TokenState | None) -> None:
         fields = check_setup(setup, self.endpoint, self._options.models)
         handle = (fields.get("sessionResumption") or {}).get("handle")
-        if handle:
-            point = self._shared.resume(handle)
+        if token is not None:
+            token.admit(resuming=bool(handle))
+            self._spawn(self._close_expired(token))
+        point = self._shared.resume(handle, self._options.resumption) if handle else None
+        if point is not None:
             self._context.extend(point.context)
             self.resumed_from = handle
         self.setup = fields
@@ -469,6 +490,10 @@ class LiveSession:
         self.state = "ready"
         self._notify()
         await self._announce_handle(True)
+        if point is not None and point.unfinished is not None:
+            self._speech.restore(point.unfinished)
+        if self._options.resumption.every_s is not None:
+            self._spawn(self._announce_handles(self._options.resumption.every_s))
         if self._options.announced_end_s is not None:
             await self.go_away(self._options.announced_end_s)
 
@@ -478,7 +503,7 @@ class LiveSession:
         options = self._options.activity.merged(detection)
         ends_with_stream = options.ends_with_stream
         if ends_with_stream is None:
-            ends_with_stream = model_generation(setup["model"]) != "3.8"
+            ends_with_stream = model_generation(setup["model"]) not in _ENDS_IN_SILENCE_ALONE
         return UserSpeech(
             options,
             ends_with_stream=ends_with_stream,
@@ -515,9 +540,9 @@ class LiveSession:
             raise RefusalError(1007, "setup must be the first message and only the first")
 
     def _tell_activity(self, kind: str, at_ms: float) -> None:
-        if self.setup.get("explicitVadSignal"):
+        if self.setup.get("explicitVadSignal") or "voice_activity" in self._options.quirks:
             offset = duration(at_ms / 1000.0)
-            self._post({"voiceActivity": {"type": kind, "audioOffset": offset}})
+            self._post([{"voiceActivity": {"type": kind, "audioOffset": offset}}])
 
     def _take_user_turn(self, turn: UserTurn) -> None:
         self._model.answer(replace(turn, text=self._options.transcribe(turn)))
@@ -551,17 +576,30 @@ class LiveSession:
         if self._log:
             self._log.write(self.index, "out", message)
 
-    def _post(self, message: Message) -> None:
+    def _post(self, messages: Sequence[Message], delay_s: float = 0.0) -> None:
         """Sends without waiting; in order with everything that is posted after it."""
-        self._spawn(self._transmit_unless_closed(message))
+        self._spawn(self._send_unless_closed(messages, delay_s))
 
-    async def _transmit_unless_closed(self, message: Message) -> None:
+    async def _send_unless_closed(self, messages: Sequence[Message], delay_s: float) -> None:
+        if delay_s:
+            await asyncio.sleep(delay_s)
         try:
-            await self._outbox.send(message)
+            for message in messages:
+                await self._outbox.send(message)
         except ConnectionClosed:
             pass
         except Exception as error:
             await self._fail(error)
+
+    async def _announce_handles(self, every_s: float) -> None:
+        with contextlib.suppress(ConnectionClosed):
+            while True:
+                await asyncio.sleep(every_s)
+                await self._announce_handle(True)
+
+    async def _close_expired(self, token: TokenState) -> None:
+        end = await token.wait_expired()
+        await self.close(end.code, end.reason)
 
     async def _close_after(self, seconds: float) -> None:
         await asyncio.sleep(seconds)

@@ -1,8 +1,9 @@
-"""The user's audio, cut into turns."""
+"""Cut the user's audio into turns."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 
@@ -10,10 +11,22 @@ from .activity import ActivityDetector, ActivityOptions, ActivityStart, Activity
 from .replies import UserTurn
 from .wire import RefusalError
 
-__all__ = ["UserSpeech"]
+__all__ = ["Unfinished", "UserSpeech"]
 
 _PADDING_MS = 200.0  # kept before and after the user's speech
 _MAX_USER_TURN_S = 300.0
+
+
+class Unfinished(NamedTuple):
+    """Holds what the user was saying when a resumption handle was issued.
+
+    Attributes:
+        data: s16le mono PCM, from the padding before the onset.
+        rate: Its rate in Hz.
+    """
+
+    data: bytes
+    rate: int
 
 
 class UserSpeech:
@@ -85,9 +98,25 @@ class UserSpeech:
             )
         if starts:
             self._on_start()
-            self._onset = self._history.position
+            if self._onset is None:  # else it goes on, perhaps from another connection
+                self._onset = self._history.position
         elif self._onset is not None:
             self._end_turn(self._onset, self._history.position, padding_ms=0.0)
+
+    @property
+    def unfinished(self) -> Unfinished | None:
+        """What the user has said of a turn that has not ended; None if nobody speaks."""
+        if self._onset is None or not self._rate:
+            return None
+        start = self._onset - (0 if self._options.disabled else self._samples(self._padding))
+        audio = self._history.between(start, self._history.position)
+        return Unfinished(audio.astype("<i2").tobytes(), self._rate)
+
+    def restore(self, unfinished: Unfinished) -> None:
+        """Goes on with what another connection has heard, as if it had come by this one."""
+        if self._options.disabled:
+            self._onset = 0
+        self.push(unfinished.data, unfinished.rate)
 
     def _change_rate(self, rate: int) -> None:
         if self._detector:
