@@ -369,7 +369,7 @@ BELIEFS: tuple[Belief, ...] = (
         claim="A connection ends after about ten minutes; goAway announces it about 60 s before.",
         support="documented",
         evidence=("ai.google.dev/gemini-api/docs/live-session", "50 s (sokuji #179)"),
-        local="Never by itself; LiveSession.go_away() ends it: 1008 'The operation was aborted.'",
+        local="Never by itself; LiveSession.go_away() announces an end and closes with 1008.",
         check="Run `getstream-gemini join CALL --events-json` for 12 minutes, and look for "
         "`disconnected` and `resumed`; report their times.",
         automatic=False,
@@ -444,9 +444,10 @@ BELIEFS: tuple[Belief, ...] = (
         name="stream_dtx",
         service="Stream",
         claim="The settings of a call turn Opus DTX and RED on for web clients.",
+        value=True,
         support="reported",
         evidence=("two published dumps of call settings",),
-        local="Off in the settings; Person(sends='as_browser') sends DTX all the same.",
+        local="On in the settings; the Python SDK sends neither, Person(sends='as_browser') DTX.",
         check="Creates a call, and reads its settings.",
     ),
     Belief(
