@@ -58,7 +58,7 @@ Message = dict[str, Any]
 
 # A local service answers at once: what is waited for in vain decides how long a test takes.
 PATIENCE = Patience(
-    connect_s=10, answer_s=3, turn_s=4, quiet_s=0.6, handle_s=0.3, late_s=0.2, pong_s=1.0
+    connect_s=10, answer_s=3, turn_s=4, quiet_s=0.8, handle_s=0.3, late_s=0.2, pong_s=1.0
 )
 SPEED = 20.0
 
@@ -291,9 +291,11 @@ async def test_handles_in_mid_speech_hold_what_was_said() -> None:
 async def test_access_that_is_refused(
     options: dict[str, Any], error: type[SessionError], words: str
 ) -> None:
+    never = isinstance(options.get("setup_fault"), NeverAnswer)
+    patience = replace(PATIENCE, connect_s=0.5) if never else PATIENCE
     async with local(**options) as server:
         with pytest.raises(error) as caught:
-            await find_access(service_of(server, patience=replace(PATIENCE, connect_s=0.5)))
+            await find_access(service_of(server, patience=patience))
     assert words in str(caught.value)
     assert KEY not in str(caught.value)
 
