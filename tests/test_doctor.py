@@ -512,6 +512,15 @@ def no_keys(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
 
 
+def test_help(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        cli.main(["doctor", "--help"])
+    assert end.value.code == 0
+    printed = capsys.readouterr().out
+    for word in ("--live", "--yes", "--model", "--out", "GOOGLE_API_KEY", "exit code", "asks"):
+        assert word in printed
+
+
 @pytest.mark.usefixtures("no_keys")
 def test_without_live_it_says_what_is_there(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

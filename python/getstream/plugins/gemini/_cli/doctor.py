@@ -129,7 +129,7 @@ def _service(
     if not key:
         raise ConfigError(
             "doctor --live needs a key for Gemini: set GOOGLE_API_KEY or GEMINI_API_KEY. "
-            "Keys: https://aistudio.google.com/apikey"
+            "Keys: https://aistudio.google.com/apikey (Vertex AI is not checked)"
         )
     if key.startswith("auth_tokens/"):
         raise ConfigError(
