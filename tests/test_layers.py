@@ -255,7 +255,7 @@ def _policy_is_pure(each: Import) -> bool:
 
 
 def _leaves_import_nothing_heavy(each: Import) -> bool:
-    if each.by == "errors":
+    if each.by in ("errors", "_beliefs"):
         return each.foreign is not None and _is_standard(each.foreign)
     if each.by == "_websocket":
         return each.target == "_core" or (each.foreign is not None and _is_standard(each.foreign))
@@ -380,6 +380,7 @@ def broken(module: str, source: str) -> list[str]:
         ("live._conversation", "from ..errors import GeminiError"),
         ("live._conversation", "if not TYPE_CHECKING:\n    import asyncio"),
         ("errors", "from .live import GeminiLive"),
+        ("_beliefs", "from .errors import ConfigError"),
         ("audio", "from .live import GeminiLive"),
         ("live._events", "asyncio.create_task(work())"),
         ("live._events", "start = asyncio.ensure_future"),

@@ -25,7 +25,20 @@ from getstream.plugins.gemini.live import (
     TurnComplete,
     Watchdog,
 )
-from getstream.plugins.gemini.testing import LocalGemini, LocalServers, Parrot, Script, Turn
+from getstream.plugins.gemini.testing import (
+    BELIEFS,
+    INVALID_HANDLE,
+    IRREGULAR_CHUNKS,
+    Chunk,
+    EphemeralToken,
+    InterruptionOptions,
+    LocalGemini,
+    LocalServers,
+    Parrot,
+    ResumptionOptions,
+    Script,
+    Turn,
+)
 from getstream.video import rtc
 from getstream.video.rtc.audio_track import AudioStreamTrack
 from getstream.video.rtc.track_util import PcmData
@@ -160,6 +173,18 @@ async def the_test_kit() -> None:
         pass
     async with LocalGemini(Parrot()):
         pass
+    variants = LocalGemini(
+        Script([Turn.empty("RESPONSE_REJECTED"), Turn(thought="Hm.", turn_complete=False)]),
+        chunks=[Chunk(10, pause_ms=57), *IRREGULAR_CHUNKS],
+        transcripts="late",
+        quirks=["empty_messages", "pretty_json"],
+        resumption=ResumptionOptions(every_s=1.2, refusal=INVALID_HANDLE),
+        interruption=InterruptionOptions(late=["audio"], late_ms=300),
+        tokens=[EphemeralToken("auth_tokens/x", uses=2)],
+        versions=["v1beta"],
+    )
+    assert_type(variants.expire_token("auth_tokens/x"), None)
+    assert_type([belief.claim for belief in BELIEFS], list[str])
 
 
 def what_a_checker_must_refuse(gemini: GeminiLive, pcm: NDArray[np.float64]) -> None:
@@ -172,4 +197,5 @@ def what_a_checker_must_refuse(gemini: GeminiLive, pcm: NDArray[np.float64]) -> 
     GeminiLive(listen_to="anna")  # type: ignore[arg-type]
     audio.Resampler(48000)  # type: ignore[call-arg]
     audio.Resampler(48000, 16000).push(pcm)  # type: ignore[arg-type]
+    LocalGemini(quirks=["noise"])  # type: ignore[list-item]
     live.DEFAULT_MODEL.decode()  # type: ignore[attr-defined]

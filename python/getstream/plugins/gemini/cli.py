@@ -2,10 +2,11 @@
 
     getstream-gemini demo                  a whole call on this machine, without any key
     getstream-gemini join my-call          the assistant in a real call
+    getstream-gemini doctor --live         whether the services are as this package believes
 
 Exit codes: 0 done; 1 it failed, and the last line on stderr says why; 2 the command line is
-wrong; 130 and 143 `demo` was stopped by Ctrl-C or SIGTERM. (`join` is meant to be stopped: it
-leaves the call and ends with 0.)
+wrong; 3 `doctor` has found a service that is not as believed; 130 and 143 `demo` was stopped by
+Ctrl-C or SIGTERM. (`join` is meant to be stopped: it leaves the call and ends with 0.)
 """
 
 from __future__ import annotations
@@ -65,6 +66,26 @@ speech_started, speech_stopped, audio_started, text, turn_complete,
 interrupted, error, left, closed or, last of all, stats. No link is made then."""
 
 
+DOCTOR = """\
+Print what is installed and which keys are set. With --live, check what this
+package believes of Gemini Live and of Stream against the real services, with
+your keys: what ends a turn, when resumption handles come, what follows an
+interruption, and so on. It says what that costs before it starts, and asks.
+
+FILE gets a report without keys, handles and transcripts, to be attached to an
+issue."""
+
+DOCTOR_EPILOG = """\
+environment:
+  GOOGLE_API_KEY or GEMINI_API_KEY     needed for --live
+  STREAM_API_KEY, STREAM_API_SECRET    without, nothing of Stream is checked
+  GEMINI_LIVE_MODEL                    the model, unless --model names one
+
+The exit code is 0 if all that could be checked holds, 3 if something does not,
+1 if nothing could be checked: no key, no network, a key or model that is
+refused."""
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code (see the module's text)."""
     options = _parser().parse_args(arguments)
@@ -98,6 +119,10 @@ def _run(options: argparse.Namespace) -> int:
         return run_demo(
             DemoOptions(options.input, options.out, options.real_gemini, options.verbose)
         )
+    if options.command == "doctor":
+        from ._cli.doctor import DoctorOptions, run_doctor
+
+        return run_doctor(DoctorOptions(options.live, options.yes, options.model, options.out))
     from ._cli.join import JoinOptions, run_join
 
     return run_join(
@@ -154,6 +179,19 @@ def _parser() -> argparse.ArgumentParser:
     add("--video", action="store_true", help="let the assistant see, too")
     add("--events-json", action="store_true", help="print events as JSON lines, and nothing else")
     add("--verbose", action="store_true", help="log more, and show tracebacks")
+
+    doctor = _command(
+        commands, "doctor", "what is installed, and whether the services are as believed", DOCTOR
+    )
+    doctor.epilog = DOCTOR_EPILOG
+    add = doctor.add_argument
+    add("--live", action="store_true", help="check the real services: three minutes, a few cents")
+    add("--yes", action="store_true", help="agree to what it costs, without being asked")
+    add("--model", type=_text, help="a Live model without extended thinking "
+        "(default: $GEMINI_LIVE_MODEL, else gemini-3.8-live)")  # fmt: skip
+    add("--out", type=Path, default=Path("doctor-report.json"), metavar="FILE",
+        help="where the report of --live goes (default: %(default)s)")  # fmt: skip
+    add("--verbose", action="store_true", help="show tracebacks")
     return parser
 
 

@@ -16,6 +16,7 @@
 - `LocalServers`: both, and the environment in which an unchanged program runs against them.
 - `Person`: somebody in the call who plays recorded speech and records what is heard.
 - `signals`: test signals, and measures of them.
+- `BELIEFS`: what is believed of the services, from which `LocalGemini` takes its defaults.
 
 From a shell, `python -m getstream.plugins.gemini.testing -- python my_bot.py` runs a program
 against fresh local servers.
@@ -23,20 +24,29 @@ against fresh local servers.
 
 from __future__ import annotations
 
+from .._beliefs import BELIEFS, Belief
 from . import signals
 from ._gemini import (
+    ENTITY_NOT_FOUND,
+    INVALID_HANDLE,
+    IRREGULAR_CHUNKS,
     QUOTA_EXCEEDED,
+    SESSION_NOT_FOUND,
     Abort,
     ActivityOptions,
+    Chunk,
     Close,
+    EphemeralToken,
     Frame,
     FunctionCall,
+    InterruptionOptions,
     LiveSession,
     LocalGemini,
     NeverAnswer,
     Parrot,
     Reject,
     ReplyPolicy,
+    ResumptionOptions,
     Script,
     SessionEndedError,
     SetupFault,
@@ -61,15 +71,24 @@ from ._stream import (
 from ._tls import Authority
 
 __all__ = [
+    "BELIEFS",
+    "ENTITY_NOT_FOUND",
+    "INVALID_HANDLE",
+    "IRREGULAR_CHUNKS",
     "QUOTA_EXCEEDED",
+    "SESSION_NOT_FOUND",
     "Abort",
     "ActivityOptions",
     "Authority",
+    "Belief",
     "CallState",
     "Camera",
+    "Chunk",
     "Close",
+    "EphemeralToken",
     "Frame",
     "FunctionCall",
+    "InterruptionOptions",
     "LinkState",
     "LiveSession",
     "LocalGemini",
@@ -83,6 +102,7 @@ __all__ = [
     "PublishedState",
     "Reject",
     "ReplyPolicy",
+    "ResumptionOptions",
     "Script",
     "SeenFrame",
     "SessionEndedError",

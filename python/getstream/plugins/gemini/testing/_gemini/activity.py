@@ -14,6 +14,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from ..._beliefs import believed
 from .wire import Message
 
 __all__ = ["ActivityDetector", "ActivityOptions", "ActivityStart", "ActivityStop", "AudioHistory"]
@@ -54,7 +55,7 @@ class ActivityOptions:
     start_sensitivity: Literal["HIGH", "LOW"] = "HIGH"
     end_sensitivity: Literal["HIGH", "LOW"] = "HIGH"
     prefix_padding_ms: float = 20.0
-    silence_duration_ms: float = 500.0
+    silence_duration_ms: float = believed("silence_ends_turn")
     ends_with_stream: bool | None = None
 
     def merged(self, setup: Message) -> ActivityOptions:

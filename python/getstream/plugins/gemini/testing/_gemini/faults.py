@@ -7,7 +7,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["QUOTA_EXCEEDED", "Abort", "Close", "NeverAnswer", "Reject", "SetupFault"]
+from ..._beliefs import believed
+
+__all__ = [
+    "ENTITY_NOT_FOUND",
+    "INVALID_HANDLE",
+    "QUOTA_EXCEEDED",
+    "SESSION_NOT_FOUND",
+    "Abort",
+    "Close",
+    "NeverAnswer",
+    "Reject",
+    "SetupFault",
+]
 
 
 @dataclass(frozen=True)
@@ -53,3 +65,9 @@ QUOTA_EXCEEDED = Close(
     1011, "You exceeded your current quota, please check your plan and billing details."
 )
 """How the service says that the quota, or the number of concurrent sessions, is used up."""
+
+SESSION_NOT_FOUND, INVALID_HANDLE, ENTITY_NOT_FOUND = (
+    Close(code, reason) for code, reason in believed("handle_refused")
+)
+"""How the service refuses a resumption handle that it does not know (any more), in three ways that
+were logged."""

@@ -11,8 +11,9 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from ..._beliefs import believed
 from ...audio import Resampler
-from ...errors import AudioError
+from ...errors import AudioError, ConfigError
 from ..signals import read_wav, speech_like
 
 __all__ = [
@@ -28,7 +29,7 @@ __all__ = [
     "to_output_rate",
 ]
 
-OUTPUT_RATE = 24000
+OUTPUT_RATE: int = believed("output_rate")
 """The rate of everything that Gemini Live says, in Hz."""
 
 _MS_PER_WORD = 300.0  # of a turn that has a text and no audio: an ordinary 200 words a minute
@@ -98,15 +99,20 @@ class Turn:
 
     Attributes:
         audio: int16 mono at 24 kHz, shape `(n,)`. None is a babble as long as the text takes to
-            say (`signals.speech_like`, 300 ms a word); without a text, a turn with function calls
-            or `written` stays silent.
+            say (`signals.speech_like`, 300 ms a word); without a text, a turn with function calls,
+            `written`, `thought` or `turn_complete_reason` stays silent.
         text: What is said: the output transcription if the session asked for it, and the text
             itself in a session whose modality is TEXT.
         written: Text parts without audio before the speech, in a session that speaks: reasoning or
             stray text, which native-audio models send. With neither `audio` nor `text` the turn
             ends without any audio, as some do (livekit agents #7390).
+        thought: A thought before the speech: a text part that is marked as one (`thought: true`).
         in_progress: A filler: with extended thinking, its `turnComplete` says that the interaction
             is `IN_PROGRESS` and not `IDLE`, because another turn follows.
+        turn_complete: False ends the turn with `generationComplete` alone, as was seen (livekit
+            agents #4979): its `turnComplete` never comes.
+        turn_complete_reason: `turnCompleteReason` of the turn, for example `RESPONSE_REJECTED`.
+            Such a turn has no `generationComplete`: nothing was generated to its end.
         function_calls: Tools that are called.
         delay_ms: Time to think: from the end of the user's turn to the first message.
         stall: A pause of the server in mid-sentence.
@@ -116,7 +122,10 @@ class Turn:
     audio: NDArray[np.int16] | None = None
     text: str = ""
     written: str = ""
+    thought: str = ""
     in_progress: bool = False
+    turn_complete: bool = True
+    turn_complete_reason: str = ""
     function_calls: tuple[FunctionCall, ...] = ()
     delay_ms: float = 0.0
     stall: Stall | None = None
@@ -128,16 +137,31 @@ class Turn:
                 "Turn.audio takes int16 of shape (n,) at 24 kHz, "
                 f"not {self.audio.dtype} {self.audio.shape}; Turn.from_wav converts a file"
             )
+        if self.turn_complete_reason and not self.turn_complete:
+            raise ConfigError("Turn.turn_complete_reason is part of a turnComplete: let it be sent")
+        if self.in_progress and not self.turn_complete:
+            raise ConfigError("Turn.in_progress is told with a turnComplete: let it be sent")
+        if self.function_calls and (self.turn_complete_reason or not self.turn_complete):
+            raise ConfigError(
+                "a Turn with function_calls ends with the turn that answers the tool's response: "
+                "turn_complete and turn_complete_reason belong there"
+            )
 
     @property
     def pcm(self) -> NDArray[np.int16]:
         """The audio that is sent: int16 mono at 24 kHz."""
         if self.audio is not None:
             return self.audio
-        if (self.function_calls or self.written) and not self.text:
+        wordless = self.function_calls or self.written or self.thought or self.turn_complete_reason
+        if wordless and not self.text:
             return np.zeros(0, dtype=np.int16)
         words = max(1, len(self.text.split()))
         return speech_like(words * _MS_PER_WORD, OUTPUT_RATE, seed=self.seed)
+
+    @classmethod
+    def empty(cls, turn_complete_reason: str = "") -> Turn:
+        """A turn with nothing in it, as an answer that failed: no audio, no text, only its end."""
+        return cls(audio=np.zeros(0, np.int16), turn_complete_reason=turn_complete_reason)
 
     @classmethod
     def from_wav(cls, path: str | os.PathLike[str], text: str = "") -> Turn:

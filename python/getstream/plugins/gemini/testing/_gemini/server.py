@@ -3,25 +3,37 @@
 from __future__ import annotations
 
 import http
+import math
 import os
 import ssl
 from collections import deque
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 from weakref import WeakKeyDictionary
 
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.http11 import Request, Response
 
+from ..._beliefs import believed
 from ...errors import ConfigError
 from .._tls import Authority
 from .activity import ActivityOptions
 from .faults import Reject, SetupFault
 from .log import SessionEndedError, Watch, WireLog
+from .options import Outgoing, SessionOptions
 from .replies import Parrot, ReplyPolicy, UserTurn
-from .session import LiveSession, Outgoing, SessionOptions, SharedState
+from .resumption import SharedState
+from .session import LiveSession
+from .tokens import EphemeralToken, TokenState
+from .variants import (
+    Chunk,
+    InterruptionOptions,
+    Quirk,
+    ResumptionOptions,
+    check_names,
+)
 from .wire import Credentials, Endpoint, Message, RefusalError, credentials, endpoint
 
 __all__ = ["LocalGemini"]
@@ -29,12 +41,14 @@ __all__ = ["LocalGemini"]
 _HOST = "127.0.0.1"
 _CLOSE_TIMEOUT_S = 2.0  # for a client that does not answer a close frame
 _MAX_MESSAGE_BYTES = 16 << 20
+_CHUNK_MS: float = believed("chunk_size")
+_SPEED: float = believed("pace")
 _UNREGISTERED = (
     "Method doesn't allow unregistered callers (callers without established identity). "
     "Please use API Key or other form of API credentials to call this API.\n"
 )
 _NOT_RUNNING = "LocalGemini is not running; use `async with LocalGemini() as server`"
-_INVALID_KEY = "API key not valid. Please pass a valid API key."
+_INVALID_KEY_CODE, _INVALID_KEY = believed("key_refused")
 
 
 class _Admission(NamedTuple):
@@ -43,6 +57,7 @@ class _Admission(NamedTuple):
     endpoint: Endpoint
     fault: SetupFault | None
     refusal: RefusalError | None
+    token: TokenState | None
 
 
 class LocalGemini:
@@ -78,11 +93,16 @@ class LocalGemini:
     Leaving the block closes every connection with 1001 and leaves no task behind. It raises the
     first exception that a reply policy or `on_send` raised, unless the block raises one itself.
 
+    Where the service is reported to behave now in one way, now in another, the default is what it
+    is believed to do (`BELIEFS`), and an option or a field of `Turn` has the rest.
+
     Args:
         reply: What the model says.
         port: TCP port; 0 takes a free one.
         chunk_ms: Audio in one part of a message, in milliseconds.
         speed: How much faster than real time a reply is sent; `math.inf` sends it at once.
+        chunks: A pace instead of `chunk_ms` and `speed`: each message with audio and the pause
+            after it; the last one repeats to the end of the turn. `IRREGULAR_CHUNKS` is from logs.
         parts_per_message: Audio parts in one message.
         bundle_fields: True puts a transcription delta into the message of its audio; False into a
             message of its own after it.
@@ -90,7 +110,11 @@ class LocalGemini:
             `playback` only when the audio would have been played in real time, and interrupts until
             then.
         interaction_status_in: Where extended thinking tells its `interactionStatus`: in the
-            `serverContent`, or at the top level of the message, as Google's pages show both.
+            `serverContent` (`content`), at the top level of the message (`message`), as Google's
+            pages show both, or in `both`.
+        transcripts: `in_time` sends the transcript of the user before the answer, and that of the
+            answer beside its audio; `late` sends the one after the answer's first audio, and the
+            last word of the other after `turnComplete`.
         activity: Detection of speech where the session's setup does not say otherwise.
         announced_end_s: Seconds after which each connection ends, which `goAway` announces as soon
             as it is set up: 300 was seen with `gemini-3.8-live`. None announces nothing.
@@ -99,6 +123,8 @@ class LocalGemini:
         refused_keys: Keys and tokens that are refused.
         refused_key_code: Close code for a refused key. Reports of the real service also have 1007
             with the same text, so a client should go by the text.
+        tokens: Ephemeral tokens that are accepted within their limits. They start to age when the
+            server starts.
         models: Names of models that exist beside the service's own (without `models/`); they have
             no restrictions and may answer in text.
         transcribe: Makes the transcript of the user's speech; the default describes it.
@@ -122,18 +148,29 @@ class LocalGemini:
         reply: ReplyPolicy | None = None,
         *,
         port: int = 0,
-        chunk_ms: float = 40.0,
-        speed: float = 8.0,
+        chunk_ms: float = _CHUNK_MS,
+        speed: float = _SPEED,
+        chunks: Sequence[Chunk] | None = None,
         parts_per_message: int = 1,
         bundle_fields: bool = False,
-        turn_complete_after: Literal["generation", "playback"] = "generation",
-        interaction_status_in: Literal["content", "message"] = "content",
+        turn_complete_after: Literal["generation", "playback"] = believed("turn_complete_time"),
+        interaction_status_in: Literal["content", "message", "both"] = believed(
+            "interaction_status_place"
+        ),
+        transcripts: Literal["in_time", "late"] = believed("output_transcript_in_time"),
         activity: ActivityOptions | None = None,
-        announced_end_s: float | None = None,
+        announced_end_s: float | None = believed("early_go_away"),
+        resumption: ResumptionOptions | None = None,
+        interruption: InterruptionOptions | None = None,
+        quirks: Collection[Quirk] = (),
+        pong_delay_s: float = believed("pong_delay"),
+        versions: Collection[str] | None = None,
+        deflate: bool = believed("deflate"),
         api_key: str = "local-gemini-key",
         accepted_keys: Collection[str] | None = None,
         refused_keys: Collection[str] = (),
-        refused_key_code: int = 1008,
+        refused_key_code: int = _INVALID_KEY_CODE,
+        tokens: Collection[EphemeralToken] = (),
         models: Collection[str] = (),
         transcribe: Callable[[UserTurn], str] | None = None,
         setup_fault: SetupFault | None = None,
@@ -148,17 +185,50 @@ class LocalGemini:
             raise ConfigError(
                 "LocalGemini needs chunk_ms > 0, speed > 0 and parts_per_message >= 1"
             )
+        _check_choice("turn_complete_after", turn_complete_after, ("generation", "playback"))
+        _check_choice(
+            "interaction_status_in", interaction_status_in, ("content", "message", "both")
+        )
+        _check_choice("transcripts", transcripts, ("in_time", "late"))
+        check_names("LocalGemini(quirks=)", quirks, get_args(Quirk))
+        if transcripts == "late" and bundle_fields:
+            raise ConfigError("transcripts='late' is not beside audio: leave bundle_fields out")
+        if not 0 <= pong_delay_s < math.inf:
+            raise ConfigError(f"pong_delay_s is {pong_delay_s!r}; it is a time >= 0")
+        if announced_end_s is not None and not 0 < announced_end_s < math.inf:
+            raise ConfigError(f"announced_end_s is {announced_end_s!r}; it is a time > 0, or None")
+        if chunks is not None:
+            if not chunks:
+                raise ConfigError("chunks is empty; None sends chunk_ms at speed")
+            if (chunk_ms, speed, parts_per_message) != (_CHUNK_MS, _SPEED, 1):
+                raise ConfigError(
+                    "chunks is a whole pace: leave chunk_ms, speed and parts_per_message out"
+                )
+        names = [token.name for token in tokens]
+        if len(set(names)) < len(names):
+            raise ConfigError("tokens holds one token twice")
+        if any(name in refused_keys or name in (accepted_keys or ()) for name in names):
+            raise ConfigError(
+                "a token of `tokens` is in accepted_keys or refused_keys, too: its own limits say "
+                "whether it is accepted"
+            )
         self.api_key = api_key
         self._reply: ReplyPolicy = reply or Parrot()
         self._port = port
         self._options = SessionOptions(
             chunk_ms=chunk_ms,
             speed=speed,
+            chunks=tuple(chunks or ()),
             parts_per_message=parts_per_message,
             bundle_fields=bundle_fields,
             turn_complete_after=turn_complete_after,
             interaction_status_in=interaction_status_in,
+            transcripts=transcripts,
             activity=activity or ActivityOptions(),
+            resumption=resumption or ResumptionOptions(),
+            interruption=interruption or InterruptionOptions(),
+            quirks=frozenset(quirks),
+            pong_delay_s=pong_delay_s,
             announced_end_s=announced_end_s,
             models=frozenset(models),
             transcribe=transcribe or _describe,
@@ -168,6 +238,10 @@ class LocalGemini:
         self._accepted_keys = None if accepted_keys is None else frozenset(accepted_keys)
         self._refused_keys = frozenset(refused_keys)
         self._refused_key_code = refused_key_code
+        self._tokens = tuple(tokens)
+        self._token_states: dict[str, TokenState] = {}
+        self._versions = None if versions is None else frozenset(versions)
+        self._compression = "deflate" if deflate else None
         self._setup_fault = setup_fault
         self._next_faults: deque[SetupFault] = deque()
         self._log_file = None if log_file is None else Path(log_file)
@@ -238,6 +312,16 @@ class LocalGemini:
         """The next connections succeed again: forgets what `fail_next` has left."""
         self._next_faults.clear()
 
+    def expire_token(self, name: str) -> None:
+        """Ends one of `tokens` now, and with it the sessions that it has opened.
+
+        Raises:
+            ConfigError: The server is not running, or there is no such token.
+        """
+        if name not in self._token_states:
+            raise ConfigError(_NOT_RUNNING if self._server is None else "there is no such token")
+        self._token_states[name].expire()
+
     async def wait_session(
         self, index: int = 0, *, ready: bool = True, timeout: float = 10.0
     ) -> LiveSession:
@@ -275,6 +359,7 @@ class LocalGemini:
         if self._server is not None:
             raise ConfigError("LocalGemini is running already")
         self._authority = self._given_authority or Authority()
+        self._token_states = {token.name: TokenState(token) for token in self._tokens}
         try:
             if self._log_file is not None:
                 self._log = WireLog(self._log_file, payloads=self._log_payloads)
@@ -284,7 +369,7 @@ class LocalGemini:
                 self._port,
                 ssl=self._authority.server_context(),
                 process_request=self._admit,
-                compression=None,
+                compression=self._compression,
                 max_size=_MAX_MESSAGE_BYTES,
                 ping_interval=None,
                 close_timeout=_CLOSE_TIMEOUT_S,
@@ -325,7 +410,7 @@ class LocalGemini:
     def _admit(self, connection: ServerConnection, request: Request) -> Response | None:
         """Answers the WebSocket upgrade: None lets it pass."""
         where = endpoint(request.path)
-        if where is None:
+        if where is None or not self._serves(where):
             return connection.respond(http.HTTPStatus.NOT_FOUND, "Not Found\n")
         who = credentials(request.path, request.headers)
         if who is None or (where.constrained and who.kind != "token"):
@@ -333,9 +418,14 @@ class LocalGemini:
         fault = self._next_faults.popleft() if self._next_faults else self._setup_fault
         if isinstance(fault, Reject):
             return connection.respond(http.HTTPStatus(fault.status), fault.body)
-        refusal = None if self._accepts(who) else RefusalError(self._refused_key_code, _INVALID_KEY)
-        self._admitted[connection] = _Admission(where, fault, refusal)
+        token = self._token_states.get(who.secret)
+        accepted = token is not None or self._accepts(who)
+        refusal = None if accepted else RefusalError(self._refused_key_code, _INVALID_KEY)
+        self._admitted[connection] = _Admission(where, fault, refusal, token)
         return None
+
+    def _serves(self, where: Endpoint) -> bool:
+        return self._versions is None or where.vertex or where.version in self._versions
 
     def _accepts(self, who: Credentials) -> bool:
         if who.secret in self._refused_keys:
@@ -357,7 +447,12 @@ class LocalGemini:
         self._sessions.append(session)
         self._session_count += 1
         self._watch.notify()
-        await session.run(admission.fault, admission.refusal)
+        await session.run(admission.fault, admission.refusal, admission.token)
+
+
+def _check_choice(option: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise ConfigError(f"{option} is {value!r}; it is one of {', '.join(map(repr, known))}")
 
 
 def _describe(turn: UserTurn) -> str:

@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 from urllib.parse import parse_qs, urlsplit
 
+from ..._beliefs import believed
+
 __all__ = [
     "INVALID_ARGUMENT",
     "REALTIME_ORDER",
@@ -40,6 +42,9 @@ __all__ = [
 Message = dict[str, Any]
 
 INVALID_ARGUMENT = "Request contains an invalid argument."
+
+_UNKNOWN_MODEL_CODE, _UNKNOWN_MODEL = believed("model_unknown")
+_THINKING_LEVELS: tuple[str, ...] = believed("thinking_level_required")
 
 _GEMINI_PATH = re.compile(
     r"/ws/google\.ai\.generativelanguage\.(?P<version>v[a-z0-9]+)\.GenerativeService\."
@@ -254,8 +259,8 @@ def check_setup(setup: object, where: Endpoint, extra_models: frozenset[str]) ->
     name = match["name"] if match else ""
     if name not in extra_models and not _LIVE_MODELS.fullmatch(name):
         raise RefusalError(
-            1008,
-            f"{model or 'models/'} is not found for API version {where.version}, "
+            _UNKNOWN_MODEL_CODE,
+            f"{model or 'models/'} {_UNKNOWN_MODEL} {where.version}, "
             "or is not supported for bidiGenerateContent.",
         )
     generation = check_fields(
@@ -372,7 +377,7 @@ def _check_generation_3_8(setup: Message, generation: Message, *, extended: bool
 def _is_extended(thinking: Message) -> bool:
     """Whether extended thinking is set as its model insists: by a level, and not by a budget."""
     level = str(thinking.get("thinkingLevel", "")).upper()
-    return level in ("LOW", "MEDIUM", "HIGH") and "thinkingBudget" not in thinking
+    return level in _THINKING_LEVELS and "thinkingBudget" not in thinking
 
 
 def _unknown_name(name: str, at: str = "") -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 from typing import Any
 
+from ..._beliefs import believed
+
 __all__ = ["call_settings"]
 
 _LAYOUT = {
@@ -21,8 +23,8 @@ _DEFAULTS: dict[str, dict[str, Any]] = {
         "default_device": "speaker",
         "hifi_audio_enabled": False,
         "mic_default_on": True,
-        "opus_dtx_enabled": False,
-        "redundant_coding_enabled": False,
+        "opus_dtx_enabled": believed("stream_dtx"),
+        "redundant_coding_enabled": believed("stream_dtx"),
         "speaker_default_on": True,
     },
     "backstage": {"enabled": False},

@@ -1,0 +1,1 @@
+"""Checks of what is believed of the services, for `doctor --live`."""
