@@ -12,15 +12,16 @@ from __future__ import annotations
 
 import argparse
 import io
+import logging
 import os
 import platform
 import sys
-import traceback
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from .errors import GeminiError
+from ._terminal import TerminalFormatter, format_exception, one_line, printable_lines
+from .errors import CallError, GeminiError, SessionError
 
 __all__ = ["main"]
 
@@ -71,6 +72,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
         # What a model says may hold signs that the terminal's encoding lacks.
         sys.stdout.reconfigure(errors="replace")
+    if logging.lastResort is not None:  # what prints a warning where no logging was set up
+        logging.lastResort.setFormatter(TerminalFormatter())
     try:
         return _run(options)
     except KeyboardInterrupt:
@@ -82,9 +85,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     except Exception as error:
         if options.verbose:
-            traceback.print_exc()
+            print(format_exception(error), file=sys.stderr)
         expected = isinstance(error, GeminiError)
         what = str(error) if expected else f"{type(error).__name__}: {error}"
+        # What a service said, or nobody knows who, is one line. Our own errors may have several.
+        ours = expected and not isinstance(error, (CallError, SessionError))
+        what = printable_lines(what) if ours else one_line(what)
         advice = "" if expected or options.verbose else " (--verbose shows where)"
         print(f"{PROGRAM}: error: {what}{advice}", file=sys.stderr)
         return 1
