@@ -6,14 +6,17 @@ VENV   := .venv
 VENV6  := .venv-6
 BIN    := $(VENV)/bin
 
+# The wheel of dist/, with what the local servers and `demo` need.
+WHEEL = "$$(echo dist/*.whl)[testing]"
+
 # What the wheel is made of. Folders too: their times change when a file is removed.
 VISIBLE := -not -path '*/.*' -not -path '*/__pycache__*'
-SOURCE  := pyproject.toml README.md LICENSE Cargo.toml Cargo.lock \
+SOURCE  := pyproject.toml README.md LICENSE Cargo.toml Cargo.lock $(wildcard build_backend/*.py) \
            $(shell find rust -type f $(VISIBLE)) \
            $(shell find python $(VISIBLE) -not -name '*.so')
 
-.PHONY: help demo test test-rust test-python soak lint format bench bench-barge-in bench-session \
-        develop clean
+.PHONY: help demo test test-rust test-python soak miri lint lint-workflows format bench bench-barge-in \
+        bench-session develop clean
 .DELETE_ON_ERROR:
 
 help:  ## show this list
@@ -43,6 +46,11 @@ lint: $(VENV)/.lint  ## formatting, lints and types
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
+lint-workflows: $(VENV)/.workflows  ## check .github/workflows
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	$(BIN)/check-jsonschema --builtin-schema vendor.dependabot .github/dependabot.yml
+	$(BIN)/zizmor --offline --quiet .github
+
 format: $(VENV)/.lint  ## format everything
 	cargo fmt --all
 	$(BIN)/ruff check --fix .
@@ -58,7 +66,7 @@ bench-session: $(VENV)/.installed  ## measure what a session costs (7 minutes); 
 bench-barge-in: $(VENV)/.installed  ## measure turn-taking end to end (30 minutes); results in benches/results/
 	$(BIN)/python benches/barge_in.py
 
-develop: $(VENV)/.installed  ## build and install the wheel into .venv (editable installs cannot work, see README)
+develop: $(VENV)/.installed  ## build and install the wheel into .venv (`pip install -e .` works too, see README)
 
 clean:  ## remove everything that was built
 	rm -rf $(VENV) $(VENV6) dist target demo-out
@@ -83,7 +91,7 @@ dist/.built: $(SOURCE) | $(VENV)/.build
 
 # First with what it depends on; then again, because pip leaves a wheel of the same version alone.
 $(VENV)/.installed: dist/.built
-	$(BIN)/python -m pip install --quiet dist/*.whl
+	$(BIN)/python -m pip install --quiet $(WHEEL)
 	$(BIN)/python -m pip install --quiet --force-reinstall --no-deps dist/*.whl
 	touch $@
 
@@ -96,6 +104,10 @@ $(VENV)/.bench: pyproject.toml | $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --no-deps "silero-vad>=6"  # with its dependencies comes torch
 	touch $@
 
+$(VENV)/.workflows: pyproject.toml | $(VENV)/.pip
+	$(BIN)/python -m pip install --quiet --group workflows
+	touch $@
+
 # mypy reads the sources, and the types of what they depend on.
 $(VENV)/.lint: pyproject.toml | $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --group lint
@@ -103,6 +115,6 @@ $(VENV)/.lint: pyproject.toml | $(VENV)/.installed
 
 # The same wheel beside the older Stream SDK, whose connections have another shape.
 $(VENV6)/.installed: dist/.built | $(VENV6)/.pip
-	$(VENV6)/bin/python -m pip install --quiet "getstream[webrtc]==6.1.1" dist/*.whl
+	$(VENV6)/bin/python -m pip install --quiet "getstream[webrtc]==6.1.1" $(WHEEL)
 	$(VENV6)/bin/python -m pip install --quiet --force-reinstall --no-deps dist/*.whl
 	touch $@

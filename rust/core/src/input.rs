@@ -81,6 +81,7 @@ impl<S: Sample> Samples<'_, S> {
     }
 
     /// Samples of one channel.
+    #[must_use]
     pub fn len(&self) -> usize {
         match self {
             Self::Mono(samples) | Self::Planar(samples, _) => samples.len(),
@@ -89,6 +90,7 @@ impl<S: Sample> Samples<'_, S> {
     }
 
     /// True if there are none.
+    #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -163,6 +165,7 @@ impl InputStream {
     }
 
     /// Rate of the output in Hz.
+    #[must_use]
     pub fn wire_rate(&self) -> u32 {
         self.wire_rate
     }
@@ -178,17 +181,20 @@ impl InputStream {
     }
 
     /// Probability of speech in the newest complete analysis frame, 0 to 1.
+    #[must_use]
     pub fn probability(&self) -> f32 {
         self.vad.probability()
     }
 
     /// True between [`VadEvent::SpeechStarted`] and [`VadEvent::SpeechStopped`].
+    #[must_use]
     pub fn speaking(&self) -> bool {
         self.vad.speaking()
     }
 
     /// True while there is evidence of speech that has not lasted for the onset; see
     /// [`Vad::starting`].
+    #[must_use]
     pub fn starting(&self) -> bool {
         self.vad.starting()
     }
@@ -227,18 +233,21 @@ impl InputStream {
     }
 
     /// True if the newest block was taken for echo.
+    #[must_use]
     pub fn echo(&self) -> bool {
         self.guard.as_ref().is_some_and(|guard| guard.echo())
     }
 
     /// Delay of the echo in milliseconds, in steps of 10: from when a sample was handed over to when
     /// it comes back. None while no echo is known.
+    #[must_use]
     pub fn echo_delay_ms(&self) -> Option<f64> {
         self.guard.as_ref().and_then(|guard| guard.delay_ms())
     }
 
     /// Level of the echo relative to what is played, in dB from 200 to 4000 Hz (the negative of the
     /// echo return loss). None while no echo is known.
+    #[must_use]
     pub fn echo_level_db(&self) -> Option<f32> {
         self.guard.as_ref().and_then(|guard| guard.level_db())
     }
@@ -413,9 +422,10 @@ impl InputStream {
     /// Takes the echo out of samples for the wire, and lets the VAD hear the rest.
     fn hear(&mut self, expects_echo: bool, wire: &mut [i16], events: &mut Vec<VadEvent>) {
         if let Some(guard) = &mut self.guard {
-            match expects_echo {
-                true => guard.guard(wire),
-                false => guard.skip(wire.len()),
+            if expects_echo {
+                guard.guard(wire)
+            } else {
+                guard.skip(wire.len())
             }
         }
         self.vad.push(wire, events);
@@ -482,8 +492,9 @@ impl Seam {
 
 /// A rise from 0 to 1 over `length` samples; 1 behind them.
 fn raised_cosine(position: usize, length: usize) -> f32 {
-    match position < length {
-        true => 0.5 - 0.5 * (PI * (position as f32 + 0.5) / length as f32).cos(),
-        false => 1.0,
+    if position < length {
+        0.5 - 0.5 * (PI * (position as f32 + 0.5) / length as f32).cos()
+    } else {
+        1.0
     }
 }

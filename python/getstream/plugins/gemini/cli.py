@@ -21,7 +21,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from ._terminal import TerminalFormatter, format_exception, one_line, printable_lines
-from .errors import CallError, GeminiError, SessionError
+from .errors import CallError, ConfigError, GeminiError, SessionError
 
 __all__ = ["main"]
 
@@ -99,7 +99,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(options: argparse.Namespace) -> int:
     # The SDKs take a second to import: --help and a wrong command line do not wait for them.
     if options.command == "demo":
-        from ._cli.demo import DemoOptions, run_demo
+        try:
+            from ._cli.demo import DemoOptions, run_demo
+        except ModuleNotFoundError as missing:
+            if missing.name == "trustme":  # installed without [testing]
+                raise ConfigError(str(missing)) from None
+            raise
 
         return run_demo(
             DemoOptions(options.input, options.out, options.real_gemini, options.verbose)

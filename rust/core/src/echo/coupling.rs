@@ -188,9 +188,10 @@ impl Coupling {
 
     /// Learns from a hop that is an echo, and not more than was expected.
     pub(super) fn learn(&mut self, near: &Bands, background: &Background) {
-        let down = match self.below < BELOW_HOPS {
-            true => DOWN,
-            false => DOWN_FAST,
+        let down = if self.below < BELOW_HOPS {
+            DOWN
+        } else {
+            DOWN_FAST
         };
         let (mut audible, mut below) = (0, 0);
         self.update(near, background, |distance, expected, heard| {
@@ -198,16 +199,17 @@ impl Coupling {
                 audible += 1;
                 below += u32::from(!heard || distance < -FAR_BELOW_DB);
             }
-            match distance > 0.0 {
-                true if heard => UP,
-                true => 0.0,
-                false => down,
+            if distance > 0.0 {
+                if heard { UP } else { 0.0 }
+            } else {
+                down
             }
         });
         if audible >= AUDIBLE_BANDS {
-            self.below = match 4 * below > 3 * audible {
-                true => self.below + 1,
-                false => 0,
+            self.below = if 4 * below > 3 * audible {
+                self.below + 1
+            } else {
+                0
             };
         }
     }
@@ -217,10 +219,7 @@ impl Coupling {
         let fitting = verdict.fit.is_some_and(|mean| mean > 0.0);
         let rate = self.raise_new + if fitting { RAISE_FITTING } else { RAISE };
         self.update(near, background, |distance, _, heard| {
-            match distance > 0.0 && heard {
-                true => rate,
-                false => 0.0,
-            }
+            if distance > 0.0 && heard { rate } else { 0.0 }
         });
     }
 

@@ -142,10 +142,12 @@ impl DelaySearch {
         self.settle();
         let before = self.best.delay;
         self.best = self.find();
-        self.run = match self.convinces(self.best) {
-            true if self.best.delay.abs_diff(before) <= 1 => self.run + 1,
-            true => 1,
-            false => 0,
+        self.run = if !self.convinces(self.best) {
+            0
+        } else if self.best.delay.abs_diff(before) <= 1 {
+            self.run + 1
+        } else {
+            1
         };
     }
 

@@ -177,9 +177,10 @@ impl FarEnd {
 
     /// Power in a row; nothing where nothing is known.
     pub(super) fn power(&self, row: i64) -> &Bands {
-        match row <= self.known && row > self.known - self.powers.len() {
-            true => self.powers.at(row),
-            false => &NOTHING,
+        if row <= self.known && row > self.known - self.powers.len() {
+            self.powers.at(row)
+        } else {
+            &NOTHING
         }
     }
 

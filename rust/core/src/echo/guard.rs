@@ -260,9 +260,10 @@ impl EchoGuard {
             awake.samples += room as u64;
             self.clock.samples += room as u64;
             block = later;
-            passes |= match awake.samples == awake.hop_end {
-                true => self.end_hop(),
-                false => self.look_ahead(),
+            passes |= if awake.samples == awake.hop_end {
+                self.end_hop()
+            } else {
+                self.look_ahead()
             };
         }
         passes
@@ -331,9 +332,10 @@ impl EchoGuard {
         let sure = correlation > SURE_ECHO && evidence <= STILL_ECHO_HOPS;
         let more = verdict.excess > EXCESS_DB;
         self.excess = flush(SPEECH_KEEP * self.excess + verdict.excess);
-        self.speech = match more && !sure && self.excess > SPEECH_DB {
-            true => SPEECH_HOPS,
-            false => self.speech.saturating_sub(1),
+        self.speech = if more && !sure && self.excess > SPEECH_DB {
+            SPEECH_HOPS
+        } else {
+            self.speech.saturating_sub(1)
         };
         if !more && self.speech == 0 {
             coupling.learn(&near_db, &self.background);
@@ -408,10 +410,12 @@ impl EchoGuard {
         };
         let last = self.fade.len() - 1;
         for y in block {
-            self.faded = match echo {
-                true => (self.faded + 1).min(last),
-                false if self.faded == 0 => return,
-                false => self.faded - 1,
+            self.faded = if echo {
+                (self.faded + 1).min(last)
+            } else if self.faded == 0 {
+                return;
+            } else {
+                self.faded - 1
             };
             let gain = self.fade[self.faded];
             let sample = gain * y.to_unit() + (1.0 - gain) * noise * self.random();

@@ -44,12 +44,13 @@ fn delays(max_delay_ms: u32) -> usize {
 
 /// Refuses what is no time.
 pub(crate) fn check_time(at: f64) -> Result<(), Error> {
-    match at.abs() < LATEST {
-        true => Ok(()),
-        false => Err(Error::Option {
+    if at.abs() < LATEST {
+        Ok(())
+    } else {
+        Err(Error::Option {
             name: "at",
             value: at,
             accepted: "a finite number of seconds",
-        }),
+        })
     }
 }

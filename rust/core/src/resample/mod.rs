@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use crate::pcm::{self, Sample};
 use crate::{Error, check_rate};
+use cache::shared_bank;
 use design::{FilterBank, LANES, Row};
 use kernel::{Pass, Runner};
 
@@ -29,8 +30,16 @@ pub const MAX_PHASES: u32 = 1024;
 /// and keeps it in the cache; the result does not depend on it.
 const PASS: usize = 4096;
 
-/// How a [`Resampler`] is set up.
+/// Options of a [`Resampler`]; there may be more of them in a later version.
+///
+/// ```
+/// use voice_audio::{Quality, Resampler, ResamplerOptions};
+/// let options = ResamplerOptions::default().with_quality(Quality::Music);
+/// let resampler = Resampler::with_options(44_100, 48_000, options)?;
+/// # Ok::<(), voice_audio::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub struct ResamplerOptions {
     /// Pass-band, stop-band and delay.
     pub quality: Quality,
@@ -38,6 +47,22 @@ pub struct ResamplerOptions {
     /// is for tests, benchmarks, and for output that is the same bit for bit on every machine:
     /// [`Kernel::Scalar`] runs everywhere.
     pub kernel: Option<Kernel>,
+}
+
+impl ResamplerOptions {
+    /// Sets [`quality`](Self::quality).
+    #[must_use]
+    pub fn with_quality(mut self, quality: Quality) -> Self {
+        self.quality = quality;
+        self
+    }
+
+    /// Sets [`kernel`](Self::kernel).
+    #[must_use]
+    pub fn with_kernel(mut self, kernel: impl Into<Option<Kernel>>) -> Self {
+        self.kernel = kernel.into();
+        self
+    }
 }
 
 /// A streaming resampler between two rates from 8 to 96 kHz, mono or stereo to mono.
@@ -115,9 +140,10 @@ impl Resampler {
     ) -> Result<Self, Error> {
         check_rate(in_rate)?;
         check_rate(out_rate)?;
-        let bank = match in_rate == out_rate {
-            true => None,
-            false => Some(FilterBank::shared(in_rate, out_rate, options.quality)?),
+        let bank = if in_rate == out_rate {
+            None
+        } else {
+            Some(shared_bank(in_rate, out_rate, options.quality)?)
         };
         let mut resampler = Self {
             in_rate,
@@ -135,32 +161,38 @@ impl Resampler {
     }
 
     /// Input rate in Hz.
+    #[must_use]
     pub fn in_rate(&self) -> u32 {
         self.in_rate
     }
 
     /// Output rate in Hz.
+    #[must_use]
     pub fn out_rate(&self) -> u32 {
         self.out_rate
     }
 
     /// The instruction set that computes.
+    #[must_use]
     pub fn kernel(&self) -> Kernel {
         self.runner.kernel()
     }
 
     /// Delay in output samples: an input at time `t` is heard at `t` plus this. Constant from the
     /// first sample to the last, and a whole number for every pair of rates; 0 for equal rates.
+    #[must_use]
     pub fn delay(&self) -> f64 {
         self.bank.as_ref().map_or(0.0, |bank| bank.delay as f64)
     }
 
     /// Inputs of silence after which the output is exactly zero again.
+    #[must_use]
     pub fn memory(&self) -> usize {
         self.bank.as_ref().map_or(0, |bank| bank.taps - 1)
     }
 
     /// Samples that the next push of `n` inputs will append.
+    #[must_use]
     pub fn output_len(&self, n: usize) -> usize {
         match &self.bank {
             None => n,

@@ -36,8 +36,15 @@ const LEAST_END: f32 = 0.01;
 /// What is quieter than the loudest frame of a speech by more than 20 dB is not counted as its end.
 const WORD_END: f32 = 0.01;
 
-/// Options of a [`Vad`].
+/// Options of a [`Vad`]; there may be more of them in a later version.
+///
+/// ```
+/// use voice_audio::VadOptions;
+/// let options = VadOptions::default().with_threshold(0.6).with_hangover_ms(500);
+/// assert_eq!((options.threshold, options.onset_ms), (0.6, 16));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq)]
+#[non_exhaustive]
 pub struct VadOptions {
     /// Probability from which an analysis frame is the beginning of speech, 0 to 1. Once it has
     /// begun, a frame is speech down to 0.15 less. The default, 0.5, is Silero's.
@@ -61,9 +68,33 @@ impl Default for VadOptions {
     }
 }
 
+impl VadOptions {
+    /// Sets [`threshold`](Self::threshold).
+    #[must_use]
+    pub fn with_threshold(mut self, threshold: f32) -> Self {
+        self.threshold = threshold;
+        self
+    }
+
+    /// Sets [`onset_ms`](Self::onset_ms).
+    #[must_use]
+    pub fn with_onset_ms(mut self, onset_ms: u32) -> Self {
+        self.onset_ms = onset_ms;
+        self
+    }
+
+    /// Sets [`hangover_ms`](Self::hangover_ms).
+    #[must_use]
+    pub fn with_hangover_ms(mut self, hangover_ms: u32) -> Self {
+        self.hangover_ms = hangover_ms;
+        self
+    }
+}
+
 /// What a [`Vad`] noticed. Offsets count samples at the rate of its input, from the first sample
 /// after the start or the last reset.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum VadEvent {
     /// Speech has lasted for `onset_ms`.
     SpeechStarted {
@@ -178,9 +209,10 @@ impl Detector {
         let peak = peak(&self.window);
         let silent = peak < SILENCE_PEAK;
         if self.steps {
-            self.answer = match peak < NOTHING_PEAK {
-                true => network::hear_silence(self.level, &mut self.state),
-                false => network::hear(self.level, &self.window, &mut self.state),
+            self.answer = if peak < NOTHING_PEAK {
+                network::hear_silence(self.level, &mut self.state)
+            } else {
+                network::hear(self.level, &self.window, &mut self.state)
             };
             if silent {
                 self.answer = 0.0;
@@ -288,28 +320,33 @@ impl Vad {
     }
 
     /// Rate of the input in Hz.
+    #[must_use]
     pub fn sample_rate(&self) -> u32 {
         self.sample_rate
     }
 
     /// The options as given.
+    #[must_use]
     pub fn options(&self) -> VadOptions {
         self.options
     }
 
     /// Probability of speech, 0 to 1, in the newest complete analysis frame of 16 ms; 0 before the
     /// first.
+    #[must_use]
     pub fn probability(&self) -> f32 {
         self.detector.probability
     }
 
     /// True between [`VadEvent::SpeechStarted`] and [`VadEvent::SpeechStopped`].
+    #[must_use]
     pub fn speaking(&self) -> bool {
         self.speaking
     }
 
     /// True while the newest frames are speech, but not yet for `onset_ms`: the first evidence, which
     /// either becomes [`VadEvent::SpeechStarted`] or was nothing. Never with an onset of one frame.
+    #[must_use]
     pub fn starting(&self) -> bool {
         !self.speaking && self.run > 0
     }
@@ -319,6 +356,7 @@ impl Vad {
     ///
     /// A frame that is quieter than the loudest one by more than 20 dB is not its end: for up to
     /// 110 ms behind a word the network still answers that there is speech.
+    #[must_use]
     pub fn spoken_ms(&self) -> u32 {
         if self.speaking {
             self.spoken * FRAME_MS
@@ -344,6 +382,18 @@ impl Vad {
                 self.resampled = resampled;
             }
         }
+    }
+
+    /// Ends the stream: appends [`VadEvent::SpeechStopped`] if speech is under way, at the end of its
+    /// last frame of speech, and starts anew as [`reset`](Self::reset) does.
+    ///
+    /// The last, incomplete frame (up to 16 ms) is not judged.
+    pub fn flush(&mut self, events: &mut Vec<VadEvent>) {
+        if self.speaking {
+            let sample = self.offset(self.frames - u64::from(self.gap));
+            events.push(VadEvent::SpeechStopped { sample });
+        }
+        self.reset();
     }
 
     /// Forgets everything heard so far; offsets count from zero again.
@@ -380,12 +430,11 @@ impl Vad {
     }
 
     fn decide(&mut self, events: &mut Vec<VadEvent>) {
-        let threshold = match self.speaking {
-            false => self.options.threshold,
-            true => {
-                let least = self.options.threshold.min(LEAST_END);
-                (self.options.threshold - HYSTERESIS).max(least)
-            }
+        let threshold = if self.speaking {
+            let least = self.options.threshold.min(LEAST_END);
+            (self.options.threshold - HYSTERESIS).max(least)
+        } else {
+            self.options.threshold
         };
         let probability = self.detector.probability;
         self.frames += 1;
@@ -472,9 +521,10 @@ mod tests {
         let mut silences = 0;
         for (k, &want) in want.iter().enumerate() {
             // The looks ahead leave no trace.
-            match silent(k) {
-                true => silences += 1,
-                false => assert!((got[2 * k + 1] - want).abs() < 1e-6, "step {k}"),
+            if silent(k) {
+                silences += 1
+            } else {
+                assert!((got[2 * k + 1] - want).abs() < 1e-6, "step {k}")
             }
             assert!(!silent(k) || got[2 * k + 1] == 0.0);
         }

@@ -40,6 +40,7 @@ pub enum Kernel {
 
 impl Kernel {
     /// The fastest kernel that this machine can run.
+    #[must_use]
     pub fn best() -> Self {
         Self::available().last().unwrap_or(Self::Scalar)
     }
@@ -52,6 +53,7 @@ impl Kernel {
     }
 
     /// This machine can run it.
+    #[must_use]
     pub fn runs_here(self) -> bool {
         match self {
             Self::Scalar => true,
