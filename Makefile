@@ -37,6 +37,18 @@ test-python: $(VENV)/.installed $(VENV)/.test $(VENV6)/.installed  ## all Python
 soak: $(VENV)/.installed $(VENV)/.test  ## hours of conversation full of faults; SOAK_HOURS=1 SOAK_SEED=1
 	$(BIN)/pytest -m soak -s tests/live/test_soak.py
 
+# What Miri can interpret in minutes: the code with `unsafe` in it (the resampler's kernels, scalar and
+# AVX2), and what stores samples. Its own list: the other tests run hours of audio.
+miri:  ## interpret the core under Miri; needs nightly Rust with the component miri
+	MIRIFLAGS=-Zmiri-disable-isolation cargo +nightly miri test --package voice-audio --locked --lib -- \
+	  base64:: pcm:: playback::store playback::envelope
+	for features in "" "-C target-feature=+avx2,+fma"; do \
+	  RUSTFLAGS="$$features" MIRIFLAGS=-Zmiri-disable-isolation \
+	  cargo +nightly miri test --package voice-audio --locked --test resample -- twenty_milliseconds_in \
+	    silence_is_exactly_silent flush_and_reset refused_input overload_saturates stereo_is_the_mean \
+	    || exit 1; \
+	done
+
 lint: $(VENV)/.lint  ## formatting, lints and types
 	cargo fmt --all --check
 	PYO3_PYTHON=$(CURDIR)/$(BIN)/python \
