@@ -7,14 +7,17 @@ VENV6  := .venv-6
 VENVD  := .venv-docs
 BIN    := $(VENV)/bin
 
+# The wheel of dist/, with what the local servers and `demo` need.
+WHEEL = "$$(echo dist/*.whl)[testing]"
+
 # What the wheel is made of. Folders too: their times change when a file is removed.
 VISIBLE := -not -path '*/.*' -not -path '*/__pycache__*'
-SOURCE  := pyproject.toml README.md LICENSE Cargo.toml Cargo.lock \
+SOURCE  := pyproject.toml README.md LICENSE Cargo.toml Cargo.lock $(wildcard build_backend/*.py) \
            $(shell find rust -type f $(VISIBLE)) \
            $(shell find python $(VISIBLE) -not -name '*.so')
 
-.PHONY: help demo test test-rust test-python soak lint format house docs bench bench-barge-in \
-        bench-session develop clean
+.PHONY: help demo test test-rust test-python soak miri lint lint-workflows format house docs bench \
+        bench-barge-in bench-session develop clean
 .DELETE_ON_ERROR:
 
 help:  ## show this list
@@ -35,6 +38,18 @@ test-python: $(VENV)/.installed $(VENV)/.test $(VENV6)/.installed  ## all Python
 soak: $(VENV)/.installed $(VENV)/.test  ## hours of conversation full of faults; SOAK_HOURS=1 SOAK_SEED=1
 	$(BIN)/pytest -m soak -s tests/live/test_soak.py
 
+# What Miri can interpret in minutes: the code with `unsafe` in it (the resampler's kernels, scalar and
+# AVX2), and what stores samples. Its own list: the other tests run hours of audio.
+miri:  ## interpret the core under Miri; needs nightly Rust with the component miri
+	MIRIFLAGS=-Zmiri-disable-isolation cargo +nightly miri test --package voice-audio --locked --lib -- \
+	  base64:: pcm:: playback::store playback::envelope
+	for features in "" "-C target-feature=+avx2,+fma"; do \
+	  RUSTFLAGS="$$features" MIRIFLAGS=-Zmiri-disable-isolation \
+	  cargo +nightly miri test --package voice-audio --locked --test resample -- twenty_milliseconds_in \
+	    silence_is_exactly_silent flush_and_reset refused_input overload_saturates stereo_is_the_mean \
+	    || exit 1; \
+	done
+
 lint: $(VENV)/.lint  ## formatting, lints and types
 	cargo fmt --all --check
 	PYO3_PYTHON=$(CURDIR)/$(BIN)/python \
@@ -43,6 +58,11 @@ lint: $(VENV)/.lint  ## formatting, lints and types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+lint-workflows: $(VENV)/.workflows  ## check .github/workflows
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	$(BIN)/check-jsonschema --builtin-schema vendor.dependabot .github/dependabot.yml
+	$(BIN)/zizmor --offline --quiet .github
 
 format: $(VENV)/.lint  ## format everything
 	cargo fmt --all
@@ -65,7 +85,7 @@ bench-barge-in: $(VENV)/.installed  ## measure turn-taking end to end (30 minute
 docs: $(VENVD)/.docs  ## build the documentation site, offline; results in site/
 	NO_MKDOCS_2_WARNING=1 $(VENVD)/bin/mkdocs build --strict --quiet
 
-develop: $(VENV)/.installed  ## build and install the wheel into .venv (editable installs cannot work, see README)
+develop: $(VENV)/.installed  ## build and install the wheel into .venv (`pip install -e .` works too, see README)
 
 clean:  ## remove everything that was built
 	rm -rf $(VENV) $(VENV6) $(VENVD) dist target demo-out site
@@ -90,7 +110,7 @@ dist/.built: $(SOURCE) | $(VENV)/.build
 
 # First with what it depends on; then again, because pip leaves a wheel of the same version alone.
 $(VENV)/.installed: dist/.built
-	$(BIN)/python -m pip install --quiet dist/*.whl
+	$(BIN)/python -m pip install --quiet $(WHEEL)
 	$(BIN)/python -m pip install --quiet --force-reinstall --no-deps dist/*.whl
 	touch $@
 
@@ -101,6 +121,10 @@ $(VENV)/.test: pyproject.toml | $(VENV)/.installed
 $(VENV)/.bench: pyproject.toml | $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --group bench
 	$(BIN)/python -m pip install --quiet --no-deps "silero-vad>=6"  # with its dependencies comes torch
+	touch $@
+
+$(VENV)/.workflows: pyproject.toml | $(VENV)/.pip
+	$(BIN)/python -m pip install --quiet --group workflows
 	touch $@
 
 # mypy reads the sources, and the types of what they depend on.
@@ -115,6 +139,6 @@ $(VENVD)/.docs: pyproject.toml | $(VENVD)/.pip
 
 # The same wheel beside the older Stream SDK, whose connections have another shape.
 $(VENV6)/.installed: dist/.built | $(VENV6)/.pip
-	$(VENV6)/bin/python -m pip install --quiet "getstream[webrtc]==6.1.1" dist/*.whl
+	$(VENV6)/bin/python -m pip install --quiet "getstream[webrtc]==6.1.1" $(WHEEL)
 	$(VENV6)/bin/python -m pip install --quiet --force-reinstall --no-deps dist/*.whl
 	touch $@

@@ -137,7 +137,7 @@ def test_a_second_turn_in_a_row_answers_nothing(teller: Teller) -> None:
 
 
 def test_texts_are_kept_from_steering_the_terminal() -> None:
-    assert one_line("a\x1b[2Jb\r\n  c\u202e") == "a [2Jb c"
+    assert one_line("a\x1b[2Jb\r\n  c\u202e") == "ab c"
 
 
 # -- on the screen --------------------------------------------------------------------------------

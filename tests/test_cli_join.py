@@ -85,7 +85,8 @@ async def test_for_people() -> None:
         assert query["api_key"] == [servers.stream.api_key]
         claims = jwt.decode(query["token"][0], servers.stream.api_secret, algorithms=["HS256"])
         assert claims["user_id"] == "browser-guest"
-        assert claims["exp"] == pytest.approx(time.time() + 3600, abs=60)
+        assert claims["call_cids"] == [f"default:{CALL}"], "for this call only"
+        assert claims["exp"] == pytest.approx(time.time() + 900, abs=60)
         assert any("For your eyes only" in line for line in join.lines)
 
         await join.until(lambda line: "assistant: Good evening to you." in line)

@@ -39,6 +39,11 @@ def parse_arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def show(text: str) -> None:
+    """Print one line of text that others may have written: it must not steer the terminal."""
+    print("".join(char if char.isprintable() else " " for char in text), flush=True)
+
+
 def show_events(gemini: GeminiLive) -> None:
     """Print what happens."""
 
@@ -48,11 +53,11 @@ def show_events(gemini: GeminiLive) -> None:
 
     @gemini.on("speech_started")
     def on_speech_started(speech: Speech) -> None:
-        print(f"{speech.user_id or 'somebody'} speaks", flush=True)
+        show(f"{speech.user_id or 'somebody'} speaks")
 
     @gemini.on("turn_complete")
     def on_turn_complete(turn: TurnComplete) -> None:
-        print(f"assistant: {turn.text.strip()}", flush=True)
+        show(f"assistant: {turn.text.strip()}")
 
     @gemini.on("interrupted")
     def on_interrupted(cut: Interrupted) -> None:
@@ -64,7 +69,7 @@ def show_events(gemini: GeminiLive) -> None:
 
     @gemini.on("error")
     def on_error(error: Exception) -> None:
-        print(f"error: {error}", flush=True)
+        show(f"error: {error}")
 
 
 async def main() -> None:

@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import tarfile
 import zipfile
 from collections.abc import Callable
 from importlib.metadata import Distribution, distribution
@@ -100,3 +101,52 @@ def version() -> str:
 def installed() -> Distribution:
     """The distribution under test, as pip has installed it (`make develop`)."""
     return distribution(NAME)
+
+
+@pytest.fixture(scope="session")
+def sdist(
+    run: Run,
+    repository: Path,
+    build_environment: dict[str, str],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Path:
+    out = tmp_path_factory.mktemp("sdist")
+    manifest = repository / "rust" / "binding" / "Cargo.toml"
+    options = ("sdist", "--manifest-path", manifest, "--out", out)
+    run(sys.executable, "-m", "maturin", *options, **build_environment)
+    (archive,) = out.glob("*.tar.gz")
+    return archive
+
+
+@pytest.fixture(scope="session")
+def unpacked(sdist: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The sources as the sdist holds them, to build from and to change."""
+    folder = tmp_path_factory.mktemp("unpacked")
+    with tarfile.open(sdist) as archive:
+        archive.extractall(folder, filter="data")
+    (source,) = folder.iterdir()
+    return source
+
+
+@pytest.fixture(scope="session")
+def build_apart(
+    build_environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, str]:
+    """A target folder for `unpacked`: in the checkout's, Cargo would take the one source for the
+    other, and then not see what changes in the checkout."""
+    return {**build_environment, "CARGO_TARGET_DIR": str(tmp_path_factory.mktemp("target"))}
+
+
+@pytest.fixture(scope="session")
+def wheel_of_sdist(
+    unpacked: Path,
+    run: Run,
+    build_apart: dict[str, str],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Path:
+    """The wheel that pip builds of the sdist. Who changes `unpacked` asks for it before."""
+    out = tmp_path_factory.mktemp("wheel-of-sdist")
+    pip = (sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation")
+    run(*pip, "--wheel-dir", out, unpacked, **build_apart)
+    (wheel,) = out.glob("*.whl")
+    return wheel

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import sys
 import sysconfig
-import venv
 from collections.abc import Callable
-from dataclasses import dataclass
 from importlib.metadata import Distribution
 from importlib.metadata import version as installed_version
 from pathlib import Path
 
 import pytest
+from throwaway import PACKAGE, Environment
 
 pytestmark = [pytest.mark.packaging, pytest.mark.timeout(300)]
 
 Run = Callable[..., str]
-PACKAGE = "getstream/plugins/gemini/"
 
 
 def test_what_is_tested_is_what_is_shipped(
@@ -73,50 +70,24 @@ def test_both_packages_are_importable_together(run: Run) -> None:
     assert out.split() == ["Stream", "GeminiLive"]
 
 
+def test_without_the_servers_packages_demo_says_what_to_install(run: Run) -> None:
+    script = (
+        "import sys; sys.modules['trustme'] = None\n"
+        "from getstream.plugins.gemini import cli\n"
+        "import getstream.plugins.gemini.live\n"
+        "code = cli.main(['demo'])\n"
+        "sys.stderr.flush(); print(code)"
+    )
+    assert run(sys.executable, "-I", "-c", script).split() == ["1"]
+    told = run(sys.executable, "-I", "-c", f"import sys; sys.stderr = sys.stdout\n{script}")
+    assert "pip install 'getstream-plugins-gemini[testing]'" in told
+    assert "Traceback" not in told
+
+
 def test_the_console_script_and_the_module_say_their_version(run: Run, version: str) -> None:
     script = Path(sysconfig.get_path("scripts")) / "getstream-gemini"
     assert version in run(script, "--version")
     assert version in run(sys.executable, "-I", "-m", "getstream.plugins.gemini", "--version")
-
-
-@dataclass
-class Environment:
-    """A throw-away environment with a `getstream` of its own.
-
-    What `getstream` depends on is borrowed from the environment of the tests.
-    """
-
-    home: Path
-    run: Run
-
-    @property
-    def python(self) -> Path:
-        return self.home / "bin" / "python"
-
-    @property
-    def site(self) -> Path:
-        (site,) = (self.home / "lib").glob("python*/site-packages")
-        return site
-
-    def pip(self, *arguments: str | Path) -> None:
-        self.run(sys.executable, "-m", "pip", "--quiet", "--python", self.python, *arguments)
-
-    def borrow(self) -> None:
-        """See the other environment's packages; our own come first."""
-        borrowed = sysconfig.get_path("purelib")
-        (self.site / "borrowed.pth").write_text(f"{borrowed}\n", encoding="utf-8")
-
-    def check(self, script: str) -> None:
-        self.run(self.python, "-I", "-c", script)
-
-    def owned_by_getstream(self) -> dict[str, str]:
-        """The files that `getstream` has installed, and what is in them."""
-        found = {}
-        for path in sorted((self.site / "getstream").rglob("*")):
-            name = path.relative_to(self.site).as_posix()
-            if path.is_file() and "__pycache__" not in name and not name.startswith(PACKAGE):
-                found[name] = hashlib.sha256(path.read_bytes()).hexdigest()
-        return found
 
 
 USE_BOTH = """
@@ -145,8 +116,7 @@ assert found is None, found
 def test_install_reinstall_and_uninstall_leave_getstream_whole(
     wheel: Path, run: Run, tmp_path: Path
 ) -> None:
-    environment = Environment(tmp_path / "environment", run)
-    venv.create(environment.home, with_pip=False)
+    environment = Environment.create(tmp_path / "environment", run)
     getstream = f"getstream=={installed_version('getstream')}"
     use_both = USE_BOTH.format(home=str(environment.home))
     use_getstream = USE_GETSTREAM.format(home=str(environment.home))

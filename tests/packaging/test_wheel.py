@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import sys
 from email import message_from_bytes
 from email.message import Message
 from pathlib import Path, PurePosixPath
@@ -94,17 +96,74 @@ def test_name_version_and_python(metadata: Message, version: str) -> None:
     assert metadata["License-Expression"] == "MIT"
 
 
-def test_dependencies_are_three_with_bounds(metadata: Message) -> None:
-    dependencies = [Requirement(line) for line in metadata.get_all("Requires-Dist", [])]
-    assert {each.name: each.extras for each in dependencies} == {
+def requirements(metadata: Message, extra: str = "") -> dict[str, Requirement]:
+    """What is required, by name: always, or with an extra only."""
+    found = [Requirement(line) for line in metadata.get_all("Requires-Dist", [])]
+    return {
+        each.name: each
+        for each in found
+        if (each.marker is None and not extra)
+        or (each.marker is not None and extra and each.marker.evaluate({"extra": extra}))
+    }
+
+
+def test_dependencies_are_few_with_bounds(metadata: Message) -> None:
+    always = requirements(metadata)
+    assert {name: each.extras for name, each in always.items()} == {
+        "aiortc": set(),
+        "av": set(),
         "getstream": {"webrtc"},
         "google-genai": set(),
         "numpy": set(),
+        "websockets": set(),
     }
-    for each in dependencies:
+    for each in always.values():
         assert each.url is None
-        assert each.marker is None
         assert {bound.operator for bound in each.specifier} == {">=", "<"}
+    assert metadata.get_all("Provides-Extra") == ["testing"]
+
+
+# Imported under one name, published under another.
+DISTRIBUTIONS = {"google.genai": "google-genai", "google.protobuf": "protobuf", "jwt": "pyjwt",
+                 "OpenSSL": "pyopenssl", "getstream_rtc": "getstream"}  # fmt: skip
+
+
+def imported(files: dict[str, bytes]) -> set[str]:
+    """The distributions that Python files import; our own and the standard library left out."""
+    names = set()
+    for data in files.values():
+        for node in ast.walk(ast.parse(data)):
+            if isinstance(node, ast.Import):
+                names |= {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and not node.level:
+                # `from google import genai` names a module of the namespace.
+                names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    found = set()
+    for name in names:
+        root = name.partition(".")[0]
+        key = ".".join(name.split(".")[:2]) if root == "google" else root
+        if root not in sys.stdlib_module_names and root != "getstream_local_redirect":
+            found.add(DISTRIBUTIONS.get(key, key))
+    return found
+
+
+def test_what_is_imported_is_declared(members: dict[str, bytes], metadata: Message) -> None:
+    sources = {name: data for name, data in members.items() if name.endswith(".py")}
+    testing = {name for name in sources if name.startswith(f"{PACKAGE}testing/")}
+    always = requirements(metadata).keys()
+    servers = requirements(metadata, "testing").keys()
+    product = imported({name: data for name, data in sources.items() if name not in testing})
+    assert product == always, "declared where imported, and nothing else"
+    assert imported({name: sources[name] for name in testing}) - always == servers
+
+
+def test_it_says_who_made_it_and_where(metadata: Message) -> None:
+    assert metadata["Author"] == "The getstream-plugins-gemini authors"
+    labels = {line.partition(",")[0] for line in metadata.get_all("Project-URL", [])}
+    assert labels >= {"Changelog", "Issues", "Repository"}
+    classifiers = metadata.get_all("Classifier", [])
+    for minor in range(10, 15):
+        assert f"Programming Language :: Python :: 3.{minor}" in classifiers
 
 
 def test_licences_are_packed(metadata: Message, dist_info: dict[str, bytes]) -> None:

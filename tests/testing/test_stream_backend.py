@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
+import os
 import re
 import socket
 import time
@@ -320,16 +322,22 @@ async def test_it_closes_while_people_are_in_the_call() -> None:
         await stream.start()
 
 
-async def fetch(url: str) -> tuple[int, Any]:
+async def fetch(url: str, method: str = "POST", **headers: str) -> tuple[int, Any]:
+    """Ask the controls as a redirected program does, unless `headers` say otherwise."""
+    token = os.environ["GETSTREAM_LOCAL_TOKEN"]
+    request = urllib.request.Request(
+        url, method=method, headers={"Authorization": f"Bearer {token}", **headers}
+    )
+
     def get() -> tuple[int, Any]:
         # The proxy of `redirected()` is not asked for loopback addresses.
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         try:
-            with opener.open(url) as response:
+            with opener.open(request) as response:
                 return response.status, json.load(response)
         except urllib.error.HTTPError as error:
             with error:
-                return error.code, json.load(error)
+                return error.code, json.loads(error.read() or b"null")
 
     return await asyncio.to_thread(get)
 
@@ -359,6 +367,87 @@ async def test_the_controls_are_there_over_http(stream: LocalStream) -> None:
         assert (status, "wait-track" in answer["error"]) == (400, True)
         assert (await fetch(f"{base}/end-call?call_id=call"))[0] == 200
         await asyncio.wait_for(alice.wait_ended(), 5)
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "DELETE", "PATCH", "OPTIONS"])
+async def test_the_controls_take_no_other_method(stream: LocalStream, method: str) -> None:
+    for action in ("state", "heal", "nonsense"):
+        status, _ = await fetch(f"{stream.url}/_local/{action}?user_id=alice", method)
+        assert status == 405
+
+
+@pytest.mark.parametrize(
+    "authorization",
+    ["", "Bearer", "Bearer ", "Bearer wrong", "Basic {token}", "{token}", "Bearer é"],
+)
+async def test_the_controls_want_the_token(stream: LocalStream, authorization: str) -> None:
+    token = authorization.format(token=stream.control_token)
+    for action in ("state", "blackhole", "nonsense"):
+        status, answer = await fetch(
+            f"{stream.url}/_local/{action}?user_id=alice&token={stream.control_token}",
+            Authorization=token,
+        )
+        assert (status, "GETSTREAM_LOCAL_TOKEN" in answer["error"]) == (401, True)
+        assert stream.control_token not in str(answer)
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["evil.example:{port}", "evil.example", "127.0.0.1", "127.0.0.1:1", "127.0.0.1.nip.io:{port}"],
+)
+async def test_the_controls_are_not_reached_under_another_name(
+    stream: LocalStream, host: str
+) -> None:
+    """A page whose name was made to lead here (DNS rebinding) sends its own name as `Host`."""
+    name = host.format(port=stream.url.rsplit(":", 1)[1])
+    status, answer = await fetch(f"{stream.url}/_local/state", Host=name)
+    assert (status, "Host" in answer["error"]) == (403, True)
+    port = stream.url.rsplit(":", 1)[1]
+    assert (await fetch(f"{stream.url}/_local/state", Host=f"localhost:{port}"))[0] == 200
+
+
+async def test_each_backend_has_a_token_of_its_own(stream: LocalStream) -> None:
+    assert stream.env["GETSTREAM_LOCAL_TOKEN"] == stream.control_token
+    assert os.environ["GETSTREAM_LOCAL_TOKEN"] == stream.control_token
+    assert LocalStream().control_token != stream.control_token
+    assert len(stream.control_token) >= 43  # 256 bits
+
+
+async def test_a_call_token_opens_its_own_call_only(stream: LocalStream) -> None:
+    async with AsyncStream(stream.api_key, stream.api_secret, base_url=stream.url) as client:
+        token = client.create_call_token("alice", call_cids=["default:mine"], expiration=60)
+    async with AsyncStream(stream.api_key, token=token, base_url=stream.url) as guest:
+        mine = await guest.video.call("default", "mine").get_or_create()
+        assert mine.data.call.cid == "default:mine"
+        for other in (("default", "other"), ("livestream", "mine")):
+            with pytest.raises(Exception, match="not for this call"):
+                await guest.video.call(*other).get_or_create()
+    assert [call.call_id for call in stream.state().calls] == ["mine"]
+
+
+async def test_nothing_of_a_request_is_in_the_log(
+    stream: LocalStream, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Tokens come in queries and headers; aiohttp quotes what it cannot parse."""
+    port = int(stream.url.rsplit(":", 1)[1])
+    marked = b"AIza-marked-secret"
+    with caplog.at_level(logging.DEBUG):
+        for request in (
+            b"GET /nothing?token=%b HTTP/1.1\r\nHost: h\r\nAuthorization: %b\r\n\r\n",
+            b"GET /\x1b[2J?%b HTTP/1.1\r\nHost: h\r\nX-Key: %b\r\n\r\n",
+            b"GET /a HTTP/1.1\r\nHost: h\r\nAuthorization%b: \x01%b\r\n\r\n",
+            b"%b /%b HTTP/9\r\n\r\n",
+            b"GET /a HTTP/1.1\r\nHost: h\r\n%b %b\r\n\r\n",
+        ):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(request % (marked, marked))
+            assert (await asyncio.wait_for(reader.readline(), 5)).split()[1][:1] == b"4"
+            writer.close()
+            await writer.wait_closed()
+    assert "marked" not in caplog.text
+    messages = [record.getMessage() for record in caplog.records]
+    assert all(message.isprintable() for message in messages)
+    assert [message for message in messages if "has no GET /nothing" in message]
 
 
 async def test_what_is_not_there_is_said_so(stream: LocalStream) -> None:

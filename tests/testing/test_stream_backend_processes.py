@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from getstream.plugins.gemini.testing import signals
+from getstream.plugins.gemini.testing._redirect import getstream_local_redirect
 from getstream.plugins.gemini.testing._stream import LocalStream
 from getstream.video import rtc
 
@@ -68,6 +69,27 @@ async def test_the_redirect_runs_the_sitecustomize_that_it_hides(
         del env["GETSTREAM_LOCAL_COORDINATOR"]
         _, out, _ = await run("-c", WHERE, env=env)
         assert out.splitlines() == ["theirs ran", "None", str(theirs)]
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["ws://evil.example/api", "wss://127.0.0.1.evil.example", "ws://10.0.0.1:80", "ws:///x", "x"],
+)
+async def test_the_redirect_leads_to_this_machine_only(url: str) -> None:
+    """The SDK sends its token wherever it is led to."""
+    folder = Path(getstream_local_redirect.__file__).parent
+    env = {**os.environ, "PYTHONPATH": str(folder), getstream_local_redirect.VARIABLE: url}
+    script = "import sys; print([type(each).__module__ for each in sys.meta_path])"
+    _, out, err = await run("-c", script, env=env)
+    assert "getstream_local_redirect" not in out
+    assert "leads to this machine only" in err
+    with pytest.raises(ValueError, match="this machine only"):
+        getstream_local_redirect.redirect_now(url)
+
+
+@pytest.mark.parametrize("url", ["ws://127.0.0.1:1/x", "ws://localhost:1/x", "ws://[::1]:1/x"])
+def test_addresses_of_this_machine_are_taken(url: str) -> None:
+    getstream_local_redirect.require_loopback(url)
 
 
 async def test_a_program_that_never_imports_the_sdk_is_not_slowed_down() -> None:

@@ -85,9 +85,10 @@ pub(crate) fn encode_base64<'py>(
                 text.extend_from_slice(suffix);
                 text
             };
-            let text = match bytes.len() > LONG {
-                true => py.detach(encode),
-                false => encode(),
+            let text = if bytes.len() > LONG {
+                py.detach(encode)
+            } else {
+                encode()
             };
             Ok(PyBytes::new(py, &text))
         }
@@ -105,9 +106,10 @@ pub(crate) fn decode_base64<'py>(
         let mut bytes = Vec::with_capacity(text.len() / 4 * 3 + 2);
         base64::decode(text, &mut bytes).map(|()| bytes)
     };
-    let bytes = match text.len() > LONG {
-        true => py.detach(decode),
-        false => decode(),
+    let bytes = if text.len() > LONG {
+        py.detach(decode)
+    } else {
+        decode()
     }
     .map_err(audio_error)?;
     Ok(PyBytes::new(py, &bytes))

@@ -49,9 +49,10 @@ mod _core {
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
         module.add("__version__", env!("CARGO_PKG_VERSION"))?;
-        let profile = match cfg!(debug_assertions) {
-            true => "debug",
-            false => "release",
+        let profile = if cfg!(debug_assertions) {
+            "debug"
+        } else {
+            "release"
         };
         module.add("build_profile", profile)?;
         crate::websocket::forget_keys_in_forks(module.py())

@@ -48,18 +48,16 @@ impl Resampler {
     #[pyo3(signature = (in_rate, out_rate, *, quality="voice"))]
     fn new(py: Python<'_>, in_rate: i64, out_rate: i64, quality: &str) -> PyResult<Self> {
         let (in_rate, out_rate) = (rate(in_rate)?, rate(out_rate)?);
-        let options = ResamplerOptions {
-            quality: match quality {
-                "voice" => Quality::Voice,
-                "music" => Quality::Music,
-                _ => {
-                    return Err(AudioError::new_err(format!(
-                        "quality={quality:?} is not known: give \"voice\" or \"music\""
-                    )));
-                }
-            },
-            ..ResamplerOptions::default()
+        let quality = match quality {
+            "voice" => Quality::Voice,
+            "music" => Quality::Music,
+            _ => {
+                return Err(AudioError::new_err(format!(
+                    "quality={quality:?} is not known: give \"voice\" or \"music\""
+                )));
+            }
         };
+        let options = ResamplerOptions::default().with_quality(quality);
         // The filters of a new pair of rates are designed here, which takes up to 2 s.
         let inner = py
             .detach(|| voice_audio::Resampler::with_options(in_rate, out_rate, options))

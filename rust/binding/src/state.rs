@@ -38,9 +38,10 @@ impl<T: Send> State<T> {
         long: bool,
         work: impl FnOnce(&mut T) -> R + Send,
     ) -> R {
-        match long {
-            false => work(&mut self.lock(py)),
-            true => py.detach(|| work(&mut self.lock_detached())),
+        if long {
+            py.detach(|| work(&mut self.lock_detached()))
+        } else {
+            work(&mut self.lock(py))
         }
     }
 }

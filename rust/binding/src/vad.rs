@@ -45,11 +45,10 @@ impl SpeechStopped {
 
 /// Converts options given by Python.
 pub(crate) fn options(threshold: f32, onset_ms: i64, hangover_ms: i64) -> PyResult<VadOptions> {
-    Ok(VadOptions {
-        threshold,
-        onset_ms: milliseconds("onset_ms", onset_ms)?,
-        hangover_ms: milliseconds("hangover_ms", hangover_ms)?,
-    })
+    Ok(VadOptions::default()
+        .with_threshold(threshold)
+        .with_onset_ms(milliseconds("onset_ms", onset_ms)?)
+        .with_hangover_ms(milliseconds("hangover_ms", hangover_ms)?))
 }
 
 /// Makes a list of event objects.
@@ -59,6 +58,7 @@ pub(crate) fn to_list<'py>(py: Python<'py>, events: &[VadEvent]) -> PyResult<Bou
         match *event {
             VadEvent::SpeechStarted { sample } => list.append(SpeechStarted { sample })?,
             VadEvent::SpeechStopped { sample } => list.append(SpeechStopped { sample })?,
+            _ => unreachable!("of the same workspace: every event has its class here"),
         }
     }
     Ok(list)
@@ -138,6 +138,7 @@ impl Vad {
             threshold,
             onset_ms,
             hangover_ms,
+            ..
         } = self.options;
         format!(
             "Vad({}, threshold={threshold}, onset_ms={onset_ms}, hangover_ms={hangover_ms})",

@@ -52,10 +52,9 @@ fn cases() -> Vec<Case> {
     for quality in [Quality::Voice, Quality::Music] {
         for (i, o) in [(48_000, 16_000), (24_000, 48_000), (44_100, 48_000)] {
             for kernel in Kernel::available() {
-                let options = ResamplerOptions {
-                    quality,
-                    kernel: Some(kernel),
-                };
+                let options = ResamplerOptions::default()
+                    .with_quality(quality)
+                    .with_kernel(kernel);
                 let mut resampler = Resampler::with_options(i, o, options).expect("it is there");
                 let (frame, mut out) = (pcm(i as usize / 50), Vec::<i16>::new());
                 let macs = (resampler.memory() + 1) as f64 * f64::from(o / 50);
@@ -171,9 +170,10 @@ fn cases() -> Vec<Case> {
 
 fn main() {
     // `cargo test --benches` runs this without the flag: once, to see that it works.
-    let (rounds, calls) = match std::env::args().any(|argument| argument == "--bench") {
-        true => (150, 40),
-        false => (1, 1),
+    let (rounds, calls) = if std::env::args().any(|argument| argument == "--bench") {
+        (150, 40)
+    } else {
+        (1, 1)
     };
     let mut cases = cases();
     let mut times: Vec<Vec<f64>> = vec![Vec::with_capacity(rounds); cases.len()];
@@ -192,9 +192,10 @@ fn main() {
         times.sort_by(f64::total_cmp);
         let (p10, p50) = (times[times.len() / 10], times[times.len() / 2]);
         print!("{:<44} {p10:>8.2} {p50:>8.2}", case.name);
-        match case.macs > 0.0 {
-            true => println!(" {:>8.1}", case.macs / p10 / 1e3),
-            false => println!(),
+        if case.macs > 0.0 {
+            println!(" {:>8.1}", case.macs / p10 / 1e3)
+        } else {
+            println!()
         }
     }
 }

@@ -665,14 +665,13 @@ fn closed_loop(voices: &[Voice], random: &mut Random, figures: &mut Figures) {
         let (mut position, mut held, mut resume) = (0, false, None);
         let mut starts = 0;
         for tick in 0..750 {
-            let frame: Vec<f32> = match held && down == 0.0 {
-                true => vec![0.0; FRAME],
-                false => {
-                    let scale = if held { down } else { 1.0 };
-                    let from = position % (far.len() - FRAME);
-                    position += FRAME;
-                    far[from..from + FRAME].iter().map(|x| scale * x).collect()
-                }
+            let frame: Vec<f32> = if held && down == 0.0 {
+                vec![0.0; FRAME]
+            } else {
+                let scale = if held { down } else { 1.0 };
+                let from = position % (far.len() - FRAME);
+                position += FRAME;
+                far[from..from + FRAME].iter().map(|x| scale * x).collect()
             };
             played.extend(&frame);
             far48.clear();

@@ -108,7 +108,9 @@ fn main() -> Result<(), Error> {
         println!();
         for (in_rate, out_rate) in PAIRS {
             let resampler = |kernel| {
-                let options = ResamplerOptions { quality, kernel };
+                let options = ResamplerOptions::default()
+                    .with_quality(quality)
+                    .with_kernel(kernel);
                 Resampler::with_options(in_rate, out_rate, options)
             };
             let (taps, up) = prototype(resampler(None)?);

@@ -77,10 +77,7 @@ fn run(arguments: &[String]) -> Result<(), Box<dyn Error>> {
     };
     let reader = WavReader::open(input)?;
     let spec = reader.spec();
-    let options = ResamplerOptions {
-        quality,
-        ..ResamplerOptions::default()
-    };
+    let options = ResamplerOptions::default().with_quality(quality);
     let resampler = Resampler::with_options(spec.sample_rate, rate.parse()?, options)?;
     println!("{resampler:?}");
     let written = match (spec.sample_format, spec.bits_per_sample) {

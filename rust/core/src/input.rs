@@ -82,6 +82,7 @@ impl<S: Sample> Samples<'_, S> {
     }
 
     /// Returns the number of samples per channel.
+    #[must_use]
     pub fn len(&self) -> usize {
         match self {
             Self::Mono(samples) | Self::Planar(samples, _) => samples.len(),
@@ -90,6 +91,7 @@ impl<S: Sample> Samples<'_, S> {
     }
 
     /// Returns true if there are no samples.
+    #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -164,6 +166,7 @@ impl InputStream {
     }
 
     /// Returns the rate of the output in Hz.
+    #[must_use]
     pub fn wire_rate(&self) -> u32 {
         self.wire_rate
     }
@@ -179,11 +182,13 @@ impl InputStream {
     }
 
     /// Returns the probability of speech, 0 to 1, in the newest complete analysis frame.
+    #[must_use]
     pub fn probability(&self) -> f32 {
         self.vad.probability()
     }
 
     /// Returns true between [`VadEvent::SpeechStarted`] and [`VadEvent::SpeechStopped`].
+    #[must_use]
     pub fn speaking(&self) -> bool {
         self.vad.speaking()
     }
@@ -191,6 +196,7 @@ impl InputStream {
     /// Returns true while there is evidence of speech that has not yet lasted for the onset.
     ///
     /// See [`Vad::starting`].
+    #[must_use]
     pub fn starting(&self) -> bool {
         self.vad.starting()
     }
@@ -231,6 +237,7 @@ impl InputStream {
     }
 
     /// Returns true if the newest block was suppressed as echo.
+    #[must_use]
     pub fn echo(&self) -> bool {
         self.suppressor
             .as_ref()
@@ -240,6 +247,7 @@ impl InputStream {
     /// Returns the delay of the echo in milliseconds, in steps of 10; None while no echo is known.
     ///
     /// The delay lasts from handing a sample to the transport until its echo arrives.
+    #[must_use]
     pub fn echo_delay_ms(&self) -> Option<f64> {
         self.suppressor
             .as_ref()
@@ -249,6 +257,7 @@ impl InputStream {
     /// Returns the echo's level relative to what is played, in dB; None while no echo is known.
     ///
     /// This is the negative of the echo return loss, from 200 to 4000 Hz.
+    #[must_use]
     pub fn echo_level_db(&self) -> Option<f32> {
         self.suppressor
             .as_ref()
@@ -431,9 +440,10 @@ impl InputStream {
         events: &mut Vec<VadEvent>,
     ) {
         if let Some(suppressor) = &mut self.suppressor {
-            match expects_echo {
-                true => suppressor.suppress(wire),
-                false => suppressor.skip(wire.len()),
+            if expects_echo {
+                suppressor.suppress(wire);
+            } else {
+                suppressor.skip(wire.len());
             }
         }
         self.vad.push(wire, events);
@@ -501,8 +511,9 @@ impl Crossfade {
 
 /// Returns the gain of a raised-cosine fade-in of `length` samples; 1 after it.
 fn raised_cosine(position: usize, length: usize) -> f32 {
-    match position < length {
-        true => 0.5 - 0.5 * (PI * (position as f32 + 0.5) / length as f32).cos(),
-        false => 1.0,
+    if position < length {
+        0.5 - 0.5 * (PI * (position as f32 + 0.5) / length as f32).cos()
+    } else {
+        1.0
     }
 }

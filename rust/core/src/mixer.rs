@@ -48,11 +48,13 @@ impl Mixer {
     }
 
     /// Returns the rate in Hz.
+    #[must_use]
     pub fn sample_rate(&self) -> u32 {
         self.sample_rate
     }
 
     /// Returns the number of samples of one frame.
+    #[must_use]
     pub fn frame_len(&self) -> usize {
         self.sums.len()
     }

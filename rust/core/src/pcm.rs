@@ -146,12 +146,13 @@ pub(crate) fn pairs<S: Sample>(input: &[S]) -> Result<&[[S; 2]], Error> {
 
 /// Refuses channels of different length.
 pub(crate) fn check_planes<S: Sample>(left: &[S], right: &[S]) -> Result<(), Error> {
-    match left.len() == right.len() {
-        true => Ok(()),
-        false => Err(Error::Planes {
+    if left.len() == right.len() {
+        Ok(())
+    } else {
+        Err(Error::Planes {
             left: left.len(),
             right: right.len(),
-        }),
+        })
     }
 }
 

@@ -66,7 +66,9 @@ fn the_frame_path_does_not_allocate() {
         .map(|kernel| (Some(kernel), Quality::Voice))
         .chain([(None, Quality::Music)])
     {
-        let options = ResamplerOptions { quality, kernel };
+        let options = ResamplerOptions::default()
+            .with_quality(quality)
+            .with_kernel(kernel);
         let mut resampler = Resampler::with_options(44_100, 16_000, options).unwrap();
         let (mut out, mut exact): (Vec<i16>, Vec<f32>) = (Vec::new(), Vec::new());
         let mut resample = |rounds: usize| {

@@ -24,10 +24,9 @@ fn resample<I: Sample, O: Sample>(rates: (u32, u32), input: &[I]) -> Vec<O> {
 }
 
 fn with(rates: (u32, u32), quality: Quality, kernel: Kernel) -> Resampler {
-    let options = ResamplerOptions {
-        quality,
-        kernel: Some(kernel),
-    };
+    let options = ResamplerOptions::default()
+        .with_quality(quality)
+        .with_kernel(kernel);
     Resampler::with_options(rates.0, rates.1, options).unwrap()
 }
 
@@ -189,10 +188,7 @@ fn the_best_kernel_is_used_and_one_that_is_not_there_is_refused() {
     );
     assert_eq!(Kernel::available().last(), Some(Kernel::best()));
     for kernel in [Kernel::Scalar, Kernel::Avx2, Kernel::Avx512, Kernel::Neon] {
-        let options = ResamplerOptions {
-            kernel: Some(kernel),
-            ..ResamplerOptions::default()
-        };
+        let options = ResamplerOptions::default().with_kernel(kernel);
         match Resampler::with_options(48_000, 16_000, options) {
             Ok(resampler) => assert!(kernel.runs_here() && resampler.kernel() == kernel),
             Err(error) => {

@@ -20,12 +20,31 @@ fn silence_and_faint_noise_never_trigger() {
     let dither: Vec<i16> = (0..160_000).map(|i| ((i * 7919) % 3) as i16 - 1).collect();
     assert!(listen(&mut vad, &dither, 320).is_empty());
     // At any threshold, silence is no speech.
-    let options = VadOptions {
-        threshold: 0.0,
-        ..VadOptions::default()
-    };
+    let options = VadOptions::default().with_threshold(0.0);
     let mut vad = Vad::new(16_000, options).unwrap();
     assert!(listen(&mut vad, &silence(16_000, 5.0), 320).is_empty());
+}
+
+#[test]
+fn the_end_of_the_stream_ends_the_speech() {
+    let mut vad = Vad::new(16_000, VadOptions::default()).unwrap();
+    let pcm = [silence(16_000, 1.0), voice(16_000, 1.5)].concat();
+    let mut events = listen(&mut vad, &pcm, 320);
+    assert!(matches!(events[..], [VadEvent::SpeechStarted { .. }]));
+    vad.flush(&mut events);
+    let [
+        VadEvent::SpeechStarted { sample: start },
+        VadEvent::SpeechStopped { sample: stop },
+    ] = events[..]
+    else {
+        panic!("{events:?}");
+    };
+    assert!(start < stop && stop <= pcm.len() as u64);
+    // It starts anew, and there is nothing left to tell.
+    assert!(!vad.speaking());
+    vad.flush(&mut events);
+    assert_eq!(events.len(), 2);
+    assert_eq!(listen(&mut vad, &pcm, 320)[0], events[0]);
 }
 
 #[test]
@@ -66,10 +85,7 @@ fn speech_is_found_where_it_is_at_any_rate() {
 
 #[test]
 fn the_first_evidence_comes_before_the_onset_and_may_be_nothing() {
-    let options = VadOptions {
-        onset_ms: 64,
-        ..VadOptions::default()
-    };
+    let options = VadOptions::default().with_onset_ms(64);
     let mut vad = Vad::new(16_000, options).unwrap();
     let pcm = [
         silence(16_000, 0.5),
@@ -95,10 +111,7 @@ fn the_first_evidence_comes_before_the_onset_and_may_be_nothing() {
     let mut seen = Vec::new();
     let short = [&pcm[..8_000 + 256 * 12], &silence(16_000, 0.5)].concat();
     let mut events = Vec::new();
-    let long = VadOptions {
-        onset_ms: 60_000,
-        ..options
-    };
+    let long = options.with_onset_ms(60_000);
     let mut patient = Vad::new(16_000, long).unwrap();
     for frame in short.chunks_exact(256) {
         patient.push(frame, &mut events);
@@ -140,23 +153,17 @@ fn hangover_bridges_short_pauses_and_onset_delays() {
     ]
     .concat();
     let count = |hangover_ms| {
-        let options = VadOptions {
-            hangover_ms,
-            ..VadOptions::default()
-        };
+        let options = VadOptions::default().with_hangover_ms(hangover_ms);
         listen(&mut Vad::new(16_000, options).unwrap(), &gap, 320).len()
     };
     assert_eq!((count(1_000), count(100)), (2, 4));
 
     // The offset names the start of the run, not the moment of the decision.
     let start = |onset_ms| {
-        let options = VadOptions {
-            onset_ms,
-            ..VadOptions::default()
-        };
+        let options = VadOptions::default().with_onset_ms(onset_ms);
         match listen(&mut Vad::new(16_000, options).unwrap(), &gap, 320)[0] {
             VadEvent::SpeechStarted { sample } => sample,
-            VadEvent::SpeechStopped { .. } => panic!("stopped before it started"),
+            event => panic!("it has not started: {event:?}"),
         }
     };
     assert_eq!(start(16), start(64));
@@ -191,9 +198,12 @@ fn sounds_that_are_not_speech_do_not_trigger() {
     }
     let dial: Vec<i16> = (0..80_000)
         .map(|i| (i, f64::from(i) / f64::from(rate)))
-        .map(|(i, t)| match i % 3_200 < 1_600 {
-            true => (6_000.0 * ((t * 4_838.0).sin() + (t * 8_394.0).sin())) as i16,
-            false => 0,
+        .map(|(i, t)| {
+            if i % 3_200 < 1_600 {
+                (6_000.0 * ((t * 4_838.0).sin() + (t * 8_394.0).sin())) as i16
+            } else {
+                0
+            }
         })
         .collect();
     let sounds = [
@@ -273,7 +283,10 @@ proptest! {
         onset_ms in 0u32..100,
         hangover_ms in 0u32..300,
     ) {
-        let options = VadOptions { threshold, onset_ms, hangover_ms };
+        let options = VadOptions::default()
+            .with_threshold(threshold)
+            .with_onset_ms(onset_ms)
+            .with_hangover_ms(hangover_ms);
         let mut whole = Vad::new(rate, options).unwrap();
         let mut want = Vec::new();
         whole.push(&pcm, &mut want);
@@ -295,6 +308,7 @@ proptest! {
             let (begins, sample) = match *event {
                 VadEvent::SpeechStarted { sample } => (true, sample),
                 VadEvent::SpeechStopped { sample } => (false, sample),
+                _ => panic!("an event that this does not know: {event:?}"),
             };
             prop_assert_eq!(begins, i % 2 == 0);
             prop_assert!(sample >= last && sample <= pcm.len() as u64, "{:?}", events);

@@ -13,15 +13,16 @@ from __future__ import annotations
 
 import argparse
 import io
+import logging
 import os
 import platform
 import sys
-import traceback
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from .errors import GeminiError
+from ._terminal import TerminalFormatter, format_exception, one_line, printable_lines
+from .errors import CallError, ConfigError, GeminiError, SessionError
 
 __all__ = ["main"]
 
@@ -92,6 +93,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
         # What a model says may hold signs that the terminal's encoding lacks.
         sys.stdout.reconfigure(errors="replace")
+    if logging.lastResort is not None:  # what prints a warning where no logging was set up
+        logging.lastResort.setFormatter(TerminalFormatter())
     try:
         return _run(options)
     except KeyboardInterrupt:
@@ -103,9 +106,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     except Exception as error:
         if options.verbose:
-            traceback.print_exc()
+            print(format_exception(error), file=sys.stderr)
         expected = isinstance(error, GeminiError)
         what = str(error) if expected else f"{type(error).__name__}: {error}"
+        # What a service said, or nobody knows who, is one line. Our own errors may have several.
+        ours = expected and not isinstance(error, (CallError, SessionError))
+        what = printable_lines(what) if ours else one_line(what)
         advice = "" if expected or options.verbose else " (--verbose shows where)"
         print(f"{PROGRAM}: error: {what}{advice}", file=sys.stderr)
         return 1
@@ -114,7 +120,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(options: argparse.Namespace) -> int:
     # The SDKs take a second to import: --help and a wrong command line do not wait for them.
     if options.command == "demo":
-        from ._cli.demo import DemoOptions, run_demo
+        try:
+            from ._cli.demo import DemoOptions, run_demo
+        except ModuleNotFoundError as missing:
+            if missing.name == "trustme":  # installed without [testing]
+                raise ConfigError(str(missing)) from None
+            raise
 
         return run_demo(
             DemoOptions(options.input, options.out, options.real_gemini, options.verbose)

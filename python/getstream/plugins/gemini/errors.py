@@ -22,6 +22,8 @@ A message says what happened and what to do about it.
 
 from __future__ import annotations
 
+from ._terminal import one_line
+
 __all__ = [
     "AudioError",
     "AuthError",
@@ -59,6 +61,8 @@ class VideoError(GeminiError, ValueError):
 class SessionError(GeminiError):
     """The Gemini Live session could not be set up, or ended.
 
+    The message quotes the service, and is one printable line.
+
     Attributes:
         code: WebSocket close code (RFC 6455) or HTTP status, None when there was neither.
         reason: What the service said, word for word; empty when it said nothing.
@@ -75,7 +79,7 @@ class SessionError(GeminiError):
         retryable: bool = False,
         remedy: str = "",
     ) -> None:
-        super().__init__(message)
+        super().__init__(one_line(message))
         self.code = code
         self.reason = reason
         self.retryable = retryable

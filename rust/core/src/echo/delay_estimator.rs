@@ -143,10 +143,12 @@ impl EchoDelayEstimator {
         self.flush_block();
         let before = self.best.delay;
         self.best = self.find();
-        self.run = match self.is_convincing(self.best) {
-            true if self.best.delay.abs_diff(before) <= 1 => self.run + 1,
-            true => 1,
-            false => 0,
+        self.run = if !self.is_convincing(self.best) {
+            0
+        } else if self.best.delay.abs_diff(before) <= 1 {
+            self.run + 1
+        } else {
+            1
         };
     }
 

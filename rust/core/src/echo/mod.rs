@@ -44,12 +44,13 @@ fn delays(max_delay_ms: u32) -> usize {
 
 /// Refuses a time that is not finite or exceeds [`MAX_TIME_S`].
 pub(crate) fn check_time(at: f64) -> Result<(), Error> {
-    match at.abs() < MAX_TIME_S {
-        true => Ok(()),
-        false => Err(Error::Option {
+    if at.abs() < MAX_TIME_S {
+        Ok(())
+    } else {
+        Err(Error::Option {
             name: "at",
             value: at,
             accepted: "a finite number of seconds",
-        }),
+        })
     }
 }

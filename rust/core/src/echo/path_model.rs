@@ -199,9 +199,10 @@ impl EchoPathModel {
 
     /// Learns from a hop that is an echo and does not exceed the model.
     pub(super) fn learn(&mut self, near: &Bands, noise_floor: &NoiseFloor) {
-        let down = match self.far_below < BELOW_HOPS {
-            true => RELEASE,
-            false => RELEASE_FAST,
+        let down = if self.far_below < BELOW_HOPS {
+            RELEASE
+        } else {
+            RELEASE_FAST
         };
         let (mut audible, mut far_below) = (0, 0);
         self.update(near, noise_floor, |distance, expected, heard| {
@@ -209,16 +210,17 @@ impl EchoPathModel {
                 audible += 1;
                 far_below += u32::from(!heard || distance < -FAR_BELOW_DB);
             }
-            match distance > 0.0 {
-                true if heard => ATTACK,
-                true => 0.0,
-                false => down,
+            if distance > 0.0 {
+                if heard { ATTACK } else { 0.0 }
+            } else {
+                down
             }
         });
         if audible >= AUDIBLE_BANDS {
-            self.far_below = match 4 * far_below > 3 * audible {
-                true => self.far_below + 1,
-                false => 0,
+            self.far_below = if 4 * far_below > 3 * audible {
+                self.far_below + 1
+            } else {
+                0
             };
         }
     }
@@ -228,10 +230,7 @@ impl EchoPathModel {
         let fitting = comparison.fit.is_some_and(|mean| mean > 0.0);
         let rate = self.raise_new + if fitting { RAISE_FITTING } else { RAISE };
         self.update(near, noise_floor, |distance, _, heard| {
-            match distance > 0.0 && heard {
-                true => rate,
-                false => 0.0,
-            }
+            if distance > 0.0 && heard { rate } else { 0.0 }
         });
     }
 

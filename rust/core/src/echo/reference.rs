@@ -89,11 +89,13 @@ impl EchoReference {
     }
 
     /// Returns the rate of the frames in Hz.
+    #[must_use]
     pub fn sample_rate(&self) -> u32 {
         self.sample_rate
     }
 
     /// Returns the longest echo delay that is searched, in milliseconds.
+    #[must_use]
     pub fn max_delay_ms(&self) -> u32 {
         self.max_delay_ms
     }
@@ -137,6 +139,7 @@ impl EchoReference {
     }
 
     /// Returns true if, at `at`, sound is being played or its echo may still be on its way.
+    #[must_use]
     pub fn echo_possible(&self, at: f64) -> bool {
         at - self.sounded_at <= f64::from(self.max_delay_ms) / 1000.0
     }

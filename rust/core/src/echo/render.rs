@@ -182,9 +182,10 @@ impl RenderHistory {
 
     /// Returns the power in a row; zero for a row outside of the history.
     pub(super) fn power(&self, row: i64) -> &Bands {
-        match row <= self.newest && row > self.newest - self.powers.len() {
-            true => self.powers.at(row),
-            false => &ZEROS,
+        if row <= self.newest && row > self.newest - self.powers.len() {
+            self.powers.at(row)
+        } else {
+            &ZEROS
         }
     }
 

@@ -264,9 +264,10 @@ impl EchoSuppressor {
             awake.samples += room as u64;
             self.clock.samples += room as u64;
             block = later;
-            passes |= match awake.samples == awake.hop_end {
-                true => self.end_hop(),
-                false => self.assess_partial_hop(),
+            passes |= if awake.samples == awake.hop_end {
+                self.end_hop()
+            } else {
+                self.assess_partial_hop()
             };
         }
         passes
@@ -335,9 +336,10 @@ impl EchoSuppressor {
         let sure = correlation > SURE_ECHO && evidence <= STILL_ECHO_HOPS;
         let more = comparison.excess > EXCESS_DB;
         self.excess = flush(EXCESS_SMOOTHING * self.excess + comparison.excess);
-        self.speech = match more && !sure && self.excess > SPEECH_DB {
-            true => SPEECH_HOPS,
-            false => self.speech.saturating_sub(1),
+        self.speech = if more && !sure && self.excess > SPEECH_DB {
+            SPEECH_HOPS
+        } else {
+            self.speech.saturating_sub(1)
         };
         if !more && self.speech == 0 {
             path.learn(&near_db, &self.noise_floor);
@@ -413,10 +415,12 @@ impl EchoSuppressor {
         };
         let last = self.fade.len() - 1;
         for y in block {
-            self.faded = match echo {
-                true => (self.faded + 1).min(last),
-                false if self.faded == 0 => return,
-                false => self.faded - 1,
+            self.faded = if echo {
+                (self.faded + 1).min(last)
+            } else if self.faded == 0 {
+                return;
+            } else {
+                self.faded - 1
             };
             let gain = self.fade[self.faded];
             let sample = gain * y.to_unit() + (1.0 - gain) * noise * self.random();

@@ -42,9 +42,10 @@ fn talk(voice: u64, seconds: f32) -> Vec<f32> {
         }
         let length = (random.within(0.08, 0.28) * RATE as f32) as usize;
         let voiced = random.next() > -0.6;
-        let formants = match voiced {
-            true => [(250.0, 800.0), (850.0, 2_300.0), (2_300.0, 3_400.0)],
-            false => [(1_500.0, 2_500.0), (2_500.0, 3_500.0), (3_500.0, 5_500.0)],
+        let formants = if voiced {
+            [(250.0, 800.0), (850.0, 2_300.0), (2_300.0, 3_400.0)]
+        } else {
+            [(1_500.0, 2_500.0), (2_500.0, 3_500.0), (3_500.0, 5_500.0)]
         };
         let poles = formants.map(|(low, high)| {
             let w = 2.0 * std::f32::consts::PI * random.within(low, high) / RATE as f32;
@@ -516,9 +517,10 @@ fn silence_after_sound_leaves_no_subnormal_numbers() {
     // The microphone is muted, digitally, while the assistant goes on for minutes.
     for (what, known) in [("a known echo", true), ("no echo", false)] {
         let mut call = Call::new();
-        match known {
-            true => call.run(&far, &near),
-            false => call.run(&far, &person),
+        if known {
+            call.run(&far, &near)
+        } else {
+            call.run(&far, &person)
         };
         assert_eq!(call.suppressor.delay_ms().is_some(), known, "{what}");
         // The sums of the delay estimator decay slowest: without an echo they take 90 s.

@@ -1,9 +1,10 @@
 //! Filter banks that are kept: calls begin and end all the time, their rates are always the same few.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use super::design::{FilterBank, Quality};
+use super::design::{FilterBank, Quality, factors};
+use crate::Error;
 
 /// Most filter banks that are kept. The rates in use (8, 11.025, 12, 16, 22.05, 24, 32, 44.1, 48,
 /// 88.2 and 96 kHz) to 16, 24 and 48 kHz are 21 banks for each quality.
@@ -13,7 +14,23 @@ const KEPT_BANKS: usize = 64;
 const KEPT_BYTES: usize = 32 << 20;
 
 /// What a filter bank is made for: upsampling factor, downsampling factor, quality.
-pub(super) type Key = (u32, u32, Quality);
+type Key = (u32, u32, Quality);
+
+/// Returns the bank for a pair of rates, from the cache of the process.
+///
+/// # Errors
+/// [`Error::Ratio`] if the pair needs too many filter phases.
+pub(super) fn shared_bank(
+    in_rate: u32,
+    out_rate: u32,
+    quality: Quality,
+) -> Result<Arc<FilterBank>, Error> {
+    static BANKS: LazyLock<BankCache> = LazyLock::new(BankCache::default);
+    let (up, down) = factors(in_rate, out_rate)?;
+    Ok(BANKS.get((up, down, quality), || {
+        FilterBank::design(up, down, quality)
+    }))
+}
 
 /// A bounded store of filter banks, shared by all threads.
 ///
@@ -21,7 +38,7 @@ pub(super) type Key = (u32, u32, Quality);
 /// ask for different pairs of rates do not wait for each other, those that ask for the same new pair
 /// wait for one design.
 #[derive(Default)]
-pub(super) struct BankCache {
+struct BankCache {
     kept: Mutex<Kept>,
 }
 
@@ -40,7 +57,7 @@ struct Entry {
 
 impl BankCache {
     /// Returns the bank that is kept for `key`, or designs it.
-    pub(super) fn get(&self, key: Key, design: impl FnOnce() -> FilterBank) -> Arc<FilterBank> {
+    fn get(&self, key: Key, design: impl FnOnce() -> FilterBank) -> Arc<FilterBank> {
         let (bank, evicted) = self.lock().request(key);
         drop(evicted);
         let mut designed = false;
@@ -135,6 +152,25 @@ mod tests {
         let kept = cache.lock();
         assert!(kept.entries.len() <= KEPT_BANKS, "{}", kept.entries.len());
         assert!(kept.bytes() <= KEPT_BYTES, "{}", kept.bytes());
+    }
+
+    #[test]
+    fn banks_are_shared_by_ratio_and_quality() {
+        let bank = |i, o, quality| shared_bank(i, o, quality).unwrap();
+        let voice = bank(48_000, 16_000, Quality::Voice);
+        assert!(Arc::ptr_eq(&voice, &bank(24_000, 8_000, Quality::Voice)));
+        assert!(!Arc::ptr_eq(&voice, &bank(48_000, 16_000, Quality::Music)));
+    }
+
+    #[test]
+    fn a_bank_in_use_is_shared_after_any_number_of_other_pairs() {
+        let used = shared_bank(16_000, 8_000, Quality::Voice).unwrap();
+        // 62 pairs of up to 5 MB: several times what is kept.
+        for rate in (8_008..8_500).step_by(8) {
+            drop(shared_bank(8_000, rate, Quality::Voice));
+        }
+        let again = shared_bank(16_000, 8_000, Quality::Voice).unwrap();
+        assert!(Arc::ptr_eq(&used, &again));
     }
 
     #[test]

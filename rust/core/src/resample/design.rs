@@ -6,9 +6,7 @@
 //! A. V. Oppenheim and R. W. Schafer, "Discrete-Time Signal Processing", section 7.6).
 
 use std::f64::consts::PI;
-use std::sync::{Arc, LazyLock};
 
-use super::cache::BankCache;
 use crate::Error;
 
 /// Output samples that are computed side by side, one in each lane.
@@ -81,19 +79,9 @@ pub(super) struct FilterBank {
 }
 
 impl FilterBank {
-    /// The bank for a pair of rates, from a process-wide cache.
-    pub(super) fn shared(
-        in_rate: u32,
-        out_rate: u32,
-        quality: Quality,
-    ) -> Result<Arc<Self>, Error> {
-        static BANKS: LazyLock<BankCache> = LazyLock::new(BankCache::default);
-        let (up, down) = factors(in_rate, out_rate)?;
-        let design = || Self::design(u64::from(up), u64::from(down), quality);
-        Ok(BANKS.get((up, down, quality), design))
-    }
-
-    fn design(up: u64, down: u64, quality: Quality) -> Self {
+    /// Designs the bank for a pair of factors, as [`factors`] gives them.
+    pub(super) fn design(up: u32, down: u32, quality: Quality) -> Self {
+        let (up, down) = (u64::from(up), u64::from(down));
         let (pass, stop) = quality.edges();
         let cutoff = 0.5 * (pass + stop);
         let (l, m) = (up as f64, down as f64);
@@ -223,8 +211,8 @@ fn bessel_i0(x: f64) -> f64 {
     sum
 }
 
-/// Up- and downsampling factor of a pair of rates, without common divisor.
-fn factors(in_rate: u32, out_rate: u32) -> Result<(u32, u32), Error> {
+/// Returns the up- and downsampling factor of a pair of rates, without common divisor.
+pub(super) fn factors(in_rate: u32, out_rate: u32) -> Result<(u32, u32), Error> {
     let divisor = gcd(in_rate, out_rate);
     let (up, down) = (out_rate / divisor, in_rate / divisor);
     if up > super::MAX_PHASES {
@@ -258,25 +246,6 @@ mod tests {
     }
 
     #[test]
-    fn banks_are_shared_by_ratio_and_quality() {
-        let bank = |i, o, quality| FilterBank::shared(i, o, quality).unwrap();
-        let voice = bank(48_000, 16_000, Quality::Voice);
-        assert!(Arc::ptr_eq(&voice, &bank(24_000, 8_000, Quality::Voice)));
-        assert!(!Arc::ptr_eq(&voice, &bank(48_000, 16_000, Quality::Music)));
-    }
-
-    #[test]
-    fn a_bank_in_use_is_shared_after_any_number_of_other_pairs() {
-        let used = FilterBank::shared(16_000, 8_000, Quality::Voice).unwrap();
-        // 62 pairs of up to 5 MB: several times what is kept.
-        for rate in (8_008..8_500).step_by(8) {
-            drop(FilterBank::shared(8_000, rate, Quality::Voice));
-        }
-        let again = FilterBank::shared(16_000, 8_000, Quality::Voice).unwrap();
-        assert!(Arc::ptr_eq(&used, &again));
-    }
-
-    #[test]
     fn the_documented_pairs_are_accepted() {
         let rates = crate::MIN_RATE..=crate::MAX_RATE;
         let multiples = |hz: u32| rates.clone().filter(move |rate| rate % hz == 0);
@@ -305,7 +274,8 @@ mod tests {
     fn each_lane_of_each_block_is_one_phase_of_the_prototype() {
         for quality in [Quality::Voice, Quality::Music] {
             for (i, o) in [(48_000, 16_000), (24_000, 48_000), (44_100, 48_000)] {
-                let bank = FilterBank::shared(i, o, quality).unwrap();
+                let (up, down) = factors(i, o).unwrap();
+                let bank = FilterBank::design(up, down, quality);
                 for number in 0..bank.period() {
                     for lane in 0..LANES {
                         let lane_sum = bank.block(number).iter().map(|r| f64::from(r.0[lane]));

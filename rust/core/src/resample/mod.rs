@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use crate::pcm::{self, Sample};
 use crate::{Error, check_rate};
+use cache::shared_bank;
 use design::{FilterBank, LANES, Row};
 use kernel::{Pass, Runner};
 
@@ -32,6 +33,7 @@ const PASS: usize = 4096;
 
 /// Options of a [`Resampler`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub struct ResamplerOptions {
     /// Pass-band, stop-band and delay.
     pub quality: Quality,
@@ -40,6 +42,22 @@ pub struct ResamplerOptions {
     /// Name one in tests, in benchmarks, and for output that is the same bit for bit on every
     /// machine: [`Kernel::Scalar`] runs everywhere.
     pub kernel: Option<Kernel>,
+}
+
+impl ResamplerOptions {
+    /// Sets [`quality`](Self::quality).
+    #[must_use]
+    pub fn with_quality(mut self, quality: Quality) -> Self {
+        self.quality = quality;
+        self
+    }
+
+    /// Sets [`kernel`](Self::kernel).
+    #[must_use]
+    pub fn with_kernel(mut self, kernel: impl Into<Option<Kernel>>) -> Self {
+        self.kernel = kernel.into();
+        self
+    }
 }
 
 /// Streaming resampler between two rates from 8 to 96 kHz, mono or stereo to mono.
@@ -116,9 +134,10 @@ impl Resampler {
     ) -> Result<Self, Error> {
         check_rate(in_rate)?;
         check_rate(out_rate)?;
-        let bank = match in_rate == out_rate {
-            true => None,
-            false => Some(FilterBank::shared(in_rate, out_rate, options.quality)?),
+        let bank = if in_rate == out_rate {
+            None
+        } else {
+            Some(shared_bank(in_rate, out_rate, options.quality)?)
         };
         let mut resampler = Self {
             in_rate,
@@ -136,16 +155,19 @@ impl Resampler {
     }
 
     /// Returns the input rate in Hz.
+    #[must_use]
     pub fn in_rate(&self) -> u32 {
         self.in_rate
     }
 
     /// Returns the output rate in Hz.
+    #[must_use]
     pub fn out_rate(&self) -> u32 {
         self.out_rate
     }
 
     /// Returns the instruction set of the computation.
+    #[must_use]
     pub fn kernel(&self) -> Kernel {
         self.runner.kernel()
     }
@@ -154,16 +176,19 @@ impl Resampler {
     ///
     /// It is constant from the first sample to the last, and a whole number for every pair of
     /// rates; 0 for equal rates.
+    #[must_use]
     pub fn delay(&self) -> f64 {
         self.bank.as_ref().map_or(0.0, |bank| bank.delay as f64)
     }
 
     /// Returns the number of silent inputs after which the output is exactly zero again.
+    #[must_use]
     pub fn memory(&self) -> usize {
         self.bank.as_ref().map_or(0, |bank| bank.taps - 1)
     }
 
     /// Returns the number of samples that the next push of `n` inputs will append.
+    #[must_use]
     pub fn output_len(&self, n: usize) -> usize {
         match &self.bank {
             None => n,

@@ -40,8 +40,15 @@ const MIN_END_THRESHOLD: f32 = 0.01;
 /// Range below the loudest frame in which a frame counts as spoken: 20 dB, as a power ratio.
 const SPOKEN_RANGE: f32 = 0.01;
 
-/// Options of a [`Vad`].
+/// Options of a [`Vad`]; there may be more of them in a later version.
+///
+/// ```
+/// use voice_audio::VadOptions;
+/// let options = VadOptions::default().with_threshold(0.6).with_hangover_ms(500);
+/// assert_eq!((options.threshold, options.onset_ms), (0.6, 16));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq)]
+#[non_exhaustive]
 pub struct VadOptions {
     /// Probability, 0 to 1, from which an analysis frame begins speech.
     ///
@@ -69,11 +76,35 @@ impl Default for VadOptions {
     }
 }
 
+impl VadOptions {
+    /// Sets [`threshold`](Self::threshold).
+    #[must_use]
+    pub fn with_threshold(mut self, threshold: f32) -> Self {
+        self.threshold = threshold;
+        self
+    }
+
+    /// Sets [`onset_ms`](Self::onset_ms).
+    #[must_use]
+    pub fn with_onset_ms(mut self, onset_ms: u32) -> Self {
+        self.onset_ms = onset_ms;
+        self
+    }
+
+    /// Sets [`hangover_ms`](Self::hangover_ms).
+    #[must_use]
+    pub fn with_hangover_ms(mut self, hangover_ms: u32) -> Self {
+        self.hangover_ms = hangover_ms;
+        self
+    }
+}
+
 /// Speech event of a [`Vad`].
 ///
 /// Offsets count samples at the rate of its input, from the first sample after the start or the
 /// last reset.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum VadEvent {
     /// Speech has lasted for `onset_ms`.
     SpeechStarted {
@@ -189,9 +220,10 @@ impl Detector {
         let peak = peak(&self.window);
         let silent = peak < SILENCE_PEAK;
         if self.steps {
-            self.answer = match peak < ZERO_PEAK {
-                true => network::infer_silence(self.level, &mut self.state),
-                false => network::infer(self.level, &self.window, &mut self.state),
+            self.answer = if peak < ZERO_PEAK {
+                network::infer_silence(self.level, &mut self.state)
+            } else {
+                network::infer(self.level, &self.window, &mut self.state)
             };
             if silent {
                 self.answer = 0.0;
@@ -299,11 +331,13 @@ impl Vad {
     }
 
     /// Returns the rate of the input in Hz.
+    #[must_use]
     pub fn sample_rate(&self) -> u32 {
         self.sample_rate
     }
 
     /// Returns the options as given.
+    #[must_use]
     pub fn options(&self) -> VadOptions {
         self.options
     }
@@ -311,11 +345,13 @@ impl Vad {
     /// Returns the probability of speech, 0 to 1, in the newest complete analysis frame of 16 ms.
     ///
     /// It is 0 before the first frame.
+    #[must_use]
     pub fn probability(&self) -> f32 {
         self.detector.probability
     }
 
     /// Returns true between [`VadEvent::SpeechStarted`] and [`VadEvent::SpeechStopped`].
+    #[must_use]
     pub fn speaking(&self) -> bool {
         self.speaking
     }
@@ -324,6 +360,7 @@ impl Vad {
     ///
     /// This first evidence either becomes [`VadEvent::SpeechStarted`] or ends without an event. It
     /// is never true with an onset of one frame.
+    #[must_use]
     pub fn starting(&self) -> bool {
         !self.speaking && self.run > 0
     }
@@ -333,6 +370,7 @@ impl Vad {
     /// It lasts from the start of the speech to the end of its newest frame of speech, and is 0
     /// while nobody speaks. A frame that is quieter than the loudest one by more than 20 dB does
     /// not count: the network still reports speech for up to 110 ms after a word.
+    #[must_use]
     pub fn spoken_ms(&self) -> u32 {
         if self.speaking {
             self.spoken * FRAME_MS
@@ -358,6 +396,18 @@ impl Vad {
                 self.resampled = resampled;
             }
         }
+    }
+
+    /// Ends the stream: appends [`VadEvent::SpeechStopped`] if speech is under way, at the end of its
+    /// last frame of speech, and starts anew as [`reset`](Self::reset) does.
+    ///
+    /// The last, incomplete frame (up to 16 ms) is not judged.
+    pub fn flush(&mut self, events: &mut Vec<VadEvent>) {
+        if self.speaking {
+            let sample = self.offset(self.frames - u64::from(self.gap));
+            events.push(VadEvent::SpeechStopped { sample });
+        }
+        self.reset();
     }
 
     /// Resets the detector; offsets count from zero again.
@@ -394,12 +444,11 @@ impl Vad {
     }
 
     fn decide(&mut self, events: &mut Vec<VadEvent>) {
-        let threshold = match self.speaking {
-            false => self.options.threshold,
-            true => {
-                let least = self.options.threshold.min(MIN_END_THRESHOLD);
-                (self.options.threshold - HYSTERESIS).max(least)
-            }
+        let threshold = if self.speaking {
+            let least = self.options.threshold.min(MIN_END_THRESHOLD);
+            (self.options.threshold - HYSTERESIS).max(least)
+        } else {
+            self.options.threshold
         };
         let probability = self.detector.probability;
         self.frames += 1;
@@ -486,9 +535,10 @@ mod tests {
         let mut silences = 0;
         for (k, &want) in want.iter().enumerate() {
             // Looking ahead does not change the state.
-            match silent(k) {
-                true => silences += 1,
-                false => assert!((got[2 * k + 1] - want).abs() < 1e-6, "step {k}"),
+            if silent(k) {
+                silences += 1
+            } else {
+                assert!((got[2 * k + 1] - want).abs() < 1e-6, "step {k}")
             }
             assert!(!silent(k) || got[2 * k + 1] == 0.0);
         }

@@ -173,21 +173,24 @@ fn encode<S: Simd>(simd: S, spectra: &Spectra, features: &mut Features) {
     let net = &NETWORK;
 
     let input = |k: usize| spectra[k];
-    match S::WIDE {
-        true => conv::<4, _, _, _, _, _, _>(simd, &net.conv1, (1, -1), input, &mut first),
-        false => conv::<1, _, _, _, _, _, _>(simd, &net.conv1, (1, -1), input, &mut first),
+    if S::WIDE {
+        conv::<4, _, _, _, _, _, _>(simd, &net.conv1, (1, -1), input, &mut first)
+    } else {
+        conv::<1, _, _, _, _, _, _>(simd, &net.conv1, (1, -1), input, &mut first)
     }
     let input = |k: usize| channel(&first, k);
-    match S::WIDE {
-        true => conv::<4, _, _, _, _, _, _>(simd, &net.conv2, (2, -1), input, &mut second),
-        false => conv::<2, _, _, _, _, _, _>(simd, &net.conv2, (2, -1), input, &mut second),
+    if S::WIDE {
+        conv::<4, _, _, _, _, _, _>(simd, &net.conv2, (2, -1), input, &mut second)
+    } else {
+        conv::<2, _, _, _, _, _, _>(simd, &net.conv2, (2, -1), input, &mut second)
     }
     let input = |k: usize| channel(&second, k);
     conv::<4, _, _, _, _, _, _>(simd, &net.conv3, (2, 0), input, &mut third);
     let input = |k: usize| channel(&third, k);
-    match S::WIDE {
-        true => conv::<8, _, _, _, _, _, _>(simd, &net.conv4, (1, 0), input, features),
-        false => conv::<4, _, _, _, _, _, _>(simd, &net.conv4, (1, 0), input, features),
+    if S::WIDE {
+        conv::<8, _, _, _, _, _, _>(simd, &net.conv4, (1, 0), input, features)
+    } else {
+        conv::<4, _, _, _, _, _, _>(simd, &net.conv4, (1, 0), input, features)
     }
 }
 
@@ -264,9 +267,10 @@ fn conv<
 /// Computes the LSTM and the output layer; returns the probability.
 #[inline(always)]
 fn recur<S: Simd>(simd: S, features: &Features, state: &mut State) -> f32 {
-    match S::WIDE {
-        true => lstm::<2, S>(simd, features, state),
-        false => lstm::<1, S>(simd, features, state),
+    if S::WIDE {
+        lstm::<2, S>(simd, features, state)
+    } else {
+        lstm::<1, S>(simd, features, state)
     }
     let mut sums = [0.0; LANES];
     for (hidden, weight) in state.hidden.iter().zip(NETWORK.output) {
@@ -376,9 +380,10 @@ pub(super) mod tests {
                 band += (centre * (pulse - low - (band >> 3))) >> 10;
                 let loud = if (i / 2_000) % 4 == 3 { 1 } else { 16 };
                 let sample = ((band * loud) >> 4) + (seed >> 24) as i32 - 128;
-                match i < 40_000 {
-                    true => sample.clamp(-32_768, 32_767) as f32 / 32_768.0,
-                    false => 0.0,
+                if i < 40_000 {
+                    sample.clamp(-32_768, 32_767) as f32 / 32_768.0
+                } else {
+                    0.0
                 }
             })
             .collect()

@@ -251,9 +251,12 @@ mod tests {
     fn it_is_the_definition() {
         let window: [f32; WINDOW] =
             std::array::from_fn(|i| ((i * i % 977) as f32 * 0.37).sin() * 0.5);
-        let padded = |i: usize| match i < WINDOW {
-            true => f64::from(window[i]),
-            false => f64::from(window[2 * WINDOW - 2 - i]),
+        let padded = |i: usize| {
+            if i < WINDOW {
+                f64::from(window[i])
+            } else {
+                f64::from(window[2 * WINDOW - 2 - i])
+            }
         };
         let mut got = [[0.0; FRAMES]; BINS];
         magnitudes(&window, &mut got);

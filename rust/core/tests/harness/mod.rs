@@ -119,13 +119,14 @@ impl Bytes<'_> {
 /// Checks output counts, finite floats, and that refused input changes nothing.
 pub fn resampler(data: &[u8]) {
     let mut bytes = Bytes(data);
-    let options = ResamplerOptions {
-        quality: match bytes.byte() % 4 {
-            0 => Quality::Music,
-            _ => Quality::Voice,
-        },
-        kernel: [None, Some(Kernel::Scalar), Some(Kernel::Neon)][usize::from(bytes.byte() % 3)],
+    let quality = match bytes.byte() % 4 {
+        0 => Quality::Music,
+        _ => Quality::Voice,
     };
+    let kernel = [None, Some(Kernel::Scalar), Some(Kernel::Neon)][usize::from(bytes.byte() % 3)];
+    let options = ResamplerOptions::default()
+        .with_quality(quality)
+        .with_kernel(kernel);
     let (i, o) = (bytes.rate(), bytes.rate());
     let mut resampler = match Resampler::with_options(i, o, options) {
         Ok(resampler) => resampler,
@@ -187,11 +188,10 @@ pub fn resampler(data: &[u8]) {
 pub fn input_stream(data: &[u8]) {
     let mut bytes = Bytes(data);
     let wire_rate = bytes.rate();
-    let options = VadOptions {
-        threshold: f32::from(bytes.byte()) / 200.0,
-        onset_ms: u32::from(bytes.byte()) * 4,
-        hangover_ms: u32::from(bytes.byte()) * 8,
-    };
+    let options = VadOptions::default()
+        .with_threshold(f32::from(bytes.byte()) / 200.0)
+        .with_onset_ms(u32::from(bytes.byte()) * 4)
+        .with_hangover_ms(u32::from(bytes.byte()) * 8);
     let Ok(mut stream) = InputStream::new(wire_rate, options) else {
         return;
     };
@@ -238,7 +238,10 @@ pub fn input_stream(data: &[u8]) {
     }
     let mut speaking = false;
     for event in events {
-        let (VadEvent::SpeechStarted { sample } | VadEvent::SpeechStopped { sample }) = event;
+        let (VadEvent::SpeechStarted { sample } | VadEvent::SpeechStopped { sample }) = event
+        else {
+            panic!("an event that this does not know: {event:?}");
+        };
         assert_eq!(matches!(event, VadEvent::SpeechStarted { .. }), !speaking);
         assert!(sample <= wire.len() as u64);
         speaking = !speaking;

@@ -17,6 +17,7 @@ import unicodedata
 from collections.abc import Callable, Iterator, Mapping
 from typing import TextIO
 
+from .._terminal import one_line
 from .story import ASSISTANT_ID, LOWEST_DB, PERSON_ID, Line, Story
 
 __all__ = ["Display", "is_live"]
@@ -78,12 +79,13 @@ class Display:
         self._write(self._erase() + self._signs(text) + "\n")
 
     def tell(self, line: Line) -> None:
-        """Write a line of the narration."""
+        """Write a line of the narration; its text comes from others, and is made printable."""
+        told = one_line(line.text)
         when = "        " if line.time is None else f"{line.time:6.1f} s"
         head = f"{when}  {self._paint(line.who, f'{line.who:<9}')} "
-        text = [line.text]
+        text = [told]
         if self._live:
-            text = textwrap.wrap(line.text, max(20, self._columns() - _INDENT)) or text
+            text = textwrap.wrap(told, max(20, self._columns() - _INDENT)) or text
         self.write(head + f"\n{' ' * _INDENT}".join(text))
 
     @contextlib.contextmanager
@@ -132,7 +134,7 @@ class Display:
         reading = f"{level:4.0f} dB" if level > LOWEST_DB else "       "
         room = columns - (2 + 9 + 2 + METER_CELLS + 2 + 7 + 2)
         head = self._paint(who, f"{who:<9}  {bar}")
-        return f"  {head}  {reading}  {_cut(doing, room)}"
+        return f"  {head}  {reading}  {_cut(one_line(doing), room)}"
 
     def _status(self, story: Story, now: float) -> str:
         if story.zero is None:

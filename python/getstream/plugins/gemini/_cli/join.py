@@ -18,6 +18,7 @@ from getstream import AsyncStream, Stream
 from getstream.models import UserRequest
 from getstream.video import rtc
 
+from .._terminal import TerminalFormatter, one_line
 from ..errors import CallError, ConfigError
 from ..live import (
     Disconnected,
@@ -28,13 +29,15 @@ from ..live import (
     Stalled,
     TurnComplete,
 )
-from .story import one_line
 
 __all__ = ["JoinOptions", "browser_link", "require_stream_keys", "run_join"]
 
 GUEST_ID = "browser-guest"
 GUEST_NAME = "Guest"
-LINK_SECONDS = 3600
+
+LINK_SECONDS = 900
+"""Lifetime of the link's token: time to open it, and to join again after a lost connection. Whoever
+is in the call stays in it: the SFU has credentials of its own."""
 
 # Stream's public page for trying a call; the page and its parameters are those that the examples
 # of stream-py and of Vision Agents use, and so is the variable that names another page.
@@ -91,7 +94,14 @@ class TextReporter:
 
 
 def _describe(event: str, details: Mapping[str, Any]) -> str:
-    """An event in words; empty for those that only programs want to know."""
+    """Return an event in words, on one printable line; "" for those that only programs want.
+
+    Names, transcripts and close reasons come from others, so the whole line is cleaned.
+    """
+    return one_line(_words(event, details))
+
+
+def _words(event: str, details: Mapping[str, Any]) -> str:
     if event == "connected":
         return "connected to Gemini Live"
     if event == "joined":
@@ -99,7 +109,7 @@ def _describe(event: str, details: Mapping[str, Any]) -> str:
     if event == "speech_started":
         return f"{details['user_id'] or 'somebody'} speaks"
     if event == "turn_complete":
-        return f"assistant: {one_line(details['text']) or '(no transcript)'}"
+        return f"assistant: {details['text'].strip() or '(no transcript)'}"
     if event == "interrupted":
         return f"interrupted after {details['heard_ms'] / 1000:.1f} s"
     if event == "stalled":
@@ -138,9 +148,11 @@ def run_join(options: JoinOptions) -> int:
 
 
 def _set_up_logging(verbose: bool) -> None:
+    handler = logging.StreamHandler()
+    handler.setFormatter(TerminalFormatter("%(levelname)s %(name)s: %(message)s"))
     logging.basicConfig(
         level=logging.INFO if verbose else logging.WARNING,
-        format="%(levelname)s %(name)s: %(message)s",
+        handlers=[handler],
     )
     if verbose:
         return
@@ -250,17 +262,18 @@ class _Assistant:
     async def _print_link(self, client: AsyncStream) -> None:
         options = self._options
         await client.upsert_users(UserRequest(id=GUEST_ID, name=GUEST_NAME))
+        cid = f"{options.call_type}:{options.call_id}"
         link = browser_link(
             options.call_id,
             options.call_type,
             api_key=client.api_key,
-            token=client.create_token(GUEST_ID, expiration=LINK_SECONDS),
+            token=client.create_call_token(GUEST_ID, call_cids=[cid], expiration=LINK_SECONDS),
             page=os.environ.get(DEMO_PAGE_VARIABLE, ""),
         )
         print(
             f"Join the call in a browser:\n\n    {link}\n\n"
-            f'For your eyes only: whoever has the link can act as the user "{GUEST_ID}" of your '
-            f"Stream app for the next {LINK_SECONDS // 60} minutes.\n",
+            f'For your eyes only: whoever opens the link joins this call as the user "{GUEST_ID}" '
+            f"of your Stream app. It is good for the next {LINK_SECONDS // 60} minutes.\n",
             flush=True,
         )
 

@@ -14,6 +14,8 @@ from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
+from .._terminal import printable_lines
+
 __all__ = ["Program"]
 
 Event = dict[str, Any]
@@ -170,6 +172,7 @@ class Program:
             self._note(line.decode(errors="replace").rstrip())
 
     def _note(self, line: str) -> None:
+        line = printable_lines(line)
         self.stderr.append(line)
         if self._echo:
             print(f"[{self.name}] {line}", file=sys.stderr, flush=True)

@@ -58,12 +58,21 @@ def write_report(folder: Path, call: Call, measures: Measures, numbers: Mapping[
     try:
         write_wav(folder / RECORDING, np.stack([call.said, call.heard], axis=1), call.rate)
         (folder / PICTURE).write_text(render_svg(timeline(call, measures)), encoding="utf-8")
-        text = json.dumps(numbers, indent=2, ensure_ascii=False, allow_nan=False)
+        text = _as_json(numbers)
         (folder / NUMBERS).write_text(text + "\n", encoding="utf-8")
     except OSError as error:
         raise ConfigError(
             f"The results could not be written to {folder}: {error.strerror or error}"
         ) from error
+
+
+def _as_json(numbers: Mapping[str, Any]) -> str:
+    """Return the numbers as JSON that keeps letters, and escapes what would steer a terminal."""
+    text = json.dumps(numbers, indent=2, ensure_ascii=False, allow_nan=False)
+    # Outside of strings JSON has nothing unprintable but its line ends.
+    return "".join(
+        char if char.isprintable() or char == "\n" else json.dumps(char)[1:-1] for char in text
+    )
 
 
 def timeline(call: Call, measures: Measures) -> Timeline:

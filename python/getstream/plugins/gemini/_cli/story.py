@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from .._terminal import one_line
 from .clips import Clip
 
 __all__ = ["ASSISTANT_ID", "PERSON_ID", "Line", "Story", "one_line"]
@@ -207,11 +208,6 @@ class Story:
 
 def _ms(seconds: float) -> str:
     return f"{seconds * 1000:.0f} ms"
-
-
-def one_line(text: str) -> str:
-    """Return a text without line ends and without control characters of a terminal."""
-    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
 
 
 def _quoted(text: str) -> str:

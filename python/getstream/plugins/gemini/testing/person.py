@@ -21,6 +21,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from .._terminal import one_line
 from ..errors import GeminiError
 from ._person import Camera, Person, SeenFrame, Speech, Utterance, read_frame_number
 from ._person.person import to_microphone_rate
@@ -121,7 +122,7 @@ async def _run(options: argparse.Namespace, steps: list[Step], speeches: list[An
         await conversation
     except (ScriptError, GeminiError) as error:
         report("error", message=str(error))
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {one_line(str(error))}", file=sys.stderr)
         status = 1
     except asyncio.CancelledError:
         if not stopped_by:

@@ -40,6 +40,7 @@ pub enum Kernel {
 
 impl Kernel {
     /// Returns the fastest kernel that this machine can run.
+    #[must_use]
     pub fn best() -> Self {
         Self::available().last().unwrap_or(Self::Scalar)
     }
@@ -52,6 +53,7 @@ impl Kernel {
     }
 
     /// Returns true if this machine can run the kernel.
+    #[must_use]
     pub fn runs_here(self) -> bool {
         match self {
             Self::Scalar => true,

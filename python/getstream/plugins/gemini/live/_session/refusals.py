@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Any
+from typing import Any, TypeVar
 
 import websockets.exceptions
 from google.genai import errors as genai_errors
@@ -37,6 +37,49 @@ _INVALID_AT = re.compile(r"[Ii]nvalid value at '(?P<place>[^']+)'")
 _EXPIRED = ("session not found", "deadline expired", "session has expired", "operation was cancel")
 
 
+_E = TypeVar("_E", bound=BaseException)
+
+# The user and password of an address, and keys in its query.
+_CREDENTIALS = re.compile(r"(?<=://)[^/@\s]+(?=@)|(?<=[?&]key=)[^&\s'\"]+|(?<=token=)[^&\s'\"]+")
+
+
+def without_frames(error: _E) -> _E:
+    """Drop the tracebacks of a whole chain of exceptions, and return its first.
+
+    The frames of the SDK that has connected hold the key as a local variable (`api_key`,
+    `headers`), which error reporters show. Type and text of each exception stay.
+    """
+    for each in _chain_of(error):
+        each.__traceback__ = None
+    return error
+
+
+def safe_cause(error: Exception) -> Exception | None:
+    """Return an error without frames as a cause; None if a text of its chain shows credentials."""
+    texts = [str(each) for each in _chain_of(error)]
+    return without_frames(error) if texts == list(map(without_credentials, texts)) else None
+
+
+def _chain_of(error: BaseException) -> list[BaseException]:
+    """Return an error, its causes and contexts, and the members of exception groups."""
+    found: list[BaseException] = []
+    left: list[BaseException] = [error]
+    while left:
+        each = left.pop()
+        if any(each is other for other in found):
+            continue
+        found.append(each)
+        members = getattr(each, "exceptions", None)
+        related = (each.__cause__, each.__context__, *(members or ()))
+        left += [other for other in related if isinstance(other, BaseException)]
+    return found
+
+
+def without_credentials(text: str) -> str:
+    """Mask the credentials that the addresses in a text hold, such as a proxy's password."""
+    return _CREDENTIALS.sub("***", text)
+
+
 def close_of(error: BaseException) -> tuple[int | None, str]:
     """The close code and reason behind an error of the SDK or of websockets."""
     if isinstance(error, genai_errors.APIError):
@@ -50,7 +93,7 @@ def close_of(error: BaseException) -> tuple[int | None, str]:
     if isinstance(error, websockets.exceptions.InvalidStatus):
         status = error.response.status_code
         return status, f"HTTP {status}"
-    return None, str(error) or type(error).__name__
+    return None, without_credentials(str(error)) or type(error).__name__
 
 
 def option_of(reason: str) -> str:
@@ -116,7 +159,8 @@ def connect_error(error: Exception, model: str) -> GeminiError:
         return found
     if isinstance(error, websockets.exceptions.InvalidURI):
         return ConfigError(
-            f"GOOGLE_GEMINI_BASE_URL (or base_url) is not the address of a service: {error.uri!r}"
+            "GOOGLE_GEMINI_BASE_URL (or base_url) is not the address of a service: "
+            f"{without_credentials(error.uri)!r}"
         )
     if isinstance(error, (genai_errors.APIError, websockets.exceptions.WebSocketException)):
         return ConnectError(
@@ -133,7 +177,7 @@ def connect_error(error: Exception, model: str) -> GeminiError:
             retryable=True,
             remedy="Check the network, HTTPS_PROXY, SSL_CERT_FILE and GOOGLE_GEMINI_BASE_URL.",
         )
-    return ConfigError(f"google-genai could not connect ({type(error).__name__}: {error})")
+    return ConfigError(f"google-genai could not connect ({type(error).__name__}: {reason})")
 
 
 def lost_error(error: Exception, model: str) -> SessionError:

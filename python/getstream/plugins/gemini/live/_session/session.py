@@ -27,7 +27,7 @@ from ...errors import AuthError, ConfigError, ConnectError, ConnectionLostError,
 from . import wire
 from .at_once import FrameWriter, writer_of
 from .fallback import from_sdk
-from .refusals import COMES_BACK, connect_error, lost_error
+from .refusals import COMES_BACK, connect_error, lost_error, safe_cause, without_frames
 from .wire import ServerMessage
 
 logger = logging.getLogger("getstream.plugins.gemini")
@@ -159,6 +159,9 @@ class Session:
             await asyncio.shield(self._preparing)
         assert self._client is not None
         opened: list[ClientConnection] = []
+        # Raised outside of the handlers: even `from None` leaves what was caught in the chain.
+        failure: GeminiError | None = None
+        cause: Exception | None = None
         token = _CAUGHT.set(opened)
         try:
             context = self._client.aio.live.connect(
@@ -168,15 +171,17 @@ class Session:
         except GeminiError:
             raise
         except websockets.exceptions.InvalidHeader as error:
-            # Its text, and so its place in the chain, would show the header: the key.
-            raise AuthError(
+            # No cause: its text would show the header, which is the key.
+            failure = AuthError(
                 f"The key cannot be sent as an HTTP header ({error.name})",
                 remedy="Copy it again; a quote or a line break may have come along.",
-            ) from None
+            )
         except Exception as error:
-            raise connect_error(error, self._model) from error
+            failure, cause = connect_error(error, self._model), safe_cause(error)
         finally:
             _CAUGHT.reset(token)
+        if failure is not None:
+            raise failure from cause
         self._context = context
         self._socket = self._find_socket(opened)
         self._writer = writer_of(self._socket) if self._socket is not None else None
@@ -270,7 +275,7 @@ class Session:
             websockets.exceptions.ConnectionClosed,
             OSError,
         ) as error:
-            raise lost_error(error, self._model) from error
+            raise lost_error(error, self._model) from without_frames(error)
         self._heard_at = asyncio.get_running_loop().time()
         message = wire.read(raw)
         if message.unreadable:
@@ -348,7 +353,7 @@ class Session:
                 else socket.send(message.decode("utf8"))
             )
         except (websockets.exceptions.ConnectionClosed, OSError) as error:
-            raise lost_error(error, self._model) from error
+            raise lost_error(error, self._model) from without_frames(error)
         self._index += 1
         return self._index
 
@@ -356,7 +361,7 @@ class Session:
         try:
             await self._require_live().send_realtime_input(**message)
         except (genai_errors.APIError, websockets.exceptions.ConnectionClosed, OSError) as error:
-            raise lost_error(error, self._model) from error
+            raise lost_error(error, self._model) from without_frames(error)
         self._index += 1
         return self._index
 
@@ -397,7 +402,7 @@ class Session:
                 turns=turns, turn_complete=self._seeding == "history"
             )
         except (genai_errors.APIError, websockets.exceptions.ConnectionClosed, OSError) as error:
-            raise lost_error(error, self._model) from error
+            raise lost_error(error, self._model) from without_frames(error)
         self._index += 1
 
     def _require_live(self) -> AsyncSession:
@@ -434,11 +439,15 @@ class Session:
         return self._config.model_copy(update=update) if update else self._config
 
     def _prepare(self) -> None:
+        # Raised outside of the handler: pydantic's error, in the chain, holds the values, and some
+        # are secret.
+        refused: ConfigError | None = None
         try:
             config = types.LiveConnectConfig.model_validate(self._plain_config)
         except ValueError as error:  # pydantic's ValidationError is one
-            # pydantic's own text, in the chain, would show the values: some are secret.
-            raise ConfigError(f"config is not valid: {_options_of(error)}") from None
+            refused = ConfigError(f"config is not valid: {_options_of(error)}")
+        if refused is not None:
+            raise refused
         if self._client is None:
             self._client = self._build_client()
         resumption = config.session_resumption
@@ -465,9 +474,11 @@ class Session:
             raise ConfigError(
                 f"google-genai could not be set up ({type(error).__name__}: {error}); does "
                 "SSL_CERT_FILE or SSL_CERT_DIR name something that is not there?"
-            ) from error
+            ) from without_frames(error)
         except ValueError as error:
-            raise ConfigError(f"google-genai could not be set up: {error}") from error
+            raise ConfigError(f"google-genai could not be set up: {error}") from without_frames(
+                error
+            )
 
 
 def _close_client(client: genai.Client) -> None:
@@ -499,9 +510,10 @@ async def _enter(context: AbstractAsyncContextManager[AsyncSession]) -> AsyncSes
     timer = asyncio.get_running_loop().call_later(CONNECT_TIMEOUT, expire)
     try:
         return await context.__aenter__()
-    except asyncio.CancelledError:
+    except asyncio.CancelledError as cancelled:
         if not expired:
             raise
+        without_frames(cancelled)  # which `from None` only hides
         if hasattr(task, "uncancel"):  # CPython 3.11 and later count
             task.uncancel()
         raise ConnectError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http
+import logging
 import math
 import os
 import ssl
@@ -39,6 +40,11 @@ from .wire import Credentials, Endpoint, Message, RefusalError, credentials, end
 __all__ = ["LocalGemini"]
 
 _HOST = "127.0.0.1"
+
+# At DEBUG, websockets logs the request line and the headers of each handshake: the client's key.
+_WEBSOCKET_LOGGER = logging.getLogger("getstream.plugins.gemini.testing.websocket")
+_WEBSOCKET_LOGGER.setLevel(logging.INFO)
+
 _CLOSE_TIMEOUT_S = 2.0  # for a client that does not answer a close frame
 _MAX_MESSAGE_BYTES = 16 << 20
 _CHUNK_MS: float = believed("chunk_size")
@@ -373,6 +379,7 @@ class LocalGemini:
                 max_size=_MAX_MESSAGE_BYTES,
                 ping_interval=None,
                 close_timeout=_CLOSE_TIMEOUT_S,
+                logger=_WEBSOCKET_LOGGER,
             )
         except BaseException:
             self._release()

@@ -6,8 +6,9 @@ getstream derives the address of that socket from nothing that a user could set:
   production address. `Client` does take `ws_url`, and is looked up in its module at each use.
 - up to 6.x: `StreamAPIWS(uri=DEFAULT_WS_URI)`, a constant in its signature.
 
-No file of an SDK is touched, and nothing happens unless the variable is set. This belongs to the
-test kit; the product never does it.
+No file of an SDK is touched, and nothing happens unless the variable is set. It leads to this
+machine only: the SDK sends its token to whatever it is led to. This belongs to the test kit; the
+product never does it.
 """
 
 from __future__ import annotations
@@ -16,11 +17,13 @@ import functools
 import importlib.abc
 import importlib.machinery
 import importlib.util
+import ipaddress
 import os
 import sys
 from collections.abc import Callable, Sequence
 from types import ModuleType
 from typing import Any
+from urllib.parse import urlsplit
 
 __all__ = ["VARIABLE", "install", "redirect_now"]
 
@@ -49,8 +52,20 @@ def _patch(module: ModuleType, url: str) -> Callable[[], None]:
     return lambda: setattr(holder, name, original)
 
 
+def require_loopback(url: str) -> None:
+    """Raise ValueError unless an address is one of this machine."""
+    host = urlsplit(url).hostname or ""
+    try:
+        is_local = host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:  # a name
+        is_local = False
+    if not is_local:
+        raise ValueError(f"{VARIABLE} leads to this machine only (127.0.0.1), not to {host!r}")
+
+
 def redirect_now(url: str) -> Callable[[], None]:
     """Import and redirect the installed SDK at once; returns what undoes it."""
+    require_loopback(url)
     module: ModuleType | None = None
     for name in (_BINDINGS, _LEGACY_SOCKET):
         try:
@@ -89,7 +104,12 @@ class _Finder(importlib.abc.MetaPathFinder):
 
 
 def install() -> None:
-    """Redirect the SDK when the program imports it, if `VARIABLE` is set."""
+    """Redirect the SDK when the program imports it, if `VARIABLE` is set.
+
+    Raises:
+        ValueError: it does not lead to this machine.
+    """
     url = os.environ.get(VARIABLE)
     if url:
+        require_loopback(url)
         sys.meta_path.insert(0, _Finder(url))

@@ -24,5 +24,7 @@ def _run_hidden_sitecustomize() -> None:
 
 import getstream_local_redirect  # type: ignore[import-not-found]  # noqa: E402  (beside this file)
 
-getstream_local_redirect.install()
-_run_hidden_sitecustomize()
+try:
+    getstream_local_redirect.install()
+finally:
+    _run_hidden_sitecustomize()

@@ -1,6 +1,8 @@
 """The controls of `LocalStream` over HTTP, for tests whose server runs in another process.
 
-`GET` or `POST /_local/<action>?<arguments>`, with the arguments of the method of the same name:
+`POST /_local/<action>?<arguments>`, with the arguments of the method of the same name and the
+header `Authorization: Bearer <token>`. The token is `LocalStream.control_token`; programs that got
+their variables from `LocalStream.env` have it in `GETSTREAM_LOCAL_TOKEN`.
 
 ======================  ==============================================================
 `state`                 the state as JSON
@@ -18,19 +20,23 @@
 ======================  ==============================================================
 
 A wrong argument is answered with 400, a user who is not there with 404, a wait in vain with 408,
-each with `{"error": ...}`.
+each with `{"error": ...}`. A web page that somebody has open on this machine must not reach the
+controls: another method than POST is answered with 405, a request without the token with 401, and a
+`Host` that is not this server (a name that was made to lead here, "DNS rebinding") with 403.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import hmac
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
 from .network import Network
+from .redirect import TOKEN_VARIABLE
 
 if TYPE_CHECKING:
     from .server import LocalStream
@@ -59,9 +65,19 @@ _CONVERTERS: dict[str, Callable[[str], Any]] = {
 
 
 def routes(stream: LocalStream) -> list[web.RouteDef]:
-    """The HTTP routes."""
+    """Return the HTTP routes."""
 
     async def control(request: web.Request) -> web.Response:
+        if request.method != "POST":
+            return _failure(405, "the controls take POST", {"Allow": "POST"})
+        if request.host not in stream.hosts:
+            return _failure(403, "the Host header does not name this server")
+        scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+        if scheme.lower() != "bearer" or not hmac.compare_digest(
+            token.strip().encode("utf-8", "surrogateescape"), stream.control_token.encode()
+        ):
+            needed = f"the header `Authorization: Bearer <{TOKEN_VARIABLE}>` is needed"
+            return _failure(401, needed, {"WWW-Authenticate": "Bearer"})
         action = request.match_info["action"]
         if action == "state":
             return web.json_response(dataclasses.asdict(stream.state()))
@@ -85,8 +101,8 @@ def routes(stream: LocalStream) -> list[web.RouteDef]:
             return web.json_response(dataclasses.asdict(result))
         return web.json_response({"ok": True})
 
-    return [web.route(method, "/_local/{action}", control) for method in ("GET", "POST")]
+    return [web.route("*", "/_local/{action}", control)]
 
 
-def _failure(status: int, message: str) -> web.Response:
-    return web.json_response({"error": message}, status=status)
+def _failure(status: int, message: str, headers: Mapping[str, str] | None = None) -> web.Response:
+    return web.json_response({"error": message}, status=status, headers=headers)

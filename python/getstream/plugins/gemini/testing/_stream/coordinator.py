@@ -106,12 +106,18 @@ class Coordinator:
                 except jwt.PyJWTError as error:
                     message = f"Token signature is invalid: {error}"
                     return _error(401, _AUTHENTICATION_FAILED, message)
+                allowed = claims.get("call_cids")  # of a call token: no other call is open to it
+                names_call = "id" in request.match_info
+                if allowed is not None and names_call and _cid(request) not in allowed:
+                    return _error(403, _NOT_ALLOWED, "the token is not for this call")
                 if claims.get("user_id"):
                     request[_USER_ID] = claims["user_id"]
         try:
             return await handler(request)
         except web.HTTPNotFound:
-            logger.warning("the local Stream backend has no %s %s", request.method, request.path)
+            # As it was sent, percent-encoded: a path that was decoded could steer a terminal.
+            path = request.rel_url.raw_path
+            logger.warning("the local Stream backend has no %s %s", request.method, path)
             message = f"the local Stream backend has no {request.method} {request.path}"
             return _error(404, _DOES_NOT_EXIST, message)
         except json.JSONDecodeError as error:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
+import secrets
 import socket
 from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
 from typing import Any, Literal
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 from getstream.video.rtc.pb.stream.video.sfu.event import events_pb2 as events
 from getstream.video.rtc.pb.stream.video.sfu.models import models_pb2 as models
 
@@ -30,6 +33,22 @@ _HOST = "127.0.0.1"
 _SHUTDOWN_TIMEOUT = 2.0
 _MAX_BODY = 64 << 20
 _DIRECTIONS = ("from", "to")
+
+
+class _WithoutRequest(logging.Filter):
+    """Keeps what clients send out of the log: aiohttp quotes the bytes that it cannot parse."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Replace a traceback that quotes a request by the kind of the error."""
+        error = record.exc_info[1] if isinstance(record.exc_info, tuple) else None
+        if isinstance(error, HttpProcessingError):
+            record.msg, record.args = f"{record.getMessage()}: {type(error).__name__}", ()
+            record.exc_info = record.exc_text = None
+        return True
+
+
+_HTTP_LOGGER = logging.getLogger("getstream.plugins.gemini.testing.http")
+_HTTP_LOGGER.addFilter(_WithoutRequest())
 
 ReconnectStrategy = Literal["disconnect", "fast", "rejoin", "migrate"]
 _STRATEGIES: dict[str, models.WebsocketReconnectStrategy.ValueType] = {
@@ -57,7 +76,8 @@ class LocalStream:
     recording, chat, permissions and TURN.
 
     Users are named by `user_id`; a fault applies to all their sessions. Every control is also
-    there over HTTP (`/_local/...`), for a server that runs in another process.
+    there over HTTP (`POST /_local/...`, see `control_token`), for a server that runs in another
+    process.
     """
 
     def __init__(
@@ -89,6 +109,7 @@ class LocalStream:
         self._stun = stun
         self._seed = seed
         self._port = 0
+        self._control_token = secrets.token_urlsafe(32)  # 256 bits
         self._services = Services(IceLite())
         self._coordinator = Coordinator(self._credentials, self._services.changed)
         self._sfu = Sfu(
@@ -115,7 +136,11 @@ class LocalStream:
         app = web.Application(middlewares=[self._coordinator.middleware], client_max_size=_MAX_BODY)
         app.add_routes([*self._coordinator.routes(), *self._sfu.routes(), *control.routes(self)])
         self._runner = web.AppRunner(
-            app, access_log=None, shutdown_timeout=_SHUTDOWN_TIMEOUT, handle_signals=False
+            app,
+            access_log=None,
+            logger=_HTTP_LOGGER,
+            shutdown_timeout=_SHUTDOWN_TIMEOUT,
+            handle_signals=False,
         )
         await self._runner.setup()
         self._site = web.SockSite(self._runner, listener)
@@ -175,6 +200,16 @@ class LocalStream:
         return self._credentials.api_secret
 
     @property
+    def control_token(self) -> str:
+        """The token of `POST /_local/...`, in the header `Authorization: Bearer <token>`."""
+        return self._control_token
+
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """The `Host` headers under which the controls are reached."""
+        return tuple(f"{name}:{self._require_port()}" for name in (_HOST, "localhost"))
+
+    @property
     def env(self) -> dict[str, str]:
         """Variables with which an unchanged Python program talks to this backend.
 
@@ -184,9 +219,7 @@ class LocalStream:
         program that is run with `python -I`, `-E` or `-S`, and a program must build its client
         with `Stream.from_env()`: `Stream()` does not read STREAM_BASE_URL.
         """
-        return redirect.child_environment(
-            self.url, self.ws_url, self.api_key, self.api_secret, os.environ
-        )
+        return redirect.child_environment(*self._address, os.environ)
 
     @contextlib.contextmanager
     def redirected(self) -> Iterator[None]:
@@ -195,7 +228,7 @@ class LocalStream:
         Sets the variables of `env` but PYTHONPATH, and redirects the SDK's coordinator socket.
         When the block ends everything is as before. Blocks of several backends may be nested.
         """
-        with redirect.redirected(self.url, self.ws_url, self.api_key, self.api_secret):
+        with redirect.redirected(*self._address):
             yield
 
     # -- what is going on ---------------------------------------------------
@@ -398,6 +431,10 @@ class LocalStream:
         await self._coordinator.end(self._coordinator.calls[cid])
 
     # -- inside -------------------------------------------------------------
+
+    @property
+    def _address(self) -> tuple[str, str, str, str, str]:
+        return (self.url, self.ws_url, self.api_key, self.api_secret, self._control_token)
 
     def _require_port(self) -> int:
         if not self._port:
