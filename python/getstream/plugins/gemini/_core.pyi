@@ -636,9 +636,7 @@ class Mixer:
     def sample_rate(self) -> int:
         """The rate in Hz."""
 
-_Due: TypeAlias = tuple[
-    list[tuple[bytes, bool]], list[CaptureEvent], float, float | None, bool
-]
+_Due: TypeAlias = tuple[list[tuple[bytes, bool]], list[CaptureEvent], float, float | None, bool]
 
 @final
 class CaptureEvent:
