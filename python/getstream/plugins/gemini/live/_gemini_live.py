@@ -108,7 +108,10 @@ class GeminiLive:
     connection. A failure to connect is raised by the next awaited call and by
     `wait_until_ready`. All methods belong to one event loop.
 
-    Events, by `@gemini.on(name)`; handlers may be sync or async and may take fewer arguments:
+    Events, by `@gemini.on(name)`; handlers may be sync or async and may take fewer arguments. An
+    async handler gets its events in order, however slow it is: up to ten minutes of `audio` wait
+    for it, joined into pieces of up to a second, and up to 2048 of each other event.
+    `stats().events_lost` counts what is beyond:
 
     ==================  ====================================================================
     `connected`         the session is set up
@@ -536,7 +539,7 @@ class GeminiLive:
         Raises:
             ValueError: there is no such event.
         """
-        return self._events.on(event, handler) if handler else self._events.on(event)
+        return self._events.on(event) if handler is None else self._events.on(event, handler)
 
     def once(self, event: str, handler: Any = None) -> Any:
         """Like `on`, for the next event only."""
@@ -573,6 +576,7 @@ class GeminiLive:
             late_frames=self.output_track.late_frames,
             output_underruns=self.output_track.underruns,
             pictures_sent=self._pictures_sent + (video.sent if video else 0),
+            events_lost=self._events.lost,
             bad_pictures=self._bad_pictures + (video.bad if video else 0),
             tokens=self._tokens,
             tracks=tuple(self._input.track_stats()),
