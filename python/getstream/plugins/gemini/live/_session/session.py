@@ -40,6 +40,7 @@ from .path import (
     STUCK_S,
     UNACKNOWLEDGED_S,
     PathWatch,
+    acknowledged,
     is_unacknowledged,
     watch_socket,
 )
@@ -326,7 +327,7 @@ class Session:
         try:
             while True:
                 now = loop.time()
-                if watch.look(now, self._bytes_waiting(), self._index) >= STUCK_S:
+                if watch.look(now, self._bytes_waiting(), self._progress()) >= STUCK_S:
                     raise ConnectionLostError(
                         "The network path to Gemini Live is dead: nothing that waits to be sent "
                         f"has left for {STUCK_S:g} s",
@@ -365,6 +366,12 @@ class Session:
         transport = self._socket.transport
         # asyncio's TLS transport knows no size any more once it was closed twice.
         return 0 if transport.is_closing() else transport.get_write_buffer_size()
+
+    def _progress(self) -> int:
+        """Return a number that grows with whatever is sent and acknowledged."""
+        if self._socket is None or self._socket.transport.is_closing():
+            return self._index
+        return self._index + acknowledged(self._socket.transport)
 
     # -- from the service ----------------------------------------------------------------------
 
