@@ -235,7 +235,7 @@ def _samples_stay_in_audio(each: Import) -> bool:
 def _live_stands_alone(each: Import) -> bool:
     if not IN_LIVE(each.by) or each.foreign is not None:
         return True
-    return IN_LIVE(each.target) or each.target in ("audio", "errors", "_websocket")
+    return IN_LIVE(each.target) or each.target in ("audio", "errors", "_exit", "_websocket")
 
 
 def _parts_do_not_meet(each: Import) -> bool:

@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
+from .._exit import outlast_native_threads
 from ..errors import (
     AudioError,
     CallError,
@@ -585,6 +586,7 @@ class GeminiLive:
 
     async def _work(self) -> None:
         """Hold the session over one connection after the other, until one cannot be had."""
+        outlast_native_threads()
         await self._session.open(self._recovery.handle)
         self._note_open()
         self._events.emit("connected")
