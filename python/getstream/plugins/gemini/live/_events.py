@@ -347,7 +347,7 @@ class _Listener:
         self._lost = 0  # since the handler was last up to date
 
     def is_for(self, handler: Handler) -> bool:
-        """Whether it is this handler, or an equal one."""
+        """Tell whether it is this handler, or an equal one."""
         return self._handler is handler or bool(self._handler == handler)
 
     def remove(self) -> None:
@@ -424,7 +424,7 @@ class _Listener:
             raise error
 
     def _give_up(self) -> None:
-        """The handler is cancelled: it does not get what waits for it."""
+        """Drop what waits for a handler that is cancelled, and tell."""
         lost = len(self._pending)
         if lost:
             self._pending.clear()
@@ -437,7 +437,7 @@ _Item = tuple[Any, ...] | Coroutine[Any, Any, Any]
 
 
 class _Pending:
-    """What waits for a handler: its arguments, or the coroutine that they have made."""
+    """Holds what waits for a handler: its arguments, or the coroutine that they have made."""
 
     def __init__(self, is_audio: bool) -> None:
         self._is_audio = is_audio

@@ -692,6 +692,7 @@ class GeminiLive:
             self._look_around = loop.call_at(at, self._leave_at_a_boundary)
 
     async def _shut_down(self, failure: GeminiError | None) -> None:
+        """End everything and tell so, within `HANDLER_GRACE_S` and what cancelling takes."""
         loop = asyncio.get_running_loop()
         end_at = loop.time() + HANDLER_GRACE_S
         if failure is not None:

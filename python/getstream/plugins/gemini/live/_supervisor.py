@@ -22,7 +22,7 @@ take 3 s together."""
 
 
 class Life(Enum):
-    """Where a session is in its life."""
+    """Names where a session can be in its life."""
 
     NEW = "not used yet"
     CONNECTING = "about to be set up for the first time"
@@ -82,38 +82,38 @@ class Supervisor:
 
     @property
     def life(self) -> Life:
-        """Where the session is."""
+        """Return where the session is in its life."""
         return self._life
 
     @property
     def failure(self) -> GeminiError | None:
-        """Why the session has ended by itself, if it has."""
+        """Return why the session has ended by itself, if it has."""
         return self._failure
 
     @property
     def is_ready(self) -> bool:
-        """Whether there is a connection that is set up."""
+        """Tell whether there is a connection that is set up."""
         return self._life is Life.READY
 
     @property
     def is_closed(self) -> bool:
-        """Whether the session was closed; one that has failed may not be yet."""
+        """Tell whether the session was closed; one that has failed may not be yet."""
         return self._life is Life.CLOSED
 
     @property
     def is_over(self) -> bool:
-        """Whether the session has failed or was closed."""
+        """Tell whether the session has failed or was closed."""
         return self._life in OVER
 
     @property
     def ended(self) -> asyncio.Future[None]:
-        """Done when the session is over. It must not be cancelled."""
+        """Return what is done when the session is over; it must not be cancelled."""
         assert self._ended is not None  # made by `start`
         return self._ended
 
     @property
     def task(self) -> asyncio.Task[None] | None:
-        """The task that runs the session, once there is one."""
+        """Return the task that runs the session, once there is one."""
         return self._task
 
     def check_open(self) -> None:
