@@ -697,19 +697,6 @@ async def test_two_people_are_mixed_on_one_timeline(local: Local) -> None:
         assert set(samples[3200:12800]) == {1300}
 
 
-def test_it_belongs_to_one_loop() -> None:
-    gemini = GeminiLive("key")
-    gemini._loop = asyncio.new_event_loop()
-
-    async def use() -> None:
-        with pytest.raises(ConfigError, match="another event loop"):
-            await gemini.wait_until_ready()
-
-    asyncio.run(use())
-    gemini._loop.close()
-    assert isinstance(LocalGemini, type)
-
-
 # -- found by review -----------------------------------------------------------------------------
 
 
@@ -749,8 +736,9 @@ async def test_close_at_any_moment_of_connecting_ends(local: Local, turns: int) 
         for _ in range(turns):
             await asyncio.sleep(0)
         await asyncio.wait_for(gemini.close(), 10)
-        assert gemini._supervisor is not None
-        assert gemini._supervisor.done()
+        task = gemini._supervisor.task
+        assert task is not None
+        assert task.done()
 
 
 @pytest.mark.parametrize("event", ["error", "closed"])

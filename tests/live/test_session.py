@@ -17,6 +17,7 @@ from getstream.plugins.gemini.live import GeminiLive
 from getstream.plugins.gemini.live._options import resolve_access
 from getstream.plugins.gemini.live._session import Session
 from getstream.plugins.gemini.live._session import session as session_module
+from getstream.plugins.gemini.live._session.path import watch_socket
 from getstream.plugins.gemini.testing import (
     QUOTA_EXCEEDED,
     Abort,
@@ -125,6 +126,21 @@ async def test_what_would_have_to_wait_is_not_sent_at_once(local: Local) -> None
         server_side.thaw()
         await session.close(abort=True)
         assert session.send_audio_at_once([frame]) is None, "there is no connection"
+
+
+async def test_a_transport_that_was_closed_twice_takes_nothing(local: Local) -> None:
+    """asyncio's TLS transport has lost its protocol then, and with it the size of its buffer."""
+    async with local(Script([])), GeminiLive() as gemini:
+        assert await gemini.wait_until_ready()
+        session = gemini._session
+        assert session._socket is not None
+        transport = session._socket.transport
+        transport.close()
+        transport.close()
+        before, behind = session.audio_envelope(16_000)
+        assert session.send_audio_at_once(websocket_frame(before + b"AAAA" + behind)) is None
+        assert session._bytes_waiting() == 0
+        watch_socket(transport)
 
 
 async def test_a_frame_that_is_sent_again_is_masked_anew(
@@ -258,25 +274,25 @@ async def test_pictures_take_both_paths(
         assert frame.message["realtimeInput"]["video"]["mimeType"] == "image/jpeg"
 
 
-def test_a_socket_that_is_stuck_grows_nothing_and_keeps_the_newest(local: Local) -> None:
-    speech = np.tile(words(3.0), 30)
+def test_a_socket_that_is_stuck_for_a_while_loses_nothing(local: Local) -> None:
+    speech = np.tile(words(3.0), 5)
 
     async def scenario(room: Room) -> None:
         await room.until(1)
         room.session.freeze()
         room.say(speech, at=1.0)
-        await room.until(60)
-        assert room.gemini.stats().input_dropped_ms > 5_000, "the buffers below are full"
-        assert len(room.gemini._uplink._queue.items) <= 501
+        await room.until(9.5)
+        assert len(room.gemini._uplink._queue.items) > 50, "the buffers below are full"
         room.session.thaw()
-        await room.until(62)
+        await room.until(18)
 
     # The largest rate fills the buffers of the kernel soonest.
     room, _ = hold(local, scenario, Script([]), rate=96_000)
     assert not room.of("disconnected")
+    assert room.gemini.stats().input_dropped_ms == 0
     (wire,) = room.session.audio
-    newest = signals.align(speech[55 * WIRE : 58 * WIRE], wire.samples[::6], WIRE)
-    assert newest.correlation > 0.95
+    heard = signals.align(speech[: 12 * WIRE], wire.samples[::6], WIRE)
+    assert heard.correlation > 0.9
 
 
 async def _event(gemini: GeminiLive, name: str) -> tuple[Any, ...]:

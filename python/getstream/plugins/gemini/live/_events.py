@@ -6,7 +6,7 @@ import asyncio
 import inspect
 import logging
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, TypeVar, overload
 
@@ -35,11 +35,28 @@ EVENTS = (
     "closed",
 )
 
-# Seconds that a cancelled handler has to end.
-CANCEL_GRACE_S = 1.0
+CANCEL_GRACE_S = 0.5
+"""Seconds that a cancelled handler has to end."""
 
-# Events that wait for one slow asynchronous handler: 25 audio messages a second make 80 s.
 MAX_PENDING = 2048
+"""Events, other than `audio`, that wait for one slow asynchronous handler."""
+
+BYTES_PER_S = 48_000
+"""Of the `audio` event: s16le mono 24 kHz."""
+
+MAX_PENDING_BYTES = 600 * BYTES_PER_S
+"""Audio that waits for one slow asynchronous handler: ten minutes, 28.8 MB. Speech comes faster
+than it is spoken, a long answer within seconds."""
+
+SMALLEST_BYTES = 480
+"""What a piece counts for at least, 10 ms: pieces of nothing are bounded, too."""
+
+MERGED_BYTES = BYTES_PER_S
+"""While a second of audio waits, what comes is joined into pieces of up to a second: a handler that
+has fallen behind has fewer calls to catch up with."""
+
+# Before CPython 3.11 a task does not know whether it is being cancelled.
+_TASKS_TELL = hasattr(asyncio.Task, "cancelling")
 
 
 @dataclass(frozen=True)
@@ -188,10 +205,22 @@ class Emitter:
     A sync handler is called at once and should return quickly. Each async handler has a queue
     and a task of its own: it gets its events one after the other, in order, and however slow
     it is, nothing else waits for it. A handler takes as many of the event's arguments as it
-    has parameters. What a handler raises is logged with its traceback and goes no further.
+    has parameters. What a handler raises is logged with its traceback and goes no further;
+    `SystemExit` and `KeyboardInterrupt` end the program.
+
+    What waits for a slow async handler is bounded by `MAX_PENDING_BYTES` for `audio`, whose
+    pieces are joined while a second of it waits, and by `MAX_PENDING` for each other event. What
+    comes beyond that is lost to this handler: logged, and counted in `lost`.
+
+    Args:
+        spawn: makes a task that its owner looks after.
+
+    Attributes:
+        lost: events that a handler did not get.
     """
 
     def __init__(self, spawn: Spawn) -> None:
+        self.lost = 0
         self._spawn = spawn
         self._tasks: set[asyncio.Task[None]] = set()
         self._listeners: dict[str, list[_Listener]] = {name: [] for name in EVENTS}
@@ -204,7 +233,8 @@ class Emitter:
         """Call `handler` at each `event`; also usable as a decorator.
 
         Raises:
-            ValueError: there is no such event, or the handler cannot be called.
+            ValueError: there is no such event, or the handler cannot be called, or calling it
+                does nothing, as with a generator function.
         """
         return self._add(event, handler, once=False)
 
@@ -213,18 +243,29 @@ class Emitter:
         return self._add(event, handler, once=True)
 
     def remove_listener(self, event: str, handler: Handler) -> None:
-        """Stop calling `handler`; an unknown handler is ignored."""
+        """Stop calling `handler`, also with what waits for it; an unknown handler is ignored.
+
+        Handlers that are equal are the same one: each access to a bound method makes a new object.
+        """
         listeners = self._known(event)
-        listeners[:] = [each for each in listeners if each.handler is not handler]
+        for listener in list(listeners):
+            if listener.is_for(handler):
+                listeners.remove(listener)
+                listener.remove()
 
     def emit(self, event: str, *args: Any) -> bool:
-        """Hand the event to its listeners. Returns whether there was one. Never raises."""
+        """Hand the event to its listeners. Returns whether there was one.
+
+        Raises nothing but the `SystemExit` or `KeyboardInterrupt` of a sync handler.
+        """
         listeners = self._known(event)
         heard = bool(listeners)
         for listener in list(listeners):
+            if listener.removed:  # by a handler before it
+                continue
             if listener.once:
                 listeners.remove(listener)
-            listener.deliver(args, self._start)
+            listener.deliver(args)
         return heard
 
     def listens(self, event: str) -> bool:
@@ -249,8 +290,16 @@ class Emitter:
     def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = self._spawn(work)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._note_end)
         return task
+
+    def _note_end(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled():
+            task.exception()  # retrieved: what ends the program is raised by the event loop
+
+    def _note_lost(self, count: int) -> None:
+        self.lost += count
 
     def _add(self, event: str, handler: Handler | None, *, once: bool) -> Any:
         listeners = self._known(event)
@@ -258,7 +307,9 @@ class Emitter:
         def add(function: Handler) -> Handler:
             if not callable(function):
                 raise ValueError(f"a handler of {event!r} must be callable, not {function!r}")
-            listeners.append(_Listener(event, function, once))
+            if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+                raise ValueError(f"a handler of {event!r} must not be a generator: {function!r}")
+            listeners.append(_Listener(event, function, once, self._start, self._note_lost))
             return function
 
         return add if handler is None else add(handler)
@@ -273,66 +324,175 @@ class Emitter:
 
 
 class _Listener:
-    def __init__(self, event: str, handler: Handler, once: bool) -> None:
+    def __init__(
+        self,
+        event: str,
+        handler: Handler,
+        once: bool,
+        start: Spawn,
+        note_lost: Callable[[int], None],
+    ) -> None:
         self.event = event
-        self.handler = handler
         self.once = once
-        self.arity = _positional_parameters(handler)
-        self.is_async = inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(
+        self.removed = False
+        self._handler = handler
+        self._start = start
+        self._note_lost = note_lost
+        self._arity = _positional_parameters(handler)
+        self._is_async = inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(
             getattr(handler, "__call__", None)  # noqa: B004  (an object with an async __call__)
         )
-        self.pending: deque[tuple[Any, ...] | Coroutine[Any, Any, Any]] = deque()
-        self.task: asyncio.Task[None] | None = None
-        self.dropped = 0
+        self._pending = _Pending(event == "audio")
+        self._task: asyncio.Task[None] | None = None
+        self._lost = 0  # since the handler was last up to date
 
-    def deliver(self, args: tuple[Any, ...], start: Spawn) -> None:
-        args = args if self.arity is None else args[: self.arity]
-        if self.is_async:
-            self._queue(args, start)
+    def is_for(self, handler: Handler) -> bool:
+        """Tell whether it is this handler, or an equal one."""
+        return self._handler is handler or bool(self._handler == handler)
+
+    def remove(self) -> None:
+        """Call the handler no more."""
+        self.removed = True
+        self._pending.clear()
+
+    def deliver(self, args: tuple[Any, ...]) -> None:
+        """Hand an event over, now or when the handler is done with those before it."""
+        size = max(SMALLEST_BYTES, len(args[0])) if self.event == "audio" else 0
+        if self._arity is not None:
+            args = args[: self._arity]
+        if self._is_async:
+            self._queue(args, size)
             return
         try:
-            result = self.handler(*args)
-        except Exception:
+            result = self._handler(*args)
+        except (Exception, asyncio.CancelledError):
+            # The cancellation of something that the handler has looked at, not of who emits.
             logger.exception("A handler of %r failed", self.event)
             return
         if inspect.iscoroutine(result):  # a lambda or a partial around an async function
-            self._queue(result, start)
+            self._queue(result, size)
 
-    def _queue(self, item: tuple[Any, ...] | Coroutine[Any, Any, Any], start: Spawn) -> None:
-        if len(self.pending) >= MAX_PENDING:
-            if inspect.iscoroutine(item):
-                item.close()
-            self.dropped += 1
-            if self.dropped == 1:
+    def _queue(self, item: _Item, size: int) -> None:
+        if not self._pending.add(item, size):
+            self._lost += 1
+            self._note_lost(1)
+            if self._lost == 1:
                 logger.error(
-                    "A handler of %r is %d events behind; further events are not given to it "
-                    "until it catches up",
+                    "A handler of %r is %s behind; further events are lost to it until it catches "
+                    "up",
                     self.event,
-                    MAX_PENDING,
+                    self._pending,
                 )
             return
-        self.dropped = 0
-        self.pending.append(item)
-        if self.task is None or self.task.done():
-            self.task = start(self._run())
+        if self._task is None or self._task.done():
+            self._task = self._start(self._run())
 
     async def _run(self) -> None:
         task = asyncio.current_task()
-        while self.pending:
-            item = self.pending.popleft()
+        while self._pending:
+            item = self._pending.take()
             try:
-                await (self.handler(*item) if isinstance(item, tuple) else item)
+                await self._call(item)
             except asyncio.CancelledError:
-                if task is None or _is_being_cancelled(task):
+                if is_being_cancelled(task):
+                    self._give_up()
                     raise
                 logger.exception("A handler of %r was cancelled from inside", self.event)
             except Exception:
                 logger.exception("A handler of %r failed", self.event)
+        if self._lost:
+            logger.error("A handler of %r has caught up; %d events were lost to it",
+                         self.event, self._lost)  # fmt: skip
+            self._lost = 0
+
+    async def _call(self, item: _Item) -> None:
+        work = self._handler(*item) if isinstance(item, tuple) else item
+        if not inspect.isawaitable(work):
+            return
+        if _TASKS_TELL:
+            await work
+            return
+        # In a task of its own, so that who is cancelled is told apart.
+        child = self._start(_awaited(work))
+        try:
+            await asyncio.wait([child])
+        finally:
+            child.cancel()
+        if child.cancelled():
+            logger.error("A handler of %r was cancelled from inside", self.event)
+        elif (error := child.exception()) is not None:
+            raise error
+
+    def _give_up(self) -> None:
+        """Drop what waits for a handler that is cancelled, and tell."""
+        lost = len(self._pending)
+        if lost:
+            self._pending.clear()
+            self._note_lost(lost)
+            logger.error("A handler of %r was cancelled; %d events were lost to it",
+                         self.event, lost)  # fmt: skip
 
 
-def _is_being_cancelled(task: asyncio.Task[None]) -> bool:
-    cancelling = getattr(task, "cancelling", None)  # CPython 3.11 and later
-    return cancelling is None or cancelling() > 0
+_Item = tuple[Any, ...] | Coroutine[Any, Any, Any]
+
+
+class _Pending:
+    """Holds what waits for a handler: its arguments, or the coroutine that they have made."""
+
+    def __init__(self, is_audio: bool) -> None:
+        self._is_audio = is_audio
+        self._items: deque[tuple[_Item, int]] = deque()
+        self._bytes = 0
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def __str__(self) -> str:
+        if self._is_audio:
+            return f"{self._bytes / BYTES_PER_S:.0f} s of audio"
+        return f"{len(self)} events"
+
+    def add(self, item: _Item, size: int) -> bool:
+        """Add what comes next, of `size` bytes of audio; False if there is no room for it."""
+        if self._is_audio:
+            full = self._bytes + size > MAX_PENDING_BYTES
+        else:
+            full = len(self) >= MAX_PENDING
+        if full:
+            if inspect.iscoroutine(item):
+                item.close()
+            return False
+        self._bytes += size
+        if self._is_audio and self._bytes > MERGED_BYTES and isinstance(item, tuple) and item:
+            last, last_size = self._items[-1]
+            if isinstance(last, tuple) and last_size + size <= MERGED_BYTES:
+                joined = (last[0] + item[0], *item[1:])
+                self._items[-1] = joined, last_size + size
+                return True
+        self._items.append((item, size))
+        return True
+
+    def take(self) -> _Item:
+        """Take what comes first."""
+        item, size = self._items.popleft()
+        self._bytes -= size
+        return item
+
+    def clear(self) -> None:
+        """Forget all of it."""
+        while self._items:
+            item = self.take()
+            if inspect.iscoroutine(item):
+                item.close()
+
+
+def is_being_cancelled(task: Any) -> bool:
+    """Tell whether the cancellation that a task has met is meant for it."""
+    return task is None or not _TASKS_TELL or task.cancelling() > 0
+
+
+async def _awaited(work: Awaitable[Any]) -> None:
+    await work
 
 
 def _positional_parameters(handler: Handler) -> int | None:

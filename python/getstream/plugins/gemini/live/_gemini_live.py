@@ -12,12 +12,11 @@ from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
+from .._exit import outlast_native_threads
 from ..errors import (
     AudioError,
     CallError,
-    ClosedError,
     ConfigError,
-    ConnectError,
     ConnectionLostError,
     GeminiError,
     SessionError,
@@ -27,7 +26,7 @@ from . import _call
 from ._audio_in import AudioInput, ListenTo, TrackKind, check_rate
 from ._audio_out import MODEL_RATE, OutputTrack
 from ._conversation import Rules
-from ._events import Disconnected, Emitter, Reconnecting, Resumed
+from ._events import Disconnected, Emitter, Reconnecting, Resumed, is_being_cancelled
 from ._models import check_config, default_options, is_proactive, model_of, resolve_model
 from ._options import (
     BargeIn,
@@ -42,6 +41,7 @@ from ._options import (
 from ._recovery import Plan, Recovery
 from ._session import ServerMessage, Session
 from ._stats import Stats
+from ._supervisor import Life, Supervisor
 from ._turns import Turns
 from ._uplink import Mark, Text, Uplink
 from ._video import VideoSender, check_fps
@@ -56,6 +56,16 @@ State = Literal["new", "connecting", "ready", "reconnecting", "closed"]
 logger = logging.getLogger("getstream.plugins.gemini")
 
 _H = TypeVar("_H", bound=Callable[..., Any])
+_T = TypeVar("_T")
+
+_STATES: dict[Life, State] = {
+    Life.NEW: "new",
+    Life.CONNECTING: "connecting",
+    Life.READY: "ready",
+    Life.RECONNECTING: "reconnecting",
+    Life.FAILED: "closed",
+    Life.CLOSED: "closed",
+}
 
 VAD_HANGOVER_MS = 200
 VAD_DELAY_MS = 64
@@ -94,7 +104,11 @@ LOOK_AROUND_S = 0.1
 has announced is near."""
 
 HANDLER_GRACE_S = 2.0
-"""Seconds that async event handlers have, at the end, to finish what they are doing."""
+"""Seconds from the end of the session in which async event handlers and the video source may finish
+what they are doing. Closing the connection counts, so that all of it takes less than 3 s."""
+
+STOP_S = 0.3
+"""Seconds that the tasks of a connection have to end when they are cancelled, which takes none."""
 
 
 class GeminiLive:
@@ -109,9 +123,13 @@ class GeminiLive:
     It may be made anywhere. Inside a running event loop it begins to connect at once, so that
     joining the call and connecting overlap; otherwise with the first call that needs the
     connection. A failure to connect is raised by the next awaited call and by
-    `wait_until_ready`. All methods belong to one event loop.
+    `wait_until_ready`. All methods but `close` belong to one event loop; called in another one they
+    raise `ConfigError`.
 
-    Events, by `@gemini.on(name)`; handlers may be sync or async and may take fewer arguments:
+    Events, by `@gemini.on(name)`; handlers may be sync or async and may take fewer arguments. An
+    async handler gets its events in order, however slow it is: up to ten minutes of `audio` wait
+    for it, joined into pieces of up to a second, and up to 2048 of each other event.
+    `stats().events_lost` counts what is beyond:
 
     ==================  ====================================================================
     `connected`         the session is set up
@@ -183,6 +201,10 @@ class GeminiLive:
         )
         check_config(self._model, merged)
         access = None if client is not None else resolve_access(api_key)
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._supervisor = Supervisor(
+            self._work, self._shut_down, bury=self._bury, closed=self._stop_track
+        )
         self._session = Session(
             api_key=access.api_key if access else None,
             vertexai=access is not None and access.vertexai,
@@ -190,6 +212,7 @@ class GeminiLive:
             config=merged,
             seeding=model_of(self._model).seeding,
             client=client,
+            spawn=self._spawn,
         )
         self._recovery = Recovery(
             resumable="session_resumption" in merged,
@@ -215,7 +238,6 @@ class GeminiLive:
             nudge=self._nudge is not None,
             reconnect=watch is not None and watch.reconnect,
         )
-        self._tasks: set[asyncio.Task[None]] = set()
         self._events = Emitter(self._spawn)
         self._turns = Turns(
             rules,
@@ -241,18 +263,9 @@ class GeminiLive:
             listen_to=listen_to,
             echo=self._turns.output.reference,
         )
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._supervisor: asyncio.Task[None] | None = None
-        self._settled = asyncio.Event()  # ready, failed or closed
-        self._ended: asyncio.Future[None] | None = None  # failed or closed
-        self._ready = False
-        self._was_ready = False
         self._leaving: asyncio.Future[SessionError | None] | None = None
         self._look_around: asyncio.TimerHandle | None = None
         self._advance_timer: asyncio.TimerHandle | None = None  # of the way in
-        self._closing = False
-        self._ending = False  # the session is being wound up
-        self._failure: GeminiError | None = None
         self._video: VideoSender | None = None
         self._video_task: asyncio.Task[None] | None = None
         self._video_worker: ThreadPoolExecutor | None = None
@@ -268,7 +281,7 @@ class GeminiLive:
             asyncio.get_running_loop()
         except RuntimeError:
             return
-        self._start()
+        self._supervisor.start()
 
     def __repr__(self) -> str:
         return f"<GeminiLive model={self._model!r} {self.state}>"
@@ -276,13 +289,7 @@ class GeminiLive:
     @property
     def state(self) -> State:
         """`new` before it is used, `connecting`, `ready`, `reconnecting`, `closed` at the end."""
-        if self._closing or self._failure is not None:
-            return "closed"
-        if self._ready:
-            return "ready"
-        if self._was_ready:
-            return "reconnecting"
-        return "new" if self._supervisor is None else "connecting"
+        return _STATES[self._supervisor.life]
 
     @property
     def output_track(self) -> OutputTrack:
@@ -292,9 +299,9 @@ class GeminiLive:
     # -- life ----------------------------------------------------------------------------------
 
     async def __aenter__(self) -> GeminiLive:
-        self._start()
+        self._supervisor.start()
         try:
-            await self._wait_settled()
+            await self._supervisor.settled()
         except BaseException:
             await self.close()
             raise
@@ -321,30 +328,20 @@ class GeminiLive:
             SessionError: connecting failed.
             ClosedError: `close()` was called.
         """
-        self._start()
-        if self._settled.is_set():
-            self._check_open()
-            return True
-        try:
-            await asyncio.wait_for(self._wait_settled(), timeout)
-        except asyncio.TimeoutError:
-            return False
-        return True
+        self._supervisor.start()
+        return await self._supervisor.settled(timeout)
 
     async def close(self) -> None:
-        """End the session, every task and the output track. Idempotent."""
-        first, self._closing = not self._closing, True
-        self.output_track.stop()
-        if self._supervisor is None:
-            if first:
-                await self._shut_down(None)
-            return
-        if self._supervisor.done():
-            return
-        if first and not self._ending:  # the work is cancelled, never the end of it
-            self._supervisor.cancel()
-        if not self._is_own_task():
-            await asyncio.wait([self._supervisor])
+        """End the session, every task and the output track, within 3 s. Idempotent.
+
+        It may be called from any event loop and thread, and from an event handler, which does not
+        wait for the end, because the end waits for the handler.
+
+        Raises:
+            ConfigError: the event loop that the session belongs to is another one, and does not
+                run.
+        """
+        await self._supervisor.close(wait=not self._is_own_task())
 
     # -- to the model --------------------------------------------------------------------------
 
@@ -373,12 +370,13 @@ class GeminiLive:
 
     def _take_audio(self, pcm: Any, target_rate: int) -> None:
         """Take a piece of a participant's audio, as `send_audio_pcm` says; nothing in it waits."""
-        self._start()
-        if self._failure is not None and self._failure_told and not self._closing:
+        supervisor = self._supervisor
+        supervisor.start()
+        if supervisor.life is Life.FAILED and self._failure_told:
             self._refused_frames += 1
             return
-        self._failure_told = self._failure is not None
-        self._check_open()
+        self._failure_told = supervisor.life is Life.FAILED
+        supervisor.check_open()
         now = self._now()
         events = self._input.push(pcm, target_rate, now, muted=self._is_deaf(now))
         if events:
@@ -396,7 +394,7 @@ class GeminiLive:
         """
         if not isinstance(text, str) or not text.strip():
             raise ConfigError(f"send_text takes a non-empty string, not {text!r}")
-        self._start()
+        self._supervisor.start()
         await self._send_when_ready(text)
 
     async def start_video_sender(self, track: Any, fps: float = 1) -> None:
@@ -411,20 +409,21 @@ class GeminiLive:
             ConfigError: the track or `fps` cannot be used.
             SessionError, ClosedError: as `send_text`.
         """
-        self._start()
-        self._check_open()
+        self._supervisor.start()
+        self._supervisor.check_open()
         if self._video_worker is None:
             # A thread of its own: aiortc encodes the outgoing audio in the default executor.
             self._video_worker = ThreadPoolExecutor(1, thread_name_prefix="gemini-video")
         sender = VideoSender(track, fps, self._send_picture, self._video_worker)
         while self._video_task is not None:  # another call may start one while this one waits
             await self.stop_video_sender()
-        self._check_open()
+        self._supervisor.check_open()
         self._video = sender
         self._video_task = self._spawn(self._run_video(sender))
 
     async def stop_video_sender(self) -> None:
         """Stop sending pictures. Idempotent."""
+        self._supervisor.check_loop()
         task, self._video_task = self._video_task, None
         if task is not None and task is not asyncio.current_task():
             task.cancel()
@@ -458,8 +457,8 @@ class GeminiLive:
             AudioError: `target_rate` cannot be used.
             ConfigError: `fps` cannot be used.
         """
-        self._start()
-        self._check_open()
+        self._supervisor.start()
+        self._supervisor.check_open()
         check_rate(target_rate)
         check_fps(fps)
         if any(attached() is connection for attached in self._attached):
@@ -467,7 +466,7 @@ class GeminiLive:
 
         def hear(pcm: Any) -> None:
             # Raised into the SDK, an error would be a traceback for each frame.
-            if self._closing:
+            if self._supervisor.is_closed:
                 return
             try:
                 self._take_audio(pcm, target_rate)
@@ -477,11 +476,12 @@ class GeminiLive:
                     self._report(error)
             except Exception as error:
                 # The failure of the session has been reported, and its end is known.
-                if error is not self._failure and not self._closing:
+                if error is not self._supervisor.failure and not self._supervisor.is_closed:
                     self._note_fault(error)
 
         async def see(track: Any) -> None:
-            if not self._closing and (self._video_task is None or self._video_task.done()):
+            busy = self._video_task is not None and not self._video_task.done()
+            if not self._supervisor.is_closed and not busy:
                 await self.start_video_sender(track, fps)
 
         detach = []
@@ -494,6 +494,7 @@ class GeminiLive:
             detach.append(_call.on_left(connection, self._participant_left))
         try:
             await _call.publish(connection, self.output_track)
+            self._supervisor.check_open()  # publishing takes a while
         except BaseException:
             for undo in detach:
                 undo()
@@ -516,6 +517,7 @@ class GeminiLive:
         is over: what is queued of it is dropped, and so is what still arrives of it; the next
         turn is heard.
         """
+        self._supervisor.check_loop()
         if drop:
             self._turns.apply(self._turns.conversation.interrupt(drop=True))
         else:
@@ -523,6 +525,7 @@ class GeminiLive:
 
     def resume_playback(self) -> _Done:
         """Go on with the exact sample at which playback was held. May be awaited or not."""
+        self._supervisor.check_loop()
         self._turns.apply(self._turns.conversation.resume())
         return _Done()
 
@@ -538,7 +541,7 @@ class GeminiLive:
         Raises:
             ValueError: there is no such event.
         """
-        return self._events.on(event, handler) if handler else self._events.on(event)
+        return self._events.on(event) if handler is None else self._events.on(event, handler)
 
     def once(self, event: str, handler: Any = None) -> Any:
         """Like `on`, for the next event only."""
@@ -576,43 +579,21 @@ class GeminiLive:
             output_underruns=self.output_track.underruns,
             pictures_sent=self._pictures_sent + (video.sent if video else 0),
             bad_pictures=self._bad_pictures + (video.bad if video else 0),
+            events_lost=self._events.lost,
             tokens=self._tokens,
             tracks=tuple(self._input.track_stats()),
         )
 
     # -- supervisor ----------------------------------------------------------------------------
 
-    def _start(self) -> None:
-        loop = asyncio.get_running_loop()
-        if self._loop is None:
-            self._loop = loop
-        elif self._loop is not loop:
-            raise ConfigError("This GeminiLive belongs to another event loop; make one per loop")
-        if self._supervisor is None and not self._closing:
-            self._ended = loop.create_future()
-            self._supervisor = loop.create_task(self._run(), name="GeminiLive")
-
-    async def _run(self) -> None:
-        """The life of the session, from connecting to the end."""
-        failure: GeminiError | None = None
-        try:
-            await self._session.open(self._recovery.handle)
-            self._note_open()
-            self._events.emit("connected")
-            while True:
-                await self._reconnect(await self._talk())
-        except asyncio.CancelledError:
-            if not self._closing:  # the loop is shutting down
-                self._closing = True
-                await self._shut_down(None)
-                raise
-        except GeminiError as error:
-            failure = error
-        except Exception as error:
-            logger.exception("GeminiLive failed unexpectedly")
-            failure = ConnectError(f"GeminiLive failed ({type(error).__name__}: {error})")
-            failure.__cause__ = error
-        await self._shut_down(failure)
+    async def _work(self) -> None:
+        """Hold the session over one connection after the other, until one cannot be had."""
+        outlast_native_threads()
+        await self._session.open(self._recovery.handle)
+        self._note_open()
+        self._events.emit("connected")
+        while True:
+            await self._reconnect(await self._talk())
 
     async def _talk(self) -> SessionError | None:
         """Send and receive until the connection is gone; returns why, or None if it is time to
@@ -629,7 +610,7 @@ class GeminiLive:
                 # close code.
                 await asyncio.wait([receiving], timeout=DRAIN_S)
             for task in work:
-                error = task.exception() if task.done() else None
+                error = _error_of(task) if task.done() else None
                 if isinstance(error, SessionError):
                     return error
                 if error is not None:
@@ -638,13 +619,15 @@ class GeminiLive:
         finally:
             for task in work:
                 task.cancel()
-            await asyncio.gather(*work, return_exceptions=True)
+            await asyncio.wait(work, timeout=STOP_S)
+            for task in work:
+                if task.done():
+                    _error_of(task)
 
     async def _reconnect(self, reason: SessionError | None) -> None:
         """Have the connection again, or raise why that is not possible."""
         lost_at = self._now()
-        self._ready = False
-        self._settled.clear()
+        self._supervisor.reconnecting()
         self._losses += reason is not None
         self._moves += reason is None
         again = self._uplink.sent_again
@@ -690,8 +673,7 @@ class GeminiLive:
 
     def _note_open(self) -> None:
         self._recovery.opened(self._now())
-        self._ready = self._was_ready = True
-        self._settled.set()
+        self._supervisor.ready()
 
     def _leave_connection(self, reason: SessionError | None) -> None:
         """End `_talk`."""
@@ -706,54 +688,58 @@ class GeminiLive:
             self._leave_connection(None)
             return
         earliest = self._recovery.may_leave_from
-        if earliest is not None and not self._ending:
+        if earliest is not None and not self._supervisor.is_over:
             loop = asyncio.get_running_loop()
             at = max(earliest, now + LOOK_AROUND_S)
             self._look_around = loop.call_at(at, self._leave_at_a_boundary)
 
     async def _shut_down(self, failure: GeminiError | None) -> None:
-        self._ending = True
-        self._failure = failure
-        self._ready = False
+        """End everything and tell so, within `HANDLER_GRACE_S` and what cancelling takes."""
+        loop = asyncio.get_running_loop()
+        end_at = loop.time() + HANDLER_GRACE_S
         if failure is not None:
             logger.error("Gemini Live: %s", failure)
             self._events.emit("error", failure)
-        self._settled.set()
-        if self._ended is not None:
-            self._ended.set_result(None)
         self._turns.stop()
         for timer in (self._look_around, self._advance_timer):
             if timer is not None:
                 timer.cancel()
-        await self.stop_video_sender()
-        if self._video_worker is not None:
-            self._video_worker.shutdown(wait=False)
-        await self._session.close()
-        if failure is None:
-            self.output_track.stop()
-        else:
-            self._turns.play_out()
-        self._events.emit("closed", failure)
+        if self._video_task is not None:
+            self._video_task.cancel()  # it ends while the connection does
+        try:
+            await self._session.close()
+            if self._video_task is not None:
+                stopping = self._spawn(self.stop_video_sender())
+                await asyncio.wait([stopping], timeout=max(0.0, end_at - loop.time()))
+        finally:
+            if self._video_worker is not None:
+                self._video_worker.shutdown(wait=False)
+            if failure is None:
+                self.output_track.stop()
+            else:
+                self._turns.play_out()
+            self._events.emit("closed", failure)
         await self._session.dispose()
-        await self._events.drain(HANDLER_GRACE_S)
+        await self._events.drain(max(0.0, end_at - loop.time()))
 
-    async def _wait_settled(self) -> None:
-        await self._settled.wait()
-        self._check_open()
+    def _bury(self) -> None:
+        """Tell that the session is over which has never been, or whose event loop is gone."""
+        self._turns.stop()
+        self._events.emit("closed", None)
 
-    def _check_open(self) -> None:
-        if self._closing:
-            raise ClosedError("This GeminiLive has been closed; make a new one") from self._failure
-        if self._failure is not None:
-            raise self._failure.with_traceback(None)
+    def _stop_track(self) -> None:
+        try:
+            self.output_track.stop()
+        except RuntimeError:  # the event loop is closed, and so is whoever waits for the track
+            logger.debug("The output track ends after its event loop")
 
     def _is_own_task(self) -> bool:
         """Whether the caller runs inside the supervisor or one of its handlers, which must not
         wait for the supervisor: it waits for them."""
         current = asyncio.current_task()
-        return current is self._supervisor or current in self._tasks
+        return current is self._supervisor.task or current in self._tasks
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    def _spawn(self, work: Coroutine[Any, Any, _T]) -> asyncio.Task[_T]:
         task = asyncio.ensure_future(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -820,16 +806,16 @@ class GeminiLive:
 
     async def _send_when_ready(self, text: str) -> None:
         """Send a text, now or when there is a connection, or raise why that will never be."""
-        await self._wait_settled()
-        assert self._ended is not None  # made with the supervisor
+        supervisor = self._supervisor
+        await supervisor.settled()
         item = self._uplink.push_text(text)
         try:
-            await asyncio.wait([item.sent, self._ended], return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait([item.sent, supervisor.ended], return_when=asyncio.FIRST_COMPLETED)
         finally:
             if not item.sent.done():
                 self._uplink.withdraw(item)
         if not item.sent.done():
-            self._check_open()
+            supervisor.check_open()
 
     async def _send_nudge(self) -> None:
         assert self._nudge is not None
@@ -840,13 +826,18 @@ class GeminiLive:
 
     async def _run_video(self, sender: VideoSender) -> None:
         try:
-            await self._wait_settled()
+            await self._supervisor.settled()
             await sender.run()
             logger.info("The video track has ended after %d pictures", sender.sent)
         except (AudioError, VideoError) as error:
             self._report(error)
         except GeminiError:
             pass  # the session's failure, which the supervisor reports
+        except asyncio.CancelledError:
+            if is_being_cancelled(asyncio.current_task()):
+                raise
+            # Something that the source waits for was cancelled, not the sender.
+            self._report(VideoError("The video track failed: what it waits for was cancelled"))
         except Exception as error:
             failure = VideoError(f"The video track failed ({type(error).__name__}: {error})")
             failure.__cause__ = error
@@ -859,7 +850,7 @@ class GeminiLive:
 
     async def _send_picture(self, jpeg: bytes) -> bool:
         """Send a picture, unless there is no connection: the next one will be newer."""
-        if not self._ready:
+        if not self._supervisor.is_ready:
             return False
         try:
             await self._session.send_video(jpeg)
@@ -871,7 +862,7 @@ class GeminiLive:
     # -- the call ------------------------------------------------------------------------------
 
     def _participant_left(self, user_id: str, session_id: str) -> None:
-        if not self._closing:
+        if not self._supervisor.is_closed:
             self._turns.notice(self._input.leave(user_id, session_id, self._now()))
             self._set_advance_timer()
 
@@ -884,7 +875,7 @@ class GeminiLive:
         A timer that is early looks when it expires, which costs less than one for each packet.
         """
         due, timer = self._input.advance_at, self._advance_timer
-        if due is None or self._ending:
+        if due is None or self._supervisor.is_over:
             return
         if timer is not None:
             if timer.when() <= due:
@@ -961,3 +952,16 @@ class _Done:
 
     def __await__(self) -> Any:
         return iter(())
+
+
+def _error_of(task: asyncio.Future[Any]) -> Exception | None:
+    """Return what a task of the connection, which is done, has failed with."""
+    if task.cancelled():
+        # Not by this session, or it would not look: somebody cancels tasks that are not theirs.
+        return ConnectionLostError("A task of the connection was cancelled", retryable=True)
+    error = task.exception()
+    if error is None or isinstance(error, Exception):
+        return error
+    # SystemExit and KeyboardInterrupt, raised by a sync event handler, go through the event loop to
+    # whoever runs it. Raised here, too, they would end a second program.
+    return ConnectionLostError(f"An event handler has ended the program ({error!r})")

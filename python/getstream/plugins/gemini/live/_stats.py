@@ -41,6 +41,8 @@ class Stats:
         output_underruns: times that the event loop was so late that the listener heard a gap.
         pictures_sent: pictures that went to Gemini.
         bad_pictures: video frames that could not be used.
+        events_lost: events that an async handler did not get, because it was too far behind or was
+            cancelled in the end.
         tokens: total tokens as last reported by the service.
         tracks: the audio tracks of the participants: the delay that the network of each one asks
             for, and what was lost on the way.
@@ -70,5 +72,6 @@ class Stats:
     output_underruns: int
     pictures_sent: int
     bad_pictures: int
+    events_lost: int
     tokens: int
     tracks: tuple[TrackStats, ...]

@@ -47,8 +47,8 @@ class FrameWriter:
         """Tell whether a frame can be written now: nothing waits, is half sent, or ends."""
         protocol, transport = self._protocol, self._transport
         return (
-            not transport.get_write_buffer_size()
-            and not transport.is_closing()
+            not transport.is_closing()  # first: closed twice, asyncio's TLS has no buffer size
+            and not transport.get_write_buffer_size()
             and protocol.state is State.OPEN
             # Between the fragments of another message, which only they may follow.
             and not getattr(protocol, "expect_continuation_frame", False)

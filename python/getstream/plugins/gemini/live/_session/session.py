@@ -11,7 +11,8 @@ import base64
 import contextvars
 import inspect
 import logging
-from collections.abc import AsyncIterator, Sequence
+import threading
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Literal, cast
 
@@ -23,16 +24,40 @@ from google.genai.live import AsyncSession
 from websockets.asyncio.client import ClientConnection
 
 from ..._websocket import websocket_payload
-from ...errors import AuthError, ConfigError, ConnectError, ConnectionLostError, GeminiError
+from ...errors import (
+    AuthError,
+    ConfigError,
+    ConnectError,
+    ConnectionLostError,
+    GeminiError,
+    SessionError,
+)
 from . import wire
 from .at_once import FrameWriter, writer_of
 from .fallback import from_sdk
-from .refusals import COMES_BACK, connect_error, lost_error, safe_cause, without_frames
+from .path import (
+    LOOK_S,
+    STUCK_S,
+    UNACKNOWLEDGED_S,
+    PathWatch,
+    acknowledged,
+    is_unacknowledged,
+    watch_socket,
+)
+from .refusals import (
+    ABNORMAL,
+    COMES_BACK,
+    connect_error,
+    lost_error,
+    safe_cause,
+    without_frames,
+)
 from .wire import ServerMessage
 
 logger = logging.getLogger("getstream.plugins.gemini")
 
 Seeding = Literal["history", "content"]
+Spawn = Callable[[Coroutine[Any, Any, Any]], "asyncio.Task[Any]"]
 
 API_VERSION = "v1beta"
 """google-genai 3 dials v1 by default; every report of a working Live session is on v1beta."""
@@ -41,7 +66,19 @@ TOKEN_API_VERSION = "v1alpha"
 """The only version that takes ephemeral tokens, by the SDK's own word."""
 
 CONNECT_TIMEOUT = 15.0
-"""Seconds for the socket and the setup answer; the SDK would wait for the latter without end."""
+"""Seconds for the socket, the setup answer and the history; the SDK would wait for the last two
+without end."""
+
+CLOSE_S = 1.2
+"""Seconds for the closing handshake and whatever the SDK does then. The handshake alone has 1 s,
+but not where the socket is stuck: the close frame waits behind what cannot be sent."""
+
+ABORT_S = 0.2
+"""Seconds for the end of what waits for a connection that has been cut, which takes none."""
+
+DISPOSE_S = 0.5
+"""Seconds that closing the SDK's client, and making it, are waited for. Closing takes 8 ms; both go
+on in their thread if they take longer."""
 
 PING_AFTER_S = 20.0
 """Seconds without a message until the service is asked for a sign of life: proxies and NATs forget
@@ -82,7 +119,7 @@ WEBSOCKET_OPTIONS: dict[str, Any] = {
     "max_queue": 256,  # messages: a burst must not stop the reading, and with it the pongs
     "ping_interval": None,  # see keep_alive
     "logger": _WEBSOCKET_LOGGER,
-    "close_timeout": 2,  # seconds to wait for the service's half of the closing handshake
+    "close_timeout": 1,  # seconds to wait for the service's half of the closing handshake
 }
 
 # websockets 14 and later; the SDK itself allows 13.
@@ -100,6 +137,7 @@ class Session:
         config: a `LiveConnectConfigDict`.
         seeding: how the model takes the history of a session that could not be resumed.
         client: the user's own client; its options are left alone.
+        spawn: makes a task that its owner looks after.
     """
 
     def __init__(
@@ -111,7 +149,9 @@ class Session:
         vertexai: bool = False,
         seeding: Seeding = "history",
         client: genai.Client | None = None,
+        spawn: Spawn,
     ) -> None:
+        self._spawn = spawn
         self._api_key = api_key
         self._vertexai = vertexai
         self._model = model
@@ -121,6 +161,8 @@ class Session:
         self._owns_client = client is None
         self._config: types.LiveConnectConfig | None = None
         self._preparing: asyncio.Future[None] | None = None
+        self._preparing_ends = threading.Lock()
+        self._disposed = False  # a client that is made after that is closed where it was made
         self._context: AbstractAsyncContextManager[AsyncSession] | None = None
         self._live: AsyncSession | None = None
         self._socket: ClientConnection | None = None
@@ -129,6 +171,7 @@ class Session:
         self._heard_at = 0.0
         self._unreadable_in_a_row = 0
         self._index = 0  # of the newest client message of this connection
+        self._sdk_sends = 0  # that have not returned
         self._told_of_fallback = False
         self.unreadable = 0
 
@@ -159,103 +202,190 @@ class Session:
             await asyncio.shield(self._preparing)
         assert self._client is not None
         opened: list[ClientConnection] = []
-        # Raised outside of the handlers: even `from None` leaves what was caught in the chain.
-        failure: GeminiError | None = None
-        cause: Exception | None = None
+        refused: Exception | None = None
         token = _CAUGHT.set(opened)
         try:
             context = self._client.aio.live.connect(
                 model=self._model, config=self._config_for(handle, history)
             )
-            self._live = await _enter(context)
-        except GeminiError:
-            raise
-        except websockets.exceptions.InvalidHeader as error:
-            # No cause: its text would show the header, which is the key.
-            failure = AuthError(
-                f"The key cannot be sent as an HTTP header ({error.name})",
-                remedy="Copy it again; a quote or a line break may have come along.",
-            )
+            # In a task of its own: whether the time is up or somebody cancels is then told apart
+            # without a doubt, and neither depends on what the SDK makes of a cancellation.
+            setting_up = self._spawn(self._set_up(context, opened, history))
         except Exception as error:
-            failure, cause = connect_error(error, self._model), safe_cause(error)
+            refused = error
         finally:
             _CAUGHT.reset(token)
-        if failure is not None:
-            raise failure from cause
+        if refused is not None:
+            # Outside of `except`: even `from None` leaves what was caught in the chain.
+            raise connect_error(refused, self._model) from safe_cause(refused)
+        try:
+            await asyncio.wait([setting_up], timeout=CONNECT_TIMEOUT)
+            in_time = setting_up.done()
+        finally:
+            if not setting_up.done() or setting_up.cancelled() or setting_up.exception():
+                await self._cut(setting_up, opened)
+        if not in_time:
+            raise ConnectError(
+                f"Gemini Live did not answer within {CONNECT_TIMEOUT:g} s",
+                retryable=True,
+                remedy="Check the network (a proxy or firewall that swallows WebSockets), "
+                "then try again.",
+            )
+        self._check_set_up(setting_up)
+
+    async def _set_up(
+        self,
+        context: AbstractAsyncContextManager[AsyncSession],
+        opened: list[ClientConnection],
+        history: Sequence[tuple[str, str]],
+    ) -> None:
+        self._live = await context.__aenter__()
         self._context = context
         self._socket = self._find_socket(opened)
-        self._writer = writer_of(self._socket) if self._socket is not None else None
+        self._writer = None
+        if self._socket is not None:
+            self._writer = writer_of(self._socket)
+            watch_socket(self._socket.transport)
         self._sdk_messages = None
         self._heard_at = asyncio.get_running_loop().time()
         self._unreadable_in_a_row = 0
         self._index = 0  # the setup
         if history:
-            try:
-                await self._seed(history)
-            except GeminiError:
-                await self.close()
-                raise
+            await self._seed(history)
+
+    def _check_set_up(self, setting_up: asyncio.Task[None]) -> None:
+        """Raise why the session could not be set up, if it could not."""
+        cause: Exception | None = None
+        try:
+            setting_up.result()
+            return
+        except GeminiError:
+            raise
+        except websockets.exceptions.InvalidHeader as error:
+            # No cause: its text would show the header, which is the key.
+            failure: SessionError = AuthError(
+                f"The key cannot be sent as an HTTP header ({error.name})",
+                remedy="Copy it again; a quote or a line break may have come along.",
+            )
+        except asyncio.CancelledError:
+            failure = ConnectError("Connecting was cancelled from outside", retryable=True)
+        except Exception as error:
+            failure, cause = connect_error(error, self._model), safe_cause(error)
+        raise failure from cause
+
+    async def _cut(self, work: asyncio.Task[None], opened: Sequence[ClientConnection]) -> None:
+        """End an attempt to connect, and leave no connection behind."""
+        for socket in opened:
+            _abort(socket)
+        if not work.done():
+            work.cancel()
+            await asyncio.wait([work], timeout=ABORT_S)
+        if not work.done():
+            logger.warning("google-genai goes on to connect although that was cancelled")
+        await self.close(abort=True)
 
     async def close(self, *, abort: bool = False) -> None:
-        """Close the connection. Idempotent; never raises on a connection that is gone.
+        """Close the connection, within `CLOSE_S` and `ABORT_S`, whatever it does.
+
+        Idempotent; never raises on a connection that is gone.
 
         Args:
             abort: without the closing handshake, which a dead connection would not answer.
         """
-        context, self._context, self._live = self._context, None, None
+        context, self._context, live, self._live = self._context, None, self._live, None
         socket, self._socket = self._socket, None
         self._writer = None
         if context is None:
             return
-        if abort and socket is not None:
-            socket.transport.abort()
+        # An SDK that hides its websocket may hide another one there.
+        connection = socket if socket is not None else getattr(live, "_ws", None)
+        if abort:
+            _abort(connection)
+        leaving = self._spawn(_leave(context))
         try:
-            await context.__aexit__(None, None, None)
-        except (genai_errors.APIError, websockets.exceptions.WebSocketException, OSError) as error:
-            logger.debug("Closing Gemini Live: %s", type(error).__name__)
+            await asyncio.wait([leaving], timeout=CLOSE_S)
+        finally:
+            if not leaving.done():
+                _abort(connection)
+                leaving.cancel()
+                await asyncio.wait([leaving], timeout=ABORT_S)
 
     async def dispose(self) -> None:
         """Close the connection, and the client unless it is the user's own."""
         await self.close()
+        with self._preparing_ends:
+            self._disposed = True
+            client = self._client
         if self._preparing is not None and not self._preparing.done():
-            await asyncio.wait([self._preparing])
+            await asyncio.wait([self._preparing], timeout=DISPOSE_S)
+        if self._preparing is not None and self._preparing.done():
             self._preparing.exception()  # that nobody waits for
-        client = self._client
         if client is None or not self._owns_client:
             return
         # Closing it takes 8 ms, most of them for modules that it imports just then.
-        await asyncio.get_running_loop().run_in_executor(None, _close_client, client)
+        closing = asyncio.get_running_loop().run_in_executor(None, _close_client, client)
+        await asyncio.wait([closing], timeout=DISPOSE_S)
 
     async def keep_alive(self) -> None:
-        """Ask for a sign of life whenever the service is silent, until the connection is gone.
+        """Look after the connection until it is gone: whether its path and the service are alive.
 
         Raises:
-            ConnectionLostError: there was none for `SILENT_S`.
+            ConnectionLostError: nothing that waited to be sent has left for `STUCK_S`, or there
+                was no sign of life for `SILENT_S` after it was asked for.
         """
         loop = asyncio.get_running_loop()
         socket = self._socket
-        while socket is not None:
-            patience = self._heard_at + PING_AFTER_S - loop.time()
-            if patience > 0:
-                await asyncio.sleep(patience)
-                continue
-            asked_at = loop.time()
-            try:
-                pong = cast("asyncio.Future[float]", await socket.ping())
-                while self._heard_at < asked_at and not pong.done():
-                    left = asked_at + SILENT_S - loop.time()
-                    if left <= 0:
-                        raise ConnectionLostError(
-                            f"Gemini Live has been silent for {PING_AFTER_S + SILENT_S:g} s, "
-                            "and does not answer a ping",
-                            retryable=True,
-                            remedy=COMES_BACK,
-                        )
-                    await asyncio.wait([pong], timeout=min(left, 1.0))
-            except websockets.exceptions.ConnectionClosed:
-                break  # the reader tells why
-            self._heard_at = max(self._heard_at, loop.time())
-        await asyncio.Event().wait()  # the SDK's own path: websockets keeps it alive
+        watch = PathWatch(loop.time())
+        asking: asyncio.Task[bool] | None = None
+        asked_at: float | None = None  # for a sign of life that has not come
+        try:
+            while True:
+                now = loop.time()
+                if watch.look(now, self._bytes_waiting(), self._progress()) >= STUCK_S:
+                    raise ConnectionLostError(
+                        "The network path to Gemini Live is dead: nothing that waits to be sent "
+                        f"has left for {STUCK_S:g} s",
+                        retryable=True,
+                        remedy=COMES_BACK,
+                    )
+                if asking is not None and asking.done():
+                    if not asking.cancelled() and asking.result():
+                        self._heard_at = max(self._heard_at, now)
+                    asking = None
+                if asked_at is not None and self._heard_at >= asked_at:
+                    asked_at = None
+                if socket is None:
+                    pass  # the SDK's own path, on which nothing can be asked
+                elif asked_at is None and now >= self._heard_at + PING_AFTER_S:
+                    asked_at = now
+                    if asking is not None:
+                        asking.cancel()
+                    asking = self._spawn(_ask(socket))
+                elif asked_at is not None and now >= asked_at + SILENT_S:
+                    raise ConnectionLostError(
+                        f"Gemini Live has been silent for {PING_AFTER_S + SILENT_S:g} s, "
+                        "and does not answer a ping",
+                        retryable=True,
+                        remedy=COMES_BACK,
+                    )
+                await asyncio.sleep(LOOK_S)
+        finally:
+            if asking is not None:
+                asking.cancel()
+
+    def _bytes_waiting(self) -> int:
+        """Return what waits in this process to be sent; on the SDK's own path, whether any does."""
+        if self._socket is None:
+            return self._sdk_sends
+        transport = self._socket.transport
+        # asyncio's TLS transport knows no size any more once it was closed twice.
+        return 0 if transport.is_closing() else transport.get_write_buffer_size()
+
+    def _progress(self) -> int:
+        """Return a number that grows with whatever is sent and acknowledged."""
+        if self._socket is None or self._socket.transport.is_closing():
+            return self._index
+        return self._index + acknowledged(self._socket.transport)
 
     # -- from the service ----------------------------------------------------------------------
 
@@ -275,7 +405,7 @@ class Session:
             websockets.exceptions.ConnectionClosed,
             OSError,
         ) as error:
-            raise lost_error(error, self._model) from without_frames(error)
+            raise self._lost(error) from without_frames(error)
         self._heard_at = asyncio.get_running_loop().time()
         message = wire.read(raw)
         if message.unreadable:
@@ -353,15 +483,18 @@ class Session:
                 else socket.send(message.decode("utf8"))
             )
         except (websockets.exceptions.ConnectionClosed, OSError) as error:
-            raise lost_error(error, self._model) from without_frames(error)
+            raise self._lost(error) from without_frames(error)
         self._index += 1
         return self._index
 
     async def _send_by_sdk(self, **message: Any) -> int:
+        self._sdk_sends += 1
         try:
             await self._require_live().send_realtime_input(**message)
         except (genai_errors.APIError, websockets.exceptions.ConnectionClosed, OSError) as error:
-            raise lost_error(error, self._model) from without_frames(error)
+            raise self._lost(error) from without_frames(error)
+        finally:
+            self._sdk_sends -= 1
         self._index += 1
         return self._index
 
@@ -402,8 +535,20 @@ class Session:
                 turns=turns, turn_complete=self._seeding == "history"
             )
         except (genai_errors.APIError, websockets.exceptions.ConnectionClosed, OSError) as error:
-            raise lost_error(error, self._model) from without_frames(error)
+            raise self._lost(error) from without_frames(error)
         self._index += 1
+
+    def _lost(self, error: Exception) -> SessionError:
+        """Return why a session that was set up has ended."""
+        if is_unacknowledged(error):
+            return ConnectionLostError(
+                "The network path to Gemini Live is dead: nothing has been acknowledged for "
+                f"{UNACKNOWLEDGED_S:g} s",
+                code=ABNORMAL,
+                retryable=True,
+                remedy=COMES_BACK,
+            )
+        return lost_error(error, self._model)
 
     def _require_live(self) -> AsyncSession:
         if self._live is None:
@@ -449,7 +594,13 @@ class Session:
         if refused is not None:
             raise refused
         if self._client is None:
-            self._client = self._build_client()
+            client = self._build_client()
+            with self._preparing_ends:
+                disposed = self._disposed
+                self._client = None if disposed else client
+            if disposed:
+                _close_client(client)
+                return
         resumption = config.session_resumption
         if (
             getattr(self._client, "vertexai", False)
@@ -491,39 +642,29 @@ def _close_client(client: genai.Client) -> None:
         logger.debug("Closing the client of google-genai: %s", type(error).__name__)
 
 
-async def _enter(context: AbstractAsyncContextManager[AsyncSession]) -> AsyncSession:
-    """Enter, within `CONNECT_TIMEOUT`; leave no connection behind when that does not succeed.
-
-    Not by `asyncio.wait_for`: before CPython 3.12 it loses a cancellation that meets the end of
-    what it waits for, and the one who cancelled waits for ever. Here the cancellation, whoever it
-    comes from, is thrown into the SDK, which closes what it has opened.
-    """
-    task = asyncio.current_task()
-    assert task is not None
-    expired = False
-
-    def expire() -> None:
-        nonlocal expired
-        expired = True
-        task.cancel()
-
-    timer = asyncio.get_running_loop().call_later(CONNECT_TIMEOUT, expire)
+async def _leave(context: AbstractAsyncContextManager[AsyncSession]) -> None:
+    """Close the connection of the SDK; never raise on one that is gone."""
     try:
-        return await context.__aenter__()
-    except asyncio.CancelledError as cancelled:
-        if not expired:
-            raise
-        without_frames(cancelled)  # which `from None` only hides
-        if hasattr(task, "uncancel"):  # CPython 3.11 and later count
-            task.uncancel()
-        raise ConnectError(
-            f"Gemini Live did not answer within {CONNECT_TIMEOUT:g} s",
-            retryable=True,
-            remedy="Check the network (a proxy or firewall that swallows WebSockets), "
-            "then try again.",
-        ) from None
-    finally:
-        timer.cancel()
+        await context.__aexit__(None, None, None)
+    except (genai_errors.APIError, websockets.exceptions.WebSocketException, OSError) as error:
+        logger.debug("Closing Gemini Live: %s", type(error).__name__)
+
+
+async def _ask(socket: ClientConnection) -> bool:
+    """Send a ping and wait for its pong; False if the connection is gone, of which others tell."""
+    try:
+        pong = cast("asyncio.Future[float]", await socket.ping())
+        await asyncio.wait([pong])
+    except (websockets.exceptions.ConnectionClosed, OSError):
+        return False
+    return not pong.cancelled() and pong.exception() is None
+
+
+def _abort(connection: Any) -> None:
+    """Cut a connection, whatever waits in it; one that has not been made is left alone."""
+    transport = getattr(connection, "transport", None)
+    if transport is not None:
+        transport.abort()
 
 
 def _options_of(error: ValueError) -> str:

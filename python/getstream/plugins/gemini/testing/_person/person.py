@@ -18,6 +18,7 @@ from getstream.video.rtc.pb.stream.video.sfu.models import models_pb2 as models
 from getstream.video.rtc.tracks import SubscriptionConfig, TrackSubscriptionConfig
 from numpy.typing import NDArray
 
+from ..._exit import outlast_native_threads
 from ...errors import CallError
 from .._stream.watch import Watch
 from ..signals import read_wav
@@ -172,6 +173,7 @@ class Person:
         """
         if self._connection is not None:
             raise CallError(f"{self.user_id} has joined before; make a new Person to join again")
+        outlast_native_threads()
         self.started_at = time.monotonic()
         if self._client is None:
             # base_url=None is what makes the client read STREAM_BASE_URL.
