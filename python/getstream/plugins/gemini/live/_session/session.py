@@ -11,7 +11,7 @@ import base64
 import contextvars
 import inspect
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Literal, cast
 
@@ -23,11 +23,11 @@ from google.genai.live import AsyncSession
 from websockets.asyncio.client import ClientConnection
 
 from ..._websocket import websocket_payload
-from ...errors import AuthError, ConfigError, ConnectError, ConnectionLostError, GeminiError
+from ...errors import ConfigError, ConnectError, ConnectionLostError, GeminiError
 from . import wire
 from .at_once import FrameWriter, writer_of
 from .fallback import from_sdk
-from .refusals import COMES_BACK, connect_error, lost_error
+from .refusals import COMES_BACK, client_error, connect_error, holds_a_secret, lost_error
 from .wire import ServerMessage
 
 logger = logging.getLogger("getstream.plugins.gemini")
@@ -85,6 +85,9 @@ WEBSOCKET_OPTIONS: dict[str, Any] = {
     "close_timeout": 2,  # seconds to wait for the service's half of the closing handshake
 }
 
+KNOWS_ENTERPRISE = "enterprise" in inspect.signature(genai.Client).parameters
+"""Whether this release of google-genai reads `GOOGLE_GENAI_USE_ENTERPRISE`."""
+
 # websockets 14 and later; the SDK itself allows 13.
 _TAKES_BYTES = "decode" in inspect.signature(ClientConnection.recv).parameters
 
@@ -100,6 +103,7 @@ class Session:
         config: a `LiveConnectConfigDict`.
         seeding: how the model takes the history of a session that could not be resumed.
         client: the user's own client; its options are left alone.
+        ask_key: gives the key or token of each connection anew; then there is no `api_key`.
     """
 
     def __init__(
@@ -111,8 +115,11 @@ class Session:
         vertexai: bool = False,
         seeding: Seeding = "history",
         client: genai.Client | None = None,
+        ask_key: Callable[[], Awaitable[str]] | None = None,
     ) -> None:
         self._api_key = api_key
+        self._ask_key = ask_key
+        self._client_key = api_key  # of the client that there is
         self._vertexai = vertexai
         self._model = model
         self._plain_config = config
@@ -151,7 +158,9 @@ class Session:
             SessionError: the service could not be reached, did not answer in `CONNECT_TIMEOUT`,
                 or refused the key, the model, the configuration or the handle.
         """
-        if self._config is None:
+        if self._ask_key is not None:
+            self._api_key = await self._ask_key()
+        if self._config is None or self._api_key != self._client_key:
             # Building a client loads certificates and builds models: 70 to 150 ms that would
             # otherwise hold the event loop.
             self._preparing = asyncio.get_running_loop().run_in_executor(None, self._prepare)
@@ -159,6 +168,7 @@ class Session:
             await asyncio.shield(self._preparing)
         assert self._client is not None
         opened: list[ClientConnection] = []
+        refused: GeminiError | None = None
         token = _CAUGHT.set(opened)
         try:
             context = self._client.aio.live.connect(
@@ -167,16 +177,15 @@ class Session:
             self._live = await _enter(context)
         except GeminiError:
             raise
-        except websockets.exceptions.InvalidHeader as error:
-            # Its text, and so its place in the chain, would show the header: the key.
-            raise AuthError(
-                f"The key cannot be sent as an HTTP header ({error.name})",
-                remedy="Copy it again; a quote or a line break may have come along.",
-            ) from None
         except Exception as error:
-            raise connect_error(error, self._model) from error
+            reached = bool(opened) and getattr(opened[-1], "response", None) is not None
+            refused = connect_error(error, self._model, resuming=bool(handle), reached=reached)
+            if not holds_a_secret(error):
+                raise refused from error
         finally:
             _CAUGHT.reset(token)
+        if refused is not None:
+            raise refused  # outside of the handler, where even `from None` keeps what was caught
         self._context = context
         self._socket = self._find_socket(opened)
         self._writer = writer_of(self._socket) if self._socket is not None else None
@@ -435,8 +444,11 @@ class Session:
         except ValueError as error:  # pydantic's ValidationError is one
             # pydantic's own text, in the chain, would show the values: some are secret.
             raise ConfigError(f"config is not valid: {_options_of(error)}") from None
-        if self._client is None:
-            self._client = self._build_client()
+        if self._client is None or self._api_key != self._client_key:
+            before, self._client = self._client, self._build_client()
+            self._client_key = self._api_key
+            if before is not None:
+                _close_client(before)
         resumption = config.session_resumption
         if (
             getattr(self._client, "vertexai", False)
@@ -457,13 +469,11 @@ class Session:
             return genai.Client(
                 api_key=self._api_key, vertexai=self._vertexai, http_options=options
             )
-        except OSError as error:
-            raise ConfigError(
-                f"google-genai could not be set up ({type(error).__name__}: {error}); does "
-                "SSL_CERT_FILE or SSL_CERT_DIR name something that is not there?"
-            ) from error
-        except ValueError as error:
-            raise ConfigError(f"google-genai could not be set up: {error}") from error
+        except Exception as error:
+            refused = client_error(error)
+            if not holds_a_secret(error):
+                raise refused from error
+        raise refused
 
 
 def _close_client(client: genai.Client) -> None:
