@@ -33,6 +33,13 @@ MAX_END_WAIT_MS = 1_000
 LONGEST_SILENCE_MS = 200
 """Length to which a silence is shortened in audio that is late anyway."""
 
+MOST_TEXT_SENDINGS = 3
+"""Connections on which a text is sent. One that was not answered on three of them may be what ends
+them, and is not sent on a fourth."""
+
+MOST_UNANSWERED_TEXTS = 10
+"""Texts that are kept for another connection: nobody waits for more answers than that."""
+
 
 class Mark(Enum):
     """A place in the stream."""
@@ -60,10 +67,12 @@ class Text:
     Attributes:
         text: what it says.
         sent: done when it was sent for the first time.
+        sendings: how many times it was sent.
     """
 
     def __init__(self, text: str) -> None:
         self.text = text
+        self.sendings = 0
         self.sent: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
 
@@ -192,30 +201,64 @@ class Uplink:
             self._active = _active_after(item, self._active)
         elif isinstance(item, Frame):
             self.sent += 1
-        elif not item.sent.done():
-            item.sent.set_result(None)
+        else:
+            item.sendings += 1
+            if not item.sent.done():
+                item.sent.set_result(None)
         if self._unsettled.append(item, shorten=True):
             self._sendings.append((number, now))
-        while len(self._sendings) > len(self._unsettled.items):
-            self._sendings.popleft()
+        if len(self._sendings) > len(self._unsettled.items):
+            del self._sendings[self._unsettled.dropped_at]
 
     def settled(self, *, number: int | None = None, before: float | None = None) -> None:
-        """The service has taken what was sent up to a message, or before a time."""
+        """Forget what was sent up to a message, or before a time: the service has taken it.
+
+        Without either, the service has taken everything. Otherwise, texts stay until they are
+        `answered`.
+        """
+        everything = number is None and before is None
+        texts: list[tuple[Item, tuple[int, float]]] = []
         while self._unsettled.items:
             sent_as, sent_at = self._sendings[0]
             if (number is not None and sent_as > number) or (
                 before is not None and sent_at > before
             ):
-                return
-            item = self._unsettled.popleft()
-            self._sendings.popleft()
-            if isinstance(item, Mark):
+                break
+            item, sending = self._unsettled.popleft(), self._sendings.popleft()
+            if isinstance(item, Text) and not everything:
+                texts.append((item, sending))
+            elif isinstance(item, Mark):
                 before_it = self._active_before_unsettled
                 self._active_before_unsettled = _active_after(item, before_it)
+        for text, sending in reversed(texts[-MOST_UNANSWERED_TEXTS:]):
+            self._unsettled.items.appendleft(text)
+            self._sendings.appendleft(sending)
+
+    def answered(self, *, before: float, cut: bool = False) -> None:
+        """Forget the texts that were sent before a time: they were answered.
+
+        Args:
+            before: when the answer began.
+            cut: the answer was interrupted. Then it was that of the first text only: the second one
+                may be what has interrupted it.
+        """
+        items = self._unsettled.items
+        answered = [
+            index
+            for index, (item, (_, sent_at)) in enumerate(zip(items, self._sendings, strict=True))
+            if isinstance(item, Text) and sent_at <= before
+        ]
+        for index in reversed(answered[:1] if cut else answered):
+            del items[index]
+            del self._sendings[index]
 
     def restart(self) -> None:
         """The connection is gone: send again, first of all, what was not taken."""
-        again: list[Item] = list(self._unsettled.items)
+        again: list[Item] = [
+            item
+            for item in self._unsettled.items
+            if not isinstance(item, Text) or item.sendings < MOST_TEXT_SENDINGS
+        ]
         self._unsettled = _Audio(MAX_SENT_MS)
         self._sendings.clear()
         self.sent_again += sum(isinstance(item, Frame) for item in again)
@@ -251,6 +294,7 @@ class _Audio:
         self._most = most_ms // FRAME_MS
         self._quiet = 0  # frames of silence at the end
         self._overflow = 0
+        self.dropped_at = 0  # the place of the frame that was dropped last
 
     def append(self, item: Item, *, shorten: bool) -> bool:
         """Add an item; False if it was part of a silence that is long enough already."""
@@ -281,6 +325,7 @@ class _Audio:
         while not isinstance(self.items[0], Frame):
             others.append(self.items.popleft())
         self.items.popleft()
+        self.dropped_at = len(others)
         self.items.extendleft(reversed(others))
         self.frames -= 1
         self._overflow += 1
