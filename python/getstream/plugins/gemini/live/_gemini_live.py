@@ -7,7 +7,7 @@ import logging
 import math
 import random
 import weakref
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
@@ -33,14 +33,16 @@ from ._options import (
     BargeIn,
     Watchdog,
     build_config,
+    check_answered_key,
     check_choice,
     is_only_speech,
     resolve_access,
     resolve_activity,
+    resolve_handle,
     resolve_switch,
 )
 from ._recovery import Plan, Recovery
-from ._session import ServerMessage, Session
+from ._session import KNOWS_ENTERPRISE, KeySource, ServerMessage, Session
 from ._stats import Stats
 from ._turns import Turns
 from ._uplink import Mark, Text, Uplink
@@ -131,7 +133,10 @@ class GeminiLive:
     ==================  ====================================================================
 
     Args:
-        api_key: the Gemini key; else the variable `GOOGLE_API_KEY`, else `GEMINI_API_KEY`.
+        api_key: the Gemini key, or an ephemeral token (`auth_tokens/...`); else the variable
+            `GOOGLE_API_KEY`, else `GEMINI_API_KEY`. A function (sync, on a worker thread, or async)
+            that returns it is asked at each connect, and may take 10 s: so a token that has expired
+            is replaced by the next one.
         model: the model; else the variable `GEMINI_LIVE_MODEL`, else `gemini-3.8-live`. A model
             that was shut down is replaced by its successor, with a `RetiredModelWarning`.
         config: a `LiveConnectConfigDict`, merged over the defaults key by key.
@@ -153,7 +158,7 @@ class GeminiLive:
 
     def __init__(
         self,
-        api_key: str | None = None,
+        api_key: str | Callable[[], str | Awaitable[str]] | None = None,
         model: str | None = None,
         config: LiveConnectConfigDict | Mapping[str, Any] | None = None,
         *,
@@ -179,7 +184,10 @@ class GeminiLive:
             language=language,
         )
         check_config(self._model, merged)
-        access = None if client is not None else resolve_access(api_key)
+        access = None
+        if client is None:
+            access = resolve_access(api_key, enterprise=KNOWS_ENTERPRISE)
+        ask = access.ask if access else None
         self._session = Session(
             api_key=access.api_key if access else None,
             vertexai=access is not None and access.vertexai,
@@ -187,10 +195,13 @@ class GeminiLive:
             config=merged,
             seeding=model_of(self._model).seeding,
             client=client,
+            ask_key=KeySource(ask, check_answered_key, self._spawn) if ask else None,
         )
         self._recovery = Recovery(
             resumable="session_resumption" in merged,
-            handle=(merged.get("session_resumption") or {}).get("handle") or "",
+            handle=resolve_handle(merged),
+            # A client for Vertex AI signs in anew when its token has expired.
+            renews_key=access.renews if access else bool(getattr(client, "vertexai", False)),
             random=random.random,
         )
         self._half_duplex = half_duplex
@@ -594,7 +605,7 @@ class GeminiLive:
         """The life of the session, from connecting to the end."""
         failure: GeminiError | None = None
         try:
-            await self._session.open(self._recovery.handle)
+            await self._connect()
             self._note_open()
             self._events.emit("connected")
             while True:
@@ -611,6 +622,24 @@ class GeminiLive:
             failure = ConnectError(f"GeminiLive failed ({type(error).__name__}: {error})")
             failure.__cause__ = error
         await self._shut_down(failure)
+
+    async def _connect(self) -> None:
+        """Set up the first connection, or raise why that is not possible."""
+        plan = self._recovery.first(self._now())
+        while True:
+            try:
+                await self._session.open(plan.handle)
+                return
+            except SessionError as error:
+                again = self._recovery.failed(self._now(), error)
+                if again is None:
+                    raise
+                if plan.handle and not again.handle:
+                    logger.warning("Gemini Live: new session without the given handle: %s", error)
+                else:
+                    logger.info("Gemini Live: connecting again: %s", error)
+            plan = again
+            await asyncio.sleep(plan.delay)
 
     async def _talk(self) -> SessionError | None:
         """Send and receive until the connection is gone; returns why, or None if it is time to
@@ -787,9 +816,16 @@ class GeminiLive:
         if message.tool_calls:
             names = ", ".join(str(call.get("name")) for call in message.tool_calls)
             logger.warning("Gemini Live calls functions that nobody has declared: %s", names)
+        in_turn = conversation.turn_open or bool(message.audio or message.text)
         self._turns.hear(message)
         if message.generation_complete and not self._numbered:
             self._settle_uplink(conversation.turn_since)
+        # A text has its answer when a turn is over that began after it, and not before: what a
+        # handle stands for may hold the text, and no answer would come of that.
+        if in_turn and message.interrupted:
+            self._uplink.answered(before=conversation.turn_since, cut=True)
+        elif message.generation_complete or (in_turn and message.turn_complete):
+            self._uplink.answered(before=conversation.turn_since)
 
     def _settle_uplink(self, before: float) -> None:
         """Forget what was sent before a time, except what the user has begun to say since."""
