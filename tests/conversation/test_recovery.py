@@ -450,6 +450,14 @@ def test_eleven_losses_in_ten_minutes_are_final() -> None:
     assert patient.lost(600.0, lost()) == resume(), "the first is forgotten"
 
 
+def test_a_session_that_has_just_begun_has_nothing_to_leave() -> None:
+    recovery = Recovery(resumable=True, random=lambda: 0.0)
+    assert (recovery.handle, recovery.leave_at, recovery.may_leave_from) == ("", None, None)
+    assert not recovery.should_leave(0.0, 0.0, receiving=False)
+    recovery.going_away(0.0, 0.0)
+    assert not recovery.should_leave(0.0, 0.0, receiving=False), "there is no connection"
+
+
 # -- handles ---------------------------------------------------------------------------------------
 
 

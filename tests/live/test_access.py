@@ -11,6 +11,7 @@ import traceback
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
+import numpy as np
 import pytest
 from getstream.plugins.gemini.errors import (
     AuthError,
@@ -34,7 +35,7 @@ from getstream.plugins.gemini.testing import (
 )
 from getstream.plugins.gemini.testing._gemini import server as server_module
 from getstream.plugins.gemini.testing.clock import run_virtual
-from room import GRACE, Local, Room, happens, hold, voice
+from room import GRACE, Local, Room, happens, hold, voice, words
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore::google.genai.errors.ExperimentalWarning"  # the SDK's own, for each token
@@ -600,6 +601,36 @@ def test_what_was_said_beside_a_text_is_not_said_twice(local: Local) -> None:
     assert texts(room.server.sessions[1]) == ["Are you there?"]
     (resumed,) = room.of("resumed")
     assert resumed.sent_again_ms <= 500
+
+
+def speak_with_handles(local: Local, *handles_at: float, breaks_at: float) -> float:
+    """Somebody speaks without a rest from 1.0 to 7.0 s, with handles; returns what is said again,
+    in milliseconds."""
+
+    async def scenario(room: Room) -> None:
+        room.say(np.tile(words(1.5), 4), at=1.0)
+        for at in handles_at:
+            await room.until(at)
+            await room.session.announce_handle()
+        await room.until(breaks_at)
+        room.session.abort()
+        await happens(room, "resumed")
+
+    room, _ = hold(local, scenario, Script([]))
+    (resumed,) = room.of("resumed")
+    assert resumed.same_session
+    return float(resumed.sent_again_ms)
+
+
+def test_handles_in_the_middle_of_speech_are_taken_at_their_word(local: Local) -> None:
+    again = speak_with_handles(local, 1.4, 2.6, 3.8, 5.0, breaks_at=5.6)
+    assert 600 <= again <= 600 + 700, "what came after the handle, and little before it"
+
+
+def test_one_handle_in_the_middle_of_speech_may_be_that_of_a_turn(local: Local) -> None:
+    """After an interruption it comes while somebody speaks, and may not hold what they say."""
+    again = speak_with_handles(local, 3.8, breaks_at=4.4)
+    assert again >= 3_400 - 100
 
 
 def test_a_text_that_ends_each_connection_is_given_up(local: Local) -> None:

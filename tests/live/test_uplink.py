@@ -237,6 +237,44 @@ def test_an_answer_is_that_of_the_texts_before_it(
     run_virtual(main())
 
 
+@pytest.mark.parametrize(
+    ("quiet", "keep_ms", "left"),
+    [
+        ("", 0, []),
+        ("", 40, [8, 9]),
+        ("", 60, [7, 8, 9]),
+        ("9", 40, [7, 8, 9]),
+        ("5679", 40, [4, 5, 6, 7, 8, 9]),
+        ("", 1000, list(range(10))),
+        ("0123456789", 20, list(range(10))),
+    ],
+)
+def test_some_of_the_newest_speech_is_kept(quiet: str, keep_ms: int, left: list[int]) -> None:
+    async def main() -> None:
+        uplink = Uplink()
+        for number in range(10):
+            uplink.push(data(number), 0.0, quiet=str(number) in quiet)
+        await drain(uplink)
+        uplink.settled(before=1.0, keep_speech_ms=keep_ms)
+        uplink.restart()
+        assert await drain(uplink) == left
+
+    run_virtual(main())
+
+
+def test_how_long_nobody_has_spoken_in_what_was_sent() -> None:
+    async def main() -> None:
+        uplink = Uplink()
+        for number, (quiet, silence_ms) in enumerate(
+            [(False, 0), *((True, 20 * count) for count in range(1, 30)), (False, 0)]
+        ):
+            uplink.push(data(number), 0.0, quiet=quiet)
+            await drain(uplink)
+            assert uplink.silence_ms == silence_ms
+
+    run_virtual(main())
+
+
 def test_a_text_is_sent_on_three_connections_at_most() -> None:
     async def main() -> None:
         uplink = Uplink()

@@ -45,7 +45,7 @@ from ._recovery import Plan, Recovery
 from ._session import KNOWS_ENTERPRISE, KeySource, ServerMessage, Session
 from ._stats import Stats
 from ._turns import Turns
-from ._uplink import Mark, Text, Uplink
+from ._uplink import KEPT_SPEECH_MS, Mark, Text, Uplink
 from ._video import VideoSender, check_fps
 
 if TYPE_CHECKING:
@@ -271,6 +271,7 @@ class GeminiLive:
         self._input_fault_told = False
         self._pictures_sent = self._bad_pictures = 0
         self._numbered = False  # the service tells by number what it has taken
+        self._handle_in_speech: float | None = None  # when the speech began in which the last came
         self._failure_told = False
         try:
             asyncio.get_running_loop()
@@ -812,7 +813,18 @@ class GeminiLive:
                 self._uplink.settled(number=message.consumed)
             elif message.resumable:
                 # What was said in the last moment may not have been there yet.
-                self._settle_uplink(max(conversation.turn_since, now - PREROLL_MS / 1000))
+                moment = now - PREROLL_MS / 1000
+                speech = conversation.unanswered_since
+                in_speech = (
+                    speech is not None and self._uplink.silence_ms < self._activity.silence_ms
+                )
+                if in_speech and speech == self._handle_in_speech:
+                    # The second one since somebody began: this service issues them by time, and
+                    # not only between turns, so that what was said before is in there.
+                    self._uplink.settled(before=moment, keep_speech_ms=KEPT_SPEECH_MS)
+                else:
+                    self._settle_uplink(max(conversation.turn_since, moment))
+                self._handle_in_speech = speech
         if message.tool_calls:
             names = ", ".join(str(call.get("name")) for call in message.tool_calls)
             logger.warning("Gemini Live calls functions that nobody has declared: %s", names)

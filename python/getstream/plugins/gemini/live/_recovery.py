@@ -115,6 +115,36 @@ class Plan:
     handle: str
 
 
+@dataclass(frozen=True)
+class _Announcement:
+    """The end of a connection, as the service has announced it.
+
+    Attributes:
+        ends_at: when.
+        leave_at: when to leave at the latest,
+        leave_by: and when while the model is sending its turn.
+    """
+
+    ends_at: float
+    leave_at: float
+    leave_by: float
+
+
+@dataclass
+class _Outage:
+    """The time without a connection.
+
+    Attributes:
+        since: when it began.
+        attempts: how many were planned to end it.
+        answers: of the service, to attempts with a handle.
+    """
+
+    since: float
+    attempts: int = 1
+    answers: int = 0
+
+
 class Recovery:
     """The state of the connections of one session.
 
@@ -137,16 +167,13 @@ class Recovery:
         self._handle = handle
         self._renews_key = renews_key
         self._random = random
-        self._opened_at = float("-inf")
-        self._ends_at: float | None = None  # as announced
-        self._leave_at = self._leave_by = 0.0
-        self._lost_at: float | None = None
-        self._attempt = 0
+        self._opened_at: float | None = None  # the newest connection
+        self._announced: _Announcement | None = None
+        self._outage: _Outage | None = None
         self._losses: deque[float] = deque()
         self._moves: deque[float] = deque()
         self._refused_at: float | None = None  # a request
         self._key_refused_at: float | None = None
-        self._answers = 0  # to attempts with a handle, in this outage
 
     @property
     def handle(self) -> str:
@@ -156,19 +183,19 @@ class Recovery:
     @property
     def leave_at(self) -> float | None:
         """When the connection has to be left, if the service has announced its end."""
-        return None if self._ends_at is None else self._leave_at
+        return self._announced.leave_at if self._announced else None
 
     @property
     def may_leave_from(self) -> float | None:
         """Before when `should_leave` is always False; None if no end is announced."""
-        return None if self._ends_at is None else self._ends_at - LONG_REST_BEFORE_S
+        return self._announced.ends_at - LONG_REST_BEFORE_S if self._announced else None
 
     # -- while connected -----------------------------------------------------------------------
 
     def opened(self, now: float) -> None:
         """Note that a connection is set up."""
         self._opened_at = now
-        self._ends_at = self._lost_at = None
+        self._announced = self._outage = None
 
     def noted(self, handle: str, resumable: bool) -> None:
         """Note where the session can be resumed, as the service says. While it cannot (in the
@@ -178,9 +205,11 @@ class Recovery:
 
     def going_away(self, now: float, time_left: float) -> None:
         """Note that the service has announced the end of this connection."""
-        self._ends_at = now + time_left
-        self._leave_at = now + max(0.0, time_left - LEAVE_BEFORE_S)
-        self._leave_by = now + max(0.0, time_left - LEAVE_BEFORE_AT_LEAST_S)
+        self._announced = _Announcement(
+            ends_at=now + time_left,
+            leave_at=now + max(0.0, time_left - LEAVE_BEFORE_S),
+            leave_by=now + max(0.0, time_left - LEAVE_BEFORE_AT_LEAST_S),
+        )
 
     def should_leave(self, now: float, rests_since: float | None, receiving: bool) -> bool:
         """Tell whether to leave now.
@@ -190,16 +219,17 @@ class Recovery:
             rests_since: since when the conversation rests, if it does.
             receiving: the model is sending its turn.
         """
-        if self._ends_at is None:
+        announced, opened_at = self._announced, self._opened_at
+        if announced is None or opened_at is None:
             return False
-        in_time = now >= (self._leave_by if receiving else self._leave_at)
+        in_time = now >= (announced.leave_by if receiving else announced.leave_at)
         if _count(self._moves, now) >= MOST_MOVES:
-            return in_time and now >= self._opened_at + LASTED_S
-        if in_time or rests_since is None or now < self._ends_at - LONG_REST_BEFORE_S:
+            return in_time and now >= opened_at + LASTED_S
+        if in_time or rests_since is None or now < announced.ends_at - LONG_REST_BEFORE_S:
             return in_time
-        rest = REST_S if now >= self._ends_at - LAST_MINUTE_S else LONG_REST_S
+        rest = REST_S if now >= announced.ends_at - LAST_MINUTE_S else LONG_REST_S
         # A rest that this connection has not seen is none: its first answer may be on the way.
-        return now >= max(rests_since, self._opened_at) + rest
+        return now >= max(rests_since, opened_at) + rest
 
     # -- in between ----------------------------------------------------------------------------
 
@@ -218,17 +248,18 @@ class Recovery:
             The first attempt, or None: it is final. A planned move never is.
         """
         verdict = self._verdict(now, error)
-        announced = self._ends_at is not None and now >= self._leave_at
+        announced = self._announced is not None and now >= self._announced.leave_at
         if isinstance(error, RequestError):
             verdict = self._after_refused_request(now)
         if verdict == "final":
             return None
         if error is None or (announced and verdict == "retry"):
             self._moves.append(now)
-            # Connections that end as soon as they begin are spaced where nothing else bounds them.
-            used_up = _count(self._moves, now) > MOST_MOVES
-            earliest = self._opened_at + LARGEST_DELAY_S if used_up else now
-            return self._begin(now, delay=max(0.0, earliest - now))
+            delay = 0.0
+            if _count(self._moves, now) > MOST_MOVES and self._opened_at is not None:
+                # Connections that end as soon as they begin: nothing else bounds them.
+                delay = max(0.0, self._opened_at + LARGEST_DELAY_S - now)
+            return self._begin(now, delay)
         self._losses.append(now)
         if _count(self._losses, now) > MOST_LOSSES:
             return None
@@ -242,7 +273,8 @@ class Recovery:
         Returns:
             The next attempt, or None: it is final.
         """
-        assert self._lost_at is not None  # `first` or `lost` has planned the attempt
+        outage = self._outage
+        assert outage is not None  # `first` or `lost` has planned the attempt
         verdict = self._verdict(now, error)
         code = error.code if isinstance(error, SessionError) else None
         about_access = isinstance(error, (AuthError, ModelNotFoundError, QuotaError))
@@ -250,32 +282,26 @@ class Recovery:
             if code in REFUSING_CODES:
                 verdict = "new session"
             elif code >= FIRST_CLOSE_CODE:
-                self._answers += 1
-                if self._answers >= HANDLE_ATTEMPTS and verdict == "retry":
+                outage.answers += 1
+                if outage.answers >= HANDLE_ATTEMPTS and verdict == "retry":
                     verdict = "new session"
-        if self._is_first and not self._handle and not isinstance(error, AuthError):
-            verdict = "final"
+        if self._opened_at is None and not self._handle and not isinstance(error, AuthError):
+            verdict = "final"  # the caller's to try again
         if isinstance(error, RequestError) and self._after_refused_request(now) == "final":
             verdict = "final"
-        delay = min(LARGEST_DELAY_S, FIRST_DELAY_S * 2 ** (self._attempt - 1))
+        delay = min(LARGEST_DELAY_S, FIRST_DELAY_S * 2 ** (outage.attempts - 1))
         delay *= 1 - JITTER * self._random()
-        if verdict == "final" or now + delay - self._lost_at > OUTAGE_S:
+        if verdict == "final" or now + delay - outage.since > OUTAGE_S:
             return None
         if verdict == "new session":
             self._handle = ""
-        self._attempt += 1
-        return Plan(self._attempt, delay, self._handle)
-
-    @property
-    def _is_first(self) -> bool:
-        """Whether no connection of this session has been set up yet."""
-        return self._opened_at == float("-inf")
+        outage.attempts += 1
+        return Plan(outage.attempts, delay, self._handle)
 
     def _begin(self, now: float, delay: float = 0.0) -> Plan:
         """Plan the first attempt of an outage."""
-        self._lost_at = now
-        self._attempt, self._answers = 1, 0
-        return Plan(self._attempt, delay, self._handle)
+        self._outage = _Outage(since=now)
+        return Plan(self._outage.attempts, delay, self._handle)
 
     def _verdict(self, now: float, error: GeminiError | None) -> Verdict:
         """Return what an error says about trying again as before."""

@@ -37,6 +37,11 @@ MOST_TEXT_SENDINGS = 3
 """Connections on which a text is sent. One that was not answered on three of them may be what ends
 them, and is not sent on a fourth."""
 
+KEPT_SPEECH_MS = 400
+"""Speech that is kept from before a handle that comes in the middle of what somebody says. The
+handle stands for the audio before it; but the end of speech is only found where there is some, and
+half of this may be the detector's hangover."""
+
 MOST_UNANSWERED_TEXTS = 10
 """Texts that are kept for another connection: nobody waits for more answers than that."""
 
@@ -210,15 +215,27 @@ class Uplink:
         if len(self._sendings) > len(self._unsettled.items):
             del self._sendings[self._unsettled.dropped_at]
 
-    def settled(self, *, number: int | None = None, before: float | None = None) -> None:
+    @property
+    def silence_ms(self) -> int:
+        """How long nobody has spoken in what was sent last."""
+        return self._unsettled.quiet * FRAME_MS
+
+    def settled(
+        self,
+        *,
+        number: int | None = None,
+        before: float | None = None,
+        keep_speech_ms: int = 0,
+    ) -> None:
         """Forget what was sent up to a message, or before a time: the service has taken it.
 
         Without either, the service has taken everything. Otherwise, texts stay until they are
-        `answered`.
+        `answered`, and so much of the newest speech stays as is to be kept.
         """
         everything = number is None and before is None
         texts: list[tuple[Item, tuple[int, float]]] = []
-        while self._unsettled.items:
+        kept = self._unsettled.newest_speech(keep_speech_ms)
+        while len(self._unsettled.items) > kept:
             sent_as, sent_at = self._sendings[0]
             if (number is not None and sent_as > number) or (
                 before is not None and sent_at > before
@@ -292,7 +309,7 @@ class _Audio:
         self.items: deque[Item] = deque()
         self.frames = 0
         self._most = most_ms // FRAME_MS
-        self._quiet = 0  # frames of silence at the end
+        self.quiet = 0  # frames of silence at the end
         self._overflow = 0
         self.dropped_at = 0  # the place of the frame that was dropped last
 
@@ -301,8 +318,8 @@ class _Audio:
         if not isinstance(item, Frame):
             self.items.append(item)
             return True
-        self._quiet = self._quiet + 1 if item.quiet else 0
-        if shorten and self._quiet * FRAME_MS > LONGEST_SILENCE_MS:
+        self.quiet = self.quiet + 1 if item.quiet else 0
+        if shorten and self.quiet * FRAME_MS > LONGEST_SILENCE_MS:
             return False
         self.items.append(item)
         self.frames += 1
@@ -314,6 +331,18 @@ class _Audio:
         item = self.items.popleft()
         self.frames -= isinstance(item, Frame)
         return item
+
+    def newest_speech(self, ms: int) -> int:
+        """Count the items from the newest back to that much speech; all if there is less."""
+        missing = ms // FRAME_MS
+        if not self.items or missing == 0:
+            return 0
+        for count, item in enumerate(reversed(self.items)):
+            if missing <= 0:
+                return count
+            if isinstance(item, Frame) and not item.quiet:
+                missing -= 1
+        return len(self.items)
 
     def take_overflow(self) -> int:
         """Frames that were dropped since the last call."""
