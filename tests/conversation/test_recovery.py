@@ -436,6 +436,24 @@ def test_a_1007_in_answer_to_a_handle_and_one_without_it() -> None:
     assert recovery.handle == ""
 
 
+def test_a_1007_counts_wherever_it_comes() -> None:
+    refused = RequestError("invalid", code=1007)
+    for in_resume_first in (True, False):
+        recovery = connected()
+        if in_resume_first:
+            recovery.lost(0.0, lost())
+            assert recovery.failed(0.0, refused) == resume("", 2, 0.25)
+        else:
+            assert recovery.lost(0.0, refused) == resume("")
+        recovery.opened(1.0)
+        recovery.noted("h2", True)
+        if in_resume_first:
+            assert recovery.lost(30.0, refused) is None
+        else:
+            assert recovery.lost(30.0, lost()) == resume("h2")
+            assert recovery.failed(30.0, refused) is None, "with or without the handle"
+
+
 def test_eleven_losses_in_ten_minutes_are_final() -> None:
     recovery = connected()
     for index in range(10):

@@ -32,7 +32,6 @@ from getstream.plugins.gemini.live._options import (
     resolve_handle,
     resolve_switch,
 )
-from getstream.plugins.gemini.live._session import KNOWS_ENTERPRISE
 
 
 @pytest.fixture(autouse=True)
@@ -109,7 +108,7 @@ def test_the_variables_are_read_as_the_sdk_reads_them(
         client = genai.Client(api_key="key")
     with warnings.catch_warnings(record=True) as ours:
         warnings.simplefilter("always")
-        access = resolve_access("key", enterprise=KNOWS_ENTERPRISE)
+        access = resolve_access("key")
     assert access.vertexai is bool(client.vertexai)
     assert len(ours) == len([each for each in theirs if "ENTERPRISE" in str(each.message)])
     client.close()
@@ -118,21 +117,9 @@ def test_the_variables_are_read_as_the_sdk_reads_them(
 def test_a_contradiction_names_the_users_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GOOGLE_GENAI_USE_ENTERPRISE", "false")
     monkeypatch.setenv("GOOGLE_GENAI_USE_VERTEXAI", "true")
-    if not KNOWS_ENTERPRISE:
-        pytest.skip("this release of google-genai does not know the variable")
     with pytest.warns(UserWarning, match="GOOGLE_GENAI_USE_ENTERPRISE counts") as caught:
         GeminiLive("key")
     assert caught[0].filename == __file__
-
-
-def test_an_sdk_that_does_not_know_the_new_variable_does_not_read_it(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setenv("GOOGLE_GENAI_USE_ENTERPRISE", "true")
-    assert not resolve_access("key", enterprise=False).vertexai
-    monkeypatch.setenv("GOOGLE_GENAI_USE_ENTERPRISE", "false")
-    monkeypatch.setenv("GOOGLE_GENAI_USE_VERTEXAI", "true")
-    assert resolve_access("key", enterprise=False).vertexai
 
 
 @pytest.mark.parametrize("place", ["PROJECT", "LOCATION"])

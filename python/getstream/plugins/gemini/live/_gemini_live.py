@@ -42,7 +42,7 @@ from ._options import (
     resolve_switch,
 )
 from ._recovery import Plan, Recovery
-from ._session import KNOWS_ENTERPRISE, KeySource, ServerMessage, Session
+from ._session import KeySource, ServerMessage, Session
 from ._stats import Stats
 from ._turns import Turns
 from ._uplink import KEPT_SPEECH_MS, Mark, Text, Uplink
@@ -184,9 +184,7 @@ class GeminiLive:
             language=language,
         )
         check_config(self._model, merged)
-        access = None
-        if client is None:
-            access = resolve_access(api_key, enterprise=KNOWS_ENTERPRISE)
+        access = None if client is not None else resolve_access(api_key)
         ask = access.ask if access else None
         self._session = Session(
             api_key=access.api_key if access else None,

@@ -291,7 +291,7 @@ class Access:
         return self.api_key is None
 
 
-def resolve_access(api_key: str | AskForKey | None, *, enterprise: bool = True) -> Access:
+def resolve_access(api_key: str | AskForKey | None) -> Access:
     """Decide between the Gemini API and Vertex AI, as the SDK does.
 
     With `GOOGLE_GENAI_USE_ENTERPRISE=true`, or without that variable with
@@ -301,12 +301,11 @@ def resolve_access(api_key: str | AskForKey | None, *, enterprise: bool = True) 
 
     Args:
         api_key: the key, a function that gives it, or None.
-        enterprise: the SDK knows `GOOGLE_GENAI_USE_ENTERPRISE`.
 
     Raises:
         ConfigError: there is neither a key nor a project.
     """
-    vertexai = _uses_vertexai(enterprise)
+    vertexai = _uses_vertexai()
     if callable(api_key):
         return Access(None, vertexai, api_key)
     if vertexai and not api_key and (_is_set(PROJECT_VARIABLE) or _is_set(LOCATION_VARIABLE)):
@@ -314,12 +313,12 @@ def resolve_access(api_key: str | AskForKey | None, *, enterprise: bool = True) 
     return Access(resolve_api_key(api_key), vertexai)
 
 
-def _uses_vertexai(enterprise: bool) -> bool:
+def _uses_vertexai() -> bool:
     """Read the variables as `google.genai.Client` does: also an empty one counts as set."""
     values = {
         name: os.environ[name].lower() in ("true", "1")
         for name in (ENTERPRISE_VARIABLE, VERTEX_VARIABLE)
-        if name in os.environ and (enterprise or name != ENTERPRISE_VARIABLE)
+        if name in os.environ
     }
     if len(set(values.values())) == 2:
         warnings.warn(

@@ -311,8 +311,6 @@ class Recovery:
             before, self._key_refused_at = self._key_refused_at, now
             again = before is not None and now - before < REFUSED_AGAIN_S
             return "retry" if self._renews_key and not again else "final"
-        if isinstance(error, (ModelNotFoundError, RequestError)):
-            return "final"
         return "retry" if isinstance(error, SessionError) and error.retryable else "final"
 
     def _after_refused_request(self, now: float) -> Verdict:

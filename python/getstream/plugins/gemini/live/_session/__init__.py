@@ -14,14 +14,7 @@ from __future__ import annotations
 
 from .access import KeySource
 from .fallback import warm_up
-from .session import KNOWS_ENTERPRISE, Seeding, Session
+from .session import Seeding, Session
 from .wire import ServerMessage
 
-__all__ = [
-    "KNOWS_ENTERPRISE",
-    "KeySource",
-    "Seeding",
-    "ServerMessage",
-    "Session",
-    "warm_up",
-]
+__all__ = ["KeySource", "Seeding", "ServerMessage", "Session", "warm_up"]

@@ -85,9 +85,6 @@ WEBSOCKET_OPTIONS: dict[str, Any] = {
     "close_timeout": 2,  # seconds to wait for the service's half of the closing handshake
 }
 
-KNOWS_ENTERPRISE = "enterprise" in inspect.signature(genai.Client).parameters
-"""Whether this release of google-genai reads `GOOGLE_GENAI_USE_ENTERPRISE`."""
-
 # websockets 14 and later; the SDK itself allows 13.
 _TAKES_BYTES = "decode" in inspect.signature(ClientConnection.recv).parameters
 
