@@ -72,6 +72,7 @@ def test_handles_are_followed_and_the_last_good_one_is_kept() -> None:
     recovery.noted("h2", True)
     recovery.noted("", False)  # in the middle of a turn
     recovery.noted("h3", False)
+    recovery.noted("", True)  # an update that says nothing
     assert recovery.handle == "h2"
     recovery.noted("h4", True)
     assert recovery.lost(1.0, lost()) == Plan(1, 0.0, "h4")
@@ -609,6 +610,9 @@ EXPIRED = AuthError("Token has expired", code=1011)
 
 def test_a_key_that_has_expired_is_final_at_once() -> None:
     assert connected().lost(0.0, EXPIRED) is None
+    as_it_is = Recovery(resumable=True, random=lambda: 0.0)
+    as_it_is.opened(0.0)
+    assert as_it_is.lost(0.0, EXPIRED) is None, "unless it is renewed"
     recovery = connected()
     recovery.lost(0.0, lost())
     assert recovery.failed(0.0, EXPIRED) is None
