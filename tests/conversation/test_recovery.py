@@ -105,6 +105,8 @@ def test_the_jitter_shortens() -> None:
         ModelNotFoundError("no", code=1008),
         ConfigError("no"),
         ConnectError("no", retryable=False),
+        ConnectError("no", code=1008, retryable=False),
+        RequestError("no", code=1007),
     ],
 )
 def test_what_does_not_become_right_by_trying_again_is_final(error: GeminiError) -> None:

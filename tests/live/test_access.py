@@ -633,7 +633,9 @@ def test_one_handle_in_the_middle_of_speech_may_be_that_of_a_turn(local: Local) 
     assert again >= 3_400 - 100
 
 
-def test_a_text_that_ends_each_connection_is_given_up(local: Local) -> None:
+def test_a_text_that_ends_each_connection_is_given_up(
+    local: Local, caplog: pytest.LogCaptureFixture
+) -> None:
     async def scenario(room: Room) -> None:
         await room.until(1)
         await room.gemini.send_text("Crash.")
@@ -649,6 +651,7 @@ def test_a_text_that_ends_each_connection_is_given_up(local: Local) -> None:
 
     room, _ = hold(local, scenario, Script([]))
     assert [len(texts(each)) for each in room.server.sessions] == [1, 1, 1, 0, 0, 0]
+    assert caplog.text.count("1 texts without an answer are not sent again") == 1
 
 
 # -- proxies ---------------------------------------------------------------------------------------

@@ -283,7 +283,7 @@ def test_a_text_is_sent_on_three_connections_at_most() -> None:
             assert await drain(uplink) == ["crash"]
             assert text.sendings == sendings
             assert text.sent.done()
-            uplink.restart()
+            assert uplink.restart() == (sendings == 3)
         assert await drain(uplink) == []
 
     run_virtual(main())

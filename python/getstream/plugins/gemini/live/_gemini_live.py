@@ -676,7 +676,8 @@ class GeminiLive:
         again = self._uplink.sent_again
         turns = self._turns
         turns.apply(turns.conversation.connection_lost(lost_at))
-        self._uplink.restart()
+        if given_up := self._uplink.restart():
+            logger.warning("Gemini Live: %d texts without an answer are not sent again", given_up)
         if reason is not None:
             logger.warning("Gemini Live: %s", reason)
         self._events.emit("disconnected", Disconnected(reason))

@@ -269,13 +269,19 @@ class Uplink:
             del items[index]
             del self._sendings[index]
 
-    def restart(self) -> None:
-        """The connection is gone: send again, first of all, what was not taken."""
+    def restart(self) -> int:
+        """Send again, first of all, what was not taken on the connection that is gone.
+
+        Returns:
+            How many texts are given up, see `MOST_TEXT_SENDINGS`.
+        """
+        before = len(self._unsettled.items)
         again: list[Item] = [
             item
             for item in self._unsettled.items
             if not isinstance(item, Text) or item.sendings < MOST_TEXT_SENDINGS
         ]
+        given_up = before - len(again)
         self._unsettled = _Audio(MAX_SENT_MS)
         self._sendings.clear()
         self.sent_again += sum(isinstance(item, Frame) for item in again)
@@ -285,6 +291,7 @@ class Uplink:
         waiting, self._queue = self._queue, _Audio(MAX_QUEUED_MS)
         for item in (*again, *waiting.items):
             self._enqueue(item)
+        return given_up
 
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
