@@ -247,19 +247,15 @@ class Recovery:
         Returns:
             The first attempt, or None: it is final. A planned move never is.
         """
+        if error is None:
+            return self._move(now)
         verdict = self._verdict(now, error)
-        announced = self._announced is not None and now >= self._announced.leave_at
         if isinstance(error, RequestError):
             verdict = self._after_refused_request(now)
         if verdict == "final":
             return None
-        if error is None or (announced and verdict == "retry"):
-            self._moves.append(now)
-            delay = 0.0
-            if _count(self._moves, now) > MOST_MOVES and self._opened_at is not None:
-                # Connections that end as soon as they begin: nothing else bounds them.
-                delay = max(0.0, self._opened_at + LARGEST_DELAY_S - now)
-            return self._begin(now, delay)
+        if self._announced and now >= self._announced.leave_at and verdict == "retry":
+            return self._move(now)
         self._losses.append(now)
         if _count(self._losses, now) > MOST_LOSSES:
             return None
@@ -298,15 +294,22 @@ class Recovery:
         outage.attempts += 1
         return Plan(outage.attempts, delay, self._handle)
 
+    def _move(self, now: float) -> Plan:
+        """Plan how to come back from a connection that was to end."""
+        self._moves.append(now)
+        delay = 0.0
+        if _count(self._moves, now) > MOST_MOVES and self._opened_at is not None:
+            # Connections that end as soon as they begin: nothing else bounds them.
+            delay = max(0.0, self._opened_at + LARGEST_DELAY_S - now)
+        return self._begin(now, delay)
+
     def _begin(self, now: float, delay: float = 0.0) -> Plan:
         """Plan the first attempt of an outage."""
         self._outage = _Outage(since=now)
         return Plan(self._outage.attempts, delay, self._handle)
 
-    def _verdict(self, now: float, error: GeminiError | None) -> Verdict:
+    def _verdict(self, now: float, error: GeminiError) -> Verdict:
         """Return what an error says about trying again as before."""
-        if error is None:
-            return "retry"
         if isinstance(error, AuthError):
             before, self._key_refused_at = self._key_refused_at, now
             again = before is not None and now - before < REFUSED_AGAIN_S
