@@ -447,28 +447,28 @@ async def test_a_configuration_that_is_refused_with_and_without_the_handle(local
 
 
 @pytest.mark.parametrize("closes", [True, False])
-def test_a_first_handle_whose_old_socket_is_open(local: Local, closes: bool) -> None:
-    async def main() -> None:
-        async with local(Script([])) as server, GeminiLive() as old:
-            await old.send_text("My name is Anna.")
-            await server.sessions[0].wait_frames("text")
-            handle = await server.sessions[0].announce_handle()
-            moved = GeminiLive(config=with_handle(handle))
-            waiting = asyncio.ensure_future(moved.wait_until_ready(None))
-            await server.wait_session(1, ready=False)
-            await server.sessions[1].wait_closed()
-            assert moved.state == "connecting"
-            if closes:
-                await old.close()
-            assert await waiting
-            if closes:
-                assert server.sessions[-1].resumed_from == handle
-                assert server.sessions[-1].context == ["My name is Anna."]
-            else:
-                assert handles(server)[1:] == [handle] * _recovery.HANDLE_ATTEMPTS + [None]
-            await moved.close()
-
-    run_virtual(main(), grace=GRACE)
+async def test_a_first_handle_whose_old_socket_is_open(
+    local: Local, closes: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not closes:
+        monkeypatch.setattr(_recovery, "FIRST_DELAY_S", 0.01)
+    async with local(Script([])) as server, GeminiLive() as old:
+        await old.send_text("My name is Anna.")
+        await server.sessions[0].wait_frames("text")
+        handle = await server.sessions[0].announce_handle()
+        moved = GeminiLive(config=with_handle(handle))
+        waiting = asyncio.ensure_future(moved.wait_until_ready(None))
+        await server.wait_session(1, ready=False)
+        await server.sessions[1].wait_closed()
+        if closes:
+            await old.close()
+        assert await waiting
+        if closes:
+            assert server.sessions[-1].resumed_from == handle
+            assert server.sessions[-1].context == ["My name is Anna."]
+        else:
+            assert handles(server)[1:] == [handle] * _recovery.HANDLE_ATTEMPTS + [None]
+        await moved.close()
 
 
 def test_an_outage_at_first_is_outlasted_with_a_handle(local: Local) -> None:
