@@ -535,6 +535,8 @@ def test_a_refused_key_or_model_is_not_tried_without_the_handle(
 def test_what_would_be_answered_the_same_again_is_final(code: int) -> None:
     recovery = connected()
     recovery.lost(0.0, lost())
+    for _ in range(3):
+        assert recovery.failed(0.0, closed(1011)) is not None
     assert recovery.failed(0.0, closed(code, retryable=False)) is None
 
 
