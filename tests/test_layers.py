@@ -53,6 +53,7 @@ STARTS_TASKS = frozenset({"create_task", "ensure_future", "gather", "run_corouti
 # Calls that hand work to an existing thread and await it.
 BORROWS_THREADS = frozenset({"run_in_executor", "submit", "to_thread"})
 MAY_BORROW_THREADS = {
+    "live._session.access": 1,  # the application's function that gives a key
     "live._session.session": 2,  # building and closing the SDK's client
     "live._video": 1,  # encoding a picture
 }

@@ -47,8 +47,10 @@ def unreachable() -> ConnectError:
     return ConnectError("unreachable", retryable=True)
 
 
-def connected(*, resumable: bool = True, handle: str = "h1", random: float = 0.0) -> Recovery:
-    recovery = Recovery(resumable=resumable, random=lambda: random)
+def connected(
+    *, resumable: bool = True, handle: str = "h1", random: float = 0.0, renews_key: bool = False
+) -> Recovery:
+    recovery = Recovery(resumable=resumable, renews_key=renews_key, random=lambda: random)
     recovery.opened(0.0)
     if handle:
         recovery.noted(handle, True)
@@ -70,6 +72,7 @@ def test_handles_are_followed_and_the_last_good_one_is_kept() -> None:
     recovery.noted("h2", True)
     recovery.noted("", False)  # in the middle of a turn
     recovery.noted("h3", False)
+    recovery.noted("", True)  # an update that says nothing
     assert recovery.handle == "h2"
     recovery.noted("h4", True)
     assert recovery.lost(1.0, lost()) == Plan(1, 0.0, "h4")
@@ -102,6 +105,8 @@ def test_the_jitter_shortens() -> None:
         ModelNotFoundError("no", code=1008),
         ConfigError("no"),
         ConnectError("no", retryable=False),
+        ConnectError("no", code=1008, retryable=False),
+        RequestError("no", code=1007),
     ],
 )
 def test_what_does_not_become_right_by_trying_again_is_final(error: GeminiError) -> None:
@@ -317,3 +322,376 @@ def test_whatever_happens_attempts_end_and_are_spaced(
             recovery.opened(now)
             recovery.noted(f"h{now}", True)
             outage = None
+
+
+# -- the numbers, and what happens just before and just behind them --------------------------------
+
+
+def resume(handle: str = "h1", attempt: int = 1, delay: float = 0.0) -> Plan:
+    return Plan(attempt, delay, handle)
+
+
+def test_an_outage_is_tried_for_sixty_seconds_and_no_longer() -> None:
+    for attempts, last_s in ((1, 59.75), (5, 56.0)):
+        for late in (False, True):
+            recovery = connected()
+            recovery.lost(100.0, lost())
+            for _ in range(attempts - 1):
+                assert recovery.failed(100.0, unreachable()) is not None
+            plan = recovery.failed(100.0 + last_s + late * 0.001, unreachable())
+            assert (plan is None) is late
+
+
+def test_delays_are_doubled_up_to_four_seconds_and_halved_at_most_by_the_jitter() -> None:
+    for random, delays in (
+        (0.0, [0.25, 0.5, 1.0, 2.0, 4.0, 4.0]),
+        (0.5, [0.1875, 0.375, 0.75, 1.5, 3.0, 3.0]),
+        (1.0, [0.125, 0.25, 0.5, 1.0, 2.0, 2.0]),
+    ):
+        recovery = connected(random=random)
+        assert recovery.lost(0.0, lost()) == resume()
+        for attempt, delay in enumerate(delays, start=2):
+            assert recovery.failed(0.0, unreachable()) == resume("h1", attempt, delay)
+        recovery.opened(1.0)
+        assert recovery.lost(2.0, lost()) == resume(), "the next outage begins anew"
+        assert recovery.failed(2.0, unreachable()) == resume("h1", 2, delays[0])
+
+
+def test_the_time_of_an_outage_begins_with_it() -> None:
+    recovery = connected()
+    recovery.lost(0.0, lost())
+    recovery.opened(30.0)
+    recovery.lost(50.0, lost())
+    assert recovery.failed(105.0, unreachable()) is not None
+
+
+@pytest.mark.parametrize(
+    ("rests_for_s", "left_s", "leaves"),
+    [
+        (2.0, 60.0, True),
+        (2.0, 60.1, False),
+        (1.9, 60.0, False),
+        (9.9, 60.1, False),
+        (10.0, 60.1, True),
+        (10.0, 90.0, True),
+        (10.0, 90.1, False),
+        (0.0, 5.0, True),
+        (0.0, 5.1, False),
+    ],
+)
+def test_when_an_announced_end_is_left(rests_for_s: float, left_s: float, leaves: bool) -> None:
+    recovery = connected()
+    recovery.going_away(1.0, 299.0)
+    now = 300.0 - left_s
+    assert recovery.should_leave(now, now - rests_for_s, receiving=False) is leaves
+    assert recovery.may_leave_from == 210.0
+    assert recovery.leave_at == 295.0
+
+
+@pytest.mark.parametrize(("left_s", "leaves"), [(1.1, False), (1.0, True)])
+def test_a_turn_that_is_being_sent_has_until_the_last_second(left_s: float, leaves: bool) -> None:
+    recovery = connected()
+    recovery.going_away(0.0, 50.0)
+    assert recovery.should_leave(50.0 - left_s, None, receiving=True) is leaves
+
+
+@pytest.mark.parametrize("time_left", [0.0, 0.5, 1.0, 5.0])
+@pytest.mark.parametrize("receiving", [False, True])
+def test_an_announcement_with_little_time_is_never_in_the_past(
+    time_left: float, receiving: bool
+) -> None:
+    recovery = connected()
+    recovery.going_away(10.0, time_left)
+    assert recovery.leave_at == 10.0
+    leave_by = 10.0 + (max(0.0, time_left - 1.0) if receiving else 0.0)
+    assert recovery.should_leave(leave_by, None, receiving)
+    assert not recovery.should_leave(leave_by - 0.1, None, receiving)
+
+
+@pytest.mark.parametrize("moves", [9, 10])
+def test_ten_planned_moves_in_ten_minutes(moves: int) -> None:
+    recovery = moved(moves)
+    recovery.going_away(0.0, 20.0)
+    assert recovery.should_leave(2.0, 0.0, receiving=False) is (moves < 10), "a rest"
+    recovery.going_away(0.0, 31.0)
+    assert recovery.should_leave(29.9, None, receiving=False) is (moves < 10), "in time"
+    assert recovery.should_leave(30.0, None, receiving=False)
+    recovery.going_away(590.0, 20.0)
+    assert recovery.should_leave(598.9, 0.0, receiving=False) is (moves < 10)
+    assert recovery.should_leave(599.0, 0.0, receiving=False), "the first was ten minutes ago"
+
+
+@pytest.mark.parametrize(("gap_s", "final"), [(59.9, True), (60.0, False)])
+def test_a_second_1007_within_a_minute_is_final(gap_s: float, final: bool) -> None:
+    refused = RequestError("invalid", code=1007)
+    recovery = connected()
+    assert recovery.lost(10.0, refused) == resume("")
+    recovery.opened(10.5)
+    assert (recovery.lost(10.0 + gap_s, refused) is None) is final
+
+
+def test_a_1007_in_answer_to_a_handle_and_one_without_it() -> None:
+    refused = RequestError("invalid", code=1007)
+    recovery = connected()
+    assert recovery.lost(0.0, lost()) == resume()
+    assert recovery.failed(0.0, refused) == resume("", 2, 0.25)
+    assert recovery.failed(0.3, refused) is None
+    assert recovery.handle == ""
+
+
+def test_a_1007_counts_wherever_it_comes() -> None:
+    refused = RequestError("invalid", code=1007)
+    for in_resume_first in (True, False):
+        recovery = connected()
+        if in_resume_first:
+            recovery.lost(0.0, lost())
+            assert recovery.failed(0.0, refused) == resume("", 2, 0.25)
+        else:
+            assert recovery.lost(0.0, refused) == resume("")
+        recovery.opened(1.0)
+        recovery.noted("h2", True)
+        if in_resume_first:
+            assert recovery.lost(30.0, refused) is None
+        else:
+            assert recovery.lost(30.0, lost()) == resume("h2")
+            assert recovery.failed(30.0, refused) is None, "with or without the handle"
+
+
+def test_eleven_losses_in_ten_minutes_are_final() -> None:
+    recovery = connected()
+    for index in range(10):
+        assert recovery.lost(float(index), lost()) == resume()
+        recovery.opened(index + 0.5)
+    assert recovery.lost(599.9, lost()) is None
+    assert recovery.lost(600.9, lost()) is None, "itself was counted"
+    patient = connected()
+    for index in range(10):
+        patient.lost(float(index), lost())
+        patient.opened(index + 0.5)
+    assert patient.lost(600.0, lost()) == resume(), "the first is forgotten"
+
+
+def test_a_session_that_has_just_begun_has_nothing_to_leave() -> None:
+    recovery = Recovery(resumable=True, random=lambda: 0.0)
+    assert (recovery.handle, recovery.leave_at, recovery.may_leave_from) == ("", None, None)
+    assert not recovery.should_leave(0.0, 0.0, receiving=False)
+    recovery.going_away(0.0, 0.0)
+    assert not recovery.should_leave(0.0, 0.0, receiving=False), "there is no connection"
+
+
+# -- handles ---------------------------------------------------------------------------------------
+
+
+def closed(code: int | None, retryable: bool = True) -> ConnectError:
+    return ConnectError("closed", code=code, retryable=retryable)
+
+
+@pytest.mark.parametrize("code", [1000, 1006, 1011, 1012])
+def test_four_answers_to_a_handle_are_enough(code: int) -> None:
+    recovery = connected()
+    recovery.lost(0.0, lost())
+    assert recovery.failed(0.0, closed(code)) == resume("h1", 2, 0.25)
+    assert recovery.failed(0.0, unreachable()) == resume("h1", 3, 0.5), "which is no answer"
+    assert recovery.failed(0.0, closed(code)) == resume("h1", 4, 1.0)
+    assert recovery.failed(0.0, closed(code)) == resume("h1", 5, 2.0)
+    assert recovery.failed(0.0, closed(code)) == resume("", 6, 4.0)
+    recovery.opened(10.0)
+    recovery.noted("h2", True)
+    recovery.lost(20.0, lost())
+    assert recovery.failed(20.0, closed(code)) == resume("h2", 2, 0.25), "counted anew"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        closed(503),
+        closed(999),
+        closed(None),
+        QuotaError("quota", code=1011, retryable=True),
+        QuotaError("quota", code=1008, retryable=True),
+    ],
+    ids=str,
+)
+def test_what_is_not_about_the_handle_does_not_cost_it(error: GeminiError) -> None:
+    recovery = connected()
+    recovery.lost(0.0, lost())
+    for attempt in range(2, 12):
+        plan = recovery.failed(0.0, error)
+        assert plan is not None
+        assert (plan.attempt, plan.handle) == (attempt, "h1")
+
+
+@pytest.mark.parametrize("code", [1007, 1008, 1011])
+@pytest.mark.parametrize("kind", [AuthError, ModelNotFoundError])
+def test_a_refused_key_or_model_is_not_tried_without_the_handle(
+    code: int, kind: type[AuthError] | type[ModelNotFoundError]
+) -> None:
+    recovery = connected()
+    recovery.lost(0.0, lost())
+    assert recovery.failed(0.0, kind("no", code=code)) is None
+
+
+@pytest.mark.parametrize("code", [1003, 1009, 404])
+def test_what_would_be_answered_the_same_again_is_final(code: int) -> None:
+    recovery = connected()
+    recovery.lost(0.0, lost())
+    for _ in range(3):
+        assert recovery.failed(0.0, closed(1011)) is not None
+    assert recovery.failed(0.0, closed(code, retryable=False)) is None
+
+
+def test_what_no_session_has_said_is_final_too() -> None:
+    recovery = connected()
+    recovery.lost(0.0, lost())
+    assert recovery.failed(0.0, GeminiError("no")) is None
+    assert connected().lost(0.0, GeminiError("no")) is None
+
+
+# -- the first connection --------------------------------------------------------------------------
+
+
+def beginning(handle: str, renews_key: bool = False) -> Recovery:
+    recovery = Recovery(resumable=True, handle=handle, renews_key=renews_key, random=lambda: 0.0)
+    assert recovery.first(100.0) == resume(handle)
+    return recovery
+
+
+@pytest.mark.parametrize(
+    "error", [unreachable(), closed(503), closed(1011), RequestError("no", code=1007)], ids=repr
+)
+def test_the_first_connection_without_a_handle_is_the_callers_to_try_again(
+    error: GeminiError,
+) -> None:
+    assert beginning("").failed(100.0, error) is None
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RequestError("Invalid session handle", code=1007),
+        closed(1008, retryable=False),
+        SessionExpiredError("not known", code=1008, retryable=True),
+    ],
+    ids=repr,
+)
+def test_a_handle_that_is_not_known_is_no_final_error_at_first(error: GeminiError) -> None:
+    recovery = beginning("mine")
+    assert recovery.failed(100.0, error) == resume("", 2, 0.25)
+    assert recovery.handle == ""
+    recovery.opened(101.0)
+    assert recovery.lost(102.0, lost()) == resume("")
+
+
+def test_a_handle_whose_old_socket_is_open_goes_up_the_ladder_at_first() -> None:
+    recovery = beginning("mine")
+    assert recovery.failed(100.0, closed(1011)) == resume("mine", 2, 0.25)
+    assert recovery.failed(100.0, unreachable()) == resume("mine", 3, 0.5)
+    assert recovery.failed(100.0, closed(1011)) == resume("mine", 4, 1.0)
+    assert recovery.failed(100.0, closed(1011)) == resume("mine", 5, 2.0)
+    assert recovery.failed(100.0, closed(1011)) == resume("", 6, 4.0)
+    assert recovery.failed(100.0, closed(1011)) is None, "then it is as without one"
+
+
+def test_the_first_connection_with_a_handle_is_bounded_in_time() -> None:
+    recovery = beginning("mine")
+    assert recovery.failed(159.75, unreachable()) is not None
+    assert recovery.failed(159.76, unreachable()) is None
+
+
+def test_a_handle_at_first_is_replaced_by_the_newest() -> None:
+    recovery = beginning("mine")
+    recovery.opened(101.0)
+    assert recovery.lost(102.0, lost()) == resume("mine")
+    recovery.opened(103.0)
+    recovery.noted("h1", True)
+    assert recovery.lost(104.0, lost()) == resume("h1")
+
+
+# -- the key ---------------------------------------------------------------------------------------
+
+EXPIRED = AuthError("Token has expired", code=1011)
+
+
+def test_a_key_that_has_expired_is_final_at_once() -> None:
+    assert connected().lost(0.0, EXPIRED) is None
+    as_it_is = Recovery(resumable=True, random=lambda: 0.0)
+    as_it_is.opened(0.0)
+    assert as_it_is.lost(0.0, EXPIRED) is None, "unless it is renewed"
+    recovery = connected()
+    recovery.lost(0.0, lost())
+    assert recovery.failed(0.0, EXPIRED) is None
+    assert beginning("").failed(100.0, EXPIRED) is None
+    assert beginning("mine").failed(100.0, EXPIRED) is None
+
+
+def test_a_key_that_is_asked_for_is_asked_for_once_more() -> None:
+    recovery = connected(renews_key=True)
+    assert recovery.lost(0.0, EXPIRED) == resume(), "by the same handle"
+    assert recovery.failed(0.0, EXPIRED) is None, "not in a loop"
+    recovery = connected(renews_key=True)
+    recovery.lost(0.0, lost())
+    assert recovery.failed(0.0, EXPIRED) == resume("h1", 2, 0.25)
+    assert recovery.failed(0.3, EXPIRED) is None
+    first = beginning("", renews_key=True)
+    assert first.failed(100.0, EXPIRED) == resume("", 2, 0.25)
+    assert first.failed(100.3, EXPIRED) is None
+    assert beginning("", renews_key=True).failed(100.0, closed(1011)) is None
+
+
+@pytest.mark.parametrize(("gap_s", "final"), [(59.9, True), (60.0, False)])
+def test_keys_that_expire_as_soon_as_they_are_taken_are_no_loop(gap_s: float, final: bool) -> None:
+    recovery = connected(renews_key=True)
+    assert recovery.lost(0.0, EXPIRED) == resume()
+    recovery.opened(0.5)
+    assert (recovery.lost(gap_s, EXPIRED) is None) is final
+
+
+# -- announced ends that come ----------------------------------------------------------------------
+
+
+def test_an_end_that_comes_when_it_was_announced_is_a_move_and_no_loss() -> None:
+    recovery = connected()
+    for index in range(40):
+        recovery.going_away(index * 10.0, 10.0)
+        plan = recovery.lost(index * 10.0 + 9.9, lost(1008))
+        assert plan == resume(), "the service has kept its word"
+        recovery.opened(index * 10.0 + 10.0)
+    for index in range(10):
+        assert recovery.lost(400.0 + index, lost()) is not None, "none of them was a loss"
+        recovery.opened(400.5 + index)
+
+
+@pytest.mark.parametrize(("at", "losses"), [(94.9, 1), (95.0, 0)])
+def test_an_end_that_comes_earlier_than_announced_is_a_loss(at: float, losses: int) -> None:
+    recovery = connected()
+    recovery.going_away(0.0, 100.0)
+    recovery.lost(at, lost())
+    recovery.opened(at)
+    for _ in range(10 - losses):
+        assert recovery.lost(at, lost()) is not None
+        recovery.opened(at)
+    assert recovery.lost(at, lost()) is None
+
+
+def test_connections_that_end_at_once_as_announced_are_spaced_and_never_final() -> None:
+    recovery = connected()
+    now, delays = 100.0, []
+    recovery.opened(now)
+    for _ in range(30):
+        recovery.going_away(now, 0.0)
+        plan = recovery.lost(now + 0.5, lost(1008))
+        assert plan is not None
+        assert (plan.attempt, plan.handle) == (1, "h1")
+        delays.append(plan.delay)
+        now += 0.5 + plan.delay
+        recovery.opened(now)
+    assert delays == [0.0] * 10 + [3.5] * 20
+    recovery.going_away(now, 0.0)
+    assert recovery.lost(now + 5.0, lost(1008)) == resume(), "one that has lasted is not"
+
+
+def test_a_refusal_at_an_announced_end_is_a_refusal() -> None:
+    for error, plan in ((EXPIRED, None), (RequestError("invalid", code=1007), resume(""))):
+        recovery = connected()
+        recovery.going_away(0.0, 0.0)
+        assert recovery.lost(1.0, error) == plan

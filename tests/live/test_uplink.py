@@ -10,6 +10,7 @@ from getstream.plugins.gemini.live._uplink import (
     LONGEST_SILENCE_MS,
     MAX_END_WAIT_MS,
     MAX_QUEUED_MS,
+    MAX_SENT_MS,
     SILENCE_WRITE_MS,
     STEADY_SILENCE_MS,
     Frame,
@@ -182,6 +183,140 @@ def test_what_was_sent_before_a_time_is_taken() -> None:
         uplink.settled(before=2.0)
         uplink.restart()
         assert await drain(uplink) == [3, 4]
+
+    run_virtual(main())
+
+
+@pytest.mark.parametrize("by_number", [False, True])
+def test_texts_stay_until_they_are_answered(by_number: bool) -> None:
+    async def main() -> None:
+        uplink = Uplink()
+        uplink.push(data(1), 0.0)
+        uplink.push_text("first")
+        uplink.push(data(2), 0.0)
+        uplink.push_text("second")
+        uplink.push(data(3), 0.0)
+        for number, now in enumerate((1.0, 2.0, 3.0, 4.0, 5.0), start=1):
+            uplink.done(await uplink.next(), number, now)
+        if by_number:
+            uplink.settled(number=4)
+        else:
+            uplink.settled(before=4.0)
+        uplink.restart()
+        assert await drain(uplink) == ["first", "second", 3], "a handle is no answer"
+
+    run_virtual(main())
+
+
+@pytest.mark.parametrize(
+    ("before", "cut", "left"),
+    [
+        (1.9, False, ["first", "second"]),
+        (2.0, False, ["second"]),
+        (4.0, False, []),
+        (1.9, True, ["first", "second"]),
+        (9.0, True, ["second"]),
+    ],
+)
+def test_an_answer_is_that_of_the_texts_before_it(
+    before: float, cut: bool, left: list[str]
+) -> None:
+    async def main() -> None:
+        uplink = Uplink()
+        for now, item in ((1.0, data(1)), (2.0, "first"), (3.0, data(2)), (4.0, "second")):
+            if isinstance(item, str):
+                uplink.push_text(item)
+            else:
+                uplink.push(item, now)
+            uplink.done(await uplink.next(), round(now), now)
+        uplink.answered(before=before, cut=cut)
+        uplink.settled(before=2.5)
+        uplink.restart()
+        items = await drain(uplink)
+        assert [item for item in items if isinstance(item, str)] == left
+        assert [item for item in items if not isinstance(item, str)] == [2], "not of the audio"
+
+    run_virtual(main())
+
+
+@pytest.mark.parametrize(
+    ("quiet", "keep_ms", "left"),
+    [
+        ("", 0, []),
+        ("", 40, [8, 9]),
+        ("", 60, [7, 8, 9]),
+        ("9", 40, [7, 8, 9]),
+        ("5679", 40, [4, 5, 6, 7, 8, 9]),
+        ("", 1000, list(range(10))),
+        ("0123456789", 20, list(range(10))),
+    ],
+)
+def test_some_of_the_newest_speech_is_kept(quiet: str, keep_ms: int, left: list[int]) -> None:
+    async def main() -> None:
+        uplink = Uplink()
+        for number in range(10):
+            uplink.push(data(number), 0.0, quiet=str(number) in quiet)
+        await drain(uplink)
+        uplink.settled(before=1.0, keep_speech_ms=keep_ms)
+        uplink.restart()
+        assert await drain(uplink) == left
+
+    run_virtual(main())
+
+
+def test_how_long_nobody_has_spoken_in_what_was_sent() -> None:
+    async def main() -> None:
+        uplink = Uplink()
+        for number, (quiet, silence_ms) in enumerate(
+            [(False, 0), *((True, 20 * count) for count in range(1, 30)), (False, 0)]
+        ):
+            uplink.push(data(number), 0.0, quiet=quiet)
+            await drain(uplink)
+            assert uplink.silence_ms == silence_ms
+
+    run_virtual(main())
+
+
+def test_a_text_is_sent_on_three_connections_at_most() -> None:
+    async def main() -> None:
+        uplink = Uplink()
+        text = uplink.push_text("crash")
+        for sendings in (1, 2, 3):
+            assert await drain(uplink) == ["crash"]
+            assert text.sendings == sendings
+            assert text.sent.done()
+            assert uplink.restart() == (sendings == 3)
+        assert await drain(uplink) == []
+
+    run_virtual(main())
+
+
+def test_only_the_newest_unanswered_texts_are_kept() -> None:
+    async def main() -> None:
+        uplink = Uplink()
+        for number in range(15):
+            uplink.push_text(str(number))
+            await drain(uplink, now=float(number))
+        uplink.settled(before=12.0)
+        uplink.restart()
+        assert await drain(uplink) == [str(number) for number in range(3, 15)]
+
+    run_virtual(main())
+
+
+def test_a_text_keeps_its_place_and_time_when_audio_behind_it_overflows() -> None:
+    async def main() -> None:
+        uplink = Uplink()
+        uplink.push_text("still there?")
+        await drain(uplink, now=1.0)
+        for number in range(MAX_SENT_MS // 20 + 100):
+            uplink.push(data(number), 2.0)
+            await drain(uplink, now=2.0)
+        uplink.answered(before=1.5)
+        uplink.restart()
+        items = await drain(uplink)
+        assert "still there?" not in items
+        assert items[0] == 100, "the oldest audio is gone"
 
     run_virtual(main())
 

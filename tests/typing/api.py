@@ -93,6 +93,14 @@ async def the_methods(track: Any) -> None:
         await gemini.close()
 
 
+def the_keys() -> None:
+    async def token() -> str:
+        return "auth_tokens/abc"
+
+    GeminiLive(token)
+    GeminiLive(api_key=lambda: "key")
+
+
 def the_events(gemini: GeminiLive) -> None:
     @gemini.on("audio")
     def on_audio(pcm: bytes) -> None: ...
@@ -190,6 +198,7 @@ async def the_test_kit() -> None:
 def what_a_checker_must_refuse(gemini: GeminiLive, pcm: NDArray[np.float64]) -> None:
     # With `warn_unused_ignores`, each line fails the check if it is *not* an error.
     GeminiLive(model=3)  # type: ignore[arg-type]
+    GeminiLive(lambda: 3)  # type: ignore[arg-type, return-value]
     GeminiLive(None, None, None, "instructions")  # type: ignore[call-arg]
     gemini.send_txt("Hello")  # type: ignore[attr-defined]
     gemini.output_track = None  # type: ignore[assignment, misc]

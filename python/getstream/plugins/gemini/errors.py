@@ -8,7 +8,7 @@ Everything that the package raises on its own account is a `GeminiError`::
     ├── VideoError(GeminiError, ValueError)     frames or a track that cannot be sent as pictures
     ├── SessionError(GeminiError)               the Gemini Live session; has code, reason, ...
     │   ├── ConnectError                        not reached, or no answer in time
-    │   ├── AuthError                           the key was refused
+    │   ├── AuthError                           the key was refused, or the token is spent
     │   ├── QuotaError                          the quota is used up, or the rate limit was hit
     │   ├── ModelNotFoundError                  not offered for live sessions
     │   ├── RequestError                        the service refused a field of the request (1007)
@@ -98,11 +98,11 @@ class SessionError(GeminiError):
 
 
 class ConnectError(SessionError):
-    """The service could not be reached, or did not answer in time."""
+    """The service could not be reached (by a proxy, for example), or did not answer in time."""
 
 
 class AuthError(SessionError):
-    """The service refused the key."""
+    """The service refused the key, or the ephemeral token has expired or is used up."""
 
 
 class QuotaError(SessionError):

@@ -7,7 +7,7 @@ import logging
 import math
 import random
 import weakref
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
@@ -32,18 +32,20 @@ from ._options import (
     BargeIn,
     Watchdog,
     build_config,
+    check_answered_key,
     check_choice,
     is_only_speech,
     resolve_access,
     resolve_activity,
+    resolve_handle,
     resolve_switch,
 )
 from ._recovery import Plan, Recovery
-from ._session import ServerMessage, Session
+from ._session import KeySource, ServerMessage, Session
 from ._stats import Stats
 from ._supervisor import Life, Supervisor
 from ._turns import Turns
-from ._uplink import Mark, Text, Uplink
+from ._uplink import KEPT_SPEECH_MS, Mark, Text, Uplink
 from ._video import VideoSender, check_fps
 
 if TYPE_CHECKING:
@@ -152,7 +154,10 @@ class GeminiLive:
     ==================  ====================================================================
 
     Args:
-        api_key: the Gemini key; else the variable `GOOGLE_API_KEY`, else `GEMINI_API_KEY`.
+        api_key: the Gemini key, or an ephemeral token (`auth_tokens/...`); else the variable
+            `GOOGLE_API_KEY`, else `GEMINI_API_KEY`. A function (sync, on a worker thread, or async)
+            that returns it is asked at each connect, and may take 10 s: so a token that has expired
+            is replaced by the next one.
         model: the model; else the variable `GEMINI_LIVE_MODEL`, else `gemini-3.8-live`. A model
             that was shut down is replaced by its successor, with a `RetiredModelWarning`.
         config: a `LiveConnectConfigDict`, merged over the defaults key by key.
@@ -174,7 +179,7 @@ class GeminiLive:
 
     def __init__(
         self,
-        api_key: str | None = None,
+        api_key: str | Callable[[], str | Awaitable[str]] | None = None,
         model: str | None = None,
         config: LiveConnectConfigDict | Mapping[str, Any] | None = None,
         *,
@@ -205,6 +210,7 @@ class GeminiLive:
         self._supervisor = Supervisor(
             self._work, self._shut_down, bury=self._bury, closed=self._stop_track
         )
+        ask = access.ask if access else None
         self._session = Session(
             api_key=access.api_key if access else None,
             vertexai=access is not None and access.vertexai,
@@ -213,10 +219,13 @@ class GeminiLive:
             seeding=model_of(self._model).seeding,
             client=client,
             spawn=self._spawn,
+            ask_key=KeySource(ask, check_answered_key, self._spawn) if ask else None,
         )
         self._recovery = Recovery(
             resumable="session_resumption" in merged,
-            handle=(merged.get("session_resumption") or {}).get("handle") or "",
+            handle=resolve_handle(merged),
+            # A client for Vertex AI signs in anew when its token has expired.
+            renews_key=access.renews if access else bool(getattr(client, "vertexai", False)),
             random=random.random,
         )
         self._half_duplex = half_duplex
@@ -276,6 +285,7 @@ class GeminiLive:
         self._input_fault_told = False
         self._pictures_sent = self._bad_pictures = 0
         self._numbered = False  # the service tells by number what it has taken
+        self._handle_in_speech: float | None = None  # when the speech began in which the last came
         self._failure_told = False
         try:
             asyncio.get_running_loop()
@@ -589,11 +599,29 @@ class GeminiLive:
     async def _work(self) -> None:
         """Hold the session over one connection after the other, until one cannot be had."""
         outlast_native_threads()
-        await self._session.open(self._recovery.handle)
+        await self._connect()
         self._note_open()
         self._events.emit("connected")
         while True:
             await self._reconnect(await self._talk())
+
+    async def _connect(self) -> None:
+        """Set up the first connection, or raise why that is not possible."""
+        plan = self._recovery.first(self._now())
+        while True:
+            try:
+                await self._session.open(plan.handle)
+                return
+            except SessionError as error:
+                again = self._recovery.failed(self._now(), error)
+                if again is None:
+                    raise
+                if plan.handle and not again.handle:
+                    logger.warning("Gemini Live: new session without the given handle: %s", error)
+                else:
+                    logger.info("Gemini Live: connecting again: %s", error)
+            plan = again
+            await asyncio.sleep(plan.delay)
 
     async def _talk(self) -> SessionError | None:
         """Send and receive until the connection is gone; returns why, or None if it is time to
@@ -633,7 +661,8 @@ class GeminiLive:
         again = self._uplink.sent_again
         turns = self._turns
         turns.apply(turns.conversation.connection_lost(lost_at))
-        self._uplink.restart()
+        if given_up := self._uplink.restart():
+            logger.warning("Gemini Live: %d texts without an answer are not sent again", given_up)
         if reason is not None:
             logger.warning("Gemini Live: %s", reason)
         self._events.emit("disconnected", Disconnected(reason))
@@ -771,13 +800,31 @@ class GeminiLive:
                 self._uplink.settled(number=message.consumed)
             elif message.resumable:
                 # What was said in the last moment may not have been there yet.
-                self._settle_uplink(max(conversation.turn_since, now - PREROLL_MS / 1000))
+                moment = now - PREROLL_MS / 1000
+                speech = conversation.unanswered_since
+                in_speech = (
+                    speech is not None and self._uplink.silence_ms < self._activity.silence_ms
+                )
+                if in_speech and speech == self._handle_in_speech:
+                    # The second one since somebody began: this service issues them by time, and
+                    # not only between turns, so that what was said before is in there.
+                    self._uplink.settled(before=moment, keep_speech_ms=KEPT_SPEECH_MS)
+                else:
+                    self._settle_uplink(max(conversation.turn_since, moment))
+                self._handle_in_speech = speech
         if message.tool_calls:
             names = ", ".join(str(call.get("name")) for call in message.tool_calls)
             logger.warning("Gemini Live calls functions that nobody has declared: %s", names)
+        in_turn = conversation.turn_open or bool(message.audio or message.text)
         self._turns.hear(message)
         if message.generation_complete and not self._numbered:
             self._settle_uplink(conversation.turn_since)
+        # A text has its answer when a turn is over that began after it, and not before: what a
+        # handle stands for may hold the text, and no answer would come of that.
+        if in_turn and message.interrupted:
+            self._uplink.answered(before=conversation.turn_since, cut=True)
+        elif message.generation_complete or (in_turn and message.turn_complete):
+            self._uplink.answered(before=conversation.turn_since)
 
     def _settle_uplink(self, before: float) -> None:
         """Forget what was sent before a time, except what the user has begun to say since."""

@@ -183,8 +183,7 @@ def _refused(model: Model, config: Mapping[str, Any]) -> Iterator[tuple[str, str
     if thinking.get("thinking_budget") is not None and model.thinking == "level":
         yield "thinking_config", "its thinking is set by thinking_level, not by a budget"
     level = thinking.get("thinking_level")
-    nested = (config.get("generation_config") or {}).get("thinking_config") or {}
-    if model.default_level and level is None and nested.get("thinking_level") is None:
+    if model.default_level and level is None:
         yield "thinking_config", "the service refuses it without a thinking_level"
     if level is not None and model.thinking == "budget":
         yield "thinking_config", "its thinking is set by thinking_budget, not by a level"

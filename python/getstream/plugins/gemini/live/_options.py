@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+import warnings
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -27,7 +28,58 @@ DEFAULT_CONFIG: dict[str, Any] = {
 MAX_PAUSE_AFTER_MS = 5_000.0
 
 # Below these keys the names are the user's own (function arguments, labels), not the API's.
-_FREE_FORM = frozenset({"tools", "labels"})
+_FREE_FORM = frozenset({"tools", "labels", "headers", "response_schema", "response_json_schema"})
+
+# Options that `LiveConnectConfig` has itself, and in its deprecated `generation_config` again.
+_GENERATION_OPTIONS = frozenset(
+    {
+        "enable_affective_dialog",
+        "max_output_tokens",
+        "media_resolution",
+        "response_modalities",
+        "seed",
+        "speech_config",
+        "temperature",
+        "thinking_config",
+        "top_k",
+        "top_p",
+        "translation_config",
+    }
+)
+
+# Options of the session, which people put into `generation_config` as well; it does not have them.
+_SESSION_OPTIONS = frozenset(
+    {
+        "avatar_config",
+        "context_window_compression",
+        "explicit_vad_signal",
+        "generation_config",
+        "history_config",
+        "http_options",
+        "input_audio_transcription",
+        "labels",
+        "output_audio_transcription",
+        "proactivity",
+        "realtime_input_config",
+        "safety_settings",
+        "session_resumption",
+        "system_instruction",
+        "tools",
+    }
+)
+
+# Options that this package looks into, and that have to be mappings for that.
+_MAPPINGS = (
+    ("context_window_compression",),
+    ("input_audio_transcription",),
+    ("output_audio_transcription",),
+    ("proactivity",),
+    ("realtime_input_config",),
+    ("realtime_input_config", "automatic_activity_detection"),
+    ("session_resumption",),
+    ("speech_config",),
+    ("thinking_config",),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +105,8 @@ class BargeIn:
 
     resume_after_ms: float = 400.0
     """Silence after which a paused reply goes on: longer than the gaps between words, shorter
-    than the silence that makes the model answer (500 ms and more)."""
+    than the silence that makes the model answer (500 ms and more). The detector needs 200 ms to
+    know that speech has ended: less is 200."""
 
     commit_after_ms: float = 600.0
     """Speech after which a reply is dropped that only this side can cut: the model has finished
@@ -208,8 +261,13 @@ def check_choice(name: str, value: object, choices: tuple[object, ...]) -> None:
         raise ConfigError(f"{name} must be {allowed}, not {value!r}")
 
 
+ENTERPRISE_VARIABLE = "GOOGLE_GENAI_USE_ENTERPRISE"
 VERTEX_VARIABLE = "GOOGLE_GENAI_USE_VERTEXAI"
 PROJECT_VARIABLE = "GOOGLE_CLOUD_PROJECT"
+LOCATION_VARIABLE = "GOOGLE_CLOUD_LOCATION"
+
+AskForKey = Callable[[], str | Awaitable[str]]
+"""A function that gives the key, or an ephemeral token; sync or async."""
 
 
 @dataclass(frozen=True)
@@ -218,27 +276,61 @@ class Access:
 
     Attributes:
         api_key: the key, or an ephemeral token (`auth_tokens/...`); None with Vertex AI means the
-            credentials of the environment.
+            credentials of the environment, and with `ask` that there is none yet.
         vertexai: whether to talk to Vertex AI.
+        ask: gives the key of each connection.
     """
 
     api_key: str | None = field(repr=False)
     vertexai: bool
+    ask: AskForKey | None = field(default=None, repr=False)
+
+    @property
+    def renews(self) -> bool:
+        """Whether each connection may have another key: asked for, or signed in for by the SDK."""
+        return self.api_key is None
 
 
-def resolve_access(api_key: str | None) -> Access:
+def resolve_access(api_key: str | AskForKey | None) -> Access:
     """Decide between the Gemini API and Vertex AI, as the SDK does.
 
-    With `GOOGLE_GENAI_USE_VERTEXAI=true` it is Vertex AI: by a key (express mode), else by
-    `GOOGLE_CLOUD_PROJECT` and `GOOGLE_CLOUD_LOCATION` with the credentials of the environment.
+    With `GOOGLE_GENAI_USE_ENTERPRISE=true`, or without that variable with
+    `GOOGLE_GENAI_USE_VERTEXAI=true`, it is Vertex AI: by a key that was passed (express mode), else
+    by `GOOGLE_CLOUD_PROJECT` and `GOOGLE_CLOUD_LOCATION` with the credentials of the environment,
+    else by a key of the environment.
+
+    Args:
+        api_key: the key, a function that gives it, or None.
 
     Raises:
         ConfigError: there is neither a key nor a project.
     """
-    vertexai = os.environ.get(VERTEX_VARIABLE, "").strip().lower() in ("1", "true")
-    if vertexai and not api_key and os.environ.get(PROJECT_VARIABLE, "").strip():
+    vertexai = _uses_vertexai()
+    if callable(api_key):
+        return Access(None, vertexai, api_key)
+    if vertexai and not api_key and (_is_set(PROJECT_VARIABLE) or _is_set(LOCATION_VARIABLE)):
         return Access(None, vertexai=True)
     return Access(resolve_api_key(api_key), vertexai)
+
+
+def _uses_vertexai() -> bool:
+    """Read the variables as `google.genai.Client` does: also an empty one counts as set."""
+    values = {
+        name: os.environ[name].lower() in ("true", "1")
+        for name in (ENTERPRISE_VARIABLE, VERTEX_VARIABLE)
+        if name in os.environ
+    }
+    if len(set(values.values())) == 2:
+        warnings.warn(
+            f"{ENTERPRISE_VARIABLE} and {VERTEX_VARIABLE} contradict each other; "
+            f"{ENTERPRISE_VARIABLE} counts.",
+            stacklevel=4,
+        )
+    return next(iter(values.values()), False)
+
+
+def _is_set(variable: str) -> bool:
+    return bool(os.environ.get(variable, "").strip())
 
 
 def resolve_api_key(api_key: str | None) -> str:
@@ -249,7 +341,9 @@ def resolve_api_key(api_key: str | None) -> str:
     """
     if api_key is not None and not isinstance(api_key, str):
         # The value is not shown: it may be a key in another type's clothes.
-        raise ConfigError(f"api_key must be a string, not {type(api_key).__name__}")
+        raise ConfigError(
+            f"api_key must be a string, or a function that gives one, not {type(api_key).__name__}"
+        )
     key = (api_key or "").strip()
     for name in KEY_VARIABLES:
         key = key or os.environ.get(name, "").strip()
@@ -258,12 +352,50 @@ def resolve_api_key(api_key: str | None) -> str:
             "No API key for Gemini. Pass GeminiLive(api_key=...), or set the environment "
             "variable GOOGLE_API_KEY or GEMINI_API_KEY. Keys: https://aistudio.google.com/apikey"
         )
-    if not (key.isascii() and key.isprintable()) or " " in key:
+    if not _may_be_key(key):
         raise ConfigError(
             "The Gemini API key holds a character that no key has (a quote, a space, a line "
             "break); copy it again. It is not shown here."
         )
     return key
+
+
+def check_answered_key(answer: object) -> str:
+    """Return the key that a function has given.
+
+    Raises:
+        ConfigError: the answer is no key. It is not shown.
+    """
+    if not isinstance(answer, str):
+        what = f"gave {type(answer).__name__}"
+    elif not answer.strip():
+        what = "gave an empty string"
+    elif not _may_be_key(answer.strip()):
+        what = "gave a string with a character that no key has (a quote, a space, a line break)"
+    else:
+        return answer.strip()
+    raise ConfigError(
+        f"The function that was passed as api_key {what}; it has to return the key, or the name of "
+        "an ephemeral token (auth_tokens/...), as a string"
+    )
+
+
+def _may_be_key(key: str) -> bool:
+    return key.isascii() and key.isprintable() and " " not in key
+
+
+def resolve_handle(config: Mapping[str, Any]) -> str:
+    """Return the handle of the session that the first connection resumes; "" if there is none.
+
+    Raises:
+        ConfigError: it is not a string. It is not shown: who has it has the session.
+    """
+    handle = (config.get("session_resumption") or {}).get("handle")
+    if handle is not None and not isinstance(handle, str):
+        raise ConfigError(
+            f"config['session_resumption']['handle'] is a string, not {type(handle).__name__}"
+        )
+    return handle or ""
 
 
 def build_config(
@@ -278,9 +410,9 @@ def build_config(
 
     Args:
         config: a `LiveConnectConfigDict`; camelCase names are accepted too. None as a value
-            removes the default of that key (`{"output_audio_transcription": None}`).
-        defaults: what the model needs beside `DEFAULT_CONFIG`. An option that `config` sets in its
-            `generation_config` has no default beside it: for the SDK, the outer one wins.
+            removes the default of that key (`{"output_audio_transcription": None}`). Options in
+            the deprecated `generation_config` are the same as beside it.
+        defaults: what the model needs beside `DEFAULT_CONFIG`.
         instructions: the system instruction.
         voice: the name of a prebuilt voice, e.g. `"Kore"`.
         language: a BCP-47 code, e.g. `"en-US"`.
@@ -290,8 +422,9 @@ def build_config(
         in `config`.
 
     Raises:
-        ConfigError: `config` is not a mapping, a keyword is not a non-empty string, or an option
-            would make the assistant hang: see `_refuse_unsupported`.
+        ConfigError: `config` is not a mapping, an option that has to be one is not, a keyword is
+            not a non-empty string, `generation_config` contradicts what is beside it or holds what
+            belongs there, or an option would make the assistant hang: see `_refuse_unsupported`.
     """
     merged = _merge(DEFAULT_CONFIG, defaults or {})
     if config is not None:
@@ -302,10 +435,9 @@ def build_config(
                 "config must be a mapping with the keys of google.genai's LiveConnectConfigDict, "
                 f"not {type(config).__name__}"
             )
-        own = _snake_keys(plain)
-        for key in defaults or ():
-            if key in (own.get("generation_config") or {}):
-                del merged[key]
+        own = _lift_generation_config(_snake_keys(plain))
+        for path in _MAPPINGS:
+            _check_mapping(own, path)
         merged = _merge(merged, own)
     keywords: dict[str, Any] = {}
     if _text("instructions", instructions):
@@ -319,6 +451,71 @@ def build_config(
     merged = _merge(merged, keywords)
     _refuse_unsupported(merged)
     return {key: value for key, value in merged.items() if value is not None}
+
+
+def _check_mapping(config: Mapping[str, Any], path: tuple[str, ...]) -> None:
+    value: Any = config
+    for name in path:
+        value = value.get(name) if value is not None else None
+    if value is not None and not isinstance(value, Mapping):
+        where = "".join(f"[{name!r}]" for name in path)
+        raise ConfigError(f"config{where} is a mapping, not {type(value).__name__}")
+
+
+def _lift_generation_config(config: dict[str, Any]) -> dict[str, Any]:
+    """Bring the options in `generation_config` beside it, where each has one place.
+
+    The SDK sends both; of two that differ it sends the outer one, and checks neither. What only
+    `generation_config` has (stop sequences, penalties) stays in it.
+    """
+    nested = config.pop("generation_config", None)
+    if nested is None:
+        return config
+    if not isinstance(nested, Mapping):
+        raise ConfigError(
+            f"config['generation_config'] is a mapping, not {type(nested).__name__}; its options "
+            "may stand beside it"
+        )
+    lifted: dict[str, Any] = {}
+    rest: dict[str, Any] = {}
+    for name, value in nested.items():
+        if name in _SESSION_OPTIONS:
+            raise ConfigError(
+                f"config['generation_config'][{name!r}] is an option of the session: put it beside "
+                f"generation_config, config[{name!r}]"
+            )
+        (lifted if name in _GENERATION_OPTIONS else rest)[name] = value
+    if conflict := _conflict(lifted, config):
+        raise ConfigError(
+            f"config['generation_config']{conflict} contradicts config{conflict}; leave one out"
+        )
+    beside = {name: value for name, value in config.items() if value is not None}
+    config = {**config, **_merge(lifted, {name: beside[name] for name in lifted if name in beside})}
+    if rest:
+        config["generation_config"] = rest
+    return config
+
+
+def _conflict(one: Mapping[str, Any], other: Mapping[str, Any]) -> str:
+    """Return the path of the first option that two mappings set to different values, or ""."""
+    for name, a in one.items():
+        b = other.get(name)
+        if a is None or b is None:
+            continue  # it removes a default, and sets nothing
+        if isinstance(a, Mapping) and isinstance(b, Mapping):
+            deeper = _conflict(a, b)
+            if deeper:
+                return f"[{name!r}]{deeper}"
+        elif _plain(a) != _plain(b):
+            return f"[{name!r}]"
+    return ""
+
+
+def _plain(value: Any) -> Any:
+    """Return a value without the SDK's enums, which are equal to their names for the service."""
+    if isinstance(value, (list, tuple)):
+        return [_plain(each) for each in value]
+    return getattr(value, "value", value)
 
 
 def _refuse_unsupported(config: Mapping[str, Any]) -> None:

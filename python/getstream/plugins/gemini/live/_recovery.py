@@ -11,11 +11,16 @@ Sans-IO, like the conversation: what happens comes in with the time, plans come 
   so it is not resumed; one new session is tried, and a second 1007 soon after is final.
 - A refused handle is not tried again: a new session, seeded with what was said. The same when the
   service answers `HANDLE_ATTEMPTS` times that it cannot resume: it may hold the old connection for
-  open, and refuse for as long as that (sip-to-ai #14).
-- A refused key or model does not become right by trying again.
+  open, and refuse for as long as that (sip-to-ai #14). A refused key, a used-up quota and an HTTP
+  status are no answers about a handle.
+- A handle that the application brings goes up the same ladder at the first connection. Without one,
+  a first connection that fails is the caller's to try again: nothing can be lost.
+- A refused key or model does not become right by trying again. Where each connection asks for the
+  key anew, an expired one is asked for once more.
 - Attempts are spaced by a backoff with jitter, and bounded: an outage in time, connections that do
   not last in number. Planned moves have a bound of their own, which ends nothing: beyond it a
-  connection is only left when there is no more time.
+  connection is only left when there is no more time. A connection that ends when its announced end
+  has come counts as a move: the service has kept its word.
 """
 
 from __future__ import annotations
@@ -29,9 +34,9 @@ from ..errors import (
     AuthError,
     GeminiError,
     ModelNotFoundError,
+    QuotaError,
     RequestError,
     SessionError,
-    SessionExpiredError,
 )
 
 LEAVE_BEFORE_S = 5.0
@@ -82,7 +87,15 @@ HANDLE_ATTEMPTS = 4
 """Answers of the service to the same handle until it is given up: two seconds, with the backoff."""
 
 REFUSED_AGAIN_S = 60.0
-"""A second 1007 within this is final."""
+"""A second 1007 within this is final, and so is a second refusal of the key where it is renewed."""
+
+REFUSING_CODES = frozenset({1007, 1008})
+"""Close codes that may be meant for the handle: invalid data and policy (RFC 6455, section 7.4.1).
+Seen are 1007 "Invalid session handle", 1008 "Requested entity was not found." and 1008
+"BidiGenerateContent session not found"."""
+
+FIRST_CLOSE_CODE = 1000
+"""Smaller numbers are HTTP statuses, from before the setup, and so the handle, was sent."""
 
 Verdict = Literal["retry", "new session", "final"]
 
@@ -102,28 +115,65 @@ class Plan:
     handle: str
 
 
+@dataclass(frozen=True)
+class _Announcement:
+    """The end of a connection, as the service has announced it.
+
+    Attributes:
+        ends_at: when.
+        leave_at: when to leave at the latest,
+        leave_by: and when while the model is sending its turn.
+    """
+
+    ends_at: float
+    leave_at: float
+    leave_by: float
+
+
+@dataclass
+class _Outage:
+    """The time without a connection.
+
+    Attributes:
+        since: when it began.
+        attempts: how many were planned to end it.
+        answers: of the service, to attempts with a handle.
+    """
+
+    since: float
+    attempts: int = 1
+    answers: int = 0
+
+
 class Recovery:
     """The state of the connections of one session.
 
     Args:
         resumable: whether the service was asked for handles.
         handle: the handle that the first connection resumes, if any.
+        renews_key: whether each connection asks for the key, so that an expired one may be new.
         random: a number from 0 to 1, for the jitter.
     """
 
-    def __init__(self, *, resumable: bool, handle: str = "", random: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        *,
+        resumable: bool,
+        handle: str = "",
+        renews_key: bool = False,
+        random: Callable[[], float],
+    ) -> None:
         self._resumable = resumable
         self._handle = handle
+        self._renews_key = renews_key
         self._random = random
-        self._opened_at = float("-inf")
-        self._ends_at: float | None = None  # as announced
-        self._leave_at = self._leave_by = 0.0
-        self._lost_at: float | None = None
-        self._attempt = 0
+        self._opened_at: float | None = None  # the newest connection
+        self._announced: _Announcement | None = None
+        self._outage: _Outage | None = None
         self._losses: deque[float] = deque()
         self._moves: deque[float] = deque()
-        self._refused_at: float | None = None
-        self._answers = 0  # to attempts with a handle, in this outage
+        self._refused_at: float | None = None  # a request
+        self._key_refused_at: float | None = None
 
     @property
     def handle(self) -> str:
@@ -133,101 +183,144 @@ class Recovery:
     @property
     def leave_at(self) -> float | None:
         """When the connection has to be left, if the service has announced its end."""
-        return None if self._ends_at is None else self._leave_at
+        return self._announced.leave_at if self._announced else None
 
     @property
     def may_leave_from(self) -> float | None:
         """Before when `should_leave` is always False; None if no end is announced."""
-        return None if self._ends_at is None else self._ends_at - LONG_REST_BEFORE_S
+        return self._announced.ends_at - LONG_REST_BEFORE_S if self._announced else None
 
     # -- while connected -----------------------------------------------------------------------
 
     def opened(self, now: float) -> None:
-        """A connection is set up."""
+        """Note that a connection is set up."""
         self._opened_at = now
-        self._ends_at = self._lost_at = None
-        self._attempt = 0
+        self._announced = self._outage = None
 
     def noted(self, handle: str, resumable: bool) -> None:
-        """The service has said where the session can be resumed. While it cannot (in the middle of
-        a turn), the handle before stays the best."""
+        """Note where the session can be resumed, as the service says. While it cannot (in the
+        middle of a turn), the handle before stays the best."""
         if resumable and handle and self._resumable:
             self._handle = handle
 
     def going_away(self, now: float, time_left: float) -> None:
-        """The service has announced the end of this connection."""
-        self._ends_at = now + time_left
-        self._leave_at = now + max(0.0, time_left - LEAVE_BEFORE_S)
-        self._leave_by = now + max(0.0, time_left - LEAVE_BEFORE_AT_LEAST_S)
+        """Note that the service has announced the end of this connection."""
+        self._announced = _Announcement(
+            ends_at=now + time_left,
+            leave_at=now + max(0.0, time_left - LEAVE_BEFORE_S),
+            leave_by=now + max(0.0, time_left - LEAVE_BEFORE_AT_LEAST_S),
+        )
 
     def should_leave(self, now: float, rests_since: float | None, receiving: bool) -> bool:
-        """Whether to leave now.
+        """Tell whether to leave now.
 
         Args:
             now: the time.
             rests_since: since when the conversation rests, if it does.
             receiving: the model is sending its turn.
         """
-        if self._ends_at is None:
+        announced, opened_at = self._announced, self._opened_at
+        if announced is None or opened_at is None:
             return False
-        in_time = now >= (self._leave_by if receiving else self._leave_at)
+        in_time = now >= (announced.leave_by if receiving else announced.leave_at)
         if _count(self._moves, now) >= MOST_MOVES:
-            return in_time and now >= self._opened_at + LASTED_S
-        if in_time or rests_since is None or now < self._ends_at - LONG_REST_BEFORE_S:
+            return in_time and now >= opened_at + LASTED_S
+        if in_time or rests_since is None or now < announced.ends_at - LONG_REST_BEFORE_S:
             return in_time
-        rest = REST_S if now >= self._ends_at - LAST_MINUTE_S else LONG_REST_S
+        rest = REST_S if now >= announced.ends_at - LAST_MINUTE_S else LONG_REST_S
         # A rest that this connection has not seen is none: its first answer may be on the way.
-        return now >= max(rests_since, self._opened_at) + rest
+        return now >= max(rests_since, opened_at) + rest
 
     # -- in between ----------------------------------------------------------------------------
 
+    def first(self, now: float) -> Plan:
+        """Plan the first connection of the session."""
+        return self._begin(now)
+
     def lost(self, now: float, error: GeminiError | None) -> Plan | None:
-        """The connection has ended, or with None, is left as planned.
+        """Plan how to come back from a connection that has ended.
+
+        Args:
+            now: the time.
+            error: why it has ended; None if it is left as planned.
 
         Returns:
-            The first attempt to come back, or None: it is final. A planned move never is.
+            The first attempt, or None: it is final. A planned move never is.
         """
-        self._lost_at = now
-        self._attempt = self._answers = 0
-        (self._moves if error is None else self._losses).append(now)
-        if error is not None and _count(self._losses, now) > MOST_LOSSES:
-            return None
-        verdict: Verdict = "retry" if error is None else _verdict(error)
+        if error is None:
+            return self._move(now)
+        verdict = self._verdict(now, error)
         if isinstance(error, RequestError):
-            verdict = "new session"
-        return self._next(now, verdict, error)
-
-    def failed(self, now: float, error: GeminiError) -> Plan | None:
-        """An attempt has failed. Returns the next one, or None: it is final."""
-        verdict = _verdict(error)
-        if self._handle and getattr(error, "code", None) in (1007, 1008) and verdict == "final":
-            verdict = "new session"  # it may be the handle that is refused
-        if self._handle and isinstance(error, SessionExpiredError):
-            verdict = "new session"
-        if self._handle and verdict == "retry" and getattr(error, "code", None) is not None:
-            self._answers += 1
-            if self._answers >= HANDLE_ATTEMPTS:
-                verdict = "new session"
-        return self._next(now, verdict, error)
-
-    def _next(self, now: float, verdict: Verdict, error: GeminiError | None) -> Plan | None:
-        assert self._lost_at is not None
+            verdict = self._after_refused_request(now)
         if verdict == "final":
+            return None
+        if self._announced and now >= self._announced.leave_at and verdict == "retry":
+            return self._move(now)
+        self._losses.append(now)
+        if _count(self._losses, now) > MOST_LOSSES:
             return None
         if verdict == "new session":
             self._handle = ""
-        if isinstance(error, RequestError):
-            before, self._refused_at = self._refused_at, now
-            if before is not None and now - before < REFUSED_AGAIN_S:
-                return None
-        delay = 0.0
-        if self._attempt:
-            delay = min(LARGEST_DELAY_S, FIRST_DELAY_S * 2 ** (self._attempt - 1))
-            delay *= 1 - JITTER * self._random()
-        if now + delay - self._lost_at > OUTAGE_S:
+        return self._begin(now)
+
+    def failed(self, now: float, error: GeminiError) -> Plan | None:
+        """Plan what follows an attempt that has failed.
+
+        Returns:
+            The next attempt, or None: it is final.
+        """
+        outage = self._outage
+        assert outage is not None  # `first` or `lost` has planned the attempt
+        verdict = self._verdict(now, error)
+        code = error.code if isinstance(error, SessionError) else None
+        about_access = isinstance(error, (AuthError, ModelNotFoundError, QuotaError))
+        if self._handle and code is not None and not about_access:
+            if code in REFUSING_CODES:
+                verdict = "new session"
+            elif code >= FIRST_CLOSE_CODE:
+                outage.answers += 1
+                if outage.answers >= HANDLE_ATTEMPTS and verdict == "retry":
+                    verdict = "new session"
+        if self._opened_at is None and not self._handle and not isinstance(error, AuthError):
+            verdict = "final"  # the caller's to try again
+        if isinstance(error, RequestError) and self._after_refused_request(now) == "final":
+            verdict = "final"
+        delay = min(LARGEST_DELAY_S, FIRST_DELAY_S * 2 ** (outage.attempts - 1))
+        delay *= 1 - JITTER * self._random()
+        if verdict == "final" or now + delay - outage.since > OUTAGE_S:
             return None
-        self._attempt += 1
-        return Plan(self._attempt, delay, self._handle)
+        if verdict == "new session":
+            self._handle = ""
+        outage.attempts += 1
+        return Plan(outage.attempts, delay, self._handle)
+
+    def _move(self, now: float) -> Plan:
+        """Plan how to come back from a connection that was to end."""
+        self._moves.append(now)
+        delay = 0.0
+        if _count(self._moves, now) > MOST_MOVES and self._opened_at is not None:
+            # Connections that end as soon as they begin: nothing else bounds them.
+            delay = max(0.0, self._opened_at + LARGEST_DELAY_S - now)
+        return self._begin(now, delay)
+
+    def _begin(self, now: float, delay: float = 0.0) -> Plan:
+        """Plan the first attempt of an outage."""
+        self._outage = _Outage(since=now)
+        return Plan(self._outage.attempts, delay, self._handle)
+
+    def _verdict(self, now: float, error: GeminiError) -> Verdict:
+        """Return what an error says about trying again as before."""
+        if isinstance(error, AuthError):
+            before, self._key_refused_at = self._key_refused_at, now
+            again = before is not None and now - before < REFUSED_AGAIN_S
+            return "retry" if self._renews_key and not again else "final"
+        return "retry" if isinstance(error, SessionError) and error.retryable else "final"
+
+    def _after_refused_request(self, now: float) -> Verdict:
+        """Return what follows a 1007, and note it."""
+        before, self._refused_at = self._refused_at, now
+        again = before is not None and now - before < REFUSED_AGAIN_S
+        return "final" if again else "new session"
 
 
 def _count(times: deque[float], now: float) -> int:
@@ -235,10 +328,3 @@ def _count(times: deque[float], now: float) -> int:
     while times and times[0] <= now - WINDOW_S:
         times.popleft()
     return len(times)
-
-
-def _verdict(error: GeminiError) -> Verdict:
-    """What an error says about trying again as before."""
-    if isinstance(error, (AuthError, ModelNotFoundError, RequestError)):
-        return "final"
-    return "retry" if isinstance(error, SessionError) and error.retryable else "final"

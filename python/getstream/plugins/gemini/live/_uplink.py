@@ -42,6 +42,18 @@ SILENCE_WRITE_MS = 100
 """Frames of a steady silence that are written at a time. The first frame in which somebody speaks
 takes those that wait with it, so no speech is later for it."""
 
+MOST_TEXT_SENDINGS = 3
+"""Connections on which a text is sent. One that was not answered on three of them may be what ends
+them, and is not sent on a fourth."""
+
+KEPT_SPEECH_MS = 400
+"""Speech that is kept from before a handle that comes in the middle of what somebody says. The
+handle stands for the audio before it; but the end of speech is only found where there is some, and
+half of this may be the detector's hangover."""
+
+MOST_UNANSWERED_TEXTS = 10
+"""Texts that are kept for another connection: nobody waits for more answers than that."""
+
 
 class Mark(Enum):
     """A place in the stream."""
@@ -69,10 +81,12 @@ class Text:
     Attributes:
         text: what it says.
         sent: done when it was sent for the first time.
+        sendings: how many times it was sent.
     """
 
     def __init__(self, text: str) -> None:
         self.text = text
+        self.sendings = 0
         self.sent: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
 
@@ -225,30 +239,82 @@ class Uplink:
             self._active = _active_after(item, self._active)
         elif isinstance(item, Frame):
             self.sent += 1
-        elif not item.sent.done():
-            item.sent.set_result(None)
+        else:
+            item.sendings += 1
+            if not item.sent.done():
+                item.sent.set_result(None)
         if self._unsettled.append(item, shorten=True):
             self._sendings.append((number, now))
-        while len(self._sendings) > len(self._unsettled.items):
-            self._sendings.popleft()
+        if len(self._sendings) > len(self._unsettled.items):
+            del self._sendings[self._unsettled.dropped_at]
 
-    def settled(self, *, number: int | None = None, before: float | None = None) -> None:
-        """The service has taken what was sent up to a message, or before a time."""
-        while self._unsettled.items:
+    @property
+    def silence_ms(self) -> int:
+        """How long nobody has spoken in what was sent last."""
+        return self._unsettled.quiet * FRAME_MS
+
+    def settled(
+        self,
+        *,
+        number: int | None = None,
+        before: float | None = None,
+        keep_speech_ms: int = 0,
+    ) -> None:
+        """Forget what was sent up to a message, or before a time: the service has taken it.
+
+        Without either, the service has taken everything. Otherwise, texts stay until they are
+        `answered`, and so much of the newest speech stays as is to be kept.
+        """
+        everything = number is None and before is None
+        texts: list[tuple[Item, tuple[int, float]]] = []
+        kept = self._unsettled.newest_speech(keep_speech_ms)
+        while len(self._unsettled.items) > kept:
             sent_as, sent_at = self._sendings[0]
             if (number is not None and sent_as > number) or (
                 before is not None and sent_at > before
             ):
-                return
-            item = self._unsettled.popleft()
-            self._sendings.popleft()
-            if isinstance(item, Mark):
+                break
+            item, sending = self._unsettled.popleft(), self._sendings.popleft()
+            if isinstance(item, Text) and not everything:
+                texts.append((item, sending))
+            elif isinstance(item, Mark):
                 before_it = self._active_before_unsettled
                 self._active_before_unsettled = _active_after(item, before_it)
+        for text, sending in reversed(texts[-MOST_UNANSWERED_TEXTS:]):
+            self._unsettled.items.appendleft(text)
+            self._sendings.appendleft(sending)
 
-    def restart(self) -> None:
-        """The connection is gone: send again, first of all, what was not taken."""
-        again: list[Item] = list(self._unsettled.items)
+    def answered(self, *, before: float, cut: bool = False) -> None:
+        """Forget the texts that were sent before a time: they were answered.
+
+        Args:
+            before: when the answer began.
+            cut: the answer was interrupted. Then it was that of the first text only: the second one
+                may be what has interrupted it.
+        """
+        items = self._unsettled.items
+        answered = [
+            index
+            for index, (item, (_, sent_at)) in enumerate(zip(items, self._sendings, strict=True))
+            if isinstance(item, Text) and sent_at <= before
+        ]
+        for index in reversed(answered[:1] if cut else answered):
+            del items[index]
+            del self._sendings[index]
+
+    def restart(self) -> int:
+        """Send again, first of all, what was not taken on the connection that is gone.
+
+        Returns:
+            How many texts are given up, see `MOST_TEXT_SENDINGS`.
+        """
+        before = len(self._unsettled.items)
+        again: list[Item] = [
+            item
+            for item in self._unsettled.items
+            if not isinstance(item, Text) or item.sendings < MOST_TEXT_SENDINGS
+        ]
+        given_up = before - len(again)
         self._unsettled = _Audio(MAX_SENT_MS)
         self._sendings.clear()
         self.sent_again += sum(isinstance(item, Frame) for item in again)
@@ -258,6 +324,7 @@ class Uplink:
         waiting, self._queue = self._queue, _Audio(MAX_QUEUED_MS)
         for item in (*again, *waiting.items, *self._take_held()):
             self._enqueue(item)
+        return given_up
 
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
@@ -284,16 +351,17 @@ class _Audio:
         self.items: deque[Item] = deque()
         self.frames = 0
         self._most = most_ms // FRAME_MS
-        self._quiet = 0  # frames of silence at the end
+        self.quiet = 0  # frames of silence at the end
         self._overflow = 0
+        self.dropped_at = 0  # the place of the frame that was dropped last
 
     def append(self, item: Item, *, shorten: bool) -> bool:
         """Add an item; False if it was part of a silence that is long enough already."""
         if not isinstance(item, Frame):
             self.items.append(item)
             return True
-        self._quiet = self._quiet + 1 if item.quiet else 0
-        if shorten and self._quiet * FRAME_MS > LONGEST_SILENCE_MS:
+        self.quiet = self.quiet + 1 if item.quiet else 0
+        if shorten and self.quiet * FRAME_MS > LONGEST_SILENCE_MS:
             return False
         self.items.append(item)
         self.frames += 1
@@ -306,6 +374,18 @@ class _Audio:
         self.frames -= isinstance(item, Frame)
         return item
 
+    def newest_speech(self, ms: int) -> int:
+        """Count the items from the newest back to that much speech; all if there is less."""
+        missing = ms // FRAME_MS
+        if not self.items or missing == 0:
+            return 0
+        for count, item in enumerate(reversed(self.items)):
+            if missing <= 0:
+                return count
+            if isinstance(item, Frame) and not item.quiet:
+                missing -= 1
+        return len(self.items)
+
     def take_overflow(self) -> int:
         """Frames that were dropped since the last call."""
         overflow, self._overflow = self._overflow, 0
@@ -316,6 +396,7 @@ class _Audio:
         while not isinstance(self.items[0], Frame):
             others.append(self.items.popleft())
         self.items.popleft()
+        self.dropped_at = len(others)
         self.items.extendleft(reversed(others))
         self.frames -= 1
         self._overflow += 1

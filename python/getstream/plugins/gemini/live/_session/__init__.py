@@ -6,13 +6,15 @@
 `at_once`     frames of audio past everything that waits
 `fallback`    the same by way of the SDK
 `refusals`    what the end of a connection means
+`access`      asking the application for the key
 ============  ============================================================================
 """
 
 from __future__ import annotations
 
+from .access import KeySource
 from .fallback import warm_up
 from .session import Seeding, Session
 from .wire import ServerMessage
 
-__all__ = ["Seeding", "ServerMessage", "Session", "warm_up"]
+__all__ = ["KeySource", "Seeding", "ServerMessage", "Session", "warm_up"]

@@ -12,7 +12,7 @@ import contextvars
 import inspect
 import logging
 import threading
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Literal, cast
 
@@ -25,7 +25,6 @@ from websockets.asyncio.client import ClientConnection
 
 from ..._websocket import websocket_payload
 from ...errors import (
-    AuthError,
     ConfigError,
     ConnectError,
     ConnectionLostError,
@@ -47,6 +46,7 @@ from .path import (
 from .refusals import (
     ABNORMAL,
     COMES_BACK,
+    client_error,
     connect_error,
     lost_error,
     safe_cause,
@@ -138,6 +138,7 @@ class Session:
         seeding: how the model takes the history of a session that could not be resumed.
         client: the user's own client; its options are left alone.
         spawn: makes a task that its owner looks after.
+        ask_key: gives the key or token of each connection anew; then there is no `api_key`.
     """
 
     def __init__(
@@ -150,9 +151,12 @@ class Session:
         seeding: Seeding = "history",
         client: genai.Client | None = None,
         spawn: Spawn,
+        ask_key: Callable[[], Awaitable[str]] | None = None,
     ) -> None:
         self._spawn = spawn
         self._api_key = api_key
+        self._ask_key = ask_key
+        self._client_key = api_key  # of the client that there is
         self._vertexai = vertexai
         self._model = model
         self._plain_config = config
@@ -194,7 +198,9 @@ class Session:
             SessionError: the service could not be reached, did not answer in `CONNECT_TIMEOUT`,
                 or refused the key, the model, the configuration or the handle.
         """
-        if self._config is None:
+        if self._ask_key is not None:
+            self._api_key = await self._ask_key()
+        if self._config is None or self._api_key != self._client_key:
             # Building a client loads certificates and builds models: 70 to 150 ms that would
             # otherwise hold the event loop.
             self._preparing = asyncio.get_running_loop().run_in_executor(None, self._prepare)
@@ -217,7 +223,9 @@ class Session:
             _CAUGHT.reset(token)
         if refused is not None:
             # Outside of `except`: even `from None` leaves what was caught in the chain.
-            raise connect_error(refused, self._model) from safe_cause(refused)
+            raise connect_error(refused, self._model, resuming=bool(handle)) from safe_cause(
+                refused
+            )
         try:
             await asyncio.wait([setting_up], timeout=CONNECT_TIMEOUT)
             in_time = setting_up.done()
@@ -231,7 +239,7 @@ class Session:
                 remedy="Check the network (a proxy or firewall that swallows WebSockets), "
                 "then try again.",
             )
-        self._check_set_up(setting_up)
+        self._check_set_up(setting_up, resuming=bool(handle), reached=_was_reached(opened))
 
     async def _set_up(
         self,
@@ -253,7 +261,9 @@ class Session:
         if history:
             await self._seed(history)
 
-    def _check_set_up(self, setting_up: asyncio.Task[None]) -> None:
+    def _check_set_up(
+        self, setting_up: asyncio.Task[None], *, resuming: bool, reached: bool
+    ) -> None:
         """Raise why the session could not be set up, if it could not."""
         cause: Exception | None = None
         try:
@@ -261,16 +271,13 @@ class Session:
             return
         except GeminiError:
             raise
-        except websockets.exceptions.InvalidHeader as error:
-            # No cause: its text would show the header, which is the key.
-            failure: SessionError = AuthError(
-                f"The key cannot be sent as an HTTP header ({error.name})",
-                remedy="Copy it again; a quote or a line break may have come along.",
-            )
         except asyncio.CancelledError:
-            failure = ConnectError("Connecting was cancelled from outside", retryable=True)
+            failure: GeminiError = ConnectError(
+                "Connecting was cancelled from outside", retryable=True
+            )
         except Exception as error:
-            failure, cause = connect_error(error, self._model), safe_cause(error)
+            failure = connect_error(error, self._model, resuming=resuming, reached=reached)
+            cause = safe_cause(error)
         raise failure from cause
 
     async def _cut(self, work: asyncio.Task[None], opened: Sequence[ClientConnection]) -> None:
@@ -593,13 +600,16 @@ class Session:
             refused = ConfigError(f"config is not valid: {_options_of(error)}")
         if refused is not None:
             raise refused
-        if self._client is None:
+        if self._client is None or self._api_key != self._client_key:
             client = self._build_client()
             with self._preparing_ends:
-                disposed = self._disposed
-                self._client = None if disposed else client
+                disposed, before = self._disposed, self._client
+                if not disposed:
+                    self._client, self._client_key = client, self._api_key
+            unused = client if disposed else before
+            if unused is not None:
+                _close_client(unused)
             if disposed:
-                _close_client(client)
                 return
         resumption = config.session_resumption
         if (
@@ -621,15 +631,9 @@ class Session:
             return genai.Client(
                 api_key=self._api_key, vertexai=self._vertexai, http_options=options
             )
-        except OSError as error:
-            raise ConfigError(
-                f"google-genai could not be set up ({type(error).__name__}: {error}); does "
-                "SSL_CERT_FILE or SSL_CERT_DIR name something that is not there?"
-            ) from without_frames(error)
-        except ValueError as error:
-            raise ConfigError(f"google-genai could not be set up: {error}") from without_frames(
-                error
-            )
+        except Exception as error:
+            refused, cause = client_error(error), safe_cause(error)
+        raise refused from cause
 
 
 def _close_client(client: genai.Client) -> None:
@@ -658,6 +662,11 @@ async def _ask(socket: ClientConnection) -> bool:
     except (websockets.exceptions.ConnectionClosed, OSError):
         return False
     return not pong.cancelled() and pong.exception() is None
+
+
+def _was_reached(opened: Sequence[ClientConnection]) -> bool:
+    """Tell whether the newest WebSocket was open: what failed then is not the configuration."""
+    return bool(opened) and getattr(opened[-1], "response", None) is not None
 
 
 def _abort(connection: Any) -> None:
