@@ -809,6 +809,54 @@ def test_the_older_clock_skips_the_time_of_a_stall_on_the_rtp_clock_too() -> Non
     assert np.abs(drift[45:]).max() < FRAME_S
 
 
+@pytest.mark.usefixtures("older")
+def test_the_older_clock_begins_anew_with_each_reader() -> None:
+    """However long it ran: once it was silent for as long as it had been read before."""
+
+    async def main() -> None:
+        output = AudioOutput()
+        for _ in range(3):
+            first = asyncio.ensure_future(read_for_ever(output))
+            await asyncio.sleep(30.0)
+            first.cancel()
+            await asyncio.wait([first])
+            await asyncio.sleep(1.0)
+            begin = loop().time()
+            await output.track.recv()
+            await output.track.recv()
+            assert loop().time() - begin == pytest.approx(FRAME_S)
+
+    run_virtual(main())
+
+
+@pytest.mark.usefixtures("older")
+def test_the_older_clock_survives_a_change_of_readers() -> None:
+    """`getstream` 6 reads a track for its new connection before it has let go of the old one."""
+    voice = speech(1000)
+
+    async def main() -> None:
+        output = AudioOutput()
+        output.push(voice.tobytes(), 24000, 1)
+        output.end_turn(1)
+        old = asyncio.ensure_future(read_for_ever(output))
+        await asyncio.sleep(0.31)
+        new = asyncio.ensure_future(read_for_ever(output))
+        await asyncio.sleep(0.05)
+        old.cancel()
+        await asyncio.sleep(1.5)
+        assert not new.done()
+        assert output.heard_ms(1) == 1000
+        new.cancel()
+        await asyncio.wait([old, new])
+
+    run_virtual(main())
+
+
+async def read_for_ever(output: AudioOutput) -> None:
+    while True:
+        await output.track.recv()
+
+
 # -- nobody reads ----------------------------------------------------------------------------------
 
 

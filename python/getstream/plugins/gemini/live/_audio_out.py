@@ -202,7 +202,8 @@ class OutputTrack(AudioStreamTrack):
             return self._next_frame_due()
         except asyncio.CancelledError:
             # The SDK has stopped reading: unpublished. Publishing again is a new connection.
-            self._forget_reader()
+            if self._readers == 1:
+                self._forget_reader()
             raise
         finally:
             self._readers -= 1
@@ -236,6 +237,7 @@ class OutputTrack(AudioStreamTrack):
 
     def _forget_reader(self) -> None:
         self._settled_at = self._anchor = None
+        self._handed = 0
         self._rested = True
         if self._probe is not None:
             self._probe.close()
