@@ -136,6 +136,7 @@ impl Playback {
         fade_ms=5,
         echo=None,
     ))]
+    #[allow(clippy::too_many_arguments, reason = "they are keywords in Python")]
     fn new(
         input_rate: i64,
         output_rate: i64,
