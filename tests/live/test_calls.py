@@ -289,6 +289,18 @@ def test_the_people_of_a_call_are_gone_with_it(local: Local) -> None:
     hold(local, scenario, Script([[]] * 99))
 
 
+def test_a_connection_may_have_removed_its_listeners(local: Local) -> None:
+    async def scenario(hall: Hall) -> None:
+        first = await in_mid_story(hall)
+        for event in first.handlers:
+            first.handlers[event].clear()
+        await first.leave()
+        assert hall.queued_ms == 0
+        await (await attached(hall)).leave()
+
+    hold(local, scenario, Script([Turn(audio=STORY)]))
+
+
 def test_the_picture_of_a_call_ends_with_it(local: Local) -> None:
     class Camera:
         track_type = 2  # TRACK_TYPE_VIDEO

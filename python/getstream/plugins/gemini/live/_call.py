@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import inspect
 import weakref
 from collections.abc import Awaitable, Callable
@@ -42,7 +43,9 @@ class Attachment:
         """Undo all of it."""
         undo, self._undo = self._undo, []
         for each in undo:
-            each()
+            # A connection that is over may have removed its listeners itself.
+            with contextlib.suppress(KeyError, ValueError):
+                each()
 
 
 def check_connection(connection: Any) -> None:
@@ -53,9 +56,8 @@ def check_connection(connection: Any) -> None:
         CallError: it has left its call.
     """
     if inspect.isawaitable(connection):
-        close = getattr(connection, "close", None)
-        if callable(close):
-            close()  # or Python warns of a coroutine that nobody has awaited
+        if inspect.iscoroutine(connection):
+            connection.close()  # or Python warns that nobody has awaited it
         raise ConfigError("attach takes an entered connection: await rtc.join(...), and enter it")
     needed = ("on", "remove_listener", "add_tracks", "participants_state")
     if not all(hasattr(connection, name) for name in needed):
