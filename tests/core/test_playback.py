@@ -349,3 +349,37 @@ def test_the_books_balance_and_nothing_clicks_in_any_order_of_calls(
     bound = 16000 * (math.pi / 2 / 240 + 1 / 480) + 4
     steps = np.diff(np.concatenate(heard).astype(int), prepend=0, append=0)
     assert np.abs(steps).max() <= bound
+
+
+def test_a_turn_short_of_its_prefill_plays_when_its_time_has_come() -> None:
+    playback = Playback(24000, 24000)
+    assert playback.starts_at is None
+    playback.push(np.full(300, 1000, np.int16), 1, 10.0)
+    assert playback.starts_at == 10.3
+    assert playback.pop(10.2)[1:3] == (False, "silent")
+    playback.pass_time(10.3)
+    assert (playback.next_frame, playback.starts_at) == ("starved", None)
+    assert playback.pop(10.3)[1:] == (True, "silent", ((1, False),))
+    assert playback.played_ms(1) == 12.5
+
+    hasty = Playback(24000, 24000, patience_ms=0)
+    hasty.push(np.full(300, 1000, np.int16), 1, 10.0)
+    assert hasty.pop(10.0)[1] is True
+    for at in (math.nan, math.inf):
+        with pytest.raises(AudioError, match="at"):
+            playback.pass_time(at)
+        with pytest.raises(AudioError, match="at"):
+            playback.pop(at)
+    with pytest.raises(AudioError, match="patience_ms"):
+        Playback(patience_ms=-1)
+
+
+def test_what_is_cleared_is_silent_at_once() -> None:
+    playback = Playback()
+    playback.push(np.full(4800, 20_000, np.int16), 1)
+    playback.pop_frame()
+    assert playback.clear() == 4800 - 480
+    assert not playback.audible
+    assert not playback.pop_frame().any()
+    assert playback.take_progress() == ((1, False), (1, True))
+    assert playback.push(np.ones(5, np.int16), 1) == 0

@@ -8,6 +8,8 @@ turn of the loop later. `getstream` 6: aiortc sends each frame when `recv()` ret
 from __future__ import annotations
 
 import asyncio
+import base64
+import logging
 from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -16,9 +18,16 @@ import numpy as np
 import pytest
 from aiortc.mediastreams import MediaStreamError
 from crossings import Crossings
-from getstream.plugins.gemini.errors import AudioError
+from getstream.plugins.gemini.errors import AudioError, CallError, ConfigError
 from getstream.plugins.gemini.live import _audio_out
-from getstream.plugins.gemini.live._audio_out import LEAD_S, SETTLE_S, AudioOutput
+from getstream.plugins.gemini.live._audio_out import (
+    FORWARDER,
+    LEAD_S,
+    SETTLE_S,
+    UNREAD_AFTER_S,
+    AudioOutput,
+    WholeChunks,
+)
 from getstream.plugins.gemini.testing import signals
 from getstream.plugins.gemini.testing.clock import VirtualTimeLoop, run_virtual
 from getstream.video.rtc.audio_track import AudioStreamTrack
@@ -68,6 +77,13 @@ class Sdk:
     @property
     def sound(self) -> Any:
         return np.concatenate(self.sent)
+
+    async def leave(self) -> None:
+        """What happens to a track at the end of a call."""
+        for task in self.tasks:
+            task.cancel()
+        await asyncio.wait(self.tasks)
+        await asyncio.sleep(0)
 
     async def close(self) -> None:
         self.track.stop()
@@ -191,6 +207,26 @@ def test_speech_starts_with_a_flush_that_has_arrived_and_is_never_flushed() -> N
     assert output.stats().played == 3 * 12000
     for _, dropped in sdk.flushes[1:]:
         assert dropped == 0, "a flush dropped speech"
+
+
+@sdk_paces
+def test_a_flush_that_fails_in_the_sdk_holds_no_speech() -> None:
+    class Failing(Sdk):
+        async def flush(self) -> None:
+            await self.track.wait_for_flush()
+            raise RuntimeError("the SDK's flush")
+
+    async def main() -> None:
+        output = AudioOutput()
+        sdk = Failing(output.track)
+        await asyncio.sleep(1.0)
+        output.push(speech(500).tobytes(), 24000, 1)
+        output.end_turn(1)
+        await asyncio.sleep(1.0)
+        assert output.heard_ms(1) == 500
+        await sdk.close()
+
+    run_virtual(main())
 
 
 @pytest.mark.parametrize("gap_ms", [0, 5, 10, 20, 30, 45, 60, 100, 400])
@@ -572,10 +608,120 @@ def test_a_rate_that_is_not_24_khz() -> None:
     assert signals.align(voice, sound[::3], 16000).correlation > 0.98
 
 
-def test_odd_bytes_and_absurd_rates_are_audio_errors() -> None:
+def as_bytes(chunk: bytes) -> bytes | str:
+    return chunk
+
+
+def as_base64(chunk: bytes) -> bytes | str:
+    return base64.b64encode(chunk).decode()
+
+
+def as_either(chunk: bytes) -> bytes | str:
+    """Now this way, now that way: a relay may change its mind."""
+    return as_base64(chunk) if len(chunk) % 3 else chunk
+
+
+FORMS = [as_bytes, as_base64, as_either]
+Form = Callable[[bytes], "bytes | str"]
+
+
+def played_of(
+    chunks: list[tuple[bytes | str, int, int]], *, end: bool = True
+) -> tuple[AudioOutput, Any]:
+    """Push chunks with their rates and turns at 1.0 s; returns the output and what was heard."""
+
+    async def scenario(output: AudioOutput, sdk: Sdk) -> None:
+        await asyncio.sleep(1.0)
+        for chunk, rate, turn in chunks:
+            assert output.push(chunk, rate, turn)
+        if end:
+            output.end_turn(chunks[-1][2])
+        await asyncio.sleep(4.0)
+
+    sound, output, _ = call(scenario)
+    return output, sound[::2]
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("size", [1, 3, 1919, 1921, 2561])
+@pytest.mark.parametrize("rate", [24000, 16000])
+def test_samples_that_were_cut_between_chunks_are_joined(form: Form, size: int, rate: int) -> None:
+    voice = signals.speech_like(30 if size < 10 else 600, rate, seed=3)
+    raw = voice.tobytes()
+    chunks = [(form(raw[at : at + size]), rate, 1) for at in range(0, len(raw), size)]
+    output, heard = played_of(chunks)
+    smooth, wanted = played_of([(raw, rate, 1)])
+    assert output.heard_ms(1) == smooth.heard_ms(1)
+    assert np.array_equal(heard, wanted), "as if it had come whole"
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_half_a_sample_at_the_end_of_a_turn_spoils_no_other(form: Form) -> None:
+    first, second = speech(200, 1).tobytes(), speech(300, 2).tobytes()
+    for cut in (first[:-1], first + b"\x55"):
+        output, heard = played_of([(form(cut), 24000, 1), (form(second), 24000, 2)])
+        assert output.heard_ms(2) == 300
+        assert output.heard_ms(1) == pytest.approx(200, abs=0.1)
+        assert signals.align(speech(300, 2), heard, 24000).correlation > 0.99
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_half_a_sample_before_a_cut_or_another_rate_is_forgotten(form: Form) -> None:
+    voice = speech(300)
+
+    async def scenario(output: AudioOutput, sdk: Sdk) -> None:
+        await asyncio.sleep(1.0)
+        output.push(form(voice.tobytes() + b"\x55"), 24000, 1)
+        output.drop()
+        output.push(form(b"\x55"), 24000, 1)  # of the turn that was cut
+        output.push(form(voice.tobytes() + b"\x55"), 24000, 2)
+        slower = signals.speech_like(300, 16000, seed=5)
+        output.push(form(slower.tobytes() + b"\x55"), 16000, 2)
+        output.push(form(voice.tobytes()), 24000, 2)
+        output.end_turn(2)
+        await asyncio.sleep(2.0)
+        # The conversion begins with its delay, and ends with what it holds.
+        assert output.heard_ms(2) == pytest.approx(902, abs=0.2)
+
+    sound, _, _ = call(scenario)
+    assert signals.align(voice, sound[::2], 24000).correlation > 0.99
+
+
+def test_a_chunk_that_cannot_be_read_leaves_no_half_behind() -> None:
     async def main() -> None:
         output = AudioOutput()
-        for pcm, rate in ((b"odd", 24000), (b"\0\0", 1), (b"odd", 16000)):
+        output.push(b"abc", 24000, 1)
+        with pytest.raises(AudioError):
+            output.push("no base64!", 24000, 1)
+        output.push(bytes(480), 24000, 1)
+        assert output.stats().pushed == 1 + 240
+
+    run_virtual(main())
+
+
+@pytest.mark.parametrize("size", [1, 641, 640, 1921])
+@pytest.mark.parametrize("form", FORMS)
+def test_an_application_gets_whole_samples_at_24_khz(form: Form, size: int) -> None:
+    chunks = WholeChunks()
+    for turn, rate in ((1, 24000), (2, 16000), (3, 24000)):
+        raw = signals.speech_like(40, rate, seed=turn).tobytes()
+        got = [
+            chunks.take(form(raw[at : at + size]), rate, turn) for at in range(0, len(raw), size)
+        ]
+        assert all(len(chunk) % 2 == 0 for chunk in got)
+        whole = b"".join(got)
+        assert len(whole) == 40 * 48
+        assert rate != 24000 or whole == raw
+    # Another rate in the middle of a turn: what the conversion holds comes first.
+    chunks.take(form(bytes(640)), 16000, 4)
+    rest = chunks.take(form(bytes(480)), 24000, 4)
+    assert 480 < len(rest) < 480 + 150
+
+
+def test_what_is_no_audio_is_an_audio_error() -> None:
+    async def main() -> None:
+        output = AudioOutput()
+        for pcm, rate in (("no base64!", 24000), (b"\0\0", 1), ("?", 16000)):
             with pytest.raises(AudioError):
                 output.push(pcm, rate, 1)
         with pytest.raises(AudioError, match="model's voice"):
@@ -661,6 +807,305 @@ def test_the_older_clock_skips_the_time_of_a_stall_on_the_rtp_clock_too() -> Non
     assert np.abs(drift[:20]).max() < 1e-6
     assert np.abs(drift[21:40]).max() < FRAME_S
     assert np.abs(drift[45:]).max() < FRAME_S
+
+
+@pytest.mark.usefixtures("older")
+def test_the_older_clock_begins_anew_with_each_reader() -> None:
+    """However long it ran: once it was silent for as long as it had been read before."""
+
+    async def main() -> None:
+        output = AudioOutput()
+        for _ in range(3):
+            first = asyncio.ensure_future(read_for_ever(output))
+            await asyncio.sleep(30.0)
+            first.cancel()
+            await asyncio.wait([first])
+            await asyncio.sleep(1.0)
+            begin = loop().time()
+            await output.track.recv()
+            await output.track.recv()
+            assert loop().time() - begin == pytest.approx(FRAME_S)
+
+    run_virtual(main())
+
+
+@pytest.mark.usefixtures("older")
+def test_the_older_clock_survives_a_change_of_readers() -> None:
+    """`getstream` 6 reads a track for its new connection before it has let go of the old one."""
+    voice = speech(1000)
+
+    async def main() -> None:
+        output = AudioOutput()
+        output.push(voice.tobytes(), 24000, 1)
+        output.end_turn(1)
+        old = asyncio.ensure_future(read_for_ever(output))
+        await asyncio.sleep(0.31)
+        new = asyncio.ensure_future(read_for_ever(output))
+        await asyncio.sleep(0.05)
+        old.cancel()
+        await asyncio.sleep(1.5)
+        assert not new.done()
+        assert output.heard_ms(1) == 1000
+        new.cancel()
+        await asyncio.wait([old, new])
+
+    run_virtual(main())
+
+
+async def read_for_ever(output: AudioOutput) -> None:
+    while True:
+        await output.track.recv()
+
+
+# -- nobody reads ----------------------------------------------------------------------------------
+
+
+def test_what_nobody_reads_is_not_playing_and_is_kept() -> None:
+    async def main() -> None:
+        output = AudioOutput()
+        output.push(speech(500).tobytes(), 24000, 1)
+        assert not output.playing
+        assert output.waiting
+        reader = asyncio.ensure_future(take(output, 10))
+        await asyncio.sleep(0)
+        assert output.playing, "a reader waits"
+        await reader
+        assert output.playing, "it may come back"
+        await asyncio.sleep(UNREAD_AFTER_S + 0.01)
+        assert not output.playing, "it has not"
+        assert output.stats().queued > 0
+        await take(output, 40)
+        assert output.heard_ms(1) == 500
+
+    run_virtual(main())
+
+
+async def take(output: AudioOutput, frames: int) -> None:
+    for _ in range(frames):
+        if not output.waiting:
+            return
+        await output.track.recv()
+
+
+def test_speech_that_nobody_reads_is_warned_of_once(caplog: pytest.LogCaptureFixture) -> None:
+    async def main() -> None:
+        output = AudioOutput()
+        for turn in range(1, 20):
+            output.push(speech(4000).tobytes(), 24000, turn)
+        assert caplog.text.count("playback=False") == 1
+
+    run_virtual(main())
+
+
+def test_an_application_that_plays_it_itself_moves_the_read_head() -> None:
+    told: list[tuple[str, int, float]] = []
+
+    async def main() -> None:
+        output = AudioOutput(
+            lambda turn, at: told.append(("started", turn, at)),
+            lambda turn, at: told.append(("finished", turn, at)),
+            plays=False,
+        )
+        with pytest.raises(ConfigError, match="playback=False"):
+            _ = output.track
+        await asyncio.sleep(1.0)
+        output.push(speech(10).tobytes(), 24000, 1)
+        await asyncio.sleep(0.5)
+        output.push(speech(990).tobytes(), 24000, 1)
+        output.end_turn(1)
+        await asyncio.sleep(0.5)
+        output.pause()
+        output.duck(-20)
+        assert output.playing
+        assert output.heard_ms(1) == pytest.approx(510, abs=20), "who plays it plays on"
+        await asyncio.sleep(0.6)
+        assert not output.playing
+        output.push(speech(1000).tobytes(), 24000, 2)
+        await asyncio.sleep(0.3)
+        output.drop()
+        assert output.heard_ms(2) == pytest.approx(320, abs=20)
+        await asyncio.sleep(0.1)
+        assert not output.playing
+        output.push(speech(500).tobytes(), 24000, 3)
+        output.stop()
+        await asyncio.sleep(0.3)
+        assert output.heard_ms(3) <= 20
+        assert (output.late_frames, output.gaps) == (0, 0)
+
+    run_virtual(main())
+    assert [(kind, turn) for kind, turn, _ in told[:4]] == [
+        ("started", 1),
+        ("finished", 1),
+        ("started", 2),
+        ("finished", 2),
+    ]
+    assert [round(at, 2) for _, _, at in told[:2]] == [1.0, 2.5]
+
+
+# -- one call after the other ----------------------------------------------------------------------
+
+
+@sdk_paces
+def test_two_calls_at_once_are_refused_and_the_first_is_whole() -> None:
+    voice = speech(1000)
+
+    async def scenario(output: AudioOutput, sdk: Sdk) -> None:
+        await asyncio.sleep(1.0)
+        output.push(voice.tobytes(), 24000, 1)
+        output.end_turn(1)
+        for pause in (0.0, 0.013, 0.3):
+            await asyncio.sleep(pause)
+            with pytest.raises(CallError, match="two calls"):
+                await output.track.recv()
+        await asyncio.sleep(2.0)
+
+    sound, output, _ = call(scenario)
+    assert signals.align(voice, sound[::2], 24000).correlation > 0.995
+    assert output.track.underruns == 0
+
+
+@sdk_paces
+def test_the_end_of_a_publication_is_told_once_and_the_next_one_settles_anew() -> None:
+    ends: list[float] = []
+
+    async def main() -> Any:
+        output = AudioOutput(on_unpublished=lambda: ends.append(loop().time()))
+        first = Sdk(output.track)
+        await asyncio.sleep(1.0)
+        output.push(speech(2000, 1).tobytes(), 24000, 1)
+        output.end_turn(1)
+        await asyncio.sleep(0.5)
+        await first.leave()
+        assert len(ends) == 1
+        assert not output.playing
+        output.forget()
+        assert (output.stats().queued, output.waiting) == (0, False)
+        second = Sdk(output.track)
+        await asyncio.sleep(0)
+        begun = loop().time()
+        output.push(speech(500, 2).tobytes(), 24000, 2)
+        output.end_turn(2)
+        await asyncio.sleep(2.0)
+        await second.close()
+        assert len(ends) == 1, "a track that was stopped is in no call"
+        return begun, second
+
+    _, second = run_virtual(main())
+    ((start, end),) = [(runs_of_sound(second.sound)[0][0], runs_of_sound(second.sound)[-1][1])]
+    assert SETTLE_S <= start <= SETTLE_S + 0.05
+    assert end <= SETTLE_S + 0.55, "only the second turn"
+    assert signals.align(speech(500, 2), second.sound[::2], 24000).correlation > 0.99
+
+
+# -- when the SDK begins to send -------------------------------------------------------------------
+
+FORWARD = """
+async def forward_frames(sdk):
+    while True:
+        frame = await sdk.track.recv()
+        await sdk.write(frame.to_ndarray().reshape(-1))
+"""
+
+
+class HeldSdk(Sdk):
+    """The SDK until its media connection is up: its queue is bounded, and nothing is sent."""
+
+    def __init__(self, track: Any, up_at: float, *, logs: bool = True) -> None:
+        self.up_at = up_at
+        self.logs = logs
+        self.capacity = round(track.audio_buffer_size_ms * 48)
+        self.overflows = 0
+        self.begun = loop().time()
+        self.samples = np.zeros(0, np.int16)
+        super().__init__(track)
+
+    async def forward(self) -> None:
+        names: dict[str, Any] = {"__name__": FORWARDER}
+        exec(FORWARD, names)
+        await names["forward_frames"](self)
+
+    async def write(self, samples: Any) -> None:
+        await asyncio.sleep(0)
+        self.samples = np.concatenate([self.samples, samples])
+        lost = len(self.samples) - self.capacity
+        if lost > 0:
+            self.samples = self.samples[lost:]
+            self.overflows += 1
+            if self.logs:
+                logging.getLogger(FORWARDER).debug(f"Audio buffer overflow: dropped {lost} samples")
+
+    async def flush(self) -> None:
+        while True:
+            await self.track.wait_for_flush()
+            self.samples = self.samples[:0]
+
+    async def pace(self) -> None:
+        await asyncio.sleep(0.007)
+        while True:
+            frame = np.zeros(960, np.int16)
+            if loop().time() - self.begun >= self.up_at:
+                found, self.samples = self.samples[:960], self.samples[960:]
+                frame[: len(found)] = found
+            self.sent.append(frame)
+            await asyncio.sleep(FRAME_S)
+
+
+def first_speech(up_at: float, **options: Any) -> tuple[float, HeldSdk]:
+    """When the first speech is sent, in seconds from the publication on."""
+    voice = np.full(12000, LEVEL, np.int16)
+
+    async def main() -> HeldSdk:
+        output = AudioOutput()
+        sdk = HeldSdk(output.track, up_at, **options)
+        output.push(voice.tobytes(), 24000, 1)
+        output.end_turn(1)
+        await asyncio.sleep(up_at + 2.0)
+        assert output.heard_ms(1) == 500
+        await sdk.close()
+        return sdk
+
+    sdk = run_virtual(main())
+    ((start, end),) = runs_of_sound(sdk.sound)
+    assert end - start == pytest.approx(0.5, abs=0.02), "all of it, and in one piece"
+    return start, sdk
+
+
+@sdk_paces
+@pytest.mark.parametrize("up_at", [0.0, 0.03, 0.2, 0.237, 0.6, 3.0])
+def test_speech_starts_when_the_sdk_is_seen_to_send(
+    up_at: float, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.DEBUG):
+        start, sdk = first_speech(up_at)
+    assert up_at <= start <= up_at + 0.08
+    assert sdk.overflows >= 1
+    assert not [each for each in caplog.records if each.name == FORWARDER], "it makes no noise"
+    silent = logging.getLogger(FORWARDER)
+    assert (silent.level, silent.filters) == (logging.NOTSET, [])
+
+
+@sdk_paces
+def test_where_it_cannot_be_seen_a_fixed_time_is_waited() -> None:
+    start, sdk = first_speech(0.2, logs=False)
+    assert SETTLE_S <= start <= SETTLE_S + 0.08
+    assert sdk.overflows == 1, "it was tried once"
+
+
+@sdk_paces
+def test_records_of_others_are_as_they_were(caplog: pytest.LogCaptureFixture) -> None:
+    other = logging.getLogger(FORWARDER)
+
+    async def main() -> None:
+        output = AudioOutput()
+        sdk = HeldSdk(output.track, 1.0)
+        await asyncio.sleep(0.5)
+        other.debug("Audio buffer overflow: dropped 1 samples")
+        other.warning("seen")
+        await sdk.close()
+
+    run_virtual(main())
+    assert [each.getMessage() for each in caplog.records if each.name == FORWARDER] == ["seen"]
+    assert (other.level, other.filters) == (logging.NOTSET, [])
 
 
 def test_the_numbers_of_the_design() -> None:

@@ -17,7 +17,14 @@ import soxr
 from call_trial import match
 from getstream import AsyncStream
 from getstream.plugins.gemini.live import GeminiLive
-from getstream.plugins.gemini.testing import LocalGemini, LocalStream, Parrot, Person, Turn
+from getstream.plugins.gemini.testing import (
+    LocalGemini,
+    LocalStream,
+    Parrot,
+    Person,
+    Script,
+    Turn,
+)
 from getstream.video import rtc
 from room import MODEL, Local, voice, words
 
@@ -146,6 +153,64 @@ async def test_the_end_of_the_call_leaves_an_assistant_that_can_be_closed(local:
         assert call.gemini.state == "closed"
 
     await in_a_call(local, scenario)
+
+
+async def test_the_next_call_hears_nothing_of_the_one_before(local: Local) -> None:
+    story, greeting = voice(8.0, seed=5), voice(1.0, seed=6)
+    async with (
+        local(Script([Turn(audio=story), Turn(audio=greeting)])),
+        LocalStream() as stream,
+    ):
+        with stream.redirected():
+            async with AsyncStream(base_url=None) as client, GeminiLive() as gemini:
+                people = []
+                for name, text in (("first", "Tell a story."), ("second", "Greet.")):
+                    person = Person(name, "anna")
+                    await person.join()
+                    call = client.video.call("default", name)
+                    await call.get_or_create(data={"created_by_id": "assistant"})
+                    async with await rtc.join(call, "assistant") as connection:
+                        await gemini.attach(connection)
+                        await gemini.send_text(text)
+                        await person.hear_speech()
+                        await person.hear_for(700)
+                        if name == "first":
+                            await stream.end_call(name)
+                            await asyncio.wait_for(connection.wait(), 10)
+                            await asyncio.sleep(0)
+                            assert gemini.stats().queued_ms == 0
+                        else:
+                            await person.hear_silence(600)
+                    await person.leave()
+                    people.append(person)
+                heard = people[1].heard_from("assistant")
+                own = soxr.resample(greeting, MODEL, CALL, quality="VHQ")
+                rest = soxr.resample(story[2 * MODEL : 5 * MODEL], MODEL, CALL, quality="VHQ")
+                assert match(own, heard).correlation > 0.9
+                assert abs(match(rest, heard).correlation) < 0.5
+
+
+async def test_the_first_speech_of_a_call_starts_when_the_sdk_sends(local: Local) -> None:
+    """It is ready before the call is: what is lost of it is at most what Opus swallows."""
+    greeting = voice(1.0, seed=6)
+    async with local(Script([Turn(audio=greeting)])), LocalStream() as stream:
+        with stream.redirected():
+            async with AsyncStream(base_url=None) as client, GeminiLive() as gemini:
+                await gemini.send_text("Greet.")
+                person = Person("a-call", "anna")
+                await person.join()
+                call = client.video.call("default", "a-call")
+                await call.get_or_create(data={"created_by_id": "assistant"})
+                async with await rtc.join(call, "assistant") as connection:
+                    await gemini.attach(connection)
+                    await person.hear_speech()
+                    await person.hear_silence(600)
+                    heard = person.heard_from("assistant")
+                    own = soxr.resample(greeting, MODEL, CALL, quality="VHQ")
+                    assert match(own, heard).correlation > 0.9
+                    assert match(own[: CALL // 5], heard).correlation > 0.8, "its first 200 ms"
+                    assert gemini.stats().played_ms == 1000
+                await person.leave()
 
 
 async def test_who_leaves_the_call_leaves_no_state(local: Local) -> None:

@@ -73,6 +73,7 @@ async def the_methods(track: Any) -> None:
         barge_in=BargeIn(duck_db=-math.inf, resume_after_ms=250, commit_after_ms=600.0),
         client=genai.Client(api_key="key"),
         half_duplex=False,
+        playback=True,
         listen_to="active_speaker",
         watchdog=Watchdog(after_ms=3000, nudge="Go on."),
     ) as gemini:
@@ -161,6 +162,8 @@ def the_audio_core(pcm: NDArray[np.int16]) -> None:
     assert_type(sounds, bool)
     assert_type(next_frame, Literal["silent", "starved", "sound"])
     assert_type(progress, tuple[tuple[int, bool], ...])
+    assert_type(playback.starts_at, float | None)
+    assert_type(playback.clear(), int)
     playback.duck(-math.inf)
     assert_type(playback.turn_stats(1), audio.TurnStats | None)
     assert_type(audio.Mixer().mix([pcm, b"\0\0"]), NDArray[np.int16])

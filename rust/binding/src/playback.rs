@@ -132,15 +132,18 @@ impl Playback {
         capacity_ms=1_800_000,
         prefill_ms=60,
         max_prefill_ms=240,
+        patience_ms=300,
         fade_ms=5,
         echo=None,
     ))]
+    #[allow(clippy::too_many_arguments, reason = "they are keywords in Python")]
     fn new(
         input_rate: i64,
         output_rate: i64,
         capacity_ms: i64,
         prefill_ms: i64,
         max_prefill_ms: i64,
+        patience_ms: i64,
         fade_ms: i64,
         echo: Option<Py<EchoReference>>,
     ) -> PyResult<Self> {
@@ -150,6 +153,7 @@ impl Playback {
             capacity_ms: milliseconds("capacity_ms", capacity_ms)?,
             prefill_ms: milliseconds("prefill_ms", prefill_ms)?,
             max_prefill_ms: milliseconds("max_prefill_ms", max_prefill_ms)?,
+            patience_ms: milliseconds("patience_ms", patience_ms)?,
             fade_ms: milliseconds("fade_ms", fade_ms)?,
         };
         let playback = voice_audio::Playback::new(options).map_err(audio_error)?;
@@ -222,8 +226,10 @@ impl Playback {
             // A time that is none is refused, while nothing has been popped.
             reference.push(&[], at).map_err(audio_error)?;
         }
+        inner.playback.pass_time(at).map_err(audio_error)?;
         let sounds = inner.playback.audible();
-        inner.playback.pop_frame(&mut inner.frame);
+        let popped = inner.playback.pop_frame_at(&mut inner.frame, at);
+        popped.map_err(audio_error)?;
         if let Some(reference) = &mut reference {
             reference.push(&inner.frame, at).map_err(audio_error)?;
         }
@@ -240,6 +246,11 @@ impl Playback {
 
     fn take_progress<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
         self.state.lock(py).take_progress(py)
+    }
+
+    fn pass_time(&self, py: Python<'_>, at: f64) -> PyResult<()> {
+        let passed = self.state.lock(py).playback.pass_time(at);
+        passed.map_err(audio_error)
     }
 
     fn begin(&self, py: Python<'_>) {
@@ -264,6 +275,10 @@ impl Playback {
 
     fn flush(&self, py: Python<'_>) -> usize {
         self.state.lock(py).playback.flush()
+    }
+
+    fn clear(&self, py: Python<'_>) -> usize {
+        self.state.lock(py).playback.clear()
     }
 
     fn flush_turn(&self, py: Python<'_>, turn: u64) -> usize {
@@ -327,6 +342,11 @@ impl Playback {
     #[getter]
     fn next_frame(&self, py: Python<'_>) -> &'static str {
         self.state.lock(py).next_frame()
+    }
+
+    #[getter]
+    fn starts_at(&self, py: Python<'_>) -> Option<f64> {
+        self.state.lock(py).playback.starts_at()
     }
 
     #[getter]

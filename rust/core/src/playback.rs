@@ -22,6 +22,8 @@ const FINISHED_TURNS: usize = 64;
 const QUEUED_TURNS: usize = 1024;
 /// Length of the gain ramp of [`Playback::duck`] in milliseconds.
 const DUCK_RAMP_MS: u32 = 10;
+/// Length of a frame in seconds.
+const FRAME_S: f64 = 0.020;
 
 /// How a [`Playback`] is set up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,6 +44,11 @@ pub struct PlaybackOptions {
     /// [`push_at`](Playback::push_at) has shown to be needed. A maximum at or below `prefill_ms`
     /// keeps it fixed.
     pub max_prefill_ms: u32,
+    /// Time without another push after which a turn starts, or goes on after an underrun, with less
+    /// than its prefill, in milliseconds: it may be whole, and its end declared late or never. It
+    /// counts by the times given to [`push_at`](Playback::push_at) and
+    /// [`pop_frame_at`](Playback::pop_frame_at).
+    pub patience_ms: u32,
     /// Length of every fade in milliseconds.
     pub fade_ms: u32,
 }
@@ -54,6 +61,8 @@ impl Default for PlaybackOptions {
             capacity_ms: 30 * 60 * 1000,
             prefill_ms: 60,
             max_prefill_ms: 240,
+            // A service at real time has sent the longest prefill by then.
+            patience_ms: 300,
             fade_ms: 5,
         }
     }
@@ -179,6 +188,8 @@ struct Turn {
     starved: bool,
     /// To be started with whatever is queued: see [`Playback::begin`].
     hurried: bool,
+    /// When audio last came, on the clock of the pops. None until a pop has told the time.
+    news_at: Option<f64>,
     /// Samples of the newest push.
     newest: usize,
     /// [`Playback::take_progress`] has told of its begin, of its end.
@@ -198,6 +209,7 @@ impl Turn {
             cut: false,
             starved: false,
             hurried: false,
+            news_at: None,
             newest: 0,
             told: (false, false),
         }
@@ -223,6 +235,10 @@ impl Turn {
 /// has ended or was flushed is refused, so a turn that was cut never speaks again.
 ///
 /// Gain and fades work at the input rate, in front of the resampler, so the output is continuous.
+///
+/// Nothing waits for ever: audio of a turn that is short of its prefill plays once
+/// [`PlaybackOptions::patience_ms`] have passed without news of the turn, whether or not its end is
+/// declared.
 ///
 /// Allocates: in [`new`](Self::new) and, block by block, in [`push`](Self::push). Popping does not.
 ///
@@ -262,6 +278,9 @@ pub struct Playback {
     /// The next audible frame follows a hole that the listener has heard.
     after_hole: bool,
     delivery: Delivery,
+    /// The newest time that a pop has told, in seconds.
+    clock: Option<f64>,
+    patience_s: f64,
     /// A turn has begun or ended since [`take_progress`](Self::take_progress).
     progressed: bool,
     /// Inputs of silence that the resampler needs before its output is exact silence.
@@ -327,6 +346,8 @@ impl Playback {
                 f64::from(options.prefill_ms) / 1000.0,
                 f64::from(options.max_prefill_ms) / 1000.0,
             ),
+            clock: None,
+            patience_s: f64::from(options.patience_ms) / 1000.0,
             progressed: false,
             tail: 0,
             rendered: Vec::with_capacity(input_frame),
@@ -353,16 +374,18 @@ impl Playback {
     /// When the store is full the newest samples are refused. All are refused if the turn has
     /// ended, was flushed, or is older than the newest one. Refused samples count as dropped.
     ///
-    /// Nothing is learnt about how the service delivers: see [`push_at`](Self::push_at).
+    /// Nothing is learnt about how the service delivers: see [`push_at`](Self::push_at). Patience
+    /// counts from the next pop.
     pub fn push(&mut self, pcm: &[i16], turn: u64) -> PushOutcome {
-        let outcome = self.queue(pcm, turn);
+        let outcome = self.queue(pcm, turn, None);
         if outcome.accepted > 0 {
             self.delivery.lose_track();
         }
         outcome
     }
 
-    /// Queues audio of a turn that has come at `at`, in seconds on any clock that only goes forward.
+    /// Queues audio of a turn that has come at `at`, in seconds on any clock that only goes forward,
+    /// the one of [`pop_frame_at`](Self::pop_frame_at).
     ///
     /// As [`push`](Self::push), and learns from the times how the service delivers. Once it has
     /// been seen to keep ahead of the listener, turns start with what their first chunk brings, if
@@ -373,7 +396,7 @@ impl Playback {
     /// [`Error::Option`] if `at` is not a finite number of seconds. Nothing is changed then.
     pub fn push_at(&mut self, pcm: &[i16], turn: u64, at: f64) -> Result<PushOutcome, Error> {
         check_time(at)?;
-        let outcome = self.queue(pcm, turn);
+        let outcome = self.queue(pcm, turn, Some(at));
         if outcome.accepted > 0 {
             let seconds = outcome.accepted as f64 / f64::from(self.options.input_rate);
             self.delivery.note(turn, seconds, at);
@@ -381,7 +404,7 @@ impl Playback {
         Ok(outcome)
     }
 
-    fn queue(&mut self, pcm: &[i16], turn: u64) -> PushOutcome {
+    fn queue(&mut self, pcm: &[i16], turn: u64, at: Option<f64>) -> PushOutcome {
         let admission = self.admit(turn);
         let room = self.capacity - self.stats.queued as usize;
         let accepted = match admission {
@@ -402,6 +425,7 @@ impl Playback {
             turn.queue.push(&pcm[..accepted], &mut self.pool);
             if accepted > 0 {
                 turn.newest = accepted;
+                turn.news_at = at;
             }
             if turn.starved && accepted > 0 {
                 // It was a real gap and not the end of the turn: be more careful.
@@ -423,11 +447,11 @@ impl Playback {
                 self.turns[index].ended = true;
             }
         }
-        self.advance();
+        self.advance_head();
     }
 
-    /// Starts the turn at the read head with what is queued of it, if anything is: for a turn of
-    /// which nothing has come for so long that it may be whole, though its end was not declared.
+    /// Starts the turn at the read head with what is queued of it, if anything is, without waiting
+    /// for its prefill.
     pub fn begin(&mut self) {
         if let Some(turn) = self.turns.get_mut(self.head) {
             turn.hurried = !turn.queue.is_empty();
@@ -477,7 +501,21 @@ impl Playback {
         let dropped = (self.head..self.turns.len())
             .map(|index| self.cut(index))
             .sum();
-        self.advance();
+        self.advance_head();
+        dropped
+    }
+
+    /// Drops everything and cuts every turn mentioned so far, without a fade and at once: for when
+    /// nobody hears it any more. The next frame is exact silence. Does not change whether the read
+    /// head is paused, nor the gain. Returns the number of samples dropped.
+    pub fn clear(&mut self) -> usize {
+        self.envelope.silence();
+        self.concealment.end();
+        let dropped = self.flush();
+        self.gain.settle();
+        self.resampler.reset();
+        self.tail = 0;
+        self.after_hole = false;
         dropped
     }
 
@@ -492,15 +530,71 @@ impl Playback {
             Some(index) => self.cut(index),
             None => 0,
         };
-        self.advance();
+        self.advance_head();
         dropped
     }
 
-    /// Renders the next 20 ms into `frame`, all of it: speech, fades or silence.
+    /// Renders the next 20 ms into `frame`, all of it: speech, fades or silence. As
+    /// [`pop_frame_at`](Self::pop_frame_at), 20 ms after the pop before.
     ///
     /// # Panics
     /// If `frame` is not [`frame_len`](Self::frame_len) samples long.
     pub fn pop_frame(&mut self, frame: &mut [i16]) {
+        self.note_time(self.clock.unwrap_or(0.0) + FRAME_S);
+        self.render_frame(frame);
+    }
+
+    /// Renders the next 20 ms, which are played at `at`, in seconds on the clock of
+    /// [`push_at`](Self::push_at). A clock that goes back stands still.
+    ///
+    /// # Errors
+    /// [`Error::Option`] if `at` is not a finite number of seconds. Nothing is popped then.
+    ///
+    /// # Panics
+    /// If `frame` is not [`frame_len`](Self::frame_len) samples long.
+    pub fn pop_frame_at(&mut self, frame: &mut [i16], at: f64) -> Result<(), Error> {
+        check_time(at)?;
+        self.note_time(at);
+        self.render_frame(frame);
+        Ok(())
+    }
+
+    /// Lets time pass up to `at` without a pop: a turn whose time has come may start. For a player
+    /// that does not pop silence; see [`starts_at`](Self::starts_at).
+    ///
+    /// # Errors
+    /// [`Error::Option`] if `at` is not a finite number of seconds.
+    pub fn pass_time(&mut self, at: f64) -> Result<(), Error> {
+        check_time(at)?;
+        self.note_time(at);
+        Ok(())
+    }
+
+    /// When the turn at the read head, which waits for its prefill, starts without it, in seconds.
+    /// None if nothing waits for that.
+    pub fn starts_at(&self) -> Option<f64> {
+        let turn = self.turns.get(self.head)?;
+        let waits = !self.paused && !self.speaking && !turn.queue.is_empty() && !self.may_start();
+        let since = turn.news_at.or(self.clock).unwrap_or(0.0);
+        waits.then_some(since + self.patience_s)
+    }
+
+    fn note_time(&mut self, at: f64) {
+        let now = self.clock.map_or(at, |clock| clock.max(at));
+        self.clock = Some(now);
+        let due = (!self.paused).then_some(now);
+        for turn in self.turns.range_mut(self.head..) {
+            // Of pushes on a clock that is ahead, or without one, this is the first that is known.
+            let news = turn.news_at.map_or(now, |news| news.min(now));
+            turn.news_at = Some(news);
+            // What `starts_at` says, to the bit. Turns behind the head, too: theirs may come within
+            // this frame.
+            let over = due.is_some_and(|due| due >= news + self.patience_s);
+            turn.hurried |= over && !turn.queue.is_empty();
+        }
+    }
+
+    fn render_frame(&mut self, frame: &mut [i16]) {
         assert_eq!(frame.len(), self.frame_len(), "a frame is 20 ms long");
         self.stats.frames += 1;
         if !self.audible() {
@@ -649,7 +743,7 @@ impl Playback {
             return;
         }
         self.newest = Some(turn);
-        self.advance();
+        self.advance_head();
         if self.turns.len() - self.head < QUEUED_TURNS {
             self.turns.push_back(Turn::new(turn));
         }
@@ -690,7 +784,7 @@ impl Playback {
     }
 
     /// Moves the head over finished turns and forgets the oldest of them.
-    fn advance(&mut self) {
+    fn advance_head(&mut self) {
         self.pass_turns();
         while self.head > FINISHED_TURNS {
             self.turns.pop_front();

@@ -178,6 +178,236 @@ fn a_turn_can_be_begun_with_less_than_its_prefill() {
     assert_eq!(playback.stats().prefill_ms, 120);
 }
 
+/// Pops a frame at a time in seconds.
+fn pop_at(playback: &mut Playback, at: f64) -> Vec<i16> {
+    let mut frame = vec![0; playback.frame_len()];
+    playback.pop_frame_at(&mut frame, at).unwrap();
+    frame
+}
+
+/// Pops frames from a time on until `condition` holds; returns when the last one was popped.
+fn pop_until(playback: &mut Playback, from: f64, condition: fn(&Playback) -> bool) -> f64 {
+    (0..1000)
+        .map(|k| from + 0.02 * f64::from(k))
+        .find(|&at| {
+            pop_at(playback, at);
+            condition(playback)
+        })
+        .expect("within 20 s")
+}
+
+#[test]
+fn a_turn_that_is_short_of_its_prefill_starts_after_300_ms_without_news() {
+    for samples in [1, FRAME / 2, FRAME, 33 * 24, 1439] {
+        let mut playback = Playback::new(copying()).unwrap();
+        push_at(&mut playback, &vec![1000; samples], 1, 10.0);
+        assert_eq!(playback.starts_at(), Some(10.3));
+        pop_at(&mut playback, 10.299);
+        assert_eq!(playback.state(), PlaybackState::Buffering);
+        assert!(!playback.audible());
+        pop_at(&mut playback, 10.3);
+        assert!(playback.turn_stats(1).unwrap().played > 0, "{samples}");
+        assert_eq!(playback.starts_at(), None);
+        drain(&mut playback);
+        assert_eq!(playback.stats().queued, 0);
+        assert!(!playback.turn_stats(1).unwrap().ended);
+    }
+}
+
+#[test]
+fn news_begins_the_wait_anew() {
+    let mut playback = Playback::new(copying()).unwrap();
+    for k in 0..4 {
+        let at = 10.0 + 0.25 * f64::from(k);
+        push_at(&mut playback, &[1000; 300], 1, at);
+        pop_at(&mut playback, at + 0.24);
+        assert_eq!(playback.state(), PlaybackState::Buffering);
+    }
+    pop_at(&mut playback, 11.05);
+    assert_eq!(playback.state(), PlaybackState::Playing);
+}
+
+#[test]
+fn what_comes_after_an_underrun_does_not_wait_for_ever() {
+    let mut playback = Playback::new(copying()).unwrap();
+    push_at(&mut playback, &[1000; 4 * FRAME], 1, 10.0);
+    let dry = pop_until(&mut playback, 10.0, |p| p.stats().underruns == 1);
+    // The prefill has doubled: 100 ms are less than that.
+    push_at(&mut playback, &[1000; 5 * FRAME], 1, dry + 0.1);
+    assert_eq!(playback.state(), PlaybackState::Buffering);
+    assert_eq!(playback.starts_at(), Some(dry + 0.1 + 0.3));
+    let played = pop_until(&mut playback, dry + 0.1, |p| p.stats().queued == 0);
+    assert!(played <= dry + 0.1 + 0.3 + 0.1 + 0.04, "{}", played - dry);
+}
+
+#[test]
+fn time_that_passes_while_paused_or_behind_another_turn_counts() {
+    let mut playback = Playback::new(copying()).unwrap();
+    push_at(&mut playback, &[1000; 300], 1, 10.0);
+    playback.pause();
+    pop_at(&mut playback, 12.0);
+    assert_eq!(playback.state(), PlaybackState::Paused);
+    assert_eq!(playback.starts_at(), None, "it is held");
+    playback.resume();
+    assert_eq!(playback.starts_at(), Some(10.3));
+    playback.pass_time(12.01).unwrap();
+    assert_eq!(playback.state(), PlaybackState::Playing);
+    drain(&mut playback);
+
+    // 1 s of another turn is in front of it.
+    push_at(&mut playback, &[1000; 50 * FRAME], 2, 20.0);
+    push_at(&mut playback, &[1000; 300], 3, 20.0);
+    let played = pop_until(&mut playback, 20.0, |p| p.stats().queued == 0);
+    assert!(played <= 21.04, "{played}");
+}
+
+#[test]
+fn without_times_patience_counts_in_frames() {
+    let mut playback = Playback::new(copying()).unwrap();
+    push(&mut playback, &[1000; 300], 1);
+    let silent = (0..100).take_while(|_| pop(&mut playback).iter().all(|&y| y == 0));
+    assert_eq!(silent.count(), 15, "from the first pop on");
+    assert_eq!(playback.stats().played, 300);
+}
+
+#[test]
+fn clocks_that_disagree_make_nothing_wait_for_ever() {
+    for (pushed, popped) in [(1e9, 5.0), (5.0, 1e9), (-1e9, 0.0), (5.0, -1e9)] {
+        let mut playback = Playback::new(copying()).unwrap();
+        push_at(&mut playback, &[1000; 300], 1, pushed);
+        let played = pop_until(&mut playback, popped, |p| p.stats().queued == 0);
+        assert!(played <= popped + 0.32, "{pushed}, {popped}");
+    }
+    let mut playback = Playback::new(copying()).unwrap();
+    let mut frame = vec![0; FRAME];
+    for at in [f64::NAN, f64::INFINITY, 1e300] {
+        for refused in [
+            playback.pop_frame_at(&mut frame, at),
+            playback.pass_time(at),
+        ] {
+            assert!(matches!(refused, Err(Error::Option { name: "at", .. })));
+        }
+    }
+    assert_eq!(playback.stats().frames, 0);
+}
+
+#[test]
+fn what_is_cleared_is_gone_at_once_and_silently() {
+    for pops in 0..6 {
+        for duck in [0.0, -20.0] {
+            let mut playback = Playback::new(PlaybackOptions::default()).unwrap();
+            push(&mut playback, &[20_000; 4 * FRAME], 1);
+            push(&mut playback, &[20_000; 4 * FRAME], 2);
+            playback.duck(duck).unwrap();
+            (0..pops).for_each(|_| drop(pop(&mut playback)));
+            let queued = playback.stats().queued as usize;
+            assert_eq!(playback.clear(), queued);
+            let stats = playback.stats();
+            assert_eq!(
+                (stats.queued, stats.pushed),
+                (0, stats.played + stats.dropped)
+            );
+            assert!(!playback.audible());
+            assert!(pop(&mut playback).iter().all(|&y| y == 0), "{pops}");
+            let mut progress = Vec::new();
+            playback.take_progress(&mut progress);
+            assert_eq!(progress.contains(&TurnProgress::Finished(1)), pops > 0);
+            assert_eq!(
+                playback.push(&[1; 5], 2).dropped,
+                5,
+                "a cut turn stays silent"
+            );
+            // The next turn is heard as the first one of a new store would be.
+            let mut fresh = Playback::new(PlaybackOptions::default()).unwrap();
+            fresh.duck(duck).unwrap();
+            for store in [&mut playback, &mut fresh] {
+                push(store, &signs(3, 10 * FRAME), 3);
+            }
+            for _ in 0..12 {
+                assert_eq!(pop(&mut playback), pop(&mut fresh), "{pops}");
+            }
+        }
+    }
+}
+
+#[derive(Debug, Clone)]
+enum Act {
+    Push {
+        n: usize,
+        next_turn: bool,
+        timed: bool,
+    },
+    EndTurn,
+    Pause,
+    Resume,
+    FlushTurn,
+}
+
+/// Acts with the milliseconds before each of them.
+fn acts() -> impl Strategy<Value = Vec<(u32, Act)>> {
+    let act = prop_oneof![
+        12 => (1usize..12_000, prop::bool::weighted(0.1), prop::bool::weighted(0.8))
+            .prop_map(|(n, next_turn, timed)| Act::Push { n, next_turn, timed }),
+        12 => (1usize..1500, prop::bool::weighted(0.1), Just(true))
+            .prop_map(|(n, next_turn, timed)| Act::Push { n, next_turn, timed }),
+        1 => Just(Act::EndTurn),
+        1 => Just(Act::Pause),
+        2 => Just(Act::Resume),
+        1 => Just(Act::FlushTurn),
+    ];
+    prop::collection::vec((prop_oneof![Just(0), 1u32..60, 1u32..900], act), 1..40)
+}
+
+proptest! {
+    #![proptest_config(property::property(300))]
+
+    #[test]
+    fn whatever_the_arrivals_nothing_waits_beyond_its_time(acts in acts(), phase in 0u32..20) {
+        let mut playback = Playback::new(copying()).unwrap();
+        let (mut turn, mut news, mut now_ms, mut pop_ms) = (1, f64::NEG_INFINITY, 10_000, 10_000 + phase);
+        let bound = 0.3 + 0.02 + 1e-6;
+        let check = |playback: &mut Playback, at: f64, news: f64| {
+            pop_at(playback, at);
+            let waits = playback.state() == PlaybackState::Buffering && playback.stats().queued > 0;
+            assert!(!waits || at - news < bound, "{} s without news", at - news);
+        };
+        for (gap_ms, act) in acts {
+            now_ms += gap_ms;
+            while pop_ms <= now_ms {
+                check(&mut playback, f64::from(pop_ms) / 1000.0, news);
+                pop_ms += 20;
+            }
+            let now = f64::from(now_ms) / 1000.0;
+            match act {
+                Act::Push { n, next_turn, timed } => {
+                    turn += u64::from(next_turn);
+                    let outcome = match timed {
+                        true => playback.push_at(&vec![1000; n], turn, now).unwrap(),
+                        false => playback.push(&vec![1000; n], turn),
+                    };
+                    // Without a time it is news at the next pop.
+                    if outcome.accepted > 0 {
+                        news = if timed { now } else { now + 0.02 };
+                    }
+                }
+                Act::EndTurn => playback.end_turn(turn),
+                Act::Pause => playback.pause(),
+                Act::Resume => playback.resume(),
+                Act::FlushTurn => drop(playback.flush_turn(turn)),
+            }
+        }
+        // All of it is played in its own length, once it is let go and nothing comes any more.
+        playback.resume();
+        let end = f64::from(now_ms) / 1000.0 + bound + playback.level_ms() / 1000.0 + 0.04;
+        while f64::from(pop_ms) / 1000.0 <= end {
+            check(&mut playback, f64::from(pop_ms) / 1000.0, news);
+            pop_ms += 20;
+        }
+        let stats = playback.stats();
+        prop_assert_eq!((stats.queued, stats.pushed), (0, stats.played + stats.dropped));
+    }
+}
+
 #[test]
 fn the_next_frame_is_foretold() {
     let mut playback = Playback::new(copying()).unwrap();
@@ -780,7 +1010,7 @@ fn run(
                 let audible = playback.audible();
                 let popped = pop_counted(playback);
                 assert!(
-                    audible || popped.frame.iter().all(|&y| y == 0),
+                    audible || popped.played > 0 || popped.frame.iter().all(|&y| y == 0),
                     "sound out of silence"
                 );
                 out.push(popped);

@@ -406,7 +406,8 @@ class Playback:
 
     A turn begins to speak when `prefill_ms` of it are queued or it has ended. When it runs dry
     before its end, an underrun is counted and the prefill doubles, up to `max_prefill_ms`; each
-    turn without an underrun halves it again.
+    turn without an underrun halves it again. Nothing waits for ever: when no audio of a turn has
+    come for `patience_ms`, what is queued plays, however little it is.
 
     With the times of the pushes (`at`) it learns how the service delivers. Once 16 steps between
     chunks have shown that it keeps ahead of the listener, turns start with what their first chunk
@@ -423,6 +424,7 @@ class Playback:
         capacity_ms: int = 1_800_000,
         prefill_ms: int = 60,
         max_prefill_ms: int = 240,
+        patience_ms: int = 300,
         fade_ms: int = 5,
         echo: EchoReference | None = None,
     ) -> Playback:
@@ -435,6 +437,9 @@ class Playback:
             prefill_ms: Audio that is queued before a turn speaks, at most `capacity_ms`.
             max_prefill_ms: Where the doubling of the prefill ends; at or below `prefill_ms` the
                 prefill is fixed.
+            patience_ms: Time without another push of a turn after which what is queued of it plays
+                with less than the prefill: it may be whole, its end declared late or never. It
+                counts by the times given to `push` and `pop`; without them, in popped frames.
             fade_ms: Length of every fade, 1 to 20 ms.
             echo: Given what `pop` returns; of the same rate as `output_rate`.
 
@@ -448,8 +453,8 @@ class Playback:
         Args:
             pcm: Mono, of any length.
             turn: The turn it belongs to.
-            at: When it came, in seconds on any clock that only goes forward. Without it nothing is
-                learnt about the service.
+            at: When it came, in seconds on any clock that only goes forward, the one of `pop`.
+                Without it nothing is learnt about the service.
 
         Returns:
             The number of samples accepted, counted from the first. The rest was refused and
@@ -482,8 +487,19 @@ class Playback:
     def begin(self) -> None:
         """Start the turn at the read head with what is queued of it, if anything is.
 
-        For a turn of which nothing has come for so long that it may be whole, though its end was
-        not declared.
+        It does not wait for its prefill.
+        """
+
+    def pass_time(self, at: float) -> None:
+        """Let time pass without a pop, so that a turn whose time has come starts.
+
+        For a player that pops no silence; `starts_at` says when to call it.
+
+        Args:
+            at: The time in seconds, on the clock of `pop`.
+
+        Raises:
+            AudioError: `at` is not a finite number of seconds.
         """
 
     def pop_frame(self) -> NDArray[np.int16]:
@@ -495,15 +511,15 @@ class Playback:
         """Pop the next 20 ms, and give them to the echo reference, in one call.
 
         Args:
-            at: When the frame is handed over, in seconds, for the echo reference.
+            at: When the frame is played, in seconds, on the clock of `push`. A turn whose
+                `patience_ms` are over starts; and it is the time for the echo reference.
 
         Returns:
             The samples, int16 in the machine's byte order; whether they sound (False: exact
             silence); what `next_frame` is now; and what `take_progress` would return.
 
         Raises:
-            AudioError: There is an echo reference, and `at` is not a finite number of seconds.
-                Nothing is popped then.
+            AudioError: `at` is not a finite number of seconds. Nothing is popped then.
         """
 
     def take_progress(self) -> tuple[tuple[int, bool], ...]:
@@ -541,6 +557,16 @@ class Playback:
 
         If speech is audible, what its fade still needs (5 ms) is kept and played. Whether the read
         head is paused does not change.
+
+        Returns:
+            The number of samples dropped.
+        """
+
+    def clear(self) -> int:
+        """Drop everything at once, without a fade, and cut every turn mentioned so far.
+
+        For when nobody hears it any more: the next frame is exact silence. Whether the read head is
+        paused does not change, nor the gain.
 
         Returns:
             The number of samples dropped.
@@ -589,6 +615,13 @@ class Playback:
         `silent`: exact silence, it need not be popped. `starved`: the end, less than 20 ms, of what
         there is of a turn that goes on; an underrun, unless more is pushed before it has to be
         popped. `sound`: speech, a fade or the resampler's tail.
+        """
+
+    @property
+    def starts_at(self) -> float | None:
+        """When a turn that waits for its prefill starts without it, on the clock of `pop`.
+
+        In seconds; None when no turn waits for that.
         """
 
     @property

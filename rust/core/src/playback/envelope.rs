@@ -37,6 +37,11 @@ impl Envelope {
         self.position == 0
     }
 
+    /// Goes to silence without a fade: nobody hears it.
+    pub(super) fn silence(&mut self) {
+        self.position = 0;
+    }
+
     /// Samples that a fade to silence takes from here.
     pub(super) fn needs(&self) -> usize {
         self.position.saturating_sub(1)

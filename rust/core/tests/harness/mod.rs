@@ -284,6 +284,7 @@ pub fn playback(data: &[u8]) {
         capacity_ms: u32::from(bytes.word()),
         prefill_ms: u32::from(bytes.byte()),
         max_prefill_ms: u32::from(bytes.byte()) * 4,
+        patience_ms: u32::from(bytes.byte()) * 4,
         fade_ms: u32::from(bytes.byte()) % 24,
     };
     let Ok(mut playback) = Playback::new(options) else {
@@ -308,10 +309,20 @@ pub fn playback(data: &[u8]) {
                 };
                 assert_eq!(outcome.accepted + outcome.dropped, n);
             }
-            5..=9 => {
-                let audible = playback.audible();
+            5..=8 => {
+                let (audible, played) = (playback.audible(), playback.stats().played);
                 playback.pop_frame(&mut frame);
-                assert!(audible || frame.iter().all(|&y| y == 0));
+                // A turn may have waited for as long as it has to.
+                let begun = playback.stats().played > played;
+                assert!(audible || begun || frame.iter().all(|&y| y == 0));
+            }
+            9 => {
+                let at = f64::from(f32::from_bits(bytes.long()));
+                let known = playback.stats().frames;
+                let popped = playback.pop_frame_at(&mut frame, at).is_ok();
+                assert_eq!(playback.stats().frames, known + u64::from(popped));
+                assert_eq!(playback.pass_time(at).is_ok(), popped);
+                playback.starts_at();
             }
             10 => playback.pause(),
             11 => {
@@ -325,7 +336,12 @@ pub fn playback(data: &[u8]) {
             13 => playback.end_turn(newest),
             14 => {
                 let queued = playback.stats().queued;
-                assert!(playback.flush() as u64 <= queued);
+                if bytes.byte() % 2 == 0 {
+                    assert!(playback.flush() as u64 <= queued);
+                } else {
+                    assert_eq!(playback.clear() as u64, queued);
+                    assert!(!playback.audible());
+                }
             }
             _ => {
                 let ahead = i64::from(bytes.byte() % 5) - 3;

@@ -2,16 +2,96 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import inspect
+import weakref
 from collections.abc import Awaitable, Callable
 from typing import Any, Literal
 
 from getstream.video.rtc.pb.stream.video.sfu.models import models_pb2
 from getstream.video.rtc.tracks import SubscriptionConfig, TrackSubscriptionConfig
 
-from ..errors import CallError
+from ..errors import CallError, ConfigError
 
 _AUDIO_TYPES = (models_pb2.TRACK_TYPE_AUDIO, models_pb2.TRACK_TYPE_SCREEN_SHARE_AUDIO)
 _VIDEO_TYPES = (models_pb2.TRACK_TYPE_VIDEO, models_pb2.TRACK_TYPE_SCREEN_SHARE)
+
+
+class Attachment:
+    """What `attach` has wired to one connection, and how to undo it."""
+
+    def __init__(self, connection: Any) -> None:
+        self._connection = weakref.ref(connection)
+        self._undo: list[Callable[[], object]] = []
+
+    def is_to(self, connection: Any) -> bool:
+        """Whether this is the connection that is attached."""
+        return self._connection() is connection
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the call is over, as far as the SDK tells."""
+        connection = self._connection()
+        return connection is None or has_left(connection)
+
+    def add(self, undo: Callable[[], object]) -> None:
+        """Remember how to undo something."""
+        self._undo.append(undo)
+
+    def detach(self) -> None:
+        """Undo all of it."""
+        undo, self._undo = self._undo, []
+        for each in undo:
+            # A connection that is over may have removed its listeners itself.
+            with contextlib.suppress(KeyError, ValueError):
+                each()
+
+
+def check_connection(connection: Any) -> None:
+    """Check that this is a connection of the Stream SDK.
+
+    Raises:
+        ConfigError: it is not.
+        CallError: it has left its call.
+    """
+    if inspect.isawaitable(connection):
+        if inspect.iscoroutine(connection):
+            connection.close()  # or Python warns that nobody has awaited it
+        raise ConfigError("attach takes an entered connection: await rtc.join(...), and enter it")
+    needed = ("on", "remove_listener", "add_tracks", "participants_state")
+    if not all(hasattr(connection, name) for name in needed):
+        raise ConfigError(
+            "attach takes the connection that `await rtc.join(...)` gives, entered, not "
+            f"{connection!r:.100}"
+        )
+    if has_left(connection):
+        raise CallError("This connection has left its call; join again, and attach the new one")
+
+
+def has_left(connection: Any) -> bool:
+    """Whether a connection has left its call. An SDK that hides it is believed not to have."""
+    state = getattr(connection, "connection_state", None)
+    left = getattr(type(state), "LEFT", None)
+    return left is not None and bool(state == left)
+
+
+def on_ended(connection: Any, handler: Callable[[], None]) -> Callable[[], None]:
+    """Call `handler` when the call has been ended; returns how to stop that."""
+
+    def on_call_ended(*_event: Any) -> None:
+        handler()
+
+    connection.on("call_ended", on_call_ended)
+    return lambda: connection.remove_listener("call_ended", on_call_ended)
+
+
+async def wait_left(connection: Any) -> None:
+    """Return when a connection is over, as its own `wait` says."""
+    if hasattr(connection, "wait"):
+        await connection.wait()
+    else:
+        await asyncio.get_running_loop().create_future()  # only its events can say it
 
 
 def subscription_config() -> SubscriptionConfig:

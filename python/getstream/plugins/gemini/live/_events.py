@@ -70,8 +70,9 @@ class Interrupted:
         heard_text: the part of its transcript that was heard, estimated to within one piece of
             text as the service sends them.
         by: `"server"` (Gemini's own activity detection), `"speech"` (local barge-in, where the
-            service has nothing left to interrupt or does not detect activity itself) or `"app"`
-            (`interrupt_playback(drop=True)`).
+            service has nothing left to interrupt or does not detect activity itself), `"app"`
+            (`interrupt_playback(drop=True)`) or `"call"` (the call is over, or the track is not
+            published any more).
     """
 
     turn: int

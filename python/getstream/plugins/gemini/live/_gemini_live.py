@@ -6,7 +6,6 @@ import asyncio
 import logging
 import math
 import random
-import weakref
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
@@ -171,6 +170,9 @@ class GeminiLive:
         listen_to: `"everybody"` mixes all participants; `"active_speaker"` sends only who has the
             floor, from 300 ms before they began to speak.
         watchdog: whether to notice that the model owes an answer; `Watchdog(...)` sets how.
+        playback: False where the application plays what the `audio` event brings: on a telephone
+            line, into a file. There is no `output_track` then, `attach` publishes nothing, and the
+            speech is taken to be heard as it comes.
 
     Raises:
         ConfigError: no key, an argument that cannot be used, or an option of `config` that the
@@ -191,10 +193,12 @@ class GeminiLive:
         half_duplex: bool = False,
         listen_to: ListenTo = "everybody",
         watchdog: bool | Watchdog = True,
+        playback: bool = True,
     ) -> None:
         gives_way = resolve_switch("barge_in", barge_in, BargeIn)
         watch = resolve_switch("watchdog", watchdog, Watchdog)
         check_choice("half_duplex", half_duplex, (True, False))
+        check_choice("playback", playback, (True, False))
         check_choice("listen_to", listen_to, ("everybody", "active_speaker"))
         self._model = resolve_model(model)
         merged = build_config(
@@ -208,7 +212,7 @@ class GeminiLive:
         access = None if client is not None else resolve_access(api_key)
         self._tasks: set[asyncio.Task[Any]] = set()
         self._supervisor = Supervisor(
-            self._work, self._shut_down, bury=self._bury, closed=self._stop_track
+            self._work, self._shut_down, bury=self._bury, closed=self._let_go
         )
         ask = access.ask if access else None
         self._session = Session(
@@ -254,6 +258,7 @@ class GeminiLive:
             events=self._events,
             effects=_Effects(self),
             only_speech=is_only_speech(merged),
+            plays=playback,
         )
         self._detection_ms = times.pause_after_ms + VAD_DELAY_MS
         before_speech_ms = activity.padding_ms + self._detection_ms
@@ -278,7 +283,7 @@ class GeminiLive:
         self._video: VideoSender | None = None
         self._video_task: asyncio.Task[None] | None = None
         self._video_worker: ThreadPoolExecutor | None = None
-        self._attached: list[weakref.ref[Any]] = []
+        self._attached: _call.Attachment | None = None
         self._deaf_until = 0.0
         self._messages = self._tokens = self._losses = self._moves = 0
         self._bad_input = self._refused_frames = 0
@@ -303,7 +308,11 @@ class GeminiLive:
 
     @property
     def output_track(self) -> OutputTrack:
-        """The assistant's voice, to publish with `connection.add_tracks(audio=...)`."""
+        """The assistant's voice, to publish with `connection.add_tracks(audio=...)`.
+
+        Raises:
+            ConfigError: this assistant was made with `playback=False`.
+        """
         return self._turns.output.track
 
     # -- life ----------------------------------------------------------------------------------
@@ -366,9 +375,10 @@ class GeminiLive:
             pcm: `getstream`'s `PcmData`: int16 or float32; `(n,)`, `(1, n)`, `(2, n)` or
                 interleaved stereo; any length; 8 to 96 kHz. Frames of several participants are
                 told apart by `pcm.participant` and mixed.
-            target_rate: the rate on the wire, in Hz. 16000 is native to Gemini and the
-                recommended value: a third of the bytes, and nothing is lost. The first call
-                fixes it.
+            target_rate: the rate on the wire, in Hz: one for the whole session, which the first
+                call fixes. 16000 is native to Gemini and the recommended value: a third of the
+                bytes, and nothing is lost. It is what `attach` uses; here the default is the 48000
+                that was documented first.
 
         Raises:
             AudioError: the audio cannot be used, or `target_rate` differs from the first call's.
@@ -432,11 +442,18 @@ class GeminiLive:
         self._video_task = self._spawn(self._run_video(sender))
 
     async def stop_video_sender(self) -> None:
-        """Stop sending pictures. Idempotent."""
+        """Stop sending pictures. Idempotent.
+
+        Called by the video source itself, it stops the source at its next wait or frame.
+        """
         self._supervisor.check_loop()
         task, self._video_task = self._video_task, None
-        if task is not None and task is not asyncio.current_task():
-            task.cancel()
+        if task is None:
+            return
+        if self._video is not None:
+            self._video.stopped = True
+        task.cancel()
+        if task is not asyncio.current_task():
             _, stuck = await asyncio.wait([task], timeout=HANDLER_GRACE_S)
             if stuck:
                 logger.error("The video track does not end although it was cancelled: %r", task)
@@ -452,27 +469,67 @@ class GeminiLive:
     ) -> None:
         """Wire the assistant to an entered connection: publish its voice, hear, and see.
 
+        It ends with the call: what has not been said by then is dropped, and the assistant may be
+        attached to the next one.
+
         Args:
-            connection: what `rtc.join(...)` gives, entered.
+            connection: what `await rtc.join(...)` gives, entered.
             audio: whether to hear the participants.
             video: whether to look at the first camera or shared screen; when it ends, at the
                 next one that is added. The connection must have been made with
                 `subscription_config=GeminiLive.subscription_config()`.
             fps: pictures per second.
-            target_rate: the rate of the audio on the wire, in Hz.
+            target_rate: the rate of the audio on the wire, in Hz; see `send_audio_pcm`.
 
         Raises:
-            CallError: the SDK refused to publish, the connection has no subscription to video, or
-                it is attached already.
-            AudioError: `target_rate` cannot be used.
-            ConfigError: `fps` cannot be used.
+            CallError: the SDK refused to publish, the connection has no subscription to video, has
+                left its call, or is attached already, or the assistant is in another call.
+            AudioError: `target_rate` cannot be used, or differs from the one that is in use.
+            ConfigError: `connection` is no connection, or `fps` cannot be used.
         """
         self._supervisor.start()
         self._supervisor.check_open()
+        _call.check_connection(connection)
+        check_choice("audio", audio, (True, False))
+        check_choice("video", video, (True, False))
         check_rate(target_rate)
+        if audio and self._input.rate not in (None, target_rate):
+            raise AudioError(
+                f"The audio on the wire has {self._input.rate} Hz since the first piece, and "
+                f"cannot have {target_rate} Hz: one session has one rate. attach uses 16000 "
+                "unless told otherwise, send_audio_pcm 48000"
+            )
         check_fps(fps)
-        if any(attached() is connection for attached in self._attached):
-            raise CallError("This connection is attached already")
+        if self._attached is not None:
+            if self._attached.is_over:
+                self._call_over(self._attached)
+            elif self._attached.is_to(connection):
+                raise CallError("This connection is attached already")
+            else:
+                raise CallError(
+                    "This GeminiLive is in another call, and one assistant can be in one call at a "
+                    "time: leave that first, or make another GeminiLive"
+                )
+        self._attached = attached = _call.Attachment(connection)
+        try:
+            await self._wire(attached, connection, audio, video, fps, target_rate)
+        except BaseException:
+            attached.detach()
+            if self._attached is attached:
+                self._attached = None
+            raise
+
+    async def _wire(
+        self,
+        attached: _call.Attachment,
+        connection: Any,
+        audio: bool,
+        video: bool,
+        fps: float,
+        target_rate: int,
+    ) -> None:
+        """Listen to a connection, and publish."""
+        senders: list[VideoSender | None] = []  # the newest that this call has started
 
         def hear(pcm: Any) -> None:
             # Raised into the SDK, an error would be a traceback for each frame.
@@ -493,23 +550,32 @@ class GeminiLive:
             busy = self._video_task is not None and not self._video_task.done()
             if not self._supervisor.is_closed and not busy:
                 await self.start_video_sender(track, fps)
+                senders[:] = [self._video]
+                if self._attached is not attached:
+                    stop_seeing()
 
-        detach = []
+        def stop_seeing() -> None:
+            if (
+                self._video is not None
+                and self._video in senders
+                and not self._supervisor.is_closed
+            ):
+                self._spawn(self.stop_video_sender())
+
         if video:
-            detach.append(_call.on_video(connection, see))
+            attached.add(_call.on_video(connection, see))
+            attached.add(stop_seeing)
         if audio:
-            detach.append(_call.on_audio(connection, hear))
-            detach.append(_call.on_audio_track(connection, self._track_added))
-            detach.append(_call.on_joined(connection, self._input.join))
-            detach.append(_call.on_left(connection, self._participant_left))
-        try:
+            attached.add(_call.on_audio(connection, hear))
+            attached.add(_call.on_audio_track(connection, self._track_added))
+            attached.add(_call.on_joined(connection, self._input.join))
+            attached.add(_call.on_left(connection, self._participant_left))
+        if self._turns.output.plays:
             await _call.publish(connection, self.output_track)
             self._supervisor.check_open()  # publishing takes a while
-        except BaseException:
-            for undo in detach:
-                undo()
-            raise
-        self._attached.append(weakref.ref(connection))
+        attached.add(_call.on_ended(connection, lambda: self._call_over(attached)))
+        watch = self._spawn(self._watch_call(attached, connection))
+        attached.add(watch.cancel)
         await _call.announce_present_tracks(connection)
 
     @staticmethod
@@ -520,7 +586,7 @@ class GeminiLive:
     # -- playback ------------------------------------------------------------------------------
 
     async def interrupt_playback(self, drop: bool = False) -> None:
-        """Fade the assistant out.
+        """Fade the assistant out, at once. Without `await` nothing happens.
 
         Without `drop` its speech is held, and what arrives meanwhile is queued, until
         `resume_playback()` or until the service itself interrupts the turn. With `drop` the turn
@@ -585,8 +651,8 @@ class GeminiLive:
             dropped_ms=playback.dropped / SAMPLES_PER_MS,
             overflow_ms=playback.overflowed / SAMPLES_PER_MS,
             underruns=playback.underruns,
-            late_frames=self.output_track.late_frames,
-            output_underruns=self.output_track.underruns,
+            late_frames=self._turns.output.late_frames,
+            output_underruns=self._turns.output.gaps,
             pictures_sent=self._pictures_sent + (video.sent if video else 0),
             bad_pictures=self._bad_pictures + (video.bad if video else 0),
             events_lost=self._events.lost,
@@ -744,7 +810,7 @@ class GeminiLive:
             if self._video_worker is not None:
                 self._video_worker.shutdown(wait=False)
             if failure is None:
-                self.output_track.stop()
+                self._turns.output.stop()
             else:
                 self._turns.play_out()
             self._events.emit("closed", failure)
@@ -756,9 +822,13 @@ class GeminiLive:
         self._turns.stop()
         self._events.emit("closed", None)
 
-    def _stop_track(self) -> None:
+    def _let_go(self) -> None:
+        """Silence the track and undo what is wired to a call: the session is closed."""
+        attached, self._attached = self._attached, None
         try:
-            self.output_track.stop()
+            self._turns.output.stop()
+            if attached is not None:
+                attached.detach()
         except RuntimeError:  # the event loop is closed, and so is whoever waits for the track
             logger.debug("The output track ends after its event loop")
 
@@ -907,6 +977,24 @@ class GeminiLive:
         return True
 
     # -- the call ------------------------------------------------------------------------------
+
+    async def _watch_call(self, attached: _call.Attachment, connection: Any) -> None:
+        await _call.wait_left(connection)
+        self._call_over(attached)
+
+    def _call_over(self, attached: _call.Attachment) -> None:
+        """Leave nothing of a call behind: neither its people nor what was being said to them."""
+        if self._attached is not attached:
+            return
+        self._attached = None
+        attached.detach()
+        if self._supervisor.is_closed:
+            return
+        people = {(track.user_id, track.session_id) for track in self._input.track_stats()}
+        for user_id, session_id in people:
+            self._participant_left(user_id, session_id)
+        self._deaf_until = 0.0
+        self._turns.leave_call()
 
     def _participant_left(self, user_id: str, session_id: str) -> None:
         if not self._supervisor.is_closed:

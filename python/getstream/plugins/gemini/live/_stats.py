@@ -34,7 +34,7 @@ class Stats:
         stalls: times that the model owed something and nothing came.
         queued_ms: speech of the model that is queued for playback, now.
         played_ms: speech of the model that has been played.
-        dropped_ms: speech of the model that was dropped by interruptions.
+        dropped_ms: speech of the model that was dropped by interruptions, or with its call.
         overflow_ms: speech of the model that did not fit into the playback store (30 minutes).
         underruns: times that the model's audio ran dry in the middle of a turn.
         late_frames: frames that were handed to the SDK late, but in time to be heard.

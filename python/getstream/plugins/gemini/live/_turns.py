@@ -6,14 +6,13 @@ What is left to its owner is said to it by `Effects`: marks on the wire, and the
 from __future__ import annotations
 
 import asyncio
-import base64
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from ..errors import AudioError, GeminiError
 from ._audio_in import SpeechEvent
-from ._audio_out import MODEL_RATE, AudioOutput
+from ._audio_out import MODEL_RATE, AudioOutput, WholeChunks
 from ._conversation import (
     Action,
     CompleteTurn,
@@ -90,6 +89,7 @@ class Turns:
         effects: what is left to the owner.
         only_speech: whether only the transcript is what the assistant says, and text parts of the
             model are not (reasoning, stray text).
+        plays: whether speech is played on a track; otherwise the application plays it as it comes.
     """
 
     def __init__(
@@ -100,9 +100,15 @@ class Turns:
         events: Emitter,
         effects: Effects,
         only_speech: bool = False,
+        plays: bool = True,
     ) -> None:
         self.conversation = Conversation(rules)
-        self.output = AudioOutput(self._playback_started, self._playback_finished)
+        self.output = AudioOutput(
+            self._playback_started,
+            self._playback_finished,
+            on_unpublished=self.leave_call,
+            plays=plays,
+        )
         self.dialogue = Dialogue()
         self.counts = Counts()
         self._duck_db = duck_db
@@ -112,6 +118,8 @@ class Turns:
         self._spoken = SpokenTurns()
         self._early_text = ""  # a transcript may come before the audio of its turn
         self._cut_through = 0  # the newest turn that was interrupted
+        self._unasked = False  # a call has ended, and nobody has said anything since
+        self._chunks = WholeChunks()  # for the `audio` event
         self._overflowing = False
         self._timer: asyncio.TimerHandle | None = None
         self._hold_warning: asyncio.TimerHandle | None = None
@@ -137,6 +145,20 @@ class Turns:
             self.apply(self.conversation.resume())
         self.output.end_turn(self.conversation.turn)
 
+    def leave_call(self) -> None:
+        """Drop what nobody can hear any more, because the call is over.
+
+        So is what the model still answers to those who were in it: until somebody speaks or the
+        application sends a text, no turn that begins is played. Nobody else is to hear it.
+        """
+        if self._over:
+            self.output.forget()
+            return
+        self._unasked = True
+        actions = self.conversation.interrupt(drop=True)
+        self.apply([replace(a, by="call") if isinstance(a, Drop) else a for a in actions])
+        self.output.forget()
+
     # -- what happens --------------------------------------------------------------------------
 
     def hear(self, message: ServerMessage) -> None:
@@ -154,7 +176,7 @@ class Turns:
         else:
             for data, rate in message.audio:
                 self._play(conversation.model_content(now), data, rate)
-                self._emit_audio(data)
+                self._emit_audio(data, rate, conversation.turn)
             if texts:
                 self._play(conversation.model_content(now), b"", MODEL_RATE)
             elif message.text:
@@ -182,6 +204,7 @@ class Turns:
             elif event.kind == "dismissed":
                 self.apply(conversation.speech_dismissed(now, event.who))
             elif event.kind == "started":
+                self._unasked = False
                 self.apply(conversation.speech_started(now, event.who, playing))
                 self._events.emit("speech_started", Speech(event.user_id))
             elif event.kind == "sustained":
@@ -192,6 +215,7 @@ class Turns:
 
     def text_sent(self, text: str) -> None:
         """The application has said something in writing."""
+        self._unasked = False
         self.dialogue.user_said(text)
         self.apply(self.conversation.text_sent(_now()))
 
@@ -248,6 +272,8 @@ class Turns:
                 self._spoken[action.turn].transcript.add(self._early_text, 0.0)
                 self.dialogue.model_said(action.turn, self._early_text)
                 self._early_text = ""
+            if self._unasked:
+                self.output.refuse(action.turn)
             try:
                 fits = self.output.push(pcm, rate, action.turn)
             except AudioError as error:
@@ -293,14 +319,15 @@ class Turns:
             self.dialogue.model_said(turn, text)
         self._events.emit("text", text)
 
-    def _emit_audio(self, data: bytes | str) -> None:
+    def _emit_audio(self, data: bytes | str, rate: int, turn: int) -> None:
         if not self._events.listens("audio"):
             return
         try:
-            pcm = base64.b64decode(data, validate=True) if isinstance(data, str) else data
-        except ValueError:
+            pcm = self._chunks.take(data, rate, turn)
+        except AudioError:
             return  # counted where it was to be played
-        self._events.emit("audio", pcm)
+        if pcm:
+            self._events.emit("audio", pcm)
 
     # -- what is heard -------------------------------------------------------------------------
 

@@ -65,12 +65,13 @@ class VideoSender:
         self.source = source
         self.sent = 0
         self.bad = 0
+        self.stopped = False
         self._interval = 1.0 / fps
         self._send = send
         self._worker = worker
 
     async def run(self) -> None:
-        """Send until the source ends.
+        """Send until the source ends, or `stopped` is set.
 
         Raises:
             VideoError: `MAX_BAD_FRAMES` frames in a row could not be used.
@@ -79,6 +80,8 @@ class VideoSender:
         due = loop.time()
         bad = 0
         async for frame in _frames_of(self.source):
+            if self.stopped:  # by the source itself, in this very task
+                return
             now = loop.time()
             if now < due:
                 continue
