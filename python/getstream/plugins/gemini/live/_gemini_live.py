@@ -209,6 +209,7 @@ class GeminiLive:
             end_of_turn=activity.silence_ms / 1000,
             stall_after=watch.after_ms / 1000 if watch else None,
             may_stay_silent=may_stay_silent,
+            transcript_is_request=watch is None or watch.may_stay_silent is not True,
             nudge=self._nudge is not None,
             reconnect=watch is not None and watch.reconnect,
         )
@@ -220,6 +221,7 @@ class GeminiLive:
             events=self._events,
             effects=_Effects(self),
             only_speech=is_only_speech(merged),
+            nudge=self._nudge,
         )
         self._detection_ms = times.pause_after_ms + VAD_DELAY_MS
         before_speech_ms = activity.padding_ms + self._detection_ms
@@ -515,7 +517,7 @@ class GeminiLive:
         turn is heard.
         """
         if drop:
-            self._turns.apply(self._turns.conversation.interrupt(drop=True))
+            self._turns.cut()
         else:
             self._turns.hold()
 
