@@ -369,27 +369,27 @@ class Conversation:
 
     @property
     def phase(self) -> Phase:
-        """The state of the newest turn."""
+        """Return the state of the newest turn."""
         return self._phase
 
     @property
     def paused_by_app(self) -> bool:
-        """Whether the application holds playback."""
+        """Tell whether the application holds playback."""
         return "app" in self._holds
 
     @property
     def paused(self) -> bool:
-        """Whether playback is held, by anybody."""
+        """Tell whether playback is held, by anybody."""
         return bool(self._holds)
 
     @property
     def generating(self) -> bool:
-        """Whether the service is sending the current turn."""
+        """Tell whether the service is sending the current turn."""
         return self._phase in (Phase.GENERATING, Phase.CUT)
 
     @property
     def rests_since(self) -> float | None:
-        """Since when nobody speaks and nothing is expected of the model; None if that is not so."""
+        """Return since when nobody speaks and no answer is expected; None if that is not so."""
         people = self._speakers or self._starting or self._activity
         expected = self._response_pending is not None or self._in_progress
         busy = people or expected or self._phase is not Phase.IDLE
@@ -397,28 +397,28 @@ class Conversation:
 
     @property
     def turn_since(self) -> float:
-        """When the newest turn of the model began."""
+        """Return when the newest turn of the model began."""
         return self._turn_since
 
     @property
     def ended_at(self) -> float:
-        """When the service was done with the newest turn that has ended."""
+        """Return when the service was done with the newest turn that has ended."""
         return self._ended_at
 
     @property
     def unanswered_since(self) -> float | None:
-        """When the speech began that the model has not begun to answer, or None."""
+        """Return when the speech began that the model has not begun to answer, or None."""
         return self._unanswered_since
 
     @property
     def answer_due(self) -> bool:
-        """Whether something was said or written that the next turn will answer."""
+        """Tell whether something was said or written that the next turn will answer."""
         spoken = self._unanswered_since is not None and not self._speakers
         return spoken or self._texts > 0 or self._response_pending is not None
 
     @property
     def next_timeout(self) -> float | None:
-        """When to call `timeout`, or None."""
+        """Return when to call `timeout`, or None."""
         # Asked after each message.
         return min(self._deadlines.values()) if self._deadlines else None
 
@@ -743,7 +743,7 @@ class Conversation:
         return actions
 
     def _is_due(self, deadline: Deadline, now: float) -> bool:
-        """Whether a deadline has passed; it is over then."""
+        """Tell whether a deadline has passed, and forget it then."""
         at = self._deadlines.get(deadline)
         if at is None or now < at:
             return False
@@ -898,7 +898,7 @@ class Conversation:
     # -- interruptions that nobody here has heard ----------------------------------------------
 
     def _has_local_evidence(self, now: float) -> bool:
-        """Whether something is known here that an interruption can be about."""
+        """Tell whether something is known here that an interruption can be about."""
         known = self.paused_by_app or self._input_since_turn or bool(self._speakers)
         if not self._rules.barge_in or known:
             return True
@@ -956,7 +956,7 @@ class Conversation:
 
     @property
     def _spoke_long_enough(self) -> bool:
-        """Whether the newest speech, which has ended, was more than a cough."""
+        """Tell whether the newest speech, which has ended, was more than a cough."""
         if self._heard_at is None:
             return False
         return self._heard_at - self._rules.hangover - self._speech_since >= MIN_REQUEST_S

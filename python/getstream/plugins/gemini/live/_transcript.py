@@ -102,13 +102,13 @@ class Spoken:
     finished: bool = False
 
     def lacks_text(self, received_ms: float) -> bool:
-        """Whether most of the text of so much audio has not come."""
+        """Tell whether most of the text of so much audio has not come."""
         if received_ms < LEAST_MS:
             return False
         return len(self.transcript.text) < SLOWEST * received_ms
 
     def has_room_for(self, text: str, received_ms: float) -> bool:
-        """Whether so much audio can hold more text, which does not run ahead of it."""
+        """Tell whether so much audio can hold more text that does not run ahead of it."""
         return len(self.transcript.text) + len(text) <= FASTEST * received_ms
 
 
@@ -208,7 +208,7 @@ class Dialogue:
             self._grown(added)
 
     def lines(self) -> list[tuple[str, str]]:
-        """All of it: `("user" | "model", text)`, oldest first."""
+        """Return all of it: `("user" | "model", text)`, oldest first."""
         return [(line.role, line.text.strip()) for line in self._lines if line.text.strip()]
 
     def _find(self, turn: int) -> int | None:

@@ -415,7 +415,7 @@ class Turns:
         return turn
 
     def _awaits_text(self, turn: int) -> bool:
-        """Whether more of the transcript of a turn that has ended is to come."""
+        """Tell whether more of the transcript of a turn that has ended is to come."""
         spoken = self._spoken[turn]
         if self._texts_finish and spoken.transcript.text and not spoken.cut:
             return not spoken.finished
