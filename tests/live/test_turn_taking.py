@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import logging
+from typing import Any
 
 import numpy as np
 import pytest
@@ -68,7 +70,7 @@ def test_a_click_that_the_service_takes_for_speech_costs_nothing(local: Local) -
     (finished,) = room.of("playback_finished")
     assert not finished.cut
     pause = finished.finished_at - finished.started_at - 5.0
-    assert pause == pytest.approx(_conversation.DOUBT, abs=0.1)
+    assert pause == pytest.approx(_conversation.UNCONFIRMED_INTERRUPTION_S, abs=0.1)
 
 
 def test_mhm_over_a_reply_costs_nothing(local: Local) -> None:
@@ -518,18 +520,22 @@ def test_a_stall_nobody_listens_to_is_logged(
     assert record.levelno == logging.WARNING
 
 
+@pytest.mark.parametrize("transcribes", [True, False])
 @pytest.mark.parametrize("may_stay_silent", [True, False, None])
 def test_silence_after_speech_is_respected_where_it_may_be_meant(
-    local: Local, may_stay_silent: bool | None
+    local: Local, may_stay_silent: bool | None, transcribes: bool
 ) -> None:
     async def scenario(room: Room) -> None:
         room.say(words(1.5), at=1.0)
         await room.until(12)
 
     watchdog = Watchdog(after_ms=4000, may_stay_silent=may_stay_silent)
-    room, _ = hold(local, scenario, Script([[]]), watchdog=watchdog)
-    # The default model, Gemini 3.8, chooses itself what it answers.
-    assert len(room.of("stalled")) == (0 if may_stay_silent in (True, None) else 1)
+    config = {} if transcribes else {"input_audio_transcription": None}
+    room, _ = hold(local, scenario, Script([[]]), watchdog=watchdog, config=config)
+    # The default model, Gemini 3.8, chooses itself what it answers; but it has heard what its
+    # service has transcribed.
+    expected = may_stay_silent is False or (may_stay_silent is None and transcribes)
+    assert room.of("stalled") == ([Stalled(4000, unfinished=False)] if expected else [])
 
 
 def test_what_is_written_in_a_session_that_speaks_is_not_said(local: Local) -> None:
@@ -578,7 +584,7 @@ def test_an_answer_that_is_only_written_is_a_stall(local: Local, asked_by: str) 
 
     watchdog = Watchdog(after_ms=4000)  # the default model may stay silent
     room, _ = hold(local, scenario, Script([Turn(written="The menu.")]), watchdog=watchdog)
-    assert room.of("stalled") == [Stalled(4000, unfinished=False)]
+    assert room.of("stalled") == [Stalled(4000, unfinished=False, reason="unheard")]
     assert not room.of("turn_complete")
 
 
@@ -619,3 +625,426 @@ def test_an_application_that_takes_the_place_of_the_detector(local: Local) -> No
 def test_interrupted_is_what_the_readme_says() -> None:
     cut = Interrupted(3, 1250.0, "One two", "server")
     assert (cut.turn, cut.heard_ms, cut.heard_text, cut.by) == (3, 1250.0, "One two", "server")
+
+
+# -- the wire as others have logged it -----------------------------------------------------------
+
+
+def content(**fields: Any) -> dict[str, Any]:
+    return {"serverContent": fields}
+
+
+def said(text: str, **more: Any) -> dict[str, Any]:
+    return content(outputTranscription={"text": text, **more})
+
+
+def sound(samples: Int16) -> dict[str, Any]:
+    data = base64.b64encode(samples.astype("<i2").tobytes()).decode()
+    blob = {"mimeType": "audio/pcm;rate=24000", "data": data}
+    return content(modelTurn={"parts": [{"inlineData": blob}]})
+
+
+GENERATED, COMPLETE = content(generationComplete=True), content(turnComplete=True)
+INTERRUPTED = content(interrupted=True)
+ENDS = (GENERATED, COMPLETE)
+CHUNK = 960
+
+
+async def send(room: Room, *messages: dict[str, Any]) -> None:
+    """Let the service say exactly that, and wait until it was taken."""
+    expected = room.gemini.stats().messages + len(messages)
+    for message in messages:
+        await room.server.sessions[-1].send(message)
+    while room.gemini.stats().messages < expected:
+        await asyncio.sleep(0.001)
+
+
+def reply(samples: Int16) -> list[dict[str, Any]]:
+    return [sound(samples[at : at + CHUNK]) for at in range(0, len(samples), CHUNK)]
+
+
+def silent_service(local: Local, scenario: Any, **options: Any) -> tuple[Room, Int16]:
+    """Hold a conversation with a service that says only what the scenario sends."""
+    return hold(local, scenario, Script([[]] * 99), **options)
+
+
+@pytest.mark.parametrize("moment", ["before", "within", "after"])
+def test_the_turn_complete_of_a_cut_turn_is_late(local: Local, moment: str) -> None:
+    first, second = voice(3.0, 4), voice(2.4, 5)
+
+    async def scenario(room: Room) -> None:
+        room.say(words(1.0), at=1.6)
+        await room.until(0.6)
+        await send(room, *reply(first), said("The first reply, which is cut."))
+        await room.until(2.6)
+        await send(room, INTERRUPTED)
+        await room.until(3.2)
+        if moment == "before":
+            await send(room, COMPLETE)
+        await send(room, *reply(second[: len(second) // 2]), said("The second"))
+        if moment == "within":
+            await send(room, COMPLETE)
+        await send(room, *reply(second[len(second) // 2 :]), said(" reply."), *ENDS)
+        if moment == "after":
+            await send(room, COMPLETE)
+        await room.until(8)
+
+    room, heard = silent_service(local, scenario)
+    assert hears(heard, second) > 0.95
+    assert room.of("turn_complete") == [TurnComplete(2, "The second reply.")]
+    finished = [(each.turn, each.cut, each.text) for each in room.of("playback_finished")]
+    assert finished == [
+        (1, True, "The first reply, which is cut."),
+        (2, False, "The second reply."),
+    ]
+    assert not room.of("stalled")
+
+
+def test_the_last_audio_of_a_cut_turn_is_not_heard(local: Local) -> None:
+    tone = signals.tone(1200, 500, MODEL, dbfs=-10)
+    answer = voice(1.5, 6)
+
+    async def scenario(room: Room) -> None:
+        room.say(words(1.2), at=1.0)
+        await send(room, *reply(voice(4.0)))
+        await room.until(2.0)
+        await send(room, INTERRUPTED, said(" and so on"), sound(tone), COMPLETE)
+        await room.until(3.5)
+        await send(room, said("Yes?"), *reply(answer), *ENDS)
+        await room.until(6)
+        assert room.gemini._turns.dialogue.lines()[-1] == ("model", "Yes?")
+
+    room, heard = silent_service(local, scenario)
+    assert hears(heard, tone) < 0.5
+    assert hears(heard, answer) > 0.95
+    assert [each.turn for each in room.of("playback_started")] == [1, 2]
+    assert [each.text for each in room.of("turn_complete")] == ["Yes?"]
+
+
+def test_a_turn_soon_after_an_interruption_without_turn_complete_is_heard_whole(
+    local: Local,
+) -> None:
+    answer = voice(2.0, 6)
+
+    async def scenario(room: Room) -> None:
+        room.say(words(1.2), at=1.0)
+        await send(room, *reply(voice(4.0)), said("One two"))
+        await room.until(2.0)
+        await send(room, INTERRUPTED)
+        await room.until(2.3)
+        await send(room, said("Yes"), *reply(answer[:MODEL]), said("?"))
+        await room.until(2.6)
+        await send(room, *reply(answer[MODEL:]), *ENDS)
+        await room.until(6)
+        assert room.gemini._turns.dialogue.lines()[-1] == ("model", "Yes?")
+
+    room, heard = silent_service(local, scenario)
+    assert hears(heard, answer) > 0.95
+    assert room.gemini.stats().turns == 2
+    assert room.of("turn_complete") == [TurnComplete(2, "Yes?")]
+
+
+def test_without_turn_complete_a_turn_is_over_when_it_was_heard(local: Local) -> None:
+    async def scenario(room: Room) -> None:
+        await send(room, *reply(voice(3.0)), said("Good morning."), GENERATED)
+        await room.until(9)
+        talk = room.gemini._turns.conversation
+        assert talk.rests_since is not None, "an announced end of the connection finds a rest"
+
+    room, _ = silent_service(local, scenario)
+    (at,) = [at for at, name, _ in room.events if name == "turn_complete"]
+    (finished,) = room.of("playback_finished")
+    grace = at - (finished.finished_at - room.started_at)
+    assert grace == pytest.approx(_conversation.SETTLE_S, abs=0.01)
+    assert room.of("turn_complete") == [TurnComplete(1, "Good morning.")]
+
+
+def test_without_turn_complete_the_answer_to_speech_is_heard_at_once(local: Local) -> None:
+    long, answer = voice(12.0, 14), voice(1.5, 15)
+    asked_at = 0.0
+
+    async def scenario(room: Room) -> None:
+        nonlocal asked_at
+        room.say(words(1.5), at=2.5)
+        await room.until(0.5)
+        await send(room, *reply(long), GENERATED)
+        await room.until(4.8)
+        asked_at = room.now
+        await send(room, *reply(answer), GENERATED)
+        await room.until(9)
+
+    room, heard = silent_service(local, scenario)
+    match = signals.align(answer, heard[::2], MODEL)
+    assert match.correlation > 0.95
+    assert match.offset_ms / 1000 - asked_at < 0.2
+    (cut,) = room.of("interrupted")
+    assert (cut.turn, cut.by) == (1, "speech")
+    assert [each.turn for each in room.of("turn_complete")] == [2]
+
+
+def test_who_is_heard_by_the_service_alone_is_answered_at_once(local: Local) -> None:
+    long, answer = voice(12.0, 14), voice(1.5, 15)
+
+    async def scenario(room: Room) -> None:
+        await send(room, *reply(long), *ENDS)
+        await room.until(4)
+        await send(room, content(inputTranscription={"text": "Hello?"}), *reply(answer), *ENDS)
+        await room.until(8)
+        assert room.gemini._turns.dialogue.lines() == [("user", "Hello?")], "no transcript"
+
+    room, heard = silent_service(local, scenario)
+    match = signals.align(answer, heard[::2], MODEL)
+    assert match.correlation > 0.95
+    assert match.offset_ms / 1000 < 4.2
+    (cut,) = room.of("interrupted")
+    assert (cut.turn, cut.by) == (1, "server")
+
+
+def test_a_turn_that_was_heard_whole_is_not_interrupted(local: Local) -> None:
+    """With marks, `activityStart` is followed by a spurious pair (langwatch/scenario #360)."""
+    first, second = voice(1.5, 1), voice(2.0, 2)
+
+    async def scenario(room: Room) -> None:
+        room.say(words(1.2, start=0.2), at=3.0)
+        await send(room, *reply(first), said("First answer."), GENERATED)
+        await room.session.wait_frames("activityStart")
+        await send(room, INTERRUPTED, COMPLETE)
+        await room.until(5.5)
+        await send(room, *reply(second), said("Second answer."), *ENDS)
+        await room.until(9)
+
+    room, heard = silent_service(local, scenario, config=MARKED)
+    assert hears(heard, first) > 0.95
+    assert hears(heard, second) > 0.95
+    assert not room.of("interrupted")
+    assert [each.cut for each in room.of("playback_finished")] == [False, False]
+    assert [each.text for each in room.of("turn_complete")] == ["First answer.", "Second answer."]
+
+
+# -- answers that fail ---------------------------------------------------------------------------
+
+REJECTION = content(turnComplete=True, turnCompleteReason="RESPONSE_REJECTED")
+
+
+@pytest.mark.parametrize("model", ["gemini-3.8-live", "gemini-3.1-flash-live-preview"])
+def test_each_rejected_answer_is_told_and_the_log_is_not_flooded(
+    local: Local, model: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """27 in a row, while the user speaks and is transcribed (live-api-examples #40)."""
+
+    async def scenario(room: Room) -> None:
+        for _ in range(27):
+            await room.until(room.now + 2)
+            await send(room, content(inputTranscription={"text": "Hello?"}))
+            await room.until(room.now + 0.3)
+            await send(room, REJECTION)
+        stalls = [r for r in caplog.records if "has stalled" in r.getMessage()]
+        assert not stalls, "somebody listens"
+
+    room, _ = silent_service(local, scenario, model=model)
+    stalls = room.of("stalled")
+    assert len(stalls) == 27 == room.gemini.stats().stalls
+    assert {(each.reason, each.detail) for each in stalls} == {("rejected", "RESPONSE_REJECTED")}
+
+    async def unheard(room: Room) -> None:
+        room.gemini._events._listeners["stalled"].clear()
+        for _ in range(27):
+            await send(room, content(inputTranscription={"text": "Hello?"}), REJECTION)
+        await send(room, *reply(voice(0.5)), *ENDS)
+        await send(room, REJECTION)
+
+    silent_service(local, unheard, model=model)
+    stalls = [r.getMessage() for r in caplog.records if "has stalled" in r.getMessage()]
+    assert len(stalls) == 3, "the first, the tenth, and the first after an answer"
+    assert "10 times" in stalls[1]
+
+
+def test_an_empty_turn_after_speech_is_told(local: Local) -> None:
+    async def scenario(room: Room) -> None:
+        room.say(words(1.5), at=1.0)
+        await room.until(3.5)
+        await send(room, COMPLETE)
+        await room.until(9)
+
+    config = {"input_audio_transcription": None}
+    room, _ = silent_service(local, scenario, config=config)
+    assert room.of("stalled") == [Stalled(5000, unfinished=False, reason="empty")]
+
+
+def test_why_a_turn_ended_is_told(local: Local) -> None:
+    async def scenario(room: Room) -> None:
+        reason = "GENERATED_AUDIO_SAFETY"
+        ends = content(turnComplete=True, turnCompleteReason=reason)
+        await send(room, *reply(voice(0.5)), said("Well,"), GENERATED, ends)
+        await send(room, *reply(voice(0.5)), said("Fine."), *ENDS)
+
+    room, _ = silent_service(local, scenario)
+    assert room.of("turn_complete") == [
+        TurnComplete(1, "Well,", "GENERATED_AUDIO_SAFETY"),
+        TurnComplete(2, "Fine."),
+    ]
+
+
+def test_a_stall_is_nudged_once(local: Local) -> None:
+    async def scenario(room: Room) -> None:
+        await room.gemini.send_text("Are you there?")
+        await room.until(20)
+
+    watchdog = Watchdog(after_ms=2000, nudge="Please answer.")
+    room, _ = silent_service(local, scenario, watchdog=watchdog)
+    assert room.of("stalled") == [Stalled(2000, unfinished=False)]
+    texts = [f.message["realtimeInput"]["text"] for f in room.session.frames if f.kind == "text"]
+    assert texts == ["Are you there?", "Please answer."]
+
+
+def test_a_stall_leads_to_one_other_connection(local: Local) -> None:
+    async def scenario(room: Room) -> None:
+        await room.gemini.send_text("Note that the meeting has begun.")
+        await room.until(30)
+        assert room.gemini.state == "ready"
+
+    watchdog = Watchdog(after_ms=2000, reconnect=True)
+    room, _ = silent_service(local, scenario, watchdog=watchdog)
+    assert room.of("stalled") == [Stalled(2000, unfinished=False)]
+    assert room.gemini.stats().losses == 1
+    texts = [f for session in room.server.sessions for f in session.frames if f.kind == "text"]
+    assert len(texts) <= 2, "sent again with the other connection, and not for ever"
+
+
+# -- text without an order -----------------------------------------------------------------------
+
+LATE = "The train leaves"
+TEXTS: dict[str, tuple[list[dict[str, Any]], dict[int, str]]] = {
+    "behind turn_complete": (
+        [sound(voice(1.0)), said(LATE), *ENDS, said(" at nine.")],
+        {1: "The train leaves at nine."},
+    ),
+    "behind turn_complete, before the next turn": (
+        [
+            *(sound(voice(1.0)), said(LATE), *ENDS, said(" at nine.")),
+            *(sound(voice(1.0)), said("You are welcome."), *ENDS),
+        ],
+        {1: "The train leaves at nine.", 2: "You are welcome."},
+    ),
+    "behind the first audio of the next turn": (
+        [
+            *(sound(voice(2.0)), *ENDS, sound(voice(0.04)), said("The train leaves at nine.")),
+            *(sound(voice(1.0)), said("You are welcome."), *ENDS),
+        ],
+        {1: "The train leaves at nine.", 2: "You are welcome."},
+    ),
+    "the service says when it is complete": (
+        [
+            *(sound(voice(1.0)), said("Good morning.", finished=True), *ENDS),
+            *(sound(voice(1.0)), said(LATE), *ENDS, sound(voice(0.04))),
+            *(said(" at nine."), content(outputTranscription={"finished": True})),
+            *(said("You are welcome."), sound(voice(1.0)), *ENDS),
+        ],
+        {1: "Good morning.", 2: "The train leaves at nine.", 3: "You are welcome."},
+    ),
+    "before its audio": (
+        [
+            *(said("Good"), said(" morning."), sound(voice(1.0)), *ENDS),
+            content(inputTranscription={"text": "When does it leave?"}),
+        ],
+        {1: "Good morning."},
+    ),
+    "without audio": (
+        [said("Good morning."), COMPLETE],
+        {},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_a_transcript_finds_its_turn(local: Local, name: str) -> None:
+    messages, expected = TEXTS[name]
+    deltas: list[str] = []
+
+    async def scenario(room: Room) -> None:
+        room.gemini.on("text", deltas.append)
+        await send(room, *messages)
+        await room.until(9)
+        lines = room.gemini._turns.dialogue.lines()
+        assert [text for role, text in lines if role == "model"] == list(expected.values())
+
+    room, _ = silent_service(local, scenario)
+    assert {each.turn: each.text for each in room.of("playback_finished")} == expected
+    pieces = [m["serverContent"].get("outputTranscription", {}).get("text", "") for m in messages]
+    assert "".join(deltas) == "".join(pieces), "every piece is told when it comes"
+
+
+def test_a_turn_without_text_takes_none_from_the_one_after_it(local: Local) -> None:
+    """The first chunk of a turn, 0.3 s, often has more text behind it than it can hold."""
+
+    async def scenario(room: Room) -> None:
+        await send(room, *reply(voice(1.0)), *ENDS)
+        await room.until(1.5)
+        await send(room, *reply(voice(0.3)), said("one two three"), *reply(voice(1.7)), *ENDS)
+        await room.until(6)
+
+    room, _ = silent_service(local, scenario)
+    assert [each.text for each in room.of("turn_complete")] == ["", "one two three"]
+
+
+def test_late_text_of_a_cut_turn_is_not_of_the_answer(local: Local) -> None:
+    async def scenario(room: Room) -> None:
+        room.say(words(0.8), at=1.5)
+        await send(room, *reply(voice(0.5)), said("One two"), *reply(voice(3.5)))
+        await room.until(2.2)
+        await send(room, INTERRUPTED, COMPLETE)
+        await room.until(2.7)
+        await send(room, said(" three four five six seven."))
+        await room.until(4.5)
+        await send(room, said("Yes?"), *reply(voice(1.0)), *ENDS)
+        await room.until(7)
+        lines = room.gemini._turns.dialogue.lines()
+        spoken = [text for role, text in lines if role == "model"]
+        assert spoken == ["One two", "Yes?"], "of the late text too little was heard"
+
+    room, _ = silent_service(local, scenario)
+    assert [each.text for each in room.of("turn_complete")] == ["Yes?"]
+
+
+def test_the_transcript_of_an_answer_comes_before_its_audio(local: Local) -> None:
+    async def scenario(room: Room) -> None:
+        await send(room, sound(voice(0.6)), said("Hello."), *ENDS)
+        await room.gemini.send_text("When does it leave?")
+        await send(room, said("At nine."), sound(voice(1.0)), *ENDS)
+        await room.until(5)
+        assert room.gemini._turns.dialogue.lines() == [
+            ("model", "Hello."),
+            ("user", "When does it leave?"),
+            ("model", "At nine."),
+        ]
+
+    room, _ = silent_service(local, scenario)
+    assert [each.text for each in room.of("turn_complete")] == ["Hello.", "At nine."]
+
+
+def test_the_history_has_the_question_before_its_answer(local: Local) -> None:
+    async def scenario(room: Room) -> None:
+        await room.gemini.send_text("Be brief.")
+        heard = content(inputTranscription={"text": "When does it"})
+        await send(room, sound(voice(0.6)), heard, said("At nine. "))
+        await send(room, content(inputTranscription={"text": " leave?"}), said("At platform 2."))
+        await send(room, *ENDS)
+        await room.until(5)
+        await send(room, content(inputTranscription={"text": "And then?"}))
+        await send(room, *reply(voice(0.8)), said("Then it goes north,"))
+        await send(room, *reply(voice(3.2)), said(" through the hills."))
+        room.say(words(1.5), at=room.now + 1.0)
+        await room.until(room.now + 2.0)
+        await send(room, INTERRUPTED, content(inputTranscription={"text": "Thanks!"}), COMPLETE)
+        *before, question, cut, thanks = room.gemini._turns.dialogue.lines()
+        assert before == [
+            ("user", "Be brief."),
+            ("user", "When does it leave?"),
+            ("model", "At nine. At platform 2."),
+        ]
+        assert question == ("user", "And then?")
+        assert thanks == ("user", "Thanks!")
+        (event,) = room.of("interrupted")
+        assert cut == ("model", "Then it goes north,") == ("model", event.heard_text)
+
+    silent_service(local, scenario)

@@ -83,6 +83,27 @@ MESSAGES: dict[str, tuple[dict[str, Any], ServerMessage]] = {
         ServerMessage(at_work=True),
     ),
     "interrupted": ({"serverContent": {"interrupted": True}}, ServerMessage(interrupted=True)),
+    "rejected": (
+        {"serverContent": {"turnComplete": True, "turnCompleteReason": "RESPONSE_REJECTED"}},
+        ServerMessage(turn_complete=True, complete_reason="RESPONSE_REJECTED"),
+    ),
+    "complete for the ordinary reason": (
+        {
+            "serverContent": {
+                "turnComplete": True,
+                "turnCompleteReason": "TURN_COMPLETE_REASON_UNSPECIFIED",
+            }
+        },
+        ServerMessage(turn_complete=True),
+    ),
+    "the end of a transcript": (
+        {"serverContent": {"outputTranscription": {"text": " Bye.", "finished": True}}},
+        ServerMessage(spoken=" Bye.", spoken_finished=True),
+    ),
+    "the end of a transcript, without text": (
+        {"serverContent": {"outputTranscription": {"finished": True}}},
+        ServerMessage(spoken_finished=True),
+    ),
     "at work": (
         {"serverContent": {"turnComplete": True, "interactionStatus": "IN_PROGRESS"}},
         ServerMessage(turn_complete=True, at_work=True, in_progress=True),
@@ -179,6 +200,7 @@ JUNK: Any = st.recursive(
                     *("timeLeft", "sessionResumptionUpdate", "newHandle", "resumable", "toolCall"),
                     *("functionCalls", "toolCallCancellation", "ids", "usageMetadata", "other"),
                     *("totalTokenCount", "lastConsumedClientMessageIndex", "interactionStatus"),
+                    *("turnComplete", "turnCompleteReason", "finished"),
                 ]
             ),
             inner,
@@ -195,7 +217,8 @@ def test_no_message_is_too_strange(message: Any) -> None:
     result = read(json.dumps(message))
     assert result.unreadable is not isinstance(message, dict)
     assert all(isinstance(data, str) and isinstance(rate, int) for data, rate in result.audio)
-    assert isinstance(result.spoken + result.asked + result.handle, str)
+    assert isinstance(result.spoken + result.asked + result.handle + result.complete_reason, str)
+    assert isinstance(result.spoken_finished, bool)
     assert result.time_left is None or result.time_left >= 0
 
 

@@ -121,7 +121,11 @@ def the_events(gemini: GeminiLive) -> None:
 
     def on_started(begin: PlaybackStarted) -> None: ...
 
-    def on_stalled(stall: Stalled) -> None: ...
+    def on_stalled(stall: Stalled) -> None:
+        assert_type(stall.unfinished, bool)
+        assert_type(stall.detail, str)
+        if stall.reason == "rejected":
+            print(stall.detail)
 
     gemini.on("playback_started", on_started)
     gemini.on("stalled", on_stalled)

@@ -5,11 +5,15 @@ calls with the time as an argument; what is to be done comes out as a list of ac
 `next_timeout` tells when `timeout` wants to be called. Times are seconds on any monotonic clock.
 
 The model's turns
-- A turn begins with its first audio (or text part, where texts are what is said) and is open until
-  the service says `turn_complete` or `interrupted`. Its audio ends with `generation_complete`: the
-  service delays `turn_complete` until it believes the playback over.
+- A turn begins with its first audio (or text part, where texts are what is said). Its audio ends
+  with `generation_complete`: the service delays `turn_complete` until it believes the playback
+  over, and sometimes sends none (livekit agents #4979). So a turn is also over `SETTLE_S` after its
+  last sample was played, and when the next one begins.
 - A cut turn never speaks again, not even from audio that arrives late; the turn after it always
-  does.
+  does. What arrives in the first moment after an interruption is withheld until it is known
+  whether it is the end of the old turn or the begin of the next one.
+- A `turn_complete` that comes late is told from the one of a running turn by
+  `generation_complete`, which every turn that was not interrupted has before it.
 
 Barge-in, in stages
 - Evidence: at the first sign of speech the assistant is ducked. If it was nothing, the duck ends.
@@ -22,7 +26,9 @@ Who commits
   by `interrupted`: the wire has no turn ids, so the audio that follows a cut that the service does
   not know of could not be told apart.
 - After `turn_complete` the service has nothing left to interrupt. What is still queued is dropped
-  once somebody's speech is sustained, or when the model's answer to that speech arrives.
+  once somebody's speech is sustained.
+- The answer to speech replaces what is queued of the turn before it, once all of that has been
+  sent: also when playback has gone on meanwhile, and when only the service has heard the speech.
 - With the service's detection off (`marks_activity`), this side: once speech over the assistant is
   sustained, at once otherwise, it tells the service that the user speaks.
 - Speech is sustained when the detector has heard `BargeIn.commit_after_ms` of it. Neither its
@@ -30,38 +36,74 @@ Who commits
 
 Interruptions that nobody here has heard
 - The service may be wrong (a click, a phantom). Playback pauses at once, but what is queued waits
-  for `DOUBT`: local speech or a new turn of the model confirms the cut; more audio of the same
-  turn, or nothing, refutes it, and playback goes on. With nothing open and nothing playing, an
-  interruption means nothing.
+  for `UNCONFIRMED_INTERRUPTION_S`: local speech or a new turn of the model confirms the cut; more
+  audio of the same turn, or nothing, refutes it, and playback goes on.
+- An interruption means nothing when no turn is open and nothing is playing. A turn that was heard
+  whole is complete, not interrupted.
 
 The application
 - What it holds stays held, whoever speaks, until it lets go or the service interrupts.
 
 Stalls
-- What the model writes where only audio is speech (reasoning, or an answer that ends without any
-  audio) is heard by nobody: the answer is still owed, also by a model that may stay silent.
-- When the user's turn has ended and nothing comes, or the model falls silent in the middle of its
-  turn, that is reported after `stall_after`. Silence after speech is not a stall where the model
-  may choose it (proactive audio).
+- A request is a text, speech to a model that always answers, or speech of which the service has
+  sent a transcript, whatever the model may do. When nothing comes, or the model falls silent in
+  the middle of its turn, that is reported after `stall_after`.
+- A turn that ends without audio answers nothing: what the model only writes where audio is speech
+  (reasoning, stray text) is heard by nobody. It is reported after `stall_after`, or when somebody
+  speaks again before that; at once where the service says that it has rejected the answer.
+- For each stall the service is nudged once. A new connection is tried once until the model speaks
+  again: it sends again what was not answered.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import Enum
+from typing import Literal
 
-DUCK_HOLD = 0.2
+DUCK_HOLD_S = 0.2
 """Seconds without a sign of speech until a duck ends: single frames must not make it flutter."""
 
-DOUBT = 2.0
+UNCONFIRMED_INTERRUPTION_S = 2.0
 """Seconds for which an interruption that nobody here has heard may still be confirmed: what a
 person says until the model begins to answer it takes about as long."""
 
-HEARD = 3.0
+RECENT_SPEECH_S = 3.0
 """Seconds for which speech explains an interruption: the service decides on its own audio, with
-its own delay, and may tell late."""
+its own delay, and may tell late. Likewise, a transcript that comes later than this after the begin
+of a turn is not of the question that the turn answers."""
 
-TURN_OF_THE_USER = 0.3
-"""Seconds of speech that make a turn that an answer is expected to: less is a cough or a click."""
+MIN_REQUEST_S = 0.3
+"""Seconds of speech that make a request: less is a cough or a click."""
+
+STALE_S = 0.5
+"""Seconds after `interrupted` in which audio may be the end of the cut turn. In recorded sessions
+its `turn_complete` comes 0.09 s after it, and the next turn not before 1.4 s; an answer to speech
+cannot come in less than the silence that ends the speech (0.5 s by default)."""
+
+SETTLE_S = 1.0
+"""Seconds after the last sample of a turn until it is over without `turn_complete`. The service's
+estimate of the playback begins earlier than the playback, by the prefill and the way here."""
+
+LATE_COMPLETION_S = 10.0
+"""Seconds for which the `turn_complete` of an earlier turn is expected to come late."""
+
+CUT_GAP_S = 2.0
+"""Seconds without content after which a request is answered by what comes, although the end of the
+turn that was cut here was never told. The model's longest pauses inside of a turn are shorter."""
+
+LATE_TRANSCRIPT_S = 1.0
+"""Seconds after the begin of a turn in which a transcript of the user is of its question: it has no
+order against the audio."""
+
+Cause = Literal["server", "speech", "app", "call"]
+"""Who cut a turn: the service, local speech, the application, or the end of the call."""
+
+StallReason = Literal["unanswered", "unfinished", "unheard", "empty", "rejected"]
+"""Why an answer is missing: see `Stalled`."""
+
+NEED_MORE_INPUT = "NEED_MORE_INPUT"
+"""Reason of `turn_complete` that is no failure: the model waits for the rest of what is said."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,6 +118,7 @@ class Rules:
         end_of_turn: silence after which it tells that the user has finished.
         stall_after: how long the model may owe an answer, or None: it is not watched.
         may_stay_silent: the model may choose not to answer what is said.
+        transcript_is_request: it has to answer all the same what the service has transcribed.
         nudge: whether to nudge the service when it has stalled.
         reconnect: whether to reconnect when that does not help either.
     """
@@ -87,6 +130,7 @@ class Rules:
     end_of_turn: float = 0.5
     stall_after: float | None = None
     may_stay_silent: bool = True
+    transcript_is_request: bool = True
     nudge: bool = False
     reconnect: bool = False
 
@@ -96,23 +140,44 @@ class Rules:
 
 @dataclass(frozen=True)
 class Play:
-    """Queue the audio that has just arrived, as part of this turn."""
+    """Queue the content that has just arrived, as part of this turn."""
+
+    turn: int
+
+
+@dataclass(frozen=True)
+class Withhold:
+    """Keep the content that has just arrived until `PlayWithheld`.
+
+    It is of the turn that was cut, and void, when the phase is no longer `STALE` without that.
+    """
+
+
+@dataclass(frozen=True)
+class PlayWithheld:
+    """Queue what was withheld, as part of this turn."""
 
     turn: int
 
 
 @dataclass(frozen=True)
 class EndTurn:
-    """No more audio of this turn will come."""
+    """Note that no more audio of this turn will come."""
 
     turn: int
 
 
 @dataclass(frozen=True)
 class CompleteTurn:
-    """The service has completed this turn, and it was not cut."""
+    """Tell that this turn is complete, and was not cut.
+
+    Attributes:
+        turn: the turn.
+        reason: `turnCompleteReason` of the service, or "".
+    """
 
     turn: int
+    reason: str = ""
 
 
 @dataclass(frozen=True)
@@ -141,12 +206,12 @@ class Drop:
 
     Attributes:
         turn: the newest turn.
-        by: who cut it: `server`, `speech` or `app`.
+        by: who cut it.
         open: the service had not completed it yet: then it was cut even if nothing is queued.
     """
 
     turn: int
-    by: str
+    by: Cause
     open: bool
 
 
@@ -172,11 +237,15 @@ class Stalled:
 
     Attributes:
         waited: for how long, in seconds.
-        unfinished: it fell silent in the middle of a turn; otherwise it has not answered.
+        reason: `unfinished`: it fell silent in the middle of a turn. `unanswered`: nothing came.
+            `unheard`: it has only written, in a session that speaks. `empty`: its turn had nothing
+            in it. `rejected`: the service says that there will be no answer.
+        detail: `turnCompleteReason` of the service, or "".
     """
 
     waited: float
-    unfinished: bool
+    reason: StallReason
+    detail: str = ""
 
 
 @dataclass(frozen=True)
@@ -191,6 +260,8 @@ class Reconnect:
 
 Action = (
     Play
+    | Withhold
+    | PlayWithheld
     | EndTurn
     | CompleteTurn
     | Duck
@@ -204,6 +275,42 @@ Action = (
     | Nudge
     | Reconnect
 )
+
+
+# -- the state -----------------------------------------------------------------------------------
+
+
+class Phase(Enum):
+    """The state of the model's newest turn."""
+
+    IDLE = "over, or none has begun"
+    GENERATING = "the service is sending it"
+    SENT = "sent, and not complete"
+    CUT = "cut here, while the service goes on sending it"
+    STALE = "interrupted by the service, and its last audio may still be on the way"
+
+
+class Remedy(Enum):
+    """The newest thing that was tried against a stall that has been reported."""
+
+    NONE = "no stall has been reported"
+    NUDGE = "a nudge"
+    RECONNECT = "a new connection"
+
+
+Hold = Literal["speech", "app", "doubt"]
+"""A reason to hold playback: speech, the application, or an interruption that is unconfirmed."""
+
+Deadline = Literal[
+    "overlap",  # speech that was under way when the turn began has outlived its hangover
+    "resume",  # silence after the speech for which playback is paused
+    "doubt",  # an interruption that nobody here has heard is no longer believed
+    "unduck",  # the duck ends
+    "activity end",  # the service is told that the user has finished
+    "stale",  # what arrives now is no longer the end of the cut turn
+    "settle",  # the turn is over without having been completed
+    "stall",  # the model should have said something
+]
 
 
 class Conversation:
@@ -220,15 +327,21 @@ class Conversation:
         # Speech that was under way when a turn began counts as barge-in only if it outlives the
         # hangover: at that moment the detector still reports the words that the turn answers.
         self._overlap_delay = rules.hangover + rules.resume_after
+        self._deadlines: dict[Deadline, float] = {}
 
         # The model's turn.
         self.turn = 0
+        self._play = Play(0)  # of the newest turn, made once
+        self._phase = Phase.IDLE
         self._turn_since = float("-inf")
-        self._generating = False  # the service is sending it
-        self._open = False  # neither complete nor interrupted
-        self._cut = False  # dropped here while the service goes on sending it
-        self._cut_turn = 0  # the newest turn that was cut before it was complete
-        self._provoked = False  # something was sent since it began that may interrupt it
+        self._ended_at = float("-inf")  # when the service was done with the newest turn
+        self._content_at = float("-inf")
+        self._doubted_at: float | None = None  # when an unconfirmed interruption of it came
+        self._played_out = False  # nothing more of it will be played
+        self._input_since_turn = False  # something was sent since it began that may interrupt it
+        self._spoken_over: Cause | None = None  # who has heard speech that the next turn answers
+        self._withheld = False  # content that may be of the cut turn or of the next one
+        self._late_completion_until = float("-inf")
         self._in_progress = False  # the service is at work, between turns, too
 
         # The people.
@@ -238,276 +351,364 @@ class Conversation:
         self._speech_since = 0.0
         self._unanswered_since: float | None = None
         self._heard_at: float | None = None  # when somebody was last known to speak
+        self._transcribed = False  # the service has heard what is being said
         self._activity = False  # the service has been told that the user speaks
 
         # The gate of playback.
         self._ducked = False
-        self._paused_by_speech = False
-        self._paused_by_app = False
-        self._doubted = False  # paused by an interruption that nobody here has heard
-        self._completion_waits = False  # of the turn in doubt
+        self._holds: set[Hold] = set()
+        self._completion_waits = False  # of the turn whose interruption is unconfirmed
 
-        self._stirred_at = float("-inf")  # when something was last said, by anybody
+        # What is expected of the model.
+        self._last_activity_at = float("-inf")  # when something was last said, by anybody
+        self._texts = 0  # that no turn has answered
+        self._response_pending: StallReason | None = None
+        self._asked_at: float | None = None
+        self._remedy = Remedy.NONE
+        self._reconnected = False  # since the model last spoke
 
-        # What is due.
-        self._unduck_at: float | None = None
-        self._resume_at: float | None = None
-        self._overlap_at: float | None = None
-        self._doubt_ends_at: float | None = None
-        self._activity_ends_at: float | None = None
-        self._stalls_at: float | None = None
-        self._owed = False  # an answer, whatever becomes of the turn that is being sent
-        self._reminded = False  # a stall has been reported, and nudged
+    @property
+    def phase(self) -> Phase:
+        """Return the state of the newest turn."""
+        return self._phase
 
     @property
     def paused_by_app(self) -> bool:
-        """Whether the application holds playback."""
-        return self._paused_by_app
+        """Tell whether the application holds playback."""
+        return "app" in self._holds
 
     @property
     def paused(self) -> bool:
-        """Whether playback is held, by anybody."""
-        return self._paused_by_speech or self._paused_by_app or self._doubted
-
-    @property
-    def turn_open(self) -> bool:
-        """Whether the service may still send or interrupt the current turn."""
-        return self._open
+        """Tell whether playback is held, by anybody."""
+        return bool(self._holds)
 
     @property
     def generating(self) -> bool:
-        """Whether the service is sending the current turn."""
-        return self._generating
+        """Tell whether the service is sending the current turn."""
+        return self._phase in (Phase.GENERATING, Phase.CUT)
 
     @property
     def rests_since(self) -> float | None:
-        """Since when nobody speaks and nothing is expected of the model; None if that is not so."""
+        """Return since when nobody speaks and no answer is expected; None if that is not so."""
         people = self._speakers or self._starting or self._activity
-        busy = people or self._open or self._owed or self._in_progress
-        return None if busy else self._stirred_at
+        expected = self._response_pending is not None or self._in_progress
+        busy = people or expected or self._phase is not Phase.IDLE
+        return None if busy else self._last_activity_at
 
     @property
     def turn_since(self) -> float:
-        """When the newest turn of the model began."""
+        """Return when the newest turn of the model began."""
         return self._turn_since
 
     @property
+    def ended_at(self) -> float:
+        """Return when the service was done with the newest turn that has ended."""
+        return self._ended_at
+
+    @property
     def unanswered_since(self) -> float | None:
-        """When the speech began that the model has not begun to answer, or None."""
+        """Return when the speech began that the model has not begun to answer, or None."""
         return self._unanswered_since
 
     @property
+    def answer_due(self) -> bool:
+        """Tell whether something was said or written that the next turn will answer."""
+        spoken = self._unanswered_since is not None and not self._speakers
+        return spoken or self._texts > 0 or self._response_pending is not None
+
+    @property
     def next_timeout(self) -> float | None:
-        """When to call `timeout`, or None."""
-        times = (
-            self._unduck_at,
-            self._resume_at,
-            self._overlap_at,
-            self._doubt_ends_at,
-            self._activity_ends_at,
-            self._stalls_at,
-        )
-        due = None
-        for time in times:  # asked after each message; a generator would take twice as long
-            if time is not None and (due is None or time < due):
-                due = time
-        return due
+        """Return when to call `timeout`, or None."""
+        # Asked after each message.
+        return min(self._deadlines.values()) if self._deadlines else None
 
     # -- from the call -------------------------------------------------------------------------
 
     def speech_starting(self, who: str, playing: bool) -> list[Action]:
-        """There is a first sign that a participant speaks."""
+        """Take note of a first sign that a participant speaks."""
         self._starting.add(who)
-        self._unduck_at = None
+        self._cancel("unduck")
         if not (self._rules.barge_in and playing) or self.paused or self._ducked:
             return []
         self._ducked = True
         return [Duck()]
 
     def speech_dismissed(self, now: float, who: str) -> list[Action]:
-        """That sign was nothing."""
+        """Take note that the sign was nothing."""
         self._starting.discard(who)
-        self._end_duck(now)
+        if self._ducked and not self.paused and not self._starting:
+            self._deadlines["unduck"] = now + DUCK_HOLD_S
         return []
 
     def speech_started(self, now: float, who: str, playing: bool) -> list[Action]:
-        """A participant has begun to speak."""
+        """Take note that a participant has begun to speak."""
         self._starting.discard(who)
         if not self._speakers:
             self._speech_since = now
+            self._transcribed = False
         if self._unanswered_since is None:
             self._unanswered_since = now
         self._speakers.add(who)
-        self._sustained.discard(who)
-        self._stalls_at = self._activity_ends_at = None
-        self._owed = False
         actions: list[Action] = []
-        if self._doubted:
-            actions += self._drop("server")
+        if self._response_pending in ("unheard", "empty") and self._remedy is Remedy.NONE:
+            actions += self._report_stall(now, self._waited(now))
+        self._cancel("stall")
+        self._cancel("activity end")
+        if "doubt" in self._holds:
+            actions += self._drop(now, "server")
             playing = False
         if not playing:
             actions += self._unduck()
-        answers = self._rules.barge_in and not self._paused_by_app
-        over_assistant = answers and (playing or self._generating)
-        if self._rules.marks_activity and not self._activity and not over_assistant:
+        over_assistant = playing or self._phase is Phase.GENERATING
+        answers = self._rules.barge_in and not self.paused_by_app
+        if self._rules.marks_activity and not self._activity and not (answers and over_assistant):
             actions.append(self._start_activity(now))
         if not self._rules.barge_in:
             return actions
-        self._resume_at = None
-        if playing or self._generating:
+        self._cancel("resume")
+        if over_assistant:
             actions += self._pause_for_speech(now)
         return actions
 
     def speech_sustained(self, now: float, who: str) -> list[Action]:
-        """A participant who speaks has been heard for so long that it is no cough and no "mhm"."""
+        """Take note that a speaker was heard for so long that it is no cough and no "mhm"."""
         if who not in self._speakers:
             return []
         self._sustained.add(who)
+        if "speech" in self._holds:
+            self._spoken_over = "speech"
         return self._commit_if_due(now)
 
     def speech_stopped(self, now: float, who: str) -> list[Action]:
-        """A participant has been silent for the detector's hangover, or has left."""
+        """Take note that a participant was silent for the detector's hangover, or has left."""
         if who not in self._speakers:
             return self.speech_dismissed(now, who)
         self._speakers.discard(who)
         self._sustained.discard(who)
-        self._heard_at = self._stirred_at = now
+        self._heard_at = self._last_activity_at = now
         if self._speakers:
             return []
-        self._overlap_at = None
-        self._end_duck(now)
-        if self._paused_by_speech:
-            self._resume_at = now + self._resume_delay
+        self._cancel("overlap")
+        if "speech" in self._holds:
+            self._deadlines["resume"] = now + self._resume_delay
         if self._activity:
-            self._activity_ends_at = now + self._end_of_turn_delay
-        elif self._generating:
-            self._watch(now)
-        elif not self.paused:
+            self._deadlines["activity end"] = now + self._end_of_turn_delay
+        else:
             self._expect_answer_to_speech(now)
+        return []
+
+    def playback_finished(self, now: float, turn: int) -> list[Action]:
+        """Take note that the last sample was played of a turn of which no more will come."""
+        if turn == self.turn:
+            self._played_out = True
+            if self._phase is Phase.SENT:
+                self._deadlines["settle"] = now + SETTLE_S
         return []
 
     # -- from the service ----------------------------------------------------------------------
 
     def model_content(self, now: float) -> list[Action]:
-        """Audio or text of the model has arrived. Without a `Play` in the answer, drop it."""
-        self._watch(now)  # for the rest of it
-        self._stirred_at = now
-        if self._cut:
-            return []
+        """Decide on audio or text of the model: without `Play` or `Withhold` it is dropped."""
+        silent_for = now - self._content_at
+        self._content_at = self._last_activity_at = now
+        if self._phase is Phase.GENERATING and self._doubted_at is None:
+            return self._go_on(now, [])
         actions: list[Action] = []
-        if self._doubted:
-            # The turn goes on, so it was not interrupted; or another one answers somebody.
-            actions += self._release() if self._generating else self._drop("server")
-        if not self._generating:
-            if self._paused_by_speech and not self._paused_by_app and not self._open:
-                # The model answers what was said over its finished turn.
-                actions += self._drop("speech")
-            self.turn += 1
-            self._turn_since = now
-            self._generating = self._open = True
-            self._provoked = self._activity
-            self._owed = False
-            self._unanswered_since = self._speech_since if self._speakers else None
-            if self._speakers and self._rules.barge_in:
-                self._overlap_at = now + self._overlap_delay
-        actions.append(Play(self.turn))
+        if self._is_due("stale", now):
+            actions += self._play_withheld(now)
+        if self._phase is Phase.STALE:
+            self._withheld = True
+            return [Withhold()]
+        if self._phase is Phase.CUT:
+            if silent_for < CUT_GAP_S or not self.answer_due:
+                return []
+            self._end_turn(now, late_completion=True)
+        if self._phase is Phase.GENERATING and self._doubted_at is not None:
+            if now - self._doubted_at < STALE_S:
+                return [self._play]  # queued: it may be the end of the interrupted turn
+            if silent_for >= STALE_S:  # the service did stop: this is the next turn
+                self._enter(now, Phase.SENT)
+                self._spoken_over = "server"
+                actions.append(EndTurn(self.turn))
+            else:
+                self._doubted_at = None
+                actions += self._let_go("doubt")
+        if self._phase is not Phase.GENERATING:
+            actions += self._begin_turn(now)
+        return self._go_on(now, actions)
+
+    def _go_on(self, now: float, actions: list[Action]) -> list[Action]:
+        """Go on with the turn that is being sent."""
+        self._watch(now)  # for the rest of it
+        self._remedy = Remedy.NONE
+        self._reconnected = False
+        if "settle" in self._deadlines:
+            self._cancel("settle")
+        actions.append(self._play)
         return actions
 
-    def generation_complete(self) -> list[Action]:
-        """The model has sent all of its turn."""
-        if not self._generating:
-            return []
-        self._generating = self._cut = self._owed = False
-        self._stalls_at = None
-        return [EndTurn(self.turn)]
+    def generation_complete(self, now: float) -> list[Action]:
+        """Take note that the model has sent all of its turn."""
+        actions: list[Action] = []
+        if self._withheld:
+            actions += self._play_withheld(now)  # an interrupted turn has no such end
+        if self._phase is Phase.CUT:
+            self._end_turn(now, late_completion=True)
+            return [EndTurn(self.turn)]
+        if self._phase is not Phase.GENERATING:
+            return actions
+        self._enter(now, Phase.SENT)
+        return [*actions, EndTurn(self.turn)]
 
-    def turn_complete(self, now: float) -> list[Action]:
-        """The service considers the turn over."""
-        actions = self.generation_complete()
-        self._stirred_at = now
-        if self._open and self._doubted:
+    def turn_complete(self, now: float, reason: str = "") -> list[Action]:
+        """Take note that the service considers the turn over.
+
+        Args:
+            now: the time.
+            reason: `turnCompleteReason`, or "".
+        """
+        self._last_activity_at = now
+        late = now < self._late_completion_until
+        phase, actions = self._phase, list[Action]()
+        if phase is Phase.IDLE:
+            return self._note_empty_turn(now, reason, late)
+        if phase is Phase.GENERATING and late and "doubt" not in self._holds:
+            # Not this turn's: it has not been sent yet. Should it be so all the same, nothing more
+            # will come.
+            self._late_completion_until = float("-inf")
+            self._deadlines["settle"] = now + SETTLE_S
+            return []
+        if phase in (Phase.GENERATING, Phase.CUT):
+            actions.append(EndTurn(self.turn))
+        self._end_turn(now)
+        if phase in (Phase.CUT, Phase.STALE):
+            return actions
+        if "doubt" in self._holds:
             self._completion_waits = True
-        elif self._open:
-            actions += self._complete()
-        self._open = False
+        else:
+            actions += self._complete(reason)
         return actions + self._commit_if_due(now)
 
     def interrupted(self, now: float, playing: bool) -> list[Action]:
-        """The service says that the user has interrupted the model. `playing`: there is something
-        to lose."""
-        if self._rules.marks_activity and not self._provoked:
-            return []  # nothing that it was told could have done that
-        if not (self._open or playing):
-            return self._release()
-        if playing and not self._explained(now):
-            return [] if self._doubted else self._doubt(now)
-        actions = self._drop("server")
-        self._stalls_at = None
-        if self._owed:
-            self._watch(now)
-        elif not self._speakers:
+        """Decide on an interruption that the service tells.
+
+        Args:
+            now: the time.
+            playing: whether there is something to lose.
+        """
+        if self._phase is Phase.CUT:
+            self._end_turn(now)
+            self._enter(now, Phase.STALE)
+            return []
+        if self._rules.marks_activity and not self._input_since_turn:
+            # Nothing that it was told could have done that. A `turn_complete` follows it.
+            self._late_completion_until = now + LATE_COMPLETION_S
+            return []
+        if self._phase is Phase.SENT and not playing:
+            self._end_turn(now, late_completion=True)
+            return self._complete()
+        if "doubt" in self._holds:
+            return []
+        if self._phase is Phase.IDLE:
+            self._late_completion_until = now + LATE_COMPLETION_S  # of this interruption
+        if not (playing or self._phase is Phase.GENERATING):
+            return []
+        if playing and not self._has_local_evidence(now):
+            return self._doubt(now)
+        actions = self._drop(now, "server")
+        if self._texts:
+            self._response_pending = "unanswered"
+        if not self._speakers:
             self._expect_answer_to_speech(now)
         return actions
 
     def model_wrote(self, now: float) -> list[Action]:
         """Take note of text of the model that is not speech: it answers, and nobody hears it."""
-        if self._open:
+        if self._phase is not Phase.IDLE:
             return self.at_work(now)
         if not (self._speakers or self._activity):  # or it is to answer what is being said
-            self._owed = True
-            self._stirred_at = now
+            self._response_pending = "unheard"
+            self._asked_at = self._last_activity_at = now
             self._watch(now)
         return []
 
+    def user_transcribed(self, now: float, playing: bool) -> list[Action]:
+        """Take note that the service has heard the user: a piece of a transcript came."""
+        if self._speakers or self._activity:
+            # An answer is expected when it has ended.
+            self._transcribed = self._rules.transcript_is_request
+            return []
+        if self._phase is Phase.GENERATING or self._in_progress:
+            return []
+        if playing:
+            if self._rules.barge_in and now - self._turn_since > LATE_TRANSCRIPT_S:
+                self._spoken_over = self._spoken_over or "server"
+            return []
+        is_news = self._unanswered_since is not None or now - self._turn_since > RECENT_SPEECH_S
+        # Where nobody watches, nobody would give it up again.
+        if is_news and self._rules.transcript_is_request and self._rules.stall_after is not None:
+            self._expect_answer(now)
+        return []
+
     def at_work(self, now: float) -> list[Action]:
-        """The service shows that it is at work without having said anything."""
-        if self._stalls_at is not None:
+        """Take note that the service is at work without having said anything."""
+        if "stall" in self._deadlines:
             self._watch(now)
         return []
 
     def interaction(self, now: float, in_progress: bool) -> list[Action]:
         """Take note of whether the service is at work: then a finished turn is not the answer."""
-        if self._in_progress and not in_progress:
-            self._stirred_at = now
+        if self._in_progress:
+            self._last_activity_at = now
         self._in_progress = in_progress
         return []
 
     def connection_lost(self, now: float) -> list[Action]:
-        """The connection is gone, and with it the rest of the turn that was being sent."""
-        owed = self._owed
-        actions = self.generation_complete()
-        self._owed = owed
-        self._open = self._cut = self._in_progress = False
-        self._completion_waits = False
-        self._stalls_at = None
-        if self._doubted:
-            self._doubted = False
-            self._doubt_ends_at = None
-            actions += self._let_go()
+        """End what the connection that is gone has taken with it: the rest of the turn."""
+        phase, actions = self._phase, list[Action]()
+        if phase in (Phase.GENERATING, Phase.CUT):
+            actions.append(EndTurn(self.turn))
+        if phase is not Phase.IDLE:
+            self._end_turn(now)
+        self._late_completion_until = float("-inf")
+        self._in_progress = False
+        self._cancel("stall")
+        if "doubt" in self._holds:
+            actions += self._let_go("doubt")
+        if phase is Phase.SENT or self._completion_waits:
+            actions += self._complete()
         return actions + self._commit_if_due(now)
 
     def connection_resumed(self, now: float) -> list[Action]:
-        """The session goes on over another connection; what was asked is asked again."""
-        if self._owed:
+        """Watch again for what was asked: it is asked again over another connection."""
+        if self._response_pending is not None and not self._speakers:
             self._watch(now)
         return []
 
     # -- from the application ------------------------------------------------------------------
 
-    def text_sent(self, now: float) -> list[Action]:
-        """The application has sent a text, which interrupts the model and asks for an answer."""
-        self._provoked = self._owed = True
-        self._stirred_at = now
-        self._watch(now)
+    def text_sent(self, now: float, is_nudge: bool = False) -> list[Action]:
+        """Take note of a text, which interrupts the model and asks for an answer.
+
+        Args:
+            now: the time.
+            is_nudge: it is the one that `Nudge` has asked for, which is no new request.
+        """
+        remedy = self._remedy if is_nudge else Remedy.NONE
+        self._input_since_turn = True
+        self._texts += 1
+        self._last_activity_at = now
+        self._expect_answer(now)
+        self._remedy = remedy
         return []
 
-    def interrupt(self, drop: bool) -> list[Action]:
+    def interrupt(self, now: float, drop: bool) -> list[Action]:
         """Pause, or with `drop` end the turn for good."""
         if not drop:
-            held, self._paused_by_app = self.paused, True
+            held = self.paused
+            self._holds.add("app")
             return [] if held else [Pause()]
-        self._cut = self._generating
-        return self._drop("app")
+        return self._drop(now, "app")
 
     def resume(self) -> list[Action]:
         """Go on, whoever paused."""
@@ -518,138 +719,281 @@ class Conversation:
     def timeout(self, now: float, playing: bool) -> list[Action]:
         """Do what has become due."""
         actions: list[Action] = []
-        if _due(self._overlap_at, now):
-            self._overlap_at = None
-            if self._speakers and playing:
-                actions += self._pause_for_speech(now)
-        if _due(self._resume_at, now):
-            self._resume_at = None
-            self._paused_by_speech = False
-            actions += self._let_go()
-        if _due(self._doubt_ends_at, now):
-            self._doubt_ends_at = None
-            self._doubted = False
-            actions += self._let_go()
-            if self._completion_waits:
-                actions += self._complete()
-        if _due(self._unduck_at, now):
-            self._unduck_at = None
-            self._ducked = False
-            actions.append(Unduck())
-        if _due(self._activity_ends_at, now):
-            self._activity_ends_at = None
+        if self._is_due("overlap", now) and playing:
+            actions += self._pause_for_speech(now)
+        if self._is_due("resume", now):
+            actions += self._let_go("speech")
+        if self._is_due("doubt", now):
+            actions += self._disbelieve(now)
+        if self._is_due("unduck", now):
+            actions += self._unduck()
+        if self._is_due("activity end", now):
             self._activity = False
             actions.append(EndActivity())
             self._expect_answer_to_speech(now)
-        if _due(self._stalls_at, now):
+        if self._is_due("stale", now):
+            actions += self._play_withheld(now)
+        if self._is_due("settle", now):
+            if self._phase is Phase.GENERATING:
+                actions.append(EndTurn(self.turn))
+            self._end_turn(now, late_completion=True)
+            actions += self._complete()
+        if self._is_due("stall", now):
             actions += self._stall(now)
         return actions
 
+    def _is_due(self, deadline: Deadline, now: float) -> bool:
+        """Tell whether a deadline has passed, and forget it then."""
+        at = self._deadlines.get(deadline)
+        if at is None or now < at:
+            return False
+        del self._deadlines[deadline]
+        return True
+
+    def _cancel(self, deadline: Deadline) -> None:
+        self._deadlines.pop(deadline, None)
+
+    # -- the model's turn ----------------------------------------------------------------------
+
+    def _enter(self, now: float, phase: Phase) -> None:
+        """Set the phase of the turn; the deadlines of the one before are over."""
+        self._phase = phase
+        self._cancel("settle")
+        self._cancel("stale")
+        self._withheld = False
+        if phase is Phase.STALE:
+            self._deadlines["stale"] = now + STALE_S
+
+    def _begin_turn(self, now: float) -> list[Action]:
+        """Begin the next turn, which ends the one before it."""
+        actions: list[Action] = []
+        by: Cause | None = None
+        may_replace = not (self.paused_by_app or self._played_out)
+        if "doubt" in self._holds:
+            by = "server"
+        elif may_replace and "speech" in self._holds:
+            by = "speech"
+        elif may_replace and not self._texts:  # what a text asks for is queued behind what is there
+            by = self._spoken_over
+        if by is not None:
+            actions += self._drop(now, by)  # it answers what was said over that
+        elif self._phase is Phase.SENT:
+            self._end_turn(now, late_completion=True)
+            actions += self._complete()
+        self.turn += 1
+        self._play = Play(self.turn)
+        self._enter(now, Phase.GENERATING)
+        self._turn_since = now
+        self._doubted_at = None
+        self._played_out = False
+        self._spoken_over = None
+        # Of several texts the first is answered; those after it may interrupt the answer.
+        self._input_since_turn = self._activity or self._texts > 1
+        self._texts = max(0, self._texts - 1)
+        self._response_pending = None
+        self._unanswered_since = self._speech_since if self._speakers else None
+        if self._speakers and self._rules.barge_in:
+            self._deadlines["overlap"] = now + self._overlap_delay
+        return actions
+
+    def _end_turn(self, now: float, late_completion: bool = False) -> None:
+        """Close the turn; with `late_completion`, its `turn_complete` is still to come."""
+        self._enter(now, Phase.IDLE)
+        self._ended_at = now
+        if late_completion:
+            self._late_completion_until = now + LATE_COMPLETION_S
+
+    def _complete(self, reason: str = "") -> list[Action]:
+        self._completion_waits = False
+        # A text from before its begin was answered with it; one from after that was not.
+        self._texts = min(self._texts, int(self._response_pending is not None))
+        return [CompleteTurn(self.turn, reason)]
+
+    def _note_empty_turn(self, now: float, reason: str, late: bool) -> list[Action]:
+        """Take note of a `turn_complete` without anything before it."""
+        if reason and reason != NEED_MORE_INPUT:
+            self._response_pending = "rejected"
+            return self._report_stall(now, self._waited(now), reason)
+        if late:
+            self._late_completion_until = float("-inf")
+            return []
+        if self._speakers or self._activity or self._in_progress or reason:
+            return []
+        if self._response_pending == "unheard":
+            return []
+        if self._response_pending is not None or self._unanswered_since is not None:
+            self._response_pending = "empty"
+            if "stall" not in self._deadlines:
+                self._watch(now)
+        return []
+
+    def _play_withheld(self, now: float) -> list[Action]:
+        """End the wait for the end of the cut turn: what has come since is another one."""
+        withheld = self._withheld
+        self._end_turn(now, late_completion=True)
+        return [*self._begin_turn(now), PlayWithheld(self.turn)] if withheld else []
+
     # -- barge-in ------------------------------------------------------------------------------
 
-    @property
-    def _may_commit(self) -> bool:
-        """Whether this side may cut the turn: see "Who commits"."""
-        return not self._open or (self._rules.marks_activity and not self._activity)
-
     def _pause_for_speech(self, now: float) -> list[Action]:
-        if self._paused_by_app:
+        if self.paused_by_app:
             return []
-        pause: list[Action] = [] if self._paused_by_speech else [Pause()]
-        self._paused_by_speech = True
+        pause: list[Action] = [] if "speech" in self._holds else [Pause()]
+        self._holds.add("speech")
+        if self._sustained:
+            self._spoken_over = "speech"
         return pause + self._commit_if_due(now)
 
     def _commit_if_due(self, now: float) -> list[Action]:
         """Drop what is paused for speech that has lasted, if that is for this side to decide."""
-        paused = self._paused_by_speech and not self._paused_by_app
-        return self._commit(now) if paused and self._sustained and self._may_commit else []
-
-    def _commit(self, now: float) -> list[Action]:
-        actions = self._drop("speech")
-        if self._rules.marks_activity and not self._activity:
-            self._cut = self._generating
-            actions.append(self._start_activity(now))
-        return actions
+        if "speech" not in self._holds or self.paused_by_app or not self._sustained:
+            return []
+        unmarked = self._rules.marks_activity and not self._activity
+        if self._phase in (Phase.GENERATING, Phase.SENT) and not unmarked:
+            return []  # the service decides
+        actions = self._drop(now, "speech")
+        return [*actions, self._start_activity(now)] if unmarked else actions
 
     def _start_activity(self, now: float) -> Action:
-        self._activity = self._provoked = True
+        self._activity = self._input_since_turn = True
         return StartActivity(now - self._speech_since)
 
-    def _end_duck(self, now: float) -> None:
-        if self._ducked and not self.paused and not self._starting and not self._speakers:
-            self._unduck_at = now + DUCK_HOLD
-
-    def _drop(self, by: str) -> list[Action]:
-        was_open = self._open or self._completion_waits
-        if was_open:
-            self._cut_turn = self.turn
-        if by == "server":
-            self._generating = self._open = self._cut = False
+    def _drop(self, now: float, by: Cause) -> list[Action]:
+        """Cut the newest turn, and open the gate for the next one."""
+        phase = self._phase
+        if phase is Phase.SENT and self._played_out:
+            self._end_turn(now, late_completion=True)
+            return [*self._complete(), *self._release()]
+        was_open = phase in (Phase.GENERATING, Phase.SENT) or self._completion_waits
+        if phase is Phase.GENERATING:
+            self._enter(now, Phase.STALE if by == "server" else Phase.CUT)
+        elif phase is Phase.SENT:
+            self._end_turn(now, late_completion=True)
+        if by == "server" and not self._texts and self._unanswered_since is None:
+            self._unanswered_since = now  # somebody whom only the service has heard
         self._completion_waits = False
+        self._spoken_over = None
         return [Drop(self.turn, by, was_open), *self._release()]
 
-    def _complete(self) -> list[Action]:
-        self._completion_waits = False
-        return [CompleteTurn(self.turn)] if self.turn > self._cut_turn else []
-
-    def _let_go(self) -> list[Action]:
-        """One reason to hold playback is gone; go on if it was the last."""
+    def _let_go(self, hold: Hold) -> list[Action]:
+        """End one reason to hold playback; go on if it was the last."""
+        self._holds.discard(hold)
+        if hold == "doubt":
+            self._cancel("doubt")
         return [] if self.paused else [*self._unduck(), Resume()]
 
     def _release(self) -> list[Action]:
         """Open the gate: whatever comes next is heard, at full level."""
         held = self.paused
-        self._paused_by_speech = self._paused_by_app = self._doubted = False
-        self._resume_at = self._overlap_at = self._doubt_ends_at = None
+        self._holds.clear()
+        for deadline in ("resume", "overlap", "doubt"):
+            self._cancel(deadline)
         actions: list[Action] = [*self._unduck(), Resume()] if held else self._unduck()
         return [*actions, *self._complete()] if self._completion_waits else actions
 
     def _unduck(self) -> list[Action]:
         ducked, self._ducked = self._ducked, False
-        self._unduck_at = None
         return [Unduck()] if ducked else []
 
     # -- interruptions that nobody here has heard ----------------------------------------------
 
-    def _explained(self, now: float) -> bool:
-        """Whether something is known that an interruption can be about."""
-        if not self._rules.barge_in or self._paused_by_app or self._provoked or self._speakers:
+    def _has_local_evidence(self, now: float) -> bool:
+        """Tell whether something is known here that an interruption can be about."""
+        known = self.paused_by_app or self._input_since_turn or bool(self._speakers)
+        if not self._rules.barge_in or known:
             return True
-        return self._heard_at is not None and now - self._heard_at <= HEARD
+        return self._heard_at is not None and now - self._heard_at <= RECENT_SPEECH_S
 
     def _doubt(self, now: float) -> list[Action]:
-        held, self._doubted = self.paused, True
-        self._doubt_ends_at = now + DOUBT
+        held = self.paused
+        self._holds.add("doubt")
+        self._doubted_at = now
+        self._deadlines["doubt"] = now + UNCONFIRMED_INTERRUPTION_S
         return [] if held else [Pause()]
+
+    def _disbelieve(self, now: float) -> list[Action]:
+        """Go on with what is queued: nothing has confirmed the interruption.
+
+        The service has stopped sending all the same. Should it have heard somebody after all, its
+        answer is late, and replaces the rest.
+        """
+        phase, actions = self._phase, self._let_go("doubt")
+        self._spoken_over = "server"
+        if phase is Phase.GENERATING:
+            actions.append(EndTurn(self.turn))
+        if phase is not Phase.IDLE:
+            self._end_turn(now, late_completion=True)
+        elif not self._completion_waits:
+            return actions
+        return actions + self._complete()
 
     # -- stalls --------------------------------------------------------------------------------
 
     def _watch(self, now: float) -> None:
-        """The service should say something from here on."""
-        self._reminded = False
+        """Expect the service to say something within `stall_after` from here on."""
         if self._rules.stall_after is not None:
-            self._stalls_at = now + self._rules.stall_after
+            self._deadlines["stall"] = now + self._rules.stall_after
+
+    def _expect_answer(self, now: float) -> None:
+        """Take note of a request."""
+        self._response_pending = "unanswered"
+        self._remedy = Remedy.NONE
+        self._asked_at = now
+        self._watch(now)
 
     def _expect_answer_to_speech(self, now: float) -> None:
-        if self._rules.may_stay_silent or self._heard_at is None:
+        """Expect what has to follow, now that nobody speaks."""
+        self._asked_at = now
+        if self._phase is Phase.GENERATING:
+            self._watch(now)  # for the rest of it
             return
-        if self._heard_at - self._rules.hangover - self._speech_since >= TURN_OF_THE_USER:
-            self._owed = True
+        to_be_answered = not self._rules.may_stay_silent or self._transcribed
+        if to_be_answered and self._spoke_long_enough and "speech" not in self._holds:
+            self._remedy = Remedy.NONE
+            self._response_pending = "unanswered"
+        if self._response_pending is not None:
             self._watch(now)
 
+    @property
+    def _spoke_long_enough(self) -> bool:
+        """Tell whether the newest speech, which has ended, was more than a cough."""
+        if self._heard_at is None:
+            return False
+        return self._heard_at - self._rules.hangover - self._speech_since >= MIN_REQUEST_S
+
+    def _waited(self, now: float) -> float:
+        """Return the seconds since something was last asked."""
+        return 0.0 if self._asked_at is None else now - self._asked_at
+
     def _stall(self, now: float) -> list[Action]:
-        actions: list[Action] = []
-        if not self._reminded:
-            actions.append(Stalled(self._rules.stall_after or 0.0, self._generating))
-            if self._rules.nudge:
-                self._watch(now)
-                self._reminded = True
-                return [*actions, Nudge()]
-        self._stalls_at = None
-        if self._rules.reconnect:
-            actions.append(Reconnect())
-        return actions
+        """Report that nothing has come, or try what is left when that was reported."""
+        if self._remedy is not Remedy.NONE:
+            return self._try_remedy(now)
+        return self._report_stall(now, self._rules.stall_after or 0.0)
 
+    def _report_stall(self, now: float, waited: float, detail: str = "") -> list[Action]:
+        self._cancel("stall")
+        reason = "unfinished" if self._phase is Phase.GENERATING else self._response_pending
+        if self._rules.stall_after is None or reason is None:
+            self._response_pending = None
+            return []
+        stalled = Stalled(waited, reason, detail)
+        if self._speakers:  # whoever speaks has asked again
+            self._response_pending = None
+            return [stalled]
+        return [stalled, *self._try_remedy(now)]
 
-def _due(at: float | None, now: float) -> bool:
-    return at is not None and now >= at
+    def _try_remedy(self, now: float) -> list[Action]:
+        """Try the next remedy of a stall, or give up the answer."""
+        if self._rules.nudge and self._remedy is Remedy.NONE:
+            self._remedy = Remedy.NUDGE
+            self._watch(now)
+            return [Nudge()]
+        if self._rules.reconnect and not self._reconnected:
+            self._remedy = Remedy.RECONNECT
+            self._reconnected = True
+            return [Reconnect()]
+        self._remedy = Remedy.NONE
+        self._response_pending = None
+        self._texts = 0
+        return []

@@ -8,13 +8,15 @@ import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
-from typing import Any, TypeVar, overload
+from typing import Any, Literal, TypeVar, overload
 
 logger = logging.getLogger("getstream.plugins.gemini")
 
 Handler = Callable[..., Any]
 _H = TypeVar("_H", bound=Handler)
 Spawn = Callable[[Coroutine[Any, Any, None]], "asyncio.Task[None]"]
+
+StallReason = Literal["unanswered", "unfinished", "unheard", "empty", "rejected"]
 
 EVENTS = (
     "connected",
@@ -88,10 +90,13 @@ class TurnComplete:
     Attributes:
         turn: the number of the turn.
         text: the transcript of what the assistant says in it, as far as it has arrived.
+        reason: why the service has ended it, where that is not the ordinary reason: its
+            `turnCompleteReason`, such as `"GENERATED_AUDIO_SAFETY"`.
     """
 
     turn: int
     text: str
+    reason: str = ""
 
 
 @dataclass(frozen=True)
@@ -139,10 +144,17 @@ class Stalled:
         waited_ms: for how long.
         unfinished: the model fell silent in the middle of its turn; otherwise it has not begun
             to answer.
+        reason: `"unanswered"`: nothing came after a text, or after speech that is answered or was
+            transcribed. `"unfinished"`: as above. `"unheard"`: the model has only written, in a
+            session that speaks. `"empty"`: its turn had nothing in it. `"rejected"`: the service
+            says that there will be no answer, and `detail` says why.
+        detail: `turnCompleteReason` of the service, such as `"RESPONSE_REJECTED"`, or "".
     """
 
     waited_ms: float
     unfinished: bool
+    reason: StallReason = "unanswered"
+    detail: str = ""
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from ..errors import (
 from . import _call
 from ._audio_in import AudioInput, ListenTo, TrackKind, check_rate
 from ._audio_out import MODEL_RATE, OutputTrack
-from ._conversation import Rules
+from ._conversation import Phase, Rules
 from ._events import Disconnected, Emitter, Reconnecting, Resumed, is_being_cancelled
 from ._models import check_config, default_options, is_proactive, model_of, resolve_model
 from ._options import (
@@ -248,6 +248,7 @@ class GeminiLive:
             end_of_turn=activity.silence_ms / 1000,
             stall_after=watch.after_ms / 1000 if watch else None,
             may_stay_silent=may_stay_silent,
+            transcript_is_request=watch is None or watch.may_stay_silent is not True,
             nudge=self._nudge is not None,
             reconnect=watch is not None and watch.reconnect,
         )
@@ -259,6 +260,7 @@ class GeminiLive:
             effects=_Effects(self),
             only_speech=is_only_speech(merged),
             plays=playback,
+            nudge=self._nudge,
         )
         self._detection_ms = times.pause_after_ms + VAD_DELAY_MS
         before_speech_ms = activity.padding_ms + self._detection_ms
@@ -595,7 +597,7 @@ class GeminiLive:
         """
         self._supervisor.check_loop()
         if drop:
-            self._turns.apply(self._turns.conversation.interrupt(drop=True))
+            self._turns.cut()
         else:
             self._turns.hold()
 
@@ -885,7 +887,8 @@ class GeminiLive:
         if message.tool_calls:
             names = ", ".join(str(call.get("name")) for call in message.tool_calls)
             logger.warning("Gemini Live calls functions that nobody has declared: %s", names)
-        in_turn = conversation.turn_open or bool(message.audio or message.text)
+        is_under_way = conversation.phase in (Phase.GENERATING, Phase.SENT, Phase.CUT)
+        in_turn = is_under_way or bool(message.audio or message.text)
         self._turns.hear(message)
         if message.generation_complete and not self._numbered:
             self._settle_uplink(conversation.turn_since)

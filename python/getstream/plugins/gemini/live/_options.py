@@ -105,8 +105,8 @@ class BargeIn:
 
     resume_after_ms: float = 400.0
     """Silence after which a paused reply goes on: longer than the gaps between words, shorter
-    than the silence that makes the model answer (500 ms and more). The detector needs 200 ms to
-    know that speech has ended: less is 200."""
+    than the silence that makes the model answer (500 ms and more). It is at least the detector's
+    hangover, 200 ms."""
 
     commit_after_ms: float = 600.0
     """Speech after which a reply is dropped that only this side can cut: the model has finished
@@ -131,8 +131,9 @@ class Watchdog:
     """What happens when the model owes an answer and nothing comes.
 
     The event `stalled` is emitted. It is a stall when a text is not answered, when the model falls
-    silent in the middle of its turn, when speech is not answered by a model that always does, and
-    when an answer ends that was only written, in a session that speaks.
+    silent in the middle of its turn, when speech is not answered by a model that always does or
+    whose service has transcribed it, and when a turn ends that says nothing: empty, rejected, or
+    only written in a session that speaks.
 
         GeminiLive(watchdog=True)                                     # these defaults
         GeminiLive(watchdog=Watchdog(nudge="Please go on."))          # say something, too
@@ -144,15 +145,17 @@ class Watchdog:
     """How long the model may take: several times as long as it ever needs, tools aside."""
 
     nudge: str | None = None
-    """A text that is sent to a model that has stalled. None sends nothing."""
+    """A text that is sent to a model that has stalled, once for each stall. None sends nothing."""
 
     reconnect: bool = False
-    """Whether to resume the session on a new connection when it is still silent after that."""
+    """Whether to resume the session on a new connection when it is still silent after that. It is
+    tried once until the model has spoken again: what was not answered is sent again with it."""
 
     may_stay_silent: bool | None = None
     """Whether silence after speech may be meant, so that it is no stall. None goes by the model:
     one with proactive audio (Gemini 3.8 always, others if `config` asks for it) chooses itself
-    what it answers."""
+    what it answers, and silence is a stall only after speech of which the service has sent a
+    transcript: that was heard. A turn that is empty or rejected is told in any case."""
 
     def __post_init__(self) -> None:
         _check_times(self, "after_ms")

@@ -19,6 +19,13 @@ FASTEST = 25.0 / 1000
 (Pellegrino, Coupé, Marsico, "Across-language perspective on speech information rate", 2011), of 3
 to 4 letters with the spaces. Text that runs ahead of its audio is not taken for heard."""
 
+SLOWEST = 2.0 / 1000
+"""Characters per millisecond below which the text of a turn is missing: Chinese has 4 to 5
+syllables a second, each of them one character."""
+
+LEAST_MS = 1000.0
+"""Milliseconds of audio from which missing text is told from a short sound without words."""
+
 TURNS_KEPT = 64
 
 
@@ -85,10 +92,24 @@ class Spoken:
     Attributes:
         transcript: its text.
         started_at: when the read head took its first sample, in seconds; None before that.
+        cut: whether it was cut short.
+        finished: whether the service has said that its transcript is complete.
     """
 
     transcript: Transcript
     started_at: float | None = None
+    cut: bool = False
+    finished: bool = False
+
+    def lacks_text(self, received_ms: float) -> bool:
+        """Tell whether most of the text of so much audio has not come."""
+        if received_ms < LEAST_MS:
+            return False
+        return len(self.transcript.text) < SLOWEST * received_ms
+
+    def has_room_for(self, text: str, received_ms: float) -> bool:
+        """Tell whether so much audio can hold more text that does not run ahead of it."""
+        return len(self.transcript.text) + len(text) <= FASTEST * received_ms
 
 
 class SpokenTurns:
@@ -110,47 +131,114 @@ class SpokenTurns:
 DIALOGUE_KEPT = 8000
 """Characters of a dialogue: ten minutes of talk, 2,000 tokens."""
 
+LINES_KEPT = 400
+"""Lines of a dialogue, those of turns without text included."""
+
 
 @dataclass
 class _Line:
+    """One turn of the dialogue.
+
+    Attributes:
+        role: who speaks.
+        text: what is said.
+        turn: the number of the model's turn; 0 for the user.
+        grows: the user is heard saying it, piece by piece; what is written is there at once.
+    """
+
     role: Literal["user", "model"]
     text: str
     turn: int = 0
+    grows: bool = False
 
 
 class Dialogue:
-    """What both sides have said, as far as it is known: what a new session begins with."""
+    """What both sides have said, as far as it is known: what a new session begins with.
+
+    One line for each turn, the question before its answer. Of a turn that was cut, only what was
+    heard. The newest `DIALOGUE_KEPT` characters are kept, whoever has said them.
+    """
 
     def __init__(self) -> None:
         self._lines: deque[_Line] = deque()
         self._size = 0
 
     def user_said(self, text: str) -> None:
-        """A piece of what the user has said or written."""
-        self._add("user", text, 0)
+        """Add something that the user has said or written as a whole."""
+        self._append(_Line("user", text))
+
+    def user_heard(self, text: str, answered_by: int = 0) -> None:
+        """Add a piece of the transcript of the user's speech.
+
+        Args:
+            text: as the service sent it.
+            answered_by: the turn of the model that answers it, where that has begun.
+        """
+        place = self._find(answered_by) if answered_by else None
+        if place is None:
+            place = len(self._lines)
+        before = self._lines[place - 1] if place else None
+        if before is not None and before.grows:
+            text = _spaced(before.text, text)
+            before.text += text
+            self._grown(len(text))
+        else:
+            self._lines.insert(place, _Line("user", text, grows=True))
+            self._grown(len(text))
+
+    def model_began(self, turn: int) -> None:
+        """Give a turn of the model its place."""
+        if self._find(turn) is None:
+            self._append(_Line("model", "", turn))
 
     def model_said(self, turn: int, text: str) -> None:
-        """A piece of what the model says in a turn."""
-        self._add("model", text, turn)
+        """Add a piece of what the model says in a turn."""
+        self.model_began(turn)
+        place = self._find(turn)
+        assert place is not None  # it has just begun
+        self._lines[place].text += text
+        self._grown(len(text))
 
     def model_was_cut(self, turn: int, heard_text: str) -> None:
-        """Of a turn, only this was heard."""
-        for line in reversed(self._lines):
-            if line.role == "model" and line.turn == turn:
-                self._size += len(heard_text) - len(line.text)
-                line.text = heard_text
-                return
+        """Keep of a turn only what was heard; a turn that is not known is passed over."""
+        place = self._find(turn)
+        if place is not None:
+            line = self._lines[place]
+            added, line.text = len(heard_text) - len(line.text), heard_text
+            self._grown(added)
 
     def lines(self) -> list[tuple[str, str]]:
-        """All of it: `("user" | "model", text)`, oldest first."""
+        """Return all of it: `("user" | "model", text)`, oldest first."""
         return [(line.role, line.text.strip()) for line in self._lines if line.text.strip()]
 
-    def _add(self, role: Literal["user", "model"], text: str, turn: int) -> None:
-        newest = self._lines[-1] if self._lines else None
-        if newest is not None and (newest.role, newest.turn) == (role, turn):
-            newest.text += text
-        else:
-            self._lines.append(_Line(role, text, turn))
-        self._size += len(text)
-        while self._size > DIALOGUE_KEPT and len(self._lines) > 1:
+    def _find(self, turn: int) -> int | None:
+        """Find the place of a turn of the model; it is among the newest."""
+        for back, line in enumerate(reversed(self._lines)):
+            if line.turn == turn:
+                return len(self._lines) - 1 - back
+        return None
+
+    def _append(self, line: _Line) -> None:
+        self._lines.append(line)
+        self._grown(len(line.text))
+
+    def _grown(self, characters: int) -> None:
+        """Take note of more text, and forget the oldest beyond the bound."""
+        self._size += characters
+        while self._size > DIALOGUE_KEPT:
+            oldest = self._lines[0]
+            excess = self._size - DIALOGUE_KEPT
+            if len(oldest.text) <= excess and len(self._lines) > 1:
+                self._lines.popleft()
+                self._size -= len(oldest.text)
+            else:
+                oldest.text = oldest.text[excess:]
+                self._size -= excess
+        while len(self._lines) > LINES_KEPT:
             self._size -= len(self._lines.popleft().text)
+
+
+def _spaced(before: str, text: str) -> str:
+    """Return text with a space where a sentence has ended and the next one has none before it."""
+    ends = before[-1:] in ".?!"
+    return f" {text}" if before and ends and text[:1].isalnum() else text

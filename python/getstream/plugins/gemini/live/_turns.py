@@ -23,12 +23,15 @@ from ._conversation import (
     EndTurn,
     Nudge,
     Pause,
+    Phase,
     Play,
+    PlayWithheld,
     Reconnect,
     Resume,
     Rules,
     StartActivity,
     Unduck,
+    Withhold,
 )
 from ._conversation import Stalled as StalledAction
 from ._events import (
@@ -45,8 +48,29 @@ from ._transcript import Dialogue, SpokenTurns
 
 logger = logging.getLogger("getstream.plugins.gemini")
 
+LATE_TEXT_S = 2.0
+"""Seconds after the end of a turn for which text may still be of it: a transcript has no order
+against the audio, and was seen behind `turn_complete`."""
+
+EARLY_TEXT_S = 1.0
+"""Seconds for which text may come before the audio of its turn."""
+
+TEXT_LAG_S = 1.0
+"""Seconds after the last audio of a turn for which text may still be of it although the next turn
+has begun. The one that answers somebody begins later than that."""
+
+QUESTION_S = 3.0
+"""Seconds after the begin of a turn for which what the user is heard saying may be its question."""
+
 HOLD_WARNING_S = 30.0
 """Seconds for which the application may hold speech back before a warning says so."""
+
+
+STALLS_TOLD = frozenset({10, 100, 1000})
+"""Stalls in a row, beside the first one, of which the log is told when nobody listens."""
+
+_Audio = tuple[bytes | str, int]
+"""Audio with its rate in Hz: s16le, or that as base64."""
 
 
 class Effects(Protocol):
@@ -90,6 +114,7 @@ class Turns:
         only_speech: whether only the transcript is what the assistant says, and text parts of the
             model are not (reasoning, stray text).
         plays: whether speech is played on a track; otherwise the application plays it as it comes.
+        nudge: the text with which the owner reminds the service, to know it from a request.
     """
 
     def __init__(
@@ -101,6 +126,7 @@ class Turns:
         effects: Effects,
         only_speech: bool = False,
         plays: bool = True,
+        nudge: str | None = None,
     ) -> None:
         self.conversation = Conversation(rules)
         self.output = AudioOutput(
@@ -115,9 +141,15 @@ class Turns:
         self._events = events
         self._effects = effects
         self._only_speech = only_speech
+        self._nudge = nudge
         self._spoken = SpokenTurns()
-        self._early_text = ""  # a transcript may come before the audio of its turn
-        self._cut_through = 0  # the newest turn that was interrupted
+        self._early_text: list[tuple[float, str]] = []  # it has come before the audio of its turn
+        self._withheld: list[_Audio | str] = []  # of the turn that was cut, or of the next one
+        self._withheld_of = 0  # the turn that was cut
+        self._texts_finish = False  # the service says when a transcript is complete
+        self._stalls_in_a_row = 0  # that nobody listened to
+        self._begun = 0  # the newest turn of which something was queued
+        self._pushed_at = self._pushed_before_at = float("-inf")  # of it, and of the one before
         self._unasked = False  # a call has ended, and nobody has said anything since
         self._chunks = WholeChunks()  # for the `audio` event
         self._overflowing = False
@@ -155,14 +187,14 @@ class Turns:
             self.output.forget()
             return
         self._unasked = True
-        actions = self.conversation.interrupt(drop=True)
+        actions = self.conversation.interrupt(_now(), drop=True)
         self.apply([replace(a, by="call") if isinstance(a, Drop) else a for a in actions])
         self.output.forget()
 
     # -- what happens --------------------------------------------------------------------------
 
     def hear(self, message: ServerMessage) -> None:
-        """The service says something."""
+        """Take a message of the service."""
         now, conversation = _now(), self.conversation
         texts = () if self._only_speech else message.text
         if message.at_work:
@@ -172,27 +204,29 @@ class Turns:
         if message.interrupted:
             # Audio in the same message belongs to the cut turn.
             self.apply(conversation.interrupted(now, self.output.waiting))
-            self._early_text = ""
+            self._early_text.clear()
         else:
             for data, rate in message.audio:
-                self._play(conversation.model_content(now), data, rate)
+                self._play(now, conversation.model_content(now), (data, rate))
                 self._emit_audio(data, rate, conversation.turn)
             if texts:
-                self._play(conversation.model_content(now), b"", MODEL_RATE)
+                self._play(now, conversation.model_content(now), (b"", MODEL_RATE))
             elif message.text:
                 self.apply(conversation.model_wrote(now))
         for text in texts:
-            self._add_text(text)
+            self._add_text(now, text)
         if message.spoken:
-            self._add_text(message.spoken)
+            self._add_text(now, message.spoken)
+        if message.spoken_finished:
+            self._finish_text(now)
         if message.asked:
-            self.dialogue.user_said(message.asked)
+            self.dialogue.user_heard(message.asked, self._turn_that_answers(now))
             self._events.emit("user_text", message.asked)
+            self.apply(conversation.user_transcribed(now, self.output.playing))
         if message.generation_complete:
-            self.apply(conversation.generation_complete())
+            self.apply(conversation.generation_complete(now))
         if message.turn_complete:
-            self.apply(conversation.turn_complete(now))
-            self._early_text = ""  # the rest of a turn that was cut
+            self.apply(conversation.turn_complete(now, message.complete_reason))
 
     def notice(self, events: list[SpeechEvent]) -> None:
         """The detector has noticed something in the call."""
@@ -214,14 +248,19 @@ class Turns:
                 self._events.emit("speech_stopped", Speech(event.user_id))
 
     def text_sent(self, text: str) -> None:
-        """The application has said something in writing."""
-        self._unasked = False
+        """Take note of a text that was sent."""
+        if text != self._nudge:
+            self._unasked = False
         self.dialogue.user_said(text)
-        self.apply(self.conversation.text_sent(_now()))
+        self.apply(self.conversation.text_sent(_now(), is_nudge=text == self._nudge))
+
+    def cut(self) -> None:
+        """End the turn, as the application wants it."""
+        self.apply(self.conversation.interrupt(_now(), drop=True))
 
     def hold(self) -> None:
-        """The application holds playback."""
-        self.apply(self.conversation.interrupt(drop=False))
+        """Hold playback for the application."""
+        self.apply(self.conversation.interrupt(_now(), drop=False))
         if self._hold_warning is None:
             loop = asyncio.get_running_loop()
             self._hold_warning = loop.call_later(HOLD_WARNING_S, self._warn_of_hold)
@@ -236,15 +275,19 @@ class Turns:
             elif isinstance(action, Unduck):
                 self.output.duck(0.0)
             elif isinstance(action, Pause):
-                self.counts.barge_ins += not self.conversation.paused_by_app
+                if not self.conversation.paused_by_app:
+                    self.counts.barge_ins += 1
                 self.output.pause()
             elif isinstance(action, Resume):
                 self.output.resume()
+            elif isinstance(action, PlayWithheld):
+                self._play_withheld(action.turn)
             elif isinstance(action, EndTurn):
-                self.output.end_turn(action.turn)
+                self._end_turn(action.turn)
             elif isinstance(action, CompleteTurn):
                 text = self._spoken[action.turn].transcript.text
-                self._events.emit("turn_complete", TurnComplete(action.turn, text))
+                complete = TurnComplete(action.turn, text, action.reason)
+                self._events.emit("turn_complete", complete)
             elif isinstance(action, Drop):
                 self._drop(action)
             elif isinstance(action, StartActivity):
@@ -260,39 +303,90 @@ class Turns:
         if self._hold_warning is not None and not self.conversation.paused_by_app:
             self._hold_warning.cancel()
             self._hold_warning = None
+        if self._withheld and self.conversation.phase is not Phase.STALE:
+            self._drop_withheld()
         self._set_timer()
 
-    def _play(self, actions: list[Action], pcm: bytes | str, rate: int) -> None:
+    def _play(self, now: float, actions: list[Action], audio: _Audio) -> None:
         """Do what the conversation makes of content that has just arrived."""
         for action in actions:
-            if not isinstance(action, Play):
+            if isinstance(action, Play):
+                self._push(now, action.turn, audio)
+            elif isinstance(action, Withhold):
+                self._withhold(audio)
+            else:
                 self.apply([action])
-                continue
-            if self._early_text:
-                self._spoken[action.turn].transcript.add(self._early_text, 0.0)
-                self.dialogue.model_said(action.turn, self._early_text)
-                self._early_text = ""
-            if self._unasked:
-                self.output.refuse(action.turn)
-            try:
-                fits = self.output.push(pcm, rate, action.turn)
-            except AudioError as error:
-                self.counts.bad_audio += 1
-                if self.counts.bad_audio == 1:
-                    logger.warning("Passed over audio of Gemini Live: %s", error)
-                continue
-            if not fits and not self._overflowing:
-                full = AudioError("Playback is full (30 minutes): speech is being dropped")
-                self._effects.report(full)
-            self._overflowing = not fits
         self._set_timer()
+
+    def _push(self, now: float, turn: int, audio: _Audio) -> None:
+        """Queue audio of a turn."""
+        if turn != self._begun:
+            self._begin_turn(now, turn)
+        self._pushed_at = now
+        if self._unasked:
+            self.output.refuse(turn)
+        try:
+            fits = self.output.push(*audio, turn)
+        except AudioError as error:
+            self.counts.bad_audio += 1
+            if self.counts.bad_audio == 1:
+                logger.warning("Passed over audio of Gemini Live: %s", error)
+            return
+        if not fits and not self._overflowing:
+            full = AudioError("Playback is full (30 minutes): speech is being dropped")
+            self._effects.report(full)
+        self._overflowing = not fits
+
+    def _begin_turn(self, now: float, turn: int) -> None:
+        """Give a turn its place in the dialogue, and the text that has come before its audio."""
+        if self._withheld:
+            self._drop_withheld()
+        self._begun, self._pushed_before_at = turn, self._pushed_at
+        self._stalls_in_a_row = 0
+        self.dialogue.model_began(turn)
+        early, self._early_text = self._early_text, []
+        ended_at = self.conversation.ended_at
+        for at, text in early:
+            if now - at <= EARLY_TEXT_S:
+                self._note_spoken(turn, text)
+            elif turn > 1 and at - ended_at <= LATE_TEXT_S:
+                self._note_spoken(turn - 1, text)  # late, after all
+            # Else its audio has never come.
+
+    def _end_turn(self, turn: int) -> None:
+        self.output.end_turn(turn)
+        if turn not in self.output.unfinished():
+            # Nothing of it is left to play, or there never was any.
+            self.apply(self.conversation.playback_finished(_now(), turn))
+
+    def _withhold(self, item: _Audio | str) -> None:
+        """Keep audio or text of the turn that was cut or of the next one."""
+        self._withheld.append(item)
+        self._withheld_of = self.conversation.turn
+
+    def _play_withheld(self, turn: int) -> None:
+        """Queue what was withheld: it is of this turn."""
+        withheld, self._withheld = self._withheld, []
+        for item in withheld:
+            if isinstance(item, str):
+                self._note_spoken(turn, item)
+            else:
+                self._push(_now(), turn, item)
+
+    def _drop_withheld(self) -> None:
+        """Forget what was withheld, except the text: it is of the turn that was cut."""
+        withheld, self._withheld = self._withheld, []
+        for item in withheld:
+            if isinstance(item, str):
+                self._note_spoken(self._withheld_of, item)
 
     def _drop(self, action: Drop) -> None:
         cut = set(self.output.unfinished())
         if action.open:
             cut.add(action.turn)
-        fresh = sorted(turn for turn in cut if turn > self._cut_through)
-        self._cut_through = max([self._cut_through, *fresh])
+        fresh = sorted(turn for turn in cut if not self._spoken[turn].cut)
+        for turn in fresh:
+            self._spoken[turn].cut = True
         self.output.drop()
         for turn in fresh:
             self.counts.interruptions += 1
@@ -303,21 +397,82 @@ class Turns:
 
     def _tell_of_stall(self, action: StalledAction) -> None:
         self.counts.stalls += 1
-        stalled = Stalled(action.waited * 1000, action.unfinished)
-        if not self._events.emit("stalled", stalled):
+        unfinished = action.reason == "unfinished"
+        stalled = Stalled(action.waited * 1000, unfinished, action.reason, action.detail)
+        if self._events.emit("stalled", stalled):
+            return
+        self._stalls_in_a_row += 1
+        if self._stalls_in_a_row == 1:
             logger.warning("Gemini Live has stalled: %s", stalled)
+        elif self._stalls_in_a_row in STALLS_TOLD:
+            number = self._stalls_in_a_row
+            logger.warning("Gemini Live has stalled %d times in a row: %s", number, stalled)
 
     # -- what is said --------------------------------------------------------------------------
 
-    def _add_text(self, text: str) -> None:
+    def _add_text(self, now: float, text: str) -> None:
         """Keep text with its turn, and tell. Transcripts have no order against the audio."""
-        turn = self.conversation.turn
-        if not self.conversation.turn_open:
-            self._early_text += text
-        elif turn > self._cut_through:
-            self._spoken[turn].transcript.add(text, self.output.received_ms(turn))
-            self.dialogue.model_said(turn, text)
+        turn = self._turn_of_text(now, text)
+        if self.conversation.phase is Phase.STALE:
+            self._withhold(text)
+        elif turn is None:
+            self._early_text.append((now, text))
+        else:
+            self._note_spoken(turn, text)
         self._events.emit("text", text)
+
+    def _turn_of_text(self, now: float, text: str) -> int | None:
+        """Find the turn of text that has just come; None: one that has not begun.
+
+        Without ids on the wire, by what is known: a turn cannot have much more text than audio;
+        what nobody has asked for since a turn is of that turn; and where the service says when a
+        transcript is complete, it is complete then and not before.
+        """
+        conversation = self.conversation
+        turn, before = conversation.turn, conversation.turn - 1
+        if conversation.phase is Phase.IDLE:
+            recent = turn and now - conversation.ended_at <= LATE_TEXT_S
+            if recent and (self._awaits_text(turn) or not conversation.answer_due):
+                return turn
+            return None
+        if before and now - self._pushed_before_at <= TEXT_LAG_S and self._awaits_text(before):
+            spoken, received_ms = self._spoken[turn], self.output.received_ms(turn)
+            if self._texts_finish or not spoken.has_room_for(text, received_ms):
+                return before
+        return turn
+
+    def _awaits_text(self, turn: int) -> bool:
+        """Tell whether more of the transcript of a turn that has ended is to come."""
+        spoken = self._spoken[turn]
+        if self._texts_finish and spoken.transcript.text and not spoken.cut:
+            return not spoken.finished
+        return spoken.lacks_text(self.output.received_ms(turn))
+
+    def _finish_text(self, now: float) -> None:
+        """Take note that the transcript of a turn is complete."""
+        turn = self._turn_of_text(now, "")
+        self._texts_finish = True
+        if turn is not None:
+            self._spoken[turn].finished = True
+
+    def _note_spoken(self, turn: int, text: str) -> None:
+        """Add text to a turn; to one that was cut, as far as it was heard."""
+        spoken = self._spoken[turn]
+        spoken.transcript.add(text, self.output.received_ms(turn))
+        if spoken.cut:
+            heard_text = spoken.transcript.heard(self.output.heard_ms(turn))
+            self.dialogue.model_was_cut(turn, heard_text)
+        else:
+            self.dialogue.model_said(turn, text)
+
+    def _turn_that_answers(self, now: float) -> int:
+        """Return the turn that answers what the user is heard saying; 0: one that has not begun."""
+        conversation = self.conversation
+        since, began_at = conversation.unanswered_since, conversation.turn_since
+        spoken_over = since is not None and since > began_at
+        if not conversation.turn or spoken_over or now - began_at > QUESTION_S:
+            return 0
+        return conversation.turn
 
     def _emit_audio(self, data: bytes | str, rate: int, turn: int) -> None:
         if not self._events.listens("audio"):
@@ -337,7 +492,7 @@ class Turns:
 
     def _playback_finished(self, turn: int, at: float) -> None:
         spoken = self._spoken[turn]
-        cut, heard_ms = turn <= self._cut_through, self.output.heard_ms(turn)
+        cut, heard_ms = spoken.cut, self.output.heard_ms(turn)
         text = spoken.transcript.text
         finished = PlaybackFinished(
             turn,
@@ -349,6 +504,7 @@ class Turns:
             finished_at=at,
         )
         self._emit_soon("playback_finished", finished)
+        self.apply(self.conversation.playback_finished(at, turn))
 
     def _emit_soon(self, event: str, argument: object) -> None:
         """Emit, but not inside of the call by which the SDK takes a frame."""
@@ -373,8 +529,9 @@ class Turns:
     def _on_timer(self) -> None:
         self._timer = None
         actions = self.conversation.timeout(_now(), self.output.playing)
-        if any(isinstance(action, Resume) for action in actions):
-            self.counts.false_barge_ins += not any(isinstance(each, Drop) for each in actions)
+        kinds = {type(action) for action in actions}
+        if Resume in kinds and Drop not in kinds:
+            self.counts.false_barge_ins += 1
         self.apply(actions)
 
     def _warn_of_hold(self) -> None:

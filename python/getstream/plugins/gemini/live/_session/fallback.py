@@ -7,7 +7,7 @@ from typing import Any
 
 from google.genai import types
 
-from .wire import ServerMessage, note_status, rate_of, seconds_of
+from .wire import ServerMessage, note_complete_reason, note_status, rate_of, seconds_of
 
 
 def from_sdk(message: types.LiveServerMessage) -> ServerMessage:
@@ -36,10 +36,13 @@ def _read_content(content: types.LiveServerContent, result: ServerMessage) -> No
     result.interrupted = bool(content.interrupted)
     result.generation_complete = bool(content.generation_complete)
     result.turn_complete = bool(content.turn_complete)
+    reason: Any = getattr(content, "turn_complete_reason", None)
+    note_complete_reason(getattr(reason, "value", reason), result)
     status: Any = getattr(content, "interaction_status", None)
     note_status(getattr(status, "value", status), result)
     if content.output_transcription is not None:
         result.spoken = content.output_transcription.text or ""
+        result.spoken_finished = bool(content.output_transcription.finished)
     if content.input_transcription is not None:
         result.asked = content.input_transcription.text or ""
     parts = content.model_turn.parts if content.model_turn is not None else None

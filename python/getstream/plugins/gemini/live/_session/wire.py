@@ -27,10 +27,13 @@ class ServerMessage:
             bytes where the SDK has decoded it.
         text: text parts of the model that are not thoughts.
         spoken: delta of the transcript of the model's speech.
+        spoken_finished: that transcript is complete. Some services never say so.
         asked: delta of the transcript of the user's speech.
         interrupted: the user has interrupted the model; `audio` of the same message is void.
         generation_complete: the model has sent all of its turn.
         turn_complete: the service considers the turn over.
+        complete_reason: why, where that is not the ordinary reason (`turnCompleteReason`, such as
+            "RESPONSE_REJECTED"); else "".
         at_work: a sign that the model is at work without having said anything yet.
         in_progress: whether the service is still at work on what it was asked, turns or not; None
             if the message does not say.
@@ -48,10 +51,12 @@ class ServerMessage:
     audio: list[tuple[str | bytes, int]] = field(default_factory=list)
     text: list[str] = field(default_factory=list)
     spoken: str = ""
+    spoken_finished: bool = False
     asked: str = ""
     interrupted: bool = False
     generation_complete: bool = False
     turn_complete: bool = False
+    complete_reason: str = ""
     at_work: bool = False
     in_progress: bool | None = None
     time_left: float | None = None
@@ -74,6 +79,12 @@ def note_status(status: Any, result: ServerMessage) -> None:
     if in_progress is not None:
         result.in_progress = in_progress
         result.at_work = result.at_work or in_progress
+
+
+def note_complete_reason(reason: Any, result: ServerMessage) -> None:
+    """Take over a `turnCompleteReason`, unless it says nothing."""
+    if isinstance(reason, str) and reason != "TURN_COMPLETE_REASON_UNSPECIFIED":
+        result.complete_reason = reason
 
 
 def read(raw: str | bytes) -> ServerMessage:
@@ -103,8 +114,13 @@ def _read_content(content: dict[str, Any], result: ServerMessage) -> None:
     result.interrupted = content.get("interrupted") is True
     result.generation_complete = content.get("generationComplete") is True
     result.turn_complete = content.get("turnComplete") is True
+    note_complete_reason(content.get("turnCompleteReason"), result)
     note_status(content.get("interactionStatus"), result)
-    result.spoken = _text_of(content.get("outputTranscription"))
+    transcription = content.get("outputTranscription")
+    if transcription is not None:
+        result.spoken = _text_of(transcription)
+        finished = isinstance(transcription, dict) and transcription.get("finished") is True
+        result.spoken_finished = finished
     result.asked = _text_of(content.get("inputTranscription"))
 
 
