@@ -25,10 +25,10 @@ from getstream.plugins.gemini.live._session.refusals import (
     PROXY_VARIABLES,
     client_error,
     connect_error,
-    holds_a_secret,
     is_transient,
     key_error,
     lost_error,
+    safe_cause,
 )
 from google.auth import exceptions as sign_in
 from google.genai import errors as genai_errors
@@ -356,10 +356,10 @@ def test_a_variable_that_is_no_address_is_named_and_not_shown(
         assert type(made) is ConfigError
         assert "HTTPS_PROXY" in str(made)
         assert PASSWORD not in str(made)
-        assert holds_a_secret(error)
+        assert safe_cause(error) is None
     assert "HTTPS_PROXY" in str(client_error(client))
     monkeypatch.delenv("HTTPS_PROXY")
-    assert not holds_a_secret(client)
+    assert safe_cause(client) is client
 
 
 def test_a_socks_proxy_needs_packages(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -394,7 +394,7 @@ def test_whose_header_it_is(name: str, kind: type[GeminiError]) -> None:
     assert type(made) is kind
     assert name in str(made)
     assert "secret" not in str(made)
-    assert holds_a_secret(error)
+    assert safe_cause(error) is None
     assert not getattr(made, "retryable", False)
 
 

@@ -438,16 +438,16 @@ impl Capture {
     }
 
     /// Returns the time in seconds at which to call [`advance`](Self::advance) if nothing is pushed
-    /// before: 44 ms after a push, 20 ms after another call, or when a frame that arrived early is
-    /// due. None while nothing is due by time.
+    /// before: 44 ms after a push, then each 20 ms from the push on, or when a frame that arrived
+    /// early is due. None while nothing is due by time.
     pub fn next_advance(&self) -> Option<f64> {
         let epoch = self.epoch.filter(|_| self.is_open())?;
-        let after = if self.now == self.last_arrival {
-            self.timing.after_push
+        let since = self.now - self.last_arrival;
+        let mut at = if since == 0 {
+            self.now + self.timing.after_push
         } else {
-            self.timing.frame
+            self.last_arrival + (since / self.timing.frame + 1) * self.timing.frame
         };
-        let mut at = self.now + after;
         let ready = |source| {
             self.supply(source)
                 .is_none_or(|supply| supply == Supply::Ready)
