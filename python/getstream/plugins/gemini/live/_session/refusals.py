@@ -117,7 +117,7 @@ _MISTAKES = (
 _E = TypeVar("_E", bound=BaseException)
 
 # The user and password of an address, and keys in its query.
-_CREDENTIALS = re.compile(r"(?<=://)[^/@\s]+(?=@)|(?<=[?&]key=)[^&\s'\"]+|(?<=token=)[^&\s'\"]+")
+_CREDENTIALS = re.compile(r"(?<=://)[^@\s]+(?=@)|(?<=[?&]key=)[^&\s'\"]+|(?<=token=)[^&\s'\"]+")
 
 
 def without_frames(error: _E) -> _E:
