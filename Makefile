@@ -85,7 +85,7 @@ bench-barge-in: $(VENV)/.installed  ## measure turn-taking end to end (30 minute
 docs: $(VENVD)/.docs  ## build the documentation site, offline; results in site/
 	NO_MKDOCS_2_WARNING=1 $(VENVD)/bin/mkdocs build --strict --quiet
 
-develop: $(VENV)/.installed  ## build and install the wheel into .venv (`pip install -e .` works too, see README)
+develop: $(VENV)/.installed  ## build and install the wheel into .venv (`pip install -e .` works too, see CONTRIBUTING.md)
 
 clean:  ## remove everything that was built
 	rm -rf $(VENV) $(VENV6) $(VENVD) dist target demo-out site

@@ -27,6 +27,13 @@ async def main(call_id: str) -> None:
     @gemini.on("speech_stopped")
     def on_speech_stopped(speech: Speech) -> None:
         print(f"{speech.user_id} stops", flush=True)
+        for track in gemini.stats().tracks:  # of those who are in the call now
+            if track.user_id == speech.user_id:
+                print(
+                    f"{track.user_id} ({track.kind}): {track.received_ms / 1000:.1f} s received, "
+                    f"{track.delay_ms:.0f} ms late, {track.lost_ms:.0f} ms lost",
+                    flush=True,
+                )
 
     @gemini.on("interrupted")
     def on_interrupted(cut: Interrupted) -> None:
@@ -37,12 +44,6 @@ async def main(call_id: str) -> None:
         async with connection:
             await gemini.attach(connection)
             await connection.wait()  # until the call ends
-        for track in gemini.stats().tracks:
-            print(
-                f"{track.user_id} ({track.kind}): {track.received_ms / 1000:.1f} s received, "
-                f"{track.delay_ms:.0f} ms late, {track.lost_ms:.0f} ms lost",
-                flush=True,
-            )
 
 
 if __name__ == "__main__":

@@ -119,7 +119,9 @@ async def test_custom_client() -> None:
             async with Person(CALL_ID, "anna") as anna:
                 async with running(servers, "custom_client", "assistant-bot"):
                     await anna.hear_speech(timeout=15)
-        (session,) = servers.gemini.sessions
+                    # The greeting is still being sent when its first words are heard.
+                    (session,) = servers.gemini.sessions
+                    await session.wait_turns(1, timeout=15)
         assert [turn.outcome for turn in session.spoken] == ["complete"]
 
 

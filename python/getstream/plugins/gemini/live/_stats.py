@@ -44,8 +44,8 @@ class Stats:
         events_lost: events that an async handler did not get, because it was too far behind or was
             cancelled in the end.
         tokens: total tokens as last reported by the service.
-        tracks: the audio tracks of the participants: the delay that the network of each one asks
-            for, and what was lost on the way.
+        tracks: the audio tracks of the participants who are in the call now: the delay that the
+            network of each one asks for, and what was lost on the way.
     """
 
     frames_in: int

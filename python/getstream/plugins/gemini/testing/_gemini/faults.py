@@ -66,8 +66,13 @@ QUOTA_EXCEEDED = Close(
 )
 """How the service says that the quota, or the number of concurrent sessions, is used up."""
 
-SESSION_NOT_FOUND, INVALID_HANDLE, ENTITY_NOT_FOUND = (
-    Close(code, reason) for code, reason in believed("handle_refused")
-)
-"""How the service refuses a resumption handle that it does not know (any more), in three ways that
-were logged."""
+_HANDLE_REFUSED = tuple(Close(code, reason) for code, reason in believed("handle_refused"))
+
+SESSION_NOT_FOUND = _HANDLE_REFUSED[0]
+"""How the service refuses a resumption handle that it does not know (any more)."""
+
+INVALID_HANDLE = _HANDLE_REFUSED[1]
+"""The same in the second of three ways that were logged."""
+
+ENTITY_NOT_FOUND = _HANDLE_REFUSED[2]
+"""The same in the third way."""
