@@ -119,13 +119,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(options: argparse.Namespace) -> int:
     # The SDKs take a second to import: --help and a wrong command line do not wait for them.
+    try:
+        return _run_command(options)
+    except ModuleNotFoundError as missing:
+        if missing.name == "trustme":  # installed without [testing]
+            raise ConfigError(str(missing)) from None
+        raise
+
+
+def _run_command(options: argparse.Namespace) -> int:
     if options.command == "demo":
-        try:
-            from ._cli.demo import DemoOptions, run_demo
-        except ModuleNotFoundError as missing:
-            if missing.name == "trustme":  # installed without [testing]
-                raise ConfigError(str(missing)) from None
-            raise
+        from ._cli.demo import DemoOptions, run_demo
 
         return run_demo(
             DemoOptions(options.input, options.out, options.real_gemini, options.verbose)

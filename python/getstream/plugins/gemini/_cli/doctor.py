@@ -20,7 +20,6 @@ from .._beliefs import BELIEFS
 from ..audio import Resampler
 from ..errors import ConfigError
 from .checks.findings import Finding, complete
-from .checks.gemini import PROBES, check_gemini, estimated_cost, find_access
 from .checks.wire_client import Patience, Service
 from .environment import GEMINI_HOST, KEY_VARIABLES
 
@@ -150,6 +149,9 @@ def _ask(options: DoctorOptions, *, stream: bool) -> None:
     Raises:
         ConfigError: There was none.
     """
+    # Not above: it needs the extra `testing`, which plain `doctor` does not.
+    from .checks.gemini import PROBES, estimated_cost
+
     count = sum(belief.automatic for belief in BELIEFS)
     cents = max(1, round(estimated_cost() * 100))
     print(
@@ -170,6 +172,8 @@ def _ask(options: DoctorOptions, *, stream: bool) -> None:
 
 
 async def _check(service: Service, at_once: int, *, stream: bool) -> list[Finding]:
+    from .checks.gemini import check_gemini, find_access
+
     found: list[Finding] = []
     reasons: dict[str, str] = {}
 
