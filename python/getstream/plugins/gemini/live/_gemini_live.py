@@ -392,18 +392,31 @@ class GeminiLive:
 
     def _take_audio(self, pcm: Any, target_rate: int) -> None:
         """Take a piece of a participant's audio, as `send_audio_pcm` says; nothing in it waits."""
-        supervisor = self._supervisor
-        supervisor.start()
-        if supervisor.life is Life.FAILED and self._failure_told:
-            self._refused_frames += 1
+        loop = asyncio.get_running_loop()
+        if not self._supervisor.is_ready_on(loop) and self._refuses_audio():
             return
-        self._failure_told = supervisor.life is Life.FAILED
-        supervisor.check_open()
-        now = self._now()
+        now = loop.time()
         events = self._input.push(pcm, target_rate, now, muted=self._is_deaf(now))
         if events:
             self._turns.notice(events)
         self._set_advance_timer()
+
+    def _refuses_audio(self) -> bool:
+        """Begin the session if it has not begun; tell whether audio is counted and dropped.
+
+        Raises:
+            SessionError: the session has failed, and this has not been raised yet.
+            ClosedError, ConfigError: as `send_audio_pcm`.
+        """
+        supervisor = self._supervisor
+        supervisor.start()
+        failed = supervisor.life is Life.FAILED
+        if failed and self._failure_told:
+            self._refused_frames += 1
+            return True
+        self._failure_told = failed
+        supervisor.check_open()
+        return False
 
     async def send_text(self, text: str) -> None:
         """Send text that the model answers aloud. Waits until the session is ready; when the
@@ -1013,11 +1026,11 @@ class GeminiLive:
         A timer that is early looks when it expires, which costs less than one for each packet.
         """
         due, timer = self._input.advance_at, self._advance_timer
-        if due is None or self._supervisor.is_over:
+        if due is None or (timer is not None and timer.when() <= due):
+            return
+        if self._supervisor.is_over:
             return
         if timer is not None:
-            if timer.when() <= due:
-                return
             timer.cancel()
         self._advance_timer = asyncio.get_running_loop().call_at(due, self._advance_input)
 

@@ -95,6 +95,10 @@ class Supervisor:
         """Tell whether there is a connection that is set up."""
         return self._life is Life.READY
 
+    def is_ready_on(self, loop: asyncio.AbstractEventLoop) -> bool:
+        """Tell whether there is a connection that is set up, and `loop` is the session's own."""
+        return self._life is Life.READY and self._loop is loop
+
     @property
     def is_closed(self) -> bool:
         """Tell whether the session was closed; one that has failed may not be yet."""
