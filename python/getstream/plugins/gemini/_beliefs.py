@@ -121,7 +121,8 @@ BELIEFS: tuple[Belief, ...] = (
         support="documented",
         evidence=(
             "automatic detection is the default",
-            "one report has no reaction at all without the field (four sessions)",
+            "one report has no reaction at all without the field (four sessions), so that this "
+            "package always sends it",
         ),
         local="The same.",
         check="Speaks recorded speech, followed by silence until there is an answer.",
