@@ -604,6 +604,24 @@ def test_frames_of_a_steady_silence_share_a_write_and_speech_takes_them_along() 
     run_virtual(main())
 
 
+def test_silence_does_not_wait_for_frames_that_do_not_come() -> None:
+    async def main() -> None:
+        writes = Writes()
+        waiter = await writes.wait_for_items()
+        for number in range(STEADY + 2):
+            writes.uplink.push(data(number), number * 0.02, quiet=True)
+        first = STEADY * 0.02
+        writes.uplink.pass_time(first + 0.08)
+        assert len(writes.each) == STEADY
+        writes.uplink.pass_time(first + SILENCE_WRITE_MS / 1000 + 1e-6)
+        assert writes.each[STEADY:] == [[STEADY, STEADY + 1]]
+        writes.uplink.pass_time(first + 10)
+        assert len(writes.each) == STEADY + 1
+        waiter.cancel()
+
+    run_virtual(main())
+
+
 @pytest.mark.parametrize("event", ["text", "stream end", "lost", "stuck"])
 def test_silence_that_waits_for_its_write_keeps_its_place(event: str) -> None:
     async def main() -> None:

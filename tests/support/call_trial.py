@@ -327,7 +327,7 @@ def check_wire(trial: Trial, rate: int, *, level_db: float = 0.0) -> None:
     assert {len(frame.data) for frame in frames} == {rate // 50 * 2}, "20 ms of 16-bit mono"
     # The service's clock runs at 1x: as much audio as time, within what may wait in a queue.
     lasted = frames[-1].at - frames[0].at
-    assert abs(len(frames) / 50 - lasted) < 0.3
+    assert abs(len(frames) / 50 - lasted) < 0.3, f"{len(frames) / 50} s of audio in {lasted} s"
     found = match(
         recorded("question.wav"), soxr.resample(wire.samples, rate, CALL_RATE, quality="VHQ")
     )

@@ -1040,6 +1040,7 @@ class GeminiLive:
         if due is not None and due - now < ADVANCE_EARLY_S:
             try:
                 self._turns.notice(self._input.advance(now))
+                self._uplink.pass_time(now)
             except Exception as error:
                 # Without the next one, speech would never end.
                 self._note_fault(error)

@@ -125,6 +125,7 @@ class Uplink:
         self._silent = True  # nobody speaks in the newest frame
         self._silence_ms = 0  # for so long
         self._held: list[Frame] = []  # of a steady silence, to be written at a time
+        self._held_since = 0.0
         self._end_in: int | None = None  # frames that the end of the activity may still wait
         # What was sent and may have to be sent again; each with its number on the connection, and
         # the time.
@@ -148,6 +149,8 @@ class Uplink:
         elif self._waiter is None or self._waiter.done() or self._queue.items:
             self._enqueue(frame)
         elif self._silence_ms > STEADY_SILENCE_MS:
+            if not self._held:
+                self._held_since = now
             self._held.append(frame)
             if len(self._held) * FRAME_MS >= SILENCE_WRITE_MS:
                 self._write(self._take_held(), now)
@@ -219,6 +222,11 @@ class Uplink:
             return  # it was dropped meanwhile: the socket was stuck for longer than the bound
         self._queue.popleft()
         self._note_sent(item, number, now)
+
+    def pass_time(self, now: float) -> None:
+        """Write frames of silence that wait for others, if none have come in time."""
+        if self._held and now - self._held_since >= SILENCE_WRITE_MS / 1000:
+            self._write(self._take_held(), now)
 
     def _take_held(self) -> list[Frame]:
         held, self._held = self._held, []

@@ -7,6 +7,7 @@
 `fallback`    the same by way of the SDK
 `refusals`    what the end of a connection means
 `access`      asking the application for the key
+`collector`   sparing the garbage collector what modules have brought
 ============  ============================================================================
 """
 

@@ -116,8 +116,10 @@ _MISTAKES = (
 
 _E = TypeVar("_E", bound=BaseException)
 
-# The user and password of an address, and keys in its query.
-_CREDENTIALS = re.compile(r"(?<=://)[^@\s]+(?=@)|(?<=[?&]key=)[^&\s'\"]+|(?<=token=)[^&\s'\"]+")
+# The user and password of an address, and keys in its query. A password may hold a slash.
+_CREDENTIALS = re.compile(
+    r"(?<=://)(?:[^/@\s:]*:[^@\s]+|[^/@\s]+)(?=@)|(?<=[?&]key=)[^&\s'\"]+|(?<=token=)[^&\s'\"]+"
+)
 
 
 def without_frames(error: _E) -> _E:

@@ -33,6 +33,7 @@ from ...errors import (
 )
 from . import wire
 from .at_once import FrameWriter, writer_of
+from .collector import spare_long_lived_objects
 from .fallback import from_sdk
 from .path import (
     LOOK_S,
@@ -606,6 +607,8 @@ class Session:
                 disposed, before = self._disposed, self._client
                 if not disposed:
                     self._client, self._client_key = client, self._api_key
+            # Here, on a thread of its own: the modules of the SDK have just been imported.
+            spare_long_lived_objects()
             unused = client if disposed else before
             if unused is not None:
                 _close_client(unused)
