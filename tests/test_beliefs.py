@@ -74,15 +74,15 @@ def module(name: str) -> Any:
 
 
 def test_the_code_goes_by_what_is_believed() -> None:
-    assert believed("api_version") == module("live._session.session").API_VERSION
-    assert module("live._session.session").SILENT_S >= 30  # `pong_delay`
-    assert believed("output_rate") == module("live._session.wire").DEFAULT_RATE
+    assert believed("api_version") == module("live._session.connection").API_VERSION
+    assert module("live._session.connection").SILENT_S >= 30  # `pong_delay`
+    assert believed("output_rate") == module("live._session.protocol").DEFAULT_RATE
     extended = module("live._models").model_of(checks.THINKING_MODEL)
     assert extended.levels == set(believed("thinking_level_required"))
     assert extended.default_level in extended.levels
     assert module("live._models").model_of("gemini-3.8-live").thinking == "none"
     assert module("live._models").DEFAULT_MODEL == DEFAULT_MODEL
-    capture = inspect.signature(module("live._audio_in").AudioInput.__init__).parameters
+    capture = inspect.signature(module("live._media.capture").AudioInput.__init__).parameters
     assert capture["tail_ms"].default == checks.SILENCE_S * 1000
 
 
@@ -98,6 +98,6 @@ def test_the_fields_that_are_known_are_those_of_the_sdk() -> None:
 
 
 def test_the_refusals_that_are_believed_have_their_errors() -> None:
-    refusal = module("live._session.refusals").refusal
+    refusal = module("live._session.close_errors").refusal
     assert isinstance(refusal(*believed("key_refused"), "m"), AuthError)
     assert isinstance(refusal(*believed("model_unknown"), "m"), ModelNotFoundError)

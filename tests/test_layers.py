@@ -34,11 +34,13 @@ IN_LIVE = under("live")
 IN_TESTING = under("testing")
 IN_SESSION = under("live._session")  # a part of several modules
 PURE = (
-    "live._conversation",
-    "live._recovery",
-    "live._transcript",
-    "live._session.wire",
+    "live._session.protocol",
+    "live._session.reconnect",
+    "live._turns.policy",
+    "live._turns.transcript",
 )
+WINGS = ("live._media", "live._session", "live._telemetry", "live._turns")
+WIRING = ("live", "live._gemini_live", "live._turns.controller")
 PROGRAMS = under("cli", "_cli", "__main__")
 
 # Modules of the standard library that read the time, wait, or do I/O.
@@ -54,8 +56,8 @@ STARTS_TASKS = frozenset({"create_task", "ensure_future", "gather", "run_corouti
 BORROWS_THREADS = frozenset({"run_in_executor", "submit", "to_thread"})
 MAY_BORROW_THREADS = {
     "live._session.access": 1,  # the application's function that gives a key
-    "live._session.session": 2,  # building and closing the SDK's client
-    "live._video": 1,  # encoding a picture
+    "live._session.connection": 2,  # building and closing the SDK's client
+    "live._media.video": 1,  # encoding a picture
 }
 
 
@@ -86,6 +88,12 @@ class Import:
     def __str__(self) -> str:
         name = self.foreign if self.foreign is not None else f"{PACKAGE}.{self.target}".rstrip(".")
         return f"{self.by or '__init__'}:{self.line} imports {name}"
+
+
+def wing_of(module: str) -> str | None:
+    """Return the folder of `live` that a module is in, such as "_session", or None."""
+    parts = module.split(".")
+    return parts[1] if (parts[0] == "live" and len(parts) > 2) or module in WINGS else None
 
 
 def read_package(folder: Path) -> dict[str, ast.Module]:
@@ -192,9 +200,15 @@ def _forbidden_imports(found: list[Import]) -> Iterator[tuple[Import, str]]:
             (_getstream_is_wrapped, "only live._call and the track's class know getstream"),
             (_core_is_private, "_core is reached through audio and _websocket"),
             (_frames_stay_at_the_ends, "only live._session reads frames"),
-            (_samples_stay_in_audio, "only live._audio_in and live._audio_out touch samples"),
+            (
+                _samples_stay_in_audio,
+                "only live._media.capture and live._media.playout touch samples",
+            ),
             (_live_stands_alone, "live knows no program and no test kit"),
-            (_parts_do_not_meet, "only live._gemini_live and _turns wire the parts together"),
+            (
+                _parts_do_not_meet,
+                "only live._gemini_live and _turns.controller wire the wings together",
+            ),
             (_policy_is_pure, "the rules have neither clock nor loop nor log"),
             (_leaves_import_nothing_heavy, "audio, errors, _terminal and _websocket import no SDK"),
         ):
@@ -214,7 +228,7 @@ def _genai_is_wrapped(each: Import) -> bool:
 def _getstream_is_wrapped(each: Import) -> bool:
     if not each.is_of("getstream", "getstream_rtc"):
         return True
-    if each.by == "live._audio_out":
+    if each.by == "live._media.playout":
         return each.is_of("getstream.video.rtc.audio_track")
     return each.by == "live._call" or IN_TESTING(each.by) or PROGRAMS(each.by)
 
@@ -230,7 +244,7 @@ def _frames_stay_at_the_ends(each: Import) -> bool:
 def _samples_stay_in_audio(each: Import) -> bool:
     if each.target != "audio" or not IN_LIVE(each.by):
         return True
-    return each.by in ("live._audio_in", "live._audio_out")
+    return each.by in ("live._media.capture", "live._media.playout")
 
 
 def _live_stands_alone(each: Import) -> bool:
@@ -240,17 +254,16 @@ def _live_stands_alone(each: Import) -> bool:
 
 
 def _parts_do_not_meet(each: Import) -> bool:
-    wiring = ("live", "live._gemini_live", "live._turns")
-    if IN_SESSION(each.by) and IN_SESSION(each.target):
+    if not IN_LIVE(each.by) or not IN_LIVE(each.target) or each.by in WIRING:
         return True
-    return not IN_LIVE(each.by) or not IN_LIVE(each.target) or each.by in wiring
+    return wing_of(each.by) is not None and wing_of(each.by) == wing_of(each.target)
 
 
 def _policy_is_pure(each: Import) -> bool:
     if each.by not in PURE:
         return True
     if each.foreign is None:
-        return each.by == "live._recovery" and each.target == "errors"
+        return each.by == "live._session.reconnect" and each.target == "errors"
     root = each.foreign.partition(".")[0]
     return root in sys.stdlib_module_names and root not in IMPURE
 
@@ -275,7 +288,7 @@ def _is_standard(module: str) -> bool:
 
 def _forbidden_tasks(modules: Source) -> Iterator[str]:
     for module, tree in modules.items():
-        if not IN_LIVE(module) or module in ("live._gemini_live", "live._supervisor"):
+        if not IN_LIVE(module) or module in ("live._gemini_live", "live._lifecycle"):
             continue
         for name, line in mentions(tree, STARTS_TASKS):
             yield f"{module}:{line} uses {name}: only _gemini_live and _supervisor start tasks"
@@ -308,20 +321,20 @@ def test_the_table_sees_the_whole_package(modules: dict[str, ast.Module]) -> Non
         ("audio", "_core"),
         ("audio", "errors"),
         ("_websocket", "_core"),
-        ("live._session.at_once", "_websocket"),
+        ("live._session.direct_send", "_websocket"),
         ("live", "live._gemini_live"),
-        ("live._audio_in", "audio"),
-        ("live._audio_out", "=getstream.video.rtc.audio_track.AudioStreamTrack"),
+        ("live._media.capture", "audio"),
+        ("live._media.playout", "=getstream.video.rtc.audio_track.AudioStreamTrack"),
         ("live._call", "=getstream.video.rtc.tracks.SubscriptionConfig"),
         ("live._gemini_live", "live._call"),
-        ("live._gemini_live", "live._supervisor"),
-        ("live._turns", "live._conversation"),
-        ("live._session.session", "=google.genai"),
-        ("live._session.refusals", "errors"),
+        ("live._gemini_live", "live._lifecycle"),
+        ("live._turns.controller", "live._turns.policy"),
+        ("live._session.connection", "=google.genai"),
+        ("live._session.close_errors", "errors"),
     }
     # ... and those for the type checker only are not.
     assert ("live._gemini_live", "=google.genai") not in edges
-    assert Counter(name for name, _ in mentions(modules["live._video"], BORROWS_THREADS))
+    assert Counter(name for name, _ in mentions(modules["live._media.video"], BORROWS_THREADS))
 
 
 def test_the_core_knows_no_python() -> None:
@@ -336,7 +349,8 @@ def test_the_core_knows_no_python() -> None:
 def broken(module: str, source: str) -> list[str]:
     """Return the violations of a package with this one module (and empty neighbours)."""
     neighbours = ("", "_terminal", "_websocket", "audio", "cli", "errors", "live", "live._call",
-                  "live._gemini_live", "live._session", "live._session.wire", "testing",
+                  "live._gemini_live", "live._media", "live._media.playout", "live._session",
+                  "live._session.protocol", "live._turns", "live._turns.policy", "testing",
                   "testing._stream")  # fmt: skip
     house = dict.fromkeys((*neighbours, module), "") | {module: source}
     return violations({name: ast.parse(text) for name, text in house.items()})
@@ -353,36 +367,36 @@ def broken(module: str, source: str) -> list[str]:
         ("live._options", "__import__(NAME)"),
         ("testing._stream", "from google import genai"),
         ("live._gemini_live", "from getstream.video import rtc"),
-        ("live._audio_out", "from getstream.video import rtc"),
-        ("live._video", "import getstream"),
+        ("live._media.playout", "from getstream.video import rtc"),
+        ("live._media.video", "import getstream"),
         ("audio", "from getstream.video.rtc import PcmData"),
-        ("live._audio_in", "from .. import _core"),
-        ("live._audio_in", "from .._core import Vad"),
-        ("live._session.at_once", "from ..._core import websocket_payload"),
-        ("live._audio_out", "from .._websocket import websocket_frame"),
-        ("live._audio_in", "from .._websocket import websocket_frame"),
+        ("live._media.capture", "from ... import _core"),
+        ("live._media.capture", "from ..._core import Vad"),
+        ("live._session.direct_send", "from ..._core import websocket_payload"),
+        ("live._media.playout", "from ..._websocket import websocket_frame"),
+        ("live._media.capture", "from ..._websocket import websocket_frame"),
         ("cli", "from ._websocket import websocket_frame"),
         ("_websocket", "from .live import GeminiLive"),
         ("_websocket", "import websockets"),
         ("testing._stream", "from getstream.plugins.gemini._core import Vad"),
         ("live._gemini_live", "from ..audio import Vad"),
-        ("live._video", "from .. import audio"),
+        ("live._media.video", "from ... import audio"),
         ("live._gemini_live", "from ..testing import LocalGemini"),
         ("live._gemini_live", "from ..cli import main"),
         ("live._session", "from getstream.plugins.gemini import testing"),
-        ("live._audio_out", "from ._session import Session"),
-        ("live._audio_out", "from . import _call"),
-        ("live._video", "from . import GeminiLive"),
-        ("live._conversation", "import asyncio"),
-        ("live._conversation", "from time import monotonic"),
-        ("live._conversation", "import logging"),
-        ("live._conversation", "import numpy"),
-        ("live._recovery", "import random"),
-        ("live._session.wire", "import asyncio"),
-        ("live._session.wire", "from .session import Session"),
-        ("live._video", "from ._session.wire import read"),
-        ("live._conversation", "from ..errors import GeminiError"),
-        ("live._conversation", "if not TYPE_CHECKING:\n    import asyncio"),
+        ("live._media.playout", "from .._session import Session"),
+        ("live._media.playout", "from .. import _call"),
+        ("live._media.video", "from .. import GeminiLive"),
+        ("live._turns.policy", "import asyncio"),
+        ("live._turns.policy", "from time import monotonic"),
+        ("live._turns.policy", "import logging"),
+        ("live._turns.policy", "import numpy"),
+        ("live._session.reconnect", "import random"),
+        ("live._session.protocol", "import asyncio"),
+        ("live._session.protocol", "from .session import Session"),
+        ("live._media.video", "from .._session.wire import read"),
+        ("live._turns.policy", "from ...errors import GeminiError"),
+        ("live._turns.policy", "if not TYPE_CHECKING:\n    import asyncio"),
         ("errors", "from .live import GeminiLive"),
         ("_beliefs", "from .errors import ConfigError"),
         ("errors", "from ._cli import story"),
@@ -393,8 +407,8 @@ def broken(module: str, source: str) -> list[str]:
         ("live._events", "start = asyncio.ensure_future"),
         ("live._events", "from asyncio import create_task"),
         ("live._session", "async with asyncio.TaskGroup() as group: pass"),
-        ("live._video", "worker = ThreadPoolExecutor(1)"),
-        ("live._video", "loop.run_in_executor(a, b)\nloop.run_in_executor(c, d)"),
+        ("live._media.video", "worker = ThreadPoolExecutor(1)"),
+        ("live._media.video", "loop.run_in_executor(a, b)\nloop.run_in_executor(c, d)"),
         ("live._call", "await asyncio.to_thread(work)"),
     ],
 )
@@ -406,20 +420,20 @@ def test_a_house_out_of_order_is_noticed(module: str, source: str) -> None:
     ("module", "source"),
     [
         ("live._session", "from google import genai\nfrom google.genai import types"),
-        ("live._session.session", "from google import genai\nfrom . import wire"),
-        ("live._recovery", "from ..errors import SessionError"),
+        ("live._session.connection", "from google import genai\nfrom . import wire"),
+        ("live._session.reconnect", "from ...errors import SessionError"),
         ("errors", "from ._terminal import one_line"),
         ("live._gemini_live", "if TYPE_CHECKING:\n    from google import genai"),
         ("live._gemini_live", "if typing.TYPE_CHECKING:\n    from getstream import Stream"),
         ("live._gemini_live", "from . import _call\nfrom ._session import Session"),
         ("live._gemini_live", "asyncio.create_task(work())"),
-        ("live._supervisor", "asyncio.create_task(work())"),
+        ("live._lifecycle", "asyncio.create_task(work())"),
         ("live._call", "from getstream.video import rtc\nfrom ..errors import CallError"),
-        ("live._audio_out", "from getstream.video.rtc.audio_track import AudioStreamTrack"),
-        ("live._audio_in", "from ..audio import Vad\nimport numpy as np"),
-        ("live._session.at_once", "from ..._websocket import websocket_payload"),
-        ("live._video", "loop.run_in_executor(a, b)"),
-        ("live._conversation", "from dataclasses import dataclass\nimport enum"),
+        ("live._media.playout", "from getstream.video.rtc.audio_track import AudioStreamTrack"),
+        ("live._media.capture", "from ...audio import Vad\nimport numpy as np"),
+        ("live._session.direct_send", "from ..._websocket import websocket_payload"),
+        ("live._media.video", "loop.run_in_executor(a, b)"),
+        ("live._turns.policy", "from dataclasses import dataclass\nimport enum"),
         ("testing._stream", "from google.protobuf.message import DecodeError"),
         ("testing", "from ..audio import Vad\nfrom getstream import Stream"),
         ("cli", "from getstream import Stream\nfrom .live import GeminiLive"),

@@ -24,7 +24,7 @@ from getstream.plugins.gemini.errors import (
 )
 from getstream.plugins.gemini.live import GeminiLive, _recovery
 from getstream.plugins.gemini.live._session import access as access_module
-from getstream.plugins.gemini.live._session.refusals import PROXY_VARIABLES
+from getstream.plugins.gemini.live._session.close_errors import PROXY_VARIABLES
 from getstream.plugins.gemini.testing import (
     Close,
     LocalGemini,

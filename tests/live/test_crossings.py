@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from crossings import Crossings
 from getstream.plugins.gemini.audio import EchoReference
-from getstream.plugins.gemini.live import _audio_in
-from getstream.plugins.gemini.live._audio_in import AudioInput
+from getstream.plugins.gemini.live._media import capture as _audio_in
+from getstream.plugins.gemini.live._media.capture import AudioInput
 
 RATE, FRAME = 16000, 320
 

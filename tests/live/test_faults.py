@@ -24,7 +24,7 @@ from getstream.plugins.gemini.errors import (
     SessionExpiredError,
 )
 from getstream.plugins.gemini.live import Disconnected, GeminiLive, Resumed, Watchdog, _recovery
-from getstream.plugins.gemini.live._session import session as session_module
+from getstream.plugins.gemini.live._session import connection as session as session_module
 from getstream.plugins.gemini.testing import (
     QUOTA_EXCEEDED,
     Abort,

@@ -35,9 +35,9 @@ from getstream.plugins.gemini.live import (
     _events,
     _gemini_live,
 )
-from getstream.plugins.gemini.live._audio_in import SpeechEvent
+from getstream.plugins.gemini.live._media.capture import SpeechEvent
 from getstream.plugins.gemini.live._options import build_config
-from getstream.plugins.gemini.live._session import session as session_module
+from getstream.plugins.gemini.live._session import connection as session as session_module
 from getstream.plugins.gemini.testing import (
     QUOTA_EXCEEDED,
     Abort,

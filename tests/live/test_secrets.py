@@ -13,9 +13,9 @@ import pytest
 import websockets.exceptions
 from getstream.plugins.gemini.errors import AuthError, ConfigError, GeminiError
 from getstream.plugins.gemini.live import Disconnected, GeminiLive
-from getstream.plugins.gemini.live._session import refusals
-from getstream.plugins.gemini.live._session import session as session_module
-from getstream.plugins.gemini.live._session.session import Session
+from getstream.plugins.gemini.live._session import close_errors as refusals
+from getstream.plugins.gemini.live._session import connection as session as session_module
+from getstream.plugins.gemini.live._session.connection import Session
 from getstream.plugins.gemini.testing import (
     QUOTA_EXCEEDED,
     Abort,

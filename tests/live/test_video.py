@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from aiortc.mediastreams import MediaStreamError, VideoStreamTrack
 from getstream.plugins.gemini.errors import ConfigError, VideoError
-from getstream.plugins.gemini.live._video import MAX_BAD_FRAMES, VideoSender, encode_jpeg
+from getstream.plugins.gemini.live._media.video import MAX_BAD_FRAMES, VideoSender, encode_jpeg
 from getstream.plugins.gemini.testing.clock import run_virtual
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from ._audio_in import TrackStats
-from ._audio_out import OutputTrack
 from ._events import (
     Disconnected,
     Interrupted,
@@ -16,10 +14,12 @@ from ._events import (
     TurnComplete,
 )
 from ._gemini_live import GeminiLive
+from ._media.capture import TrackStats
+from ._media.playout import OutputTrack
 from ._models import DEFAULT_MODEL, RetiredModelWarning
 from ._options import BargeIn, Watchdog
 from ._session import warm_up as _warm_up
-from ._stats import Stats
+from ._telemetry.stats import Stats
 
 __all__ = [
     "DEFAULT_MODEL",

@@ -22,10 +22,11 @@ from ..errors import (
     VideoError,
 )
 from . import _call
-from ._audio_in import AudioInput, ListenTo, TrackKind, check_rate
-from ._audio_out import MODEL_RATE, OutputTrack
-from ._conversation import Phase, Rules
 from ._events import Disconnected, Emitter, Reconnecting, Resumed, is_being_cancelled
+from ._lifecycle import Life, Supervisor
+from ._media.capture import AudioInput, ListenTo, TrackKind, check_rate
+from ._media.playout import MODEL_RATE, OutputTrack
+from ._media.video import VideoSender, check_fps
 from ._models import check_config, default_options, is_proactive, model_of, resolve_model
 from ._options import (
     BargeIn,
@@ -39,13 +40,12 @@ from ._options import (
     resolve_handle,
     resolve_switch,
 )
-from ._recovery import Plan, Recovery
 from ._session import KeySource, ServerMessage, Session
-from ._stats import Stats
-from ._supervisor import Life, Supervisor
-from ._turns import Turns
-from ._uplink import KEPT_SPEECH_MS, Mark, Text, Uplink
-from ._video import VideoSender, check_fps
+from ._session.reconnect import Plan, Recovery
+from ._session.send_queue import KEPT_SPEECH_MS, Mark, Text, Uplink
+from ._telemetry.stats import Stats
+from ._turns.controller import Turns
+from ._turns.policy import Phase, Rules
 
 if TYPE_CHECKING:
     from getstream.video.rtc.tracks import SubscriptionConfig

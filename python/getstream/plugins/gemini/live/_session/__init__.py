@@ -14,8 +14,8 @@
 from __future__ import annotations
 
 from .access import KeySource
-from .fallback import warm_up
-from .session import Seeding, Session
-from .wire import ServerMessage
+from .connection import Seeding, Session
+from .protocol import ServerMessage
+from .sdk_protocol import warm_up
 
 __all__ = ["KeySource", "Seeding", "ServerMessage", "Session", "warm_up"]

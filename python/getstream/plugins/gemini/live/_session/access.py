@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 from ...errors import ConnectError
-from .refusals import key_error
+from .close_errors import key_error
 
 KEY_TIMEOUT_S = 10.0
 """Seconds for the application to give a key: one request to its own backend, or to Google's, in

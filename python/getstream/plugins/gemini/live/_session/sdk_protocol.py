@@ -7,7 +7,7 @@ from typing import Any
 
 from google.genai import types
 
-from .wire import ServerMessage, note_complete_reason, note_status, rate_of, seconds_of
+from .protocol import ServerMessage, note_complete_reason, note_status, rate_of, seconds_of
 
 
 def from_sdk(message: types.LiveServerMessage) -> ServerMessage:

@@ -16,8 +16,8 @@ import av
 from aiortc.mediastreams import MediaStreamError
 from getstream.video.rtc.audio_track import AudioStreamTrack
 
-from ..audio import EchoReference, Playback, PlaybackStats, Resampler, decode_base64
-from ..errors import AudioError, CallError, ConfigError
+from ...audio import EchoReference, Playback, PlaybackStats, Resampler, decode_base64
+from ...errors import AudioError, CallError, ConfigError
 
 logger = logging.getLogger("getstream.plugins.gemini")
 

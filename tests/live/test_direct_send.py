@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from getstream.plugins.gemini._websocket import websocket_frame
-from getstream.plugins.gemini.live._session.at_once import FrameWriter, writer_of
+from getstream.plugins.gemini.live._session.direct_send import FrameWriter, writer_of
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.asyncio.server import ServerConnection, serve
 

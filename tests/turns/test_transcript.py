@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from getstream.plugins.gemini.live._transcript import (
+from getstream.plugins.gemini.live._turns.transcript import (
     DIALOGUE_KEPT,
     LINES_KEPT,
     TURNS_KEPT,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ._audio_in import TrackStats
+    from .._media.capture import TrackStats
 
 
 @dataclass(frozen=True)

@@ -31,10 +31,18 @@ from ...errors import (
     GeminiError,
     SessionError,
 )
-from . import wire
-from .at_once import FrameWriter, writer_of
+from . import protocol as wire
+from .close_errors import (
+    ABNORMAL,
+    COMES_BACK,
+    client_error,
+    connect_error,
+    lost_error,
+    safe_cause,
+    without_frames,
+)
 from .collector import spare_long_lived_objects
-from .fallback import from_sdk
+from .direct_send import FrameWriter, writer_of
 from .path import (
     LOOK_S,
     STUCK_S,
@@ -44,16 +52,8 @@ from .path import (
     is_unacknowledged,
     watch_socket,
 )
-from .refusals import (
-    ABNORMAL,
-    COMES_BACK,
-    client_error,
-    connect_error,
-    lost_error,
-    safe_cause,
-    without_frames,
-)
-from .wire import ServerMessage
+from .protocol import ServerMessage
+from .sdk_protocol import from_sdk
 
 logger = logging.getLogger("getstream.plugins.gemini")
 

@@ -16,7 +16,7 @@ from getstream.plugins.gemini.errors import (
     RequestError,
     SessionExpiredError,
 )
-from getstream.plugins.gemini.live._recovery import (
+from getstream.plugins.gemini.live._session.reconnect import (
     HANDLE_ATTEMPTS,
     JITTER,
     LARGEST_DELAY_S,

@@ -19,8 +19,8 @@ import pytest
 from aiortc.mediastreams import MediaStreamError
 from crossings import Crossings
 from getstream.plugins.gemini.errors import AudioError, CallError, ConfigError
-from getstream.plugins.gemini.live import _audio_out
-from getstream.plugins.gemini.live._audio_out import (
+from getstream.plugins.gemini.live._media import playout as _audio_out
+from getstream.plugins.gemini.live._media.playout import (
     FORWARDER,
     LEAD_S,
     SETTLE_S,

@@ -21,7 +21,7 @@ from getstream.plugins.gemini.errors import (
     SessionError,
     SessionExpiredError,
 )
-from getstream.plugins.gemini.live._session.refusals import (
+from getstream.plugins.gemini.live._session.close_errors import (
     PROXY_VARIABLES,
     client_error,
     connect_error,

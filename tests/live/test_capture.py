@@ -10,7 +10,7 @@ import pytest
 from getstream.plugins.gemini._websocket import websocket_payload
 from getstream.plugins.gemini.audio import EchoReference, decode_base64
 from getstream.plugins.gemini.errors import AudioError
-from getstream.plugins.gemini.live._audio_in import (
+from getstream.plugins.gemini.live._media.capture import (
     FORGOTTEN_AFTER_S,
     IN_FLIGHT_S,
     AudioInput,

@@ -10,10 +10,20 @@ import logging
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from ..errors import AudioError, GeminiError
-from ._audio_in import SpeechEvent
-from ._audio_out import MODEL_RATE, AudioOutput, WholeChunks
-from ._conversation import (
+from ...errors import AudioError, GeminiError
+from .._events import (
+    Emitter,
+    Interrupted,
+    PlaybackFinished,
+    PlaybackStarted,
+    Speech,
+    Stalled,
+    TurnComplete,
+)
+from .._media.capture import SpeechEvent
+from .._media.playout import MODEL_RATE, AudioOutput, WholeChunks
+from .._session import ServerMessage
+from .policy import (
     Action,
     CompleteTurn,
     Conversation,
@@ -33,18 +43,8 @@ from ._conversation import (
     Unduck,
     Withhold,
 )
-from ._conversation import Stalled as StalledAction
-from ._events import (
-    Emitter,
-    Interrupted,
-    PlaybackFinished,
-    PlaybackStarted,
-    Speech,
-    Stalled,
-    TurnComplete,
-)
-from ._session import ServerMessage
-from ._transcript import Dialogue, SpokenTurns
+from .policy import Stalled as StalledAction
+from .transcript import Dialogue, SpokenTurns
 
 logger = logging.getLogger("getstream.plugins.gemini")
 

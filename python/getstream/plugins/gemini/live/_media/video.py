@@ -13,7 +13,7 @@ import av
 import numpy as np
 from aiortc.mediastreams import MediaStreamError
 
-from ..errors import ConfigError, VideoError
+from ...errors import ConfigError, VideoError
 
 logger = logging.getLogger("getstream.plugins.gemini")
 

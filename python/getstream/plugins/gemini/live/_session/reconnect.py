@@ -30,7 +30,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from ..errors import (
+from ...errors import (
     AuthError,
     GeminiError,
     ModelNotFoundError,

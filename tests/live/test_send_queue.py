@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from getstream.plugins.gemini.live._uplink import (
+from getstream.plugins.gemini.live._session.send_queue import (
     BACKLOG_MS,
     LONGEST_SILENCE_MS,
     MAX_END_WAIT_MS,

@@ -15,8 +15,8 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 
-from ..audio import Capture, CaptureEvent, EchoReference, SourceStats
-from ..errors import AudioError
+from ...audio import Capture, CaptureEvent, EchoReference, SourceStats
+from ...errors import AudioError
 
 FRAME_MS = 20
 MIN_RATE, MAX_RATE = 8000, 96000

@@ -16,9 +16,8 @@ from getstream.plugins.gemini.errors import (
     SessionError,
     SessionExpiredError,
 )
-from getstream.plugins.gemini.live._session.fallback import from_sdk
-from getstream.plugins.gemini.live._session.refusals import connect_error, lost_error, option_of
-from getstream.plugins.gemini.live._session.wire import (
+from getstream.plugins.gemini.live._session.close_errors import connect_error, lost_error, option_of
+from getstream.plugins.gemini.live._session.protocol import (
     ServerMessage,
     audio_envelope,
     image_message,
@@ -26,6 +25,7 @@ from getstream.plugins.gemini.live._session.wire import (
     read,
     seconds_of,
 )
+from getstream.plugins.gemini.live._session.sdk_protocol import from_sdk
 from google.genai import errors as genai_errors
 from google.genai import types
 from hypothesis import given, settings

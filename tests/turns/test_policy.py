@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from getstream.plugins.gemini.live._conversation import (
+from getstream.plugins.gemini.live._turns.policy import (
     CUT_GAP_S,
     DUCK_HOLD_S,
     LATE_COMPLETION_S,

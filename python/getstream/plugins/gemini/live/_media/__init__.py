@@ -1,0 +1,1 @@
+"""Convert between the call and the core: audio in, audio out, video."""

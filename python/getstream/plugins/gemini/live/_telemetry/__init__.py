@@ -1,0 +1,1 @@
+"""Count and report what happens in a session."""
