@@ -202,12 +202,12 @@ def _forbidden_imports(found: list[Import]) -> Iterator[tuple[Import, str]]:
             (_frames_stay_at_the_ends, "only live._session reads frames"),
             (
                 _samples_stay_in_audio,
-                "only live._media.capture and live._media.playout touch samples",
+                "only live._media's capture and playout touch samples",
             ),
             (_live_stands_alone, "live knows no program and no test kit"),
             (
                 _parts_do_not_meet,
-                "only live._gemini_live and _turns.controller wire the wings together",
+                "only _gemini_live and _turns.controller wire the wings",
             ),
             (_policy_is_pure, "the rules have neither clock nor loop nor log"),
             (_leaves_import_nothing_heavy, "audio, errors, _terminal and _websocket import no SDK"),

@@ -22,8 +22,9 @@ from getstream.plugins.gemini.errors import (
     GeminiError,
     RequestError,
 )
-from getstream.plugins.gemini.live import GeminiLive, _recovery
+from getstream.plugins.gemini.live import GeminiLive
 from getstream.plugins.gemini.live._session import access as access_module
+from getstream.plugins.gemini.live._session import reconnect
 from getstream.plugins.gemini.live._session.close_errors import PROXY_VARIABLES
 from getstream.plugins.gemini.testing import (
     Close,
@@ -451,7 +452,7 @@ async def test_a_first_handle_whose_old_socket_is_open(
     local: Local, closes: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if not closes:
-        monkeypatch.setattr(_recovery, "FIRST_DELAY_S", 0.01)
+        monkeypatch.setattr(reconnect, "FIRST_DELAY_S", 0.01)
     async with local(Script([])) as server, GeminiLive() as old:
         await old.send_text("My name is Anna.")
         await server.sessions[0].wait_frames("text")
@@ -467,7 +468,7 @@ async def test_a_first_handle_whose_old_socket_is_open(
             assert server.sessions[-1].resumed_from == handle
             assert server.sessions[-1].context == ["My name is Anna."]
         else:
-            assert handles(server)[1:] == [handle] * _recovery.HANDLE_ATTEMPTS + [None]
+            assert handles(server)[1:] == [handle] * reconnect.HANDLE_ATTEMPTS + [None]
         await moved.close()
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from crossings import Crossings
 from getstream.plugins.gemini.audio import EchoReference
-from getstream.plugins.gemini.live._media import capture as _audio_in
+from getstream.plugins.gemini.live._media import capture
 from getstream.plugins.gemini.live._media.capture import AudioInput
 
 RATE, FRAME = 16000, 320
@@ -20,7 +20,7 @@ def test_one_call_for_each_packet(
     monkeypatch: pytest.MonkeyPatch, people: int, playing: bool
 ) -> None:
     crossings = Crossings()
-    crossings.watch(monkeypatch, _audio_in, "Capture")
+    crossings.watch(monkeypatch, capture, "Capture")
     echo = EchoReference(RATE)
     sent: list[bytes] = []
     audio = AudioInput(

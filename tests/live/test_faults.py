@@ -23,8 +23,9 @@ from getstream.plugins.gemini.errors import (
     SessionError,
     SessionExpiredError,
 )
-from getstream.plugins.gemini.live import Disconnected, GeminiLive, Resumed, Watchdog, _recovery
-from getstream.plugins.gemini.live._session import connection as session as session_module
+from getstream.plugins.gemini.live import Disconnected, GeminiLive, Resumed, Watchdog
+from getstream.plugins.gemini.live._session import connection as session_module
+from getstream.plugins.gemini.live._session import reconnect
 from getstream.plugins.gemini.testing import (
     QUOTA_EXCEEDED,
     Abort,
@@ -274,7 +275,7 @@ def test_what_is_said_in_an_outage_is_kept_and_sent_after_it(local: Local, outag
     assert room.gemini.stats().input_dropped_ms == 0
     (resumed,) = room.of("resumed")
     assert resumed.attempts > 1
-    assert outage_s < resumed.gap_ms / 1000 < outage_s + _recovery.LARGEST_DELAY_S + 0.5
+    assert outage_s < resumed.gap_ms / 1000 < outage_s + reconnect.LARGEST_DELAY_S + 0.5
 
 
 def test_more_than_the_bound_is_dropped_and_counted(local: Local) -> None:
@@ -504,7 +505,7 @@ def test_an_announced_end_in_a_long_speech_is_left_in_time(local: Local) -> None
 
     room, _ = hold(local, scenario, Script([]))
     (at,) = [at for at, name, _ in room.events if name == "disconnected"]
-    assert at == pytest.approx(3 + 10 - _recovery.LEAVE_BEFORE_S, abs=0.3)
+    assert at == pytest.approx(3 + 10 - reconnect.LEAVE_BEFORE_S, abs=0.3)
     assert room.server.sessions[0].closed_by == "client"
 
 
@@ -531,7 +532,7 @@ def test_an_early_announcement_on_each_connection_moves_only_near_its_end(local:
 
     room, _ = hold(local, scenario, Script([]), {"announced_end_s": 300.0})
     left = [at for at, name, _ in room.events if name == "disconnected"]
-    assert left[0] == pytest.approx(300 - _recovery.LONG_REST_BEFORE_S, abs=0.3)
+    assert left[0] == pytest.approx(300 - reconnect.LONG_REST_BEFORE_S, abs=0.3)
     assert len(left) == 3, "each connection lasts"
     assert {each.closed_by for each in room.server.sessions} == {"client"}
 
@@ -706,7 +707,7 @@ def test_an_outage_without_an_end_is_an_error_and_bounded(local: Local, name: st
         assert isinstance(error, kind)
         assert room.gemini.state == "closed"
         # Until the budget is used up, and the attempt that was under way then.
-        assert room.now < 1 + _recovery.OUTAGE_S + session_module.CONNECT_TIMEOUT + 1
+        assert room.now < 1 + reconnect.OUTAGE_S + session_module.CONNECT_TIMEOUT + 1
         room.mute()
 
     hold(local, scenario, Script([]))
@@ -715,7 +716,7 @@ def test_an_outage_without_an_end_is_an_error_and_bounded(local: Local, name: st
 def test_connections_that_do_not_last_end(local: Local) -> None:
     async def scenario(room: Room) -> None:
         closed = asyncio.ensure_future(happens(room, "closed"))
-        for index in range(_recovery.MOST_LOSSES + 1):
+        for index in range(reconnect.MOST_LOSSES + 1):
             session = await room.server.wait_session(index)
             session.abort()
             await session.wait_closed()
@@ -723,7 +724,7 @@ def test_connections_that_do_not_last_end(local: Local) -> None:
         room.mute()
 
     room, _ = hold(local, scenario, Script([]))
-    assert len(room.server.sessions) == _recovery.MOST_LOSSES + 1
+    assert len(room.server.sessions) == reconnect.MOST_LOSSES + 1
 
 
 def test_a_second_1007_is_final(local: Local) -> None:

@@ -37,7 +37,7 @@ from getstream.plugins.gemini.live import (
 )
 from getstream.plugins.gemini.live._media.capture import SpeechEvent
 from getstream.plugins.gemini.live._options import build_config
-from getstream.plugins.gemini.live._session import connection as session as session_module
+from getstream.plugins.gemini.live._session import connection as session_module
 from getstream.plugins.gemini.testing import (
     QUOTA_EXCEEDED,
     Abort,

@@ -19,8 +19,8 @@ from getstream.plugins.gemini.errors import (
     GeminiError,
 )
 from getstream.plugins.gemini.live import GeminiLive
-from getstream.plugins.gemini.live._session import connection as session as session_module
 from getstream.plugins.gemini.live._lifecycle import OVER, Life, Supervisor
+from getstream.plugins.gemini.live._session import connection as session_module
 from getstream.plugins.gemini.testing import (
     LocalGemini,
     NeverAnswer,

@@ -19,7 +19,7 @@ import pytest
 from getstream.plugins.gemini.errors import ConnectionLostError
 from getstream.plugins.gemini.live import GeminiLive
 from getstream.plugins.gemini.live._session import Session
-from getstream.plugins.gemini.live._session import connection as session as session_module
+from getstream.plugins.gemini.live._session import connection as session_module
 from getstream.plugins.gemini.live._session.path import (
     LONGEST_LOOK_S,
     LOOK_S,

@@ -19,7 +19,7 @@ import pytest
 from aiortc.mediastreams import MediaStreamError
 from crossings import Crossings
 from getstream.plugins.gemini.errors import AudioError, CallError, ConfigError
-from getstream.plugins.gemini.live._media import playout as _audio_out
+from getstream.plugins.gemini.live._media import playout
 from getstream.plugins.gemini.live._media.playout import (
     FORWARDER,
     LEAD_S,
@@ -539,7 +539,7 @@ def counted_call(
 ) -> dict[str, int]:
     """Crossings of 50 frames in the middle of speech that `scenario` begins to push."""
     crossings = Crossings()
-    crossings.watch(monkeypatch, _audio_out, "Playback", "EchoReference")
+    crossings.watch(monkeypatch, playout, "Playback", "EchoReference")
 
     async def main() -> dict[str, int]:
         output = AudioOutput()
@@ -1109,5 +1109,5 @@ def test_records_of_others_are_as_they_were(caplog: pytest.LogCaptureFixture) ->
 
 
 def test_the_numbers_of_the_design() -> None:
-    assert _audio_out.LEAD_S <= 0.040
-    assert _audio_out.SETTLE_S == 0.500
+    assert playout.LEAD_S <= 0.040
+    assert playout.SETTLE_S == 0.500

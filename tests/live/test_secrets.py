@@ -13,8 +13,8 @@ import pytest
 import websockets.exceptions
 from getstream.plugins.gemini.errors import AuthError, ConfigError, GeminiError
 from getstream.plugins.gemini.live import Disconnected, GeminiLive
-from getstream.plugins.gemini.live._session import close_errors as refusals
-from getstream.plugins.gemini.live._session import connection as session as session_module
+from getstream.plugins.gemini.live._session import close_errors
+from getstream.plugins.gemini.live._session import connection as session_module
 from getstream.plugins.gemini.live._session.connection import Session
 from getstream.plugins.gemini.testing import (
     QUOTA_EXCEEDED,
@@ -156,16 +156,16 @@ async def test_values_of_a_refused_config_are_nowhere_in_the_chain(local: Local)
     ],
 )
 def test_credentials_of_addresses_are_masked(text: str, masked: str) -> None:
-    assert refusals.without_credentials(text) == masked
+    assert close_errors.without_credentials(text) == masked
 
 
 def test_a_proxys_password_is_neither_told_nor_chained() -> None:
     error = websockets.exceptions.InvalidProxy("http://me:hunter2@proxy:x", "port is invalid")
-    told = refusals.connect_error(error, "gemini-3.8-live")
+    told = close_errors.connect_error(error, "gemini-3.8-live")
     assert isinstance(told, ConfigError)
     assert "proxy" in str(told)
     assert "hunter2" not in str(told)
-    assert refusals.safe_cause(error) is None
+    assert close_errors.safe_cause(error) is None
 
 
 async def test_the_key_is_in_no_log_at_debug_not_even_the_local_servers(

@@ -16,7 +16,7 @@ from getstream.plugins.gemini.errors import ClosedError, ConfigError, GeminiErro
 from getstream.plugins.gemini.live import GeminiLive
 from getstream.plugins.gemini.live._options import resolve_access
 from getstream.plugins.gemini.live._session import Session
-from getstream.plugins.gemini.live._session import connection as session as session_module
+from getstream.plugins.gemini.live._session import connection as session_module
 from getstream.plugins.gemini.live._session.path import watch_socket
 from getstream.plugins.gemini.testing import (
     QUOTA_EXCEEDED,

@@ -19,9 +19,9 @@ from getstream.plugins.gemini.live import (
     Stalled,
     TurnComplete,
     Watchdog,
-    _conversation,
     _turns,
 )
+from getstream.plugins.gemini.live._turns import policy
 from getstream.plugins.gemini.testing import ActivityOptions, Parrot, Script, Turn, signals
 from getstream.plugins.gemini.testing.clock import run_virtual
 from room import (
@@ -70,7 +70,7 @@ def test_a_click_that_the_service_takes_for_speech_costs_nothing(local: Local) -
     (finished,) = room.of("playback_finished")
     assert not finished.cut
     pause = finished.finished_at - finished.started_at - 5.0
-    assert pause == pytest.approx(_conversation.UNCONFIRMED_INTERRUPTION_S, abs=0.1)
+    assert pause == pytest.approx(policy.UNCONFIRMED_INTERRUPTION_S, abs=0.1)
 
 
 def test_mhm_over_a_reply_costs_nothing(local: Local) -> None:
@@ -755,7 +755,7 @@ def test_without_turn_complete_a_turn_is_over_when_it_was_heard(local: Local) ->
     (at,) = [at for at, name, _ in room.events if name == "turn_complete"]
     (finished,) = room.of("playback_finished")
     grace = at - (finished.finished_at - room.started_at)
-    assert grace == pytest.approx(_conversation.SETTLE_S, abs=0.01)
+    assert grace == pytest.approx(policy.SETTLE_S, abs=0.01)
     assert room.of("turn_complete") == [TurnComplete(1, "Good morning.")]
 
 
