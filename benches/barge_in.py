@@ -55,7 +55,7 @@ from command_line import RESULTS, parser_of, parts_of, progress, publish, versio
 from report import machine
 from turn_taking import tables, trials
 from turn_taking.picture import picture
-from turn_taking.trials import BOTH, CASES, COMPANIES, FIRST_AT_S, TROUBLES, Plan
+from turn_taking.trials import BOTH, CASES, COMPANIES, FIRST_AT_S, TROUBLES, ReconnectAttempt
 
 PACKAGES = ("getstream-plugins-gemini", "getstream", "getstream-rtc", "google-genai", "numpy")
 
@@ -76,7 +76,7 @@ SHORT_CALL_S = 46.0
 QUICK_PARTS = ("latency", "conversation", "picture")
 
 
-async def measure(plan: Plan, parts: list[str]) -> tuple[list[str], str]:
+async def measure(plan: ReconnectAttempt, parts: list[str]) -> tuple[list[str], str]:
     """Measure the parts, one after the other; return the lines of the report, and the chart."""
     lines: list[str] = []
     barge_ins: dict[Any, Any] = {}
@@ -143,7 +143,7 @@ async def for_both(
     return found
 
 
-def head(plan: Plan, seconds: float) -> list[str]:
+def head(plan: ReconnectAttempt, seconds: float) -> list[str]:
     still = "It never stood still for 10 ms."
     if plan.stalls:
         longest = max(plan.stalls) * 1000
@@ -180,7 +180,7 @@ def main() -> None:
 
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="barge-in-") as temporary:
-        plan = Plan(Path(temporary), seed=options.seed)
+        plan = ReconnectAttempt(Path(temporary), seed=options.seed)
         if options.quick:
             plan.barge_ins, plan.minutes, plan.repeats = 8, 0.5, 1
         plan.barge_ins = options.trials or plan.barge_ins

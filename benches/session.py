@@ -68,7 +68,7 @@ ONE_CORE = 0.95
 """Greatest predicted share of a core: a larger run is skipped."""
 
 
-class Plan:
+class ReconnectAttempt:
     """Extent of the measurement."""
 
     def __init__(self, quick: bool) -> None:
@@ -82,7 +82,7 @@ class Plan:
         self.turns = 300 if quick else 2000
 
 
-async def measure_wire(plan: Plan, env: dict[str, str]) -> dict[str, Any]:
+async def measure_wire(plan: ReconnectAttempt, env: dict[str, str]) -> dict[str, Any]:
     """Measure frames and messages one by one."""
     found = {}
     async with Program("session_cost.wire", str(plan.windows), env=env) as program:
@@ -94,7 +94,7 @@ async def measure_wire(plan: Plan, env: dict[str, str]) -> dict[str, Any]:
     return found
 
 
-async def measure_paced(plan: Plan, env: dict[str, str]) -> dict[str, Any]:
+async def measure_paced(plan: ReconnectAttempt, env: dict[str, str]) -> dict[str, Any]:
     """Measure sessions in real time: all contenders at once, then larger numbers in turns."""
     async with AsyncExitStack() as stack:
         programs = {}
@@ -149,14 +149,14 @@ async def run_alone(program: Program, sessions: int, seconds: float) -> dict[str
     return await program.ask("ran", do="run", offset=0.0, **command)
 
 
-async def measure_calls(plan: Plan) -> dict[str, Any]:
+async def measure_calls(plan: ReconnectAttempt) -> dict[str, Any]:
     """Measure whole calls."""
     found = await call.measure(plan.windows)
     progress("calls")
     return found
 
 
-async def measure_reconnect(plan: Plan) -> list[reconnect.Trial]:
+async def measure_reconnect(plan: ReconnectAttempt) -> list[reconnect.Trial]:
     """End connections, and measure the time and audio lost."""
     async with Program("session_cost.reconnect") as program:
         kinds = [kind for _ in range(plan.trials) for kind in reconnect.KINDS]
@@ -165,7 +165,7 @@ async def measure_reconnect(plan: Plan) -> list[reconnect.Trial]:
     return found
 
 
-async def measure_memory(plan: Plan, env: dict[str, str]) -> dict[str, Any]:
+async def measure_memory(plan: ReconnectAttempt, env: dict[str, str]) -> dict[str, Any]:
     """Measure the memory of sessions."""
     found: dict[str, Any] = {}
     for who in ("sdk", "ours", "sdk shared", "ours shared"):
@@ -180,7 +180,7 @@ async def measure_memory(plan: Plan, env: dict[str, str]) -> dict[str, Any]:
     return found
 
 
-async def measure(plan: Plan, parts: list[str]) -> dict[str, Any]:
+async def measure(plan: ReconnectAttempt, parts: list[str]) -> dict[str, Any]:
     """Measure the parts, one after the other."""
     found: dict[str, Any] = {}
     async with Program("session_cost.service") as service:
@@ -223,7 +223,7 @@ def main() -> None:
 
     os.environ.pop("GEMINI_API_KEY", None)  # a second key would only make the SDK warn
     began, load = time.monotonic(), os.getloadavg()[0]
-    found = asyncio.run(measure(Plan(options.quick), parts))
+    found = asyncio.run(measure(ReconnectAttempt(options.quick), parts))
     lines = head(time.monotonic() - began, load) + tables.all_of(found)
     lines.append("How it is measured: `benches/session.py`. Run it yourself: `make bench-session`.")
     drawing = picture(found) if set(parts) >= {"wire", "paced", "call"} else ""

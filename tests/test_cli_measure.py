@@ -77,7 +77,7 @@ def call() -> Call:
             event("turn_complete", 0.4, turn=1, text="Hello there."),
             event("audio_started", 5.4, turn=2),
             event("text", 5.41, text=" the question"),
-            event("interrupted", 7.2, turn=2, heard_ms=1500.0, by="server"),
+            event("interrupted", 7.2, turn=2, heard_ms=1500.0, cause="server"),
             event("audio_started", 9.3, turn=3),
             event("turn_complete", 9.6, turn=3, text="the remark"),
             event("stats", 14.0, frames_in=600, frames_sent=590, cpu_percent=7.5),
@@ -279,7 +279,7 @@ def test_printed_summary(call: Call, measures: Measures) -> None:
     stats = dict.fromkeys(
         (
             *("frames_in", "frames_sent", "input_dropped_ms", "played_ms", "dropped_ms"),
-            *("underruns", "output_underruns", "late_frames", "cpu_percent", "call_seconds"),
+            *("underruns", "playout_underruns", "late_frames", "cpu_percent", "call_seconds"),
         ),
         1,
     )

@@ -81,7 +81,7 @@ def watch(gemini: GeminiLive, record: Record) -> None:
 
     @gemini.on("interrupted")
     def on_interrupted(interrupted: Any) -> None:
-        record.note("interrupted", by=interrupted.by, turn=interrupted.turn)
+        record.note("interrupted", cause=interrupted.cause, turn=interrupted.turn)
 
 
 async def main(call_id: str, folder: Path) -> None:

@@ -254,7 +254,7 @@ def way(exchanges: Sequence[Exchange]) -> list[str]:
                 ["slope, ms per minute (± two standard errors)", f"{slope:+.2f} ± {error:.2f}"],
             ],
         ),
-        _counted("Turns", {"ours": exchanges}),
+        _counted("TurnController", {"ours": exchanges}),
         "",
     ]
 

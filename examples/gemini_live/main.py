@@ -109,7 +109,7 @@ async def main() -> None:
         stats = gemini.stats()
         print(
             f"{stats.turns} turns, {stats.interruptions} interrupted, "
-            f"{stats.played_ms / 1000:.1f} s spoken, {stats.pictures_sent} pictures seen",
+            f"{stats.played_ms / 1000:.1f} s spoken, {stats.video_frames_sent} pictures seen",
             flush=True,
         )
 

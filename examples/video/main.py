@@ -34,7 +34,7 @@ async def main(call_id: str) -> None:
             await gemini.attach(connection, video=True, fps=1)
             await gemini.send_text("Describe what you see.")
             await connection.wait()  # until the call ends
-        print(f"{gemini.stats().pictures_sent} frames sent", flush=True)
+        print(f"{gemini.stats().video_frames_sent} frames sent", flush=True)
 
 
 if __name__ == "__main__":

@@ -173,7 +173,7 @@ def test_what_is_left_of_a_call_is_not_heard_in_the_next(local: Local, how: str)
             story = STORY[part * MODEL : (part + 1) * MODEL]
             assert abs(hears(second.sound, story)) < 0.5
         (cut,) = hall.of("interrupted")
-        assert (cut.turn, cut.by) == (1, "call")
+        assert (cut.turn, cut.cause) == (1, "call")
         assert 900 < cut.heard_ms < 1200
         story_over, greeted = hall.of("playback_finished")
         assert isinstance(story_over, PlaybackFinished)
@@ -529,7 +529,7 @@ def test_who_plays_it_himself_is_told_when_to_stop(local: Local) -> None:
         speaking = asyncio.ensure_future(speak(hall.gemini, words(2.5)))
         interrupted = await cut
         waited = asyncio.get_running_loop().time() - begin
-        assert (interrupted.turn, interrupted.by) == (1, "speech")
+        assert (interrupted.turn, interrupted.cause) == (1, "speech")
         assert interrupted.heard_ms == pytest.approx(1000 * (3.0 + waited), abs=150)
         await speaking
         assert hall.queued_ms == 0

@@ -433,7 +433,7 @@ def test_who_may_be_a_loudspeaker_waits_and_is_sent_whole(words: NDArray[np.int1
     sent = queued(audio)[first:]
     wanted = queued(plain)[np.flatnonzero(queued(plain))[0] :][: len(sent) // 2]
     assert np.array_equal(sent[: len(wanted)], wanted)
-    assert audio.echo_ms == 0
+    assert audio.echo_suppressed_ms == 0
 
 
 def test_nobody_waits_for_the_classification_of_another(words: NDArray[np.int16]) -> None:

@@ -165,7 +165,7 @@ def test_the_conversation_goes_on(
     for said in (words(1.6), words(1.6, start=1.6)):
         assert outcome.answered_with(said) > 0.95, "what the person says is answered, whole"
     stats = outcome.room.gemini.stats()
-    assert (stats.losses, stats.moves) == ((1, 0) if kind else (0, 1))
+    assert (stats.disconnects, stats.planned_reconnects) == ((1, 0) if kind else (0, 1))
     received = sum(turn.sent_ms for session in (first, second) for turn in session.spoken)
     if moment != "generating" or name not in ("1006",):
         assert stats.played_ms == pytest.approx(received, abs=0.2), (
@@ -333,7 +333,7 @@ def test_pictures_of_an_outage_are_not_sent_later(local: Local) -> None:
         await room.gemini.stop_video_sender()
 
     room, _ = hold(local, scenario, Script([]))
-    assert room.gemini.stats().bad_pictures == 0
+    assert room.gemini.stats().video_frames_rejected == 0
 
 
 MARKED = {"realtime_input_config": {"automatic_activity_detection": {"disabled": True}}}
@@ -376,7 +376,7 @@ def test_vertex_tells_what_it_has_consumed_and_nothing_is_said_twice(local: Loca
 
     server, gemini = run_virtual(main(), grace=0.0003)
     before, after = (np.concatenate([p.samples for p in s.audio]) for s in server.sessions)
-    assert 0 < gemini.stats().sent_again_ms <= 300, "what came after the half"
+    assert 0 < gemini.stats().retransmitted_ms <= 300, "what came after the half"
     # Both together are what was said, once.
     whole = signals.align(said, np.concatenate([before, after]), WIRE)
     assert whole.correlation > 0.5  # it goes on somewhere in the middle of a frame at most
@@ -491,7 +491,7 @@ def test_an_announced_end_is_left_after_the_turn_and_nobody_notices(local: Local
     hole = signals.longest_silence(sound[CALL : 8 * CALL], CALL)
     assert hole < 300, "what is buffered plays on through the move"
     assert room.gemini.stats().turns == 2
-    assert (room.gemini.stats().moves, room.gemini.stats().losses) == (1, 0)
+    assert (room.gemini.stats().planned_reconnects, room.gemini.stats().disconnects) == (1, 0)
 
 
 def test_an_announced_end_in_a_long_speech_is_left_in_time(local: Local) -> None:
@@ -521,7 +521,7 @@ def test_an_announced_end_in_a_turn_is_left_when_it_has_come(local: Local) -> No
     room, sound = hold(local, scenario, Script([Turn(audio=reply)]), {"speed": 3.0})
     assert [turn.outcome for turn in room.server.sessions[0].spoken] == ["complete"]
     assert signals.align(reply, sound[::2], MODEL).correlation > 0.98
-    assert room.gemini.stats().moves == 1
+    assert room.gemini.stats().planned_reconnects == 1
 
 
 def test_an_early_announcement_on_each_connection_moves_only_near_its_end(local: Local) -> None:
@@ -561,7 +561,7 @@ def test_an_announced_end_is_not_left_between_a_filler_and_its_answer(
     first = room.server.sessions[0]
     assert [turn.outcome for turn in first.spoken] == ["complete", "complete"]
     assert signals.align(answer, sound[::2], MODEL).correlation > 0.98
-    assert room.gemini.stats().moves == 1, "it was left after the answer"
+    assert room.gemini.stats().planned_reconnects == 1, "it was left after the answer"
 
 
 def test_the_newest_announcement_counts(local: Local) -> None:
@@ -675,7 +675,7 @@ def test_a_handle_of_ones_own_is_resumed(local: Local) -> None:
             async with GeminiLive() as first:
                 await first.wait_until_ready()
                 for _ in range(100):  # it comes by itself, and is told to nobody
-                    if handle := first._recovery.handle:
+                    if handle := first._reconnect_policy.handle:
                         break
                     await asyncio.sleep(0.1)
             async with GeminiLive(config={"session_resumption": {"handle": handle}}):

@@ -263,7 +263,7 @@ async def test_server_interruption_drops_the_turn_and_the_next_one_speaks(local:
             await gemini.send_text("Two.")
             (cut,) = await interrupted
             assert isinstance(cut, Interrupted)
-            assert (cut.turn, cut.by) == (1, "server")
+            assert (cut.turn, cut.cause) == (1, "server")
             assert 150 < cut.heard_ms < 250
             rest = await heard(gemini, 100)
             assert signals.align(second, rest[::2], 24000).correlation > 0.95
@@ -283,7 +283,7 @@ async def test_an_application_cut_is_not_heard_again(local: Local, collect: Any)
             await heard(gemini, 5)
             await gemini.interrupt_playback(drop=True)
             (cut,) = [item[1] for item in seen if item[0] == "interrupted"]
-            assert (cut.turn, cut.by) == (1, "app")
+            assert (cut.turn, cut.cause) == (1, "app")
             assert 50 < cut.heard_ms < 150
             session.release()
             await session.wait_turns(1)
@@ -419,7 +419,7 @@ async def test_a_video_track_that_fails_is_reported(local: Local, collect: Any) 
         await gemini.start_video_sender(broken(), fps=30)
         (error,) = await failed
         assert "camera unplugged" in str(error)
-        assert gemini.stats().bad_pictures == 1
+        assert gemini.stats().video_frames_rejected == 1
 
 
 # -- what goes wrong while connecting ------------------------------------------------------------
@@ -810,7 +810,7 @@ async def test_what_speech_holds_is_heard_after_a_loss(local: Local) -> None:
         await gemini.send_text("Go.")
         await complete
         await heard(gemini, 5)
-        gemini._turns.notice([SpeechEvent("anna", "anna", "started")])
+        gemini._turns.on_speech_events([SpeechEvent("anna", "anna", "started")])
         closed = asyncio.ensure_future(happens(gemini, "closed"))
         await lose_for_good(server)
         await closed
@@ -1019,11 +1019,11 @@ async def test_a_video_source_may_stop_its_sender(local: Local, then: str) -> No
         await asyncio.wait_for(asyncio.wait([task]), 10)
         assert stopped.is_set()
         assert after <= 1, "it was read no further"
-        assert gemini.stats().pictures_sent == 1
+        assert gemini.stats().video_frames_sent == 1
         # And there may be another one.
         assert gemini._video is None
         await gemini.start_video_sender(forever(picture), fps=30)
-        while gemini.stats().pictures_sent < 2:
+        while gemini.stats().video_frames_sent < 2:
             await asyncio.sleep(0.01)
         await gemini.stop_video_sender()
 
@@ -1051,7 +1051,7 @@ async def test_a_video_source_may_start_another_sender(local: Local) -> None:
 
         await gemini.start_video_sender(first(), fps=30)
         await asyncio.wait_for(ended.wait(), 10)
-        while gemini.stats().pictures_sent < 3:
+        while gemini.stats().video_frames_sent < 3:
             await asyncio.sleep(0.01)
         running = [each for each in asyncio.all_tasks() if "_run_video" in repr(each)]
         assert len(running) == 1

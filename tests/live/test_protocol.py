@@ -62,8 +62,8 @@ MESSAGES: dict[str, tuple[dict[str, Any], ServerMessage]] = {
         ServerMessage(
             audio=[("AAEC/w==", 24000), ("AAEC/w==", 16000)],
             text=["Hello"],
-            spoken=" there",
-            asked="Hi",
+            output_transcription=" there",
+            input_transcription="Hi",
             generation_complete=True,
             turn_complete=True,
             at_work=True,
@@ -98,11 +98,11 @@ MESSAGES: dict[str, tuple[dict[str, Any], ServerMessage]] = {
     ),
     "the end of a transcript": (
         {"serverContent": {"outputTranscription": {"text": " Bye.", "finished": True}}},
-        ServerMessage(spoken=" Bye.", spoken_finished=True),
+        ServerMessage(output_transcription=" Bye.", output_transcription_finished=True),
     ),
     "the end of a transcript, without text": (
         {"serverContent": {"outputTranscription": {"finished": True}}},
-        ServerMessage(spoken_finished=True),
+        ServerMessage(output_transcription_finished=True),
     ),
     "at work": (
         {"serverContent": {"turnComplete": True, "interactionStatus": "IN_PROGRESS"}},
@@ -217,8 +217,14 @@ def test_no_message_is_too_strange(message: Any) -> None:
     result = read(json.dumps(message))
     assert result.unreadable is not isinstance(message, dict)
     assert all(isinstance(data, str) and isinstance(rate, int) for data, rate in result.audio)
-    assert isinstance(result.spoken + result.asked + result.handle + result.complete_reason, str)
-    assert isinstance(result.spoken_finished, bool)
+    assert isinstance(
+        result.output_transcription
+        + result.input_transcription
+        + result.handle
+        + result.complete_reason,
+        str,
+    )
+    assert isinstance(result.output_transcription_finished, bool)
     assert result.time_left is None or result.time_left >= 0
 
 

@@ -13,16 +13,16 @@ from getstream.plugins.gemini.live._session.send_queue import (
     MAX_SENT_MS,
     SILENCE_WRITE_MS,
     STEADY_SILENCE_MS,
+    ActivityMarker,
     Frame,
-    Mark,
+    SendQueue,
     Text,
-    Uplink,
 )
 from getstream.plugins.gemini.testing.clock import run_virtual
 from hypothesis import given
 from hypothesis import strategies as st
 
-START, END = Mark.ACTIVITY_START, Mark.ACTIVITY_END
+START, END = ActivityMarker.ACTIVITY_START, ActivityMarker.ACTIVITY_END
 KEPT = MAX_QUEUED_MS // 20
 PAUSE = LONGEST_SILENCE_MS // 20
 
@@ -31,22 +31,26 @@ def data(number: int) -> bytes:
     return number.to_bytes(4, "little")
 
 
-def name(item: Frame | Mark | Text) -> int | Mark | str:
+def name(item: Frame | ActivityMarker | Text) -> int | ActivityMarker | str:
     if isinstance(item, Frame):
         return int.from_bytes(item.data, "little")
     return item.text if isinstance(item, Text) else item
 
 
-async def drain(uplink: Uplink, now: float = 0.0, first: int = 1) -> list[int | Mark | str]:
+async def drain(
+    uplink: SendQueue, now: float = 0.0, first: int = 1
+) -> list[int | ActivityMarker | str]:
     """Send all that waits, as messages number `first` and up."""
-    items: list[int | Mark | str] = []
+    items: list[int | ActivityMarker | str] = []
     while (item := await waiting(uplink)) is not None:
-        uplink.done(item, first + len(items), now)
+        uplink.mark_sent(item, first + len(items), now)
         items.append(name(item))
     return items
 
 
-async def waiting(uplink: Uplink, seconds: float = 0.001) -> Frame | Mark | Text | None:
+async def waiting(
+    uplink: SendQueue, seconds: float = 0.001
+) -> Frame | ActivityMarker | Text | None:
     """Return what is to be sent next, or None if nothing is."""
     try:
         return await asyncio.wait_for(uplink.next(), seconds)
@@ -56,7 +60,7 @@ async def waiting(uplink: Uplink, seconds: float = 0.001) -> Frame | Mark | Text
 
 def test_frames_come_in_order_and_the_oldest_are_dropped_beyond_the_bound() -> None:
     async def main() -> None:
-        uplink = Uplink()
+        uplink = SendQueue()
         for number in range(KEPT + 10):
             uplink.push(data(number), 0.0)
         assert uplink.dropped_ms == 200
@@ -68,14 +72,14 @@ def test_frames_come_in_order_and_the_oldest_are_dropped_beyond_the_bound() -> N
 
 def test_speech_that_is_marked_is_sent_from_before_its_start() -> None:
     async def main() -> None:
-        uplink = Uplink(preroll_ms=200)
+        uplink = SendQueue(preroll_ms=200)
         for number in range(50):
-            uplink.push(data(number), 0.0, quiet=True)
+            uplink.push(data(number), 0.0, is_silence=True)
         assert await drain(uplink) == [], "nothing is sent that nobody listens to"
         uplink.start_activity(100)
-        uplink.push(data(50), 0.0, quiet=True)
+        uplink.push(data(50), 0.0, is_silence=True)
         uplink.end_activity()
-        uplink.push(data(51), 0.0, quiet=True)
+        uplink.push(data(51), 0.0, is_silence=True)
         assert await drain(uplink) == [START, 45, 46, 47, 48, 49, 50, END]
         uplink.start_activity(1000)
         uplink.end_activity()
@@ -86,7 +90,7 @@ def test_speech_that_is_marked_is_sent_from_before_its_start() -> None:
 
 def test_no_more_than_the_pre_roll_is_kept() -> None:
     async def main() -> None:
-        uplink = Uplink(preroll_ms=100)
+        uplink = SendQueue(preroll_ms=100)
         for number in range(50):
             uplink.push(data(number), 0.0)
         uplink.start_activity(5000)
@@ -97,12 +101,12 @@ def test_no_more_than_the_pre_roll_is_kept() -> None:
 
 def test_marks_and_texts_outlive_the_frames_around_them() -> None:
     async def main() -> None:
-        uplink = Uplink(preroll_ms=100)
+        uplink = SendQueue(preroll_ms=100)
         uplink.start_activity(0)
         uplink.push_text("between")
         for number in range(3 * KEPT):
             uplink.push(data(number), 0.0)
-        uplink.push(data(3 * KEPT), 0.0, quiet=True)
+        uplink.push(data(3 * KEPT), 0.0, is_silence=True)
         uplink.end_activity()
         items = await drain(uplink)
         assert (items[:2], items[-1], len(items)) == ([START, "between"], END, KEPT + 3)
@@ -113,13 +117,13 @@ def test_marks_and_texts_outlive_the_frames_around_them() -> None:
 
 def test_silence_that_waits_is_shortened_and_what_is_on_time_is_not() -> None:
     async def main() -> None:
-        uplink = Uplink()
+        uplink = SendQueue()
         for number in range(200):
-            uplink.push(data(number), 0.0, quiet=True)
+            uplink.push(data(number), 0.0, is_silence=True)
         assert len(await drain(uplink)) == BACKLOG_MS // 20 + 1
         assert uplink.dropped_ms == 0
         for number in range(200):
-            uplink.push(data(number), 0.0, quiet=True)
+            uplink.push(data(number), 0.0, is_silence=True)
             assert await drain(uplink) == [number]
 
     run_virtual(main())
@@ -127,10 +131,10 @@ def test_silence_that_waits_is_shortened_and_what_is_on_time_is_not() -> None:
 
 def test_the_gaps_between_words_are_kept() -> None:
     async def main() -> None:
-        uplink = Uplink()
+        uplink = SendQueue()
         quiet = [(number // PAUSE) % 2 == 1 for number in range(10 * PAUSE)]
         for number, silent in enumerate(quiet):
-            uplink.push(data(number), 0.0, quiet=silent)
+            uplink.push(data(number), 0.0, is_silence=silent)
         assert await drain(uplink) == list(range(10 * PAUSE))
 
     run_virtual(main())
@@ -138,7 +142,7 @@ def test_the_gaps_between_words_are_kept() -> None:
 
 def test_a_text_is_sent_once_in_its_place_and_may_be_withdrawn() -> None:
     async def main() -> None:
-        uplink = Uplink()
+        uplink = SendQueue()
         uplink.push(data(1), 0.0)
         text = uplink.push_text("Hello")
         other = uplink.push_text("Never mind")
@@ -157,18 +161,18 @@ def test_a_text_is_sent_once_in_its_place_and_may_be_withdrawn() -> None:
 
 def test_what_was_not_taken_is_sent_again_first() -> None:
     async def main() -> None:
-        uplink = Uplink()
+        uplink = SendQueue()
         for number in range(10):
             uplink.push(data(number), 0.0)
         uplink.push_text("Hello")
         await drain(uplink)
         uplink.push(data(10), 0.0)
-        uplink.settled(number=8)  # messages count from 1
-        uplink.restart()
+        uplink.acknowledge(number=8)  # messages count from 1
+        uplink.requeue_unacked()
         assert await drain(uplink) == [8, 9, "Hello", 10]
-        assert uplink.sent_again == 2
-        uplink.settled()
-        uplink.restart()
+        assert uplink.retransmitted == 2
+        uplink.acknowledge()
+        uplink.requeue_unacked()
         assert await drain(uplink) == []
 
     run_virtual(main())
@@ -176,12 +180,12 @@ def test_what_was_not_taken_is_sent_again_first() -> None:
 
 def test_what_was_sent_before_a_time_is_taken() -> None:
     async def main() -> None:
-        uplink = Uplink()
+        uplink = SendQueue()
         for at in range(5):
             uplink.push(data(at), float(at))
             await drain(uplink, now=float(at))
-        uplink.settled(before=2.0)
-        uplink.restart()
+        uplink.acknowledge(before=2.0)
+        uplink.requeue_unacked()
         assert await drain(uplink) == [3, 4]
 
     run_virtual(main())
@@ -190,19 +194,19 @@ def test_what_was_sent_before_a_time_is_taken() -> None:
 @pytest.mark.parametrize("by_number", [False, True])
 def test_texts_stay_until_they_are_answered(by_number: bool) -> None:
     async def main() -> None:
-        uplink = Uplink()
+        uplink = SendQueue()
         uplink.push(data(1), 0.0)
         uplink.push_text("first")
         uplink.push(data(2), 0.0)
         uplink.push_text("second")
         uplink.push(data(3), 0.0)
         for number, now in enumerate((1.0, 2.0, 3.0, 4.0, 5.0), start=1):
-            uplink.done(await uplink.next(), number, now)
+            uplink.mark_sent(await uplink.next(), number, now)
         if by_number:
-            uplink.settled(number=4)
+            uplink.acknowledge(number=4)
         else:
-            uplink.settled(before=4.0)
-        uplink.restart()
+            uplink.acknowledge(before=4.0)
+        uplink.requeue_unacked()
         assert await drain(uplink) == ["first", "second", 3], "a handle is no answer"
 
     run_virtual(main())
@@ -222,16 +226,16 @@ def test_an_answer_is_that_of_the_texts_before_it(
     before: float, cut: bool, left: list[str]
 ) -> None:
     async def main() -> None:
-        uplink = Uplink()
+        uplink = SendQueue()
         for now, item in ((1.0, data(1)), (2.0, "first"), (3.0, data(2)), (4.0, "second")):
             if isinstance(item, str):
                 uplink.push_text(item)
             else:
                 uplink.push(item, now)
-            uplink.done(await uplink.next(), round(now), now)
-        uplink.answered(before=before, cut=cut)
-        uplink.settled(before=2.5)
-        uplink.restart()
+            uplink.mark_sent(await uplink.next(), round(now), now)
+        uplink.acknowledge_texts(before=before, cut=cut)
+        uplink.acknowledge(before=2.5)
+        uplink.requeue_unacked()
         items = await drain(uplink)
         assert [item for item in items if isinstance(item, str)] == left
         assert [item for item in items if not isinstance(item, str)] == [2], "not of the audio"
@@ -253,12 +257,12 @@ def test_an_answer_is_that_of_the_texts_before_it(
 )
 def test_some_of_the_newest_speech_is_kept(quiet: str, keep_ms: int, left: list[int]) -> None:
     async def main() -> None:
-        uplink = Uplink()
+        uplink = SendQueue()
         for number in range(10):
-            uplink.push(data(number), 0.0, quiet=str(number) in quiet)
+            uplink.push(data(number), 0.0, is_silence=str(number) in quiet)
         await drain(uplink)
-        uplink.settled(before=1.0, keep_speech_ms=keep_ms)
-        uplink.restart()
+        uplink.acknowledge(before=1.0, keep_speech_ms=keep_ms)
+        uplink.requeue_unacked()
         assert await drain(uplink) == left
 
     run_virtual(main())
@@ -266,11 +270,11 @@ def test_some_of_the_newest_speech_is_kept(quiet: str, keep_ms: int, left: list[
 
 def test_how_long_nobody_has_spoken_in_what_was_sent() -> None:
     async def main() -> None:
-        uplink = Uplink()
+        uplink = SendQueue()
         for number, (quiet, silence_ms) in enumerate(
             [(False, 0), *((True, 20 * count) for count in range(1, 30)), (False, 0)]
         ):
-            uplink.push(data(number), 0.0, quiet=quiet)
+            uplink.push(data(number), 0.0, is_silence=quiet)
             await drain(uplink)
             assert uplink.silence_ms == silence_ms
 
@@ -279,13 +283,13 @@ def test_how_long_nobody_has_spoken_in_what_was_sent() -> None:
 
 def test_a_text_is_sent_on_three_connections_at_most() -> None:
     async def main() -> None:
-        uplink = Uplink()
+        uplink = SendQueue()
         text = uplink.push_text("crash")
         for sendings in (1, 2, 3):
             assert await drain(uplink) == ["crash"]
             assert text.sendings == sendings
             assert text.sent.done()
-            assert uplink.restart() == (sendings == 3)
+            assert uplink.requeue_unacked() == (sendings == 3)
         assert await drain(uplink) == []
 
     run_virtual(main())
@@ -293,12 +297,12 @@ def test_a_text_is_sent_on_three_connections_at_most() -> None:
 
 def test_only_the_newest_unanswered_texts_are_kept() -> None:
     async def main() -> None:
-        uplink = Uplink()
+        uplink = SendQueue()
         for number in range(15):
             uplink.push_text(str(number))
             await drain(uplink, now=float(number))
-        uplink.settled(before=12.0)
-        uplink.restart()
+        uplink.acknowledge(before=12.0)
+        uplink.requeue_unacked()
         assert await drain(uplink) == [str(number) for number in range(3, 15)]
 
     run_virtual(main())
@@ -306,14 +310,14 @@ def test_only_the_newest_unanswered_texts_are_kept() -> None:
 
 def test_a_text_keeps_its_place_and_time_when_audio_behind_it_overflows() -> None:
     async def main() -> None:
-        uplink = Uplink()
+        uplink = SendQueue()
         uplink.push_text("still there?")
         await drain(uplink, now=1.0)
         for number in range(MAX_SENT_MS // 20 + 100):
             uplink.push(data(number), 2.0)
             await drain(uplink, now=2.0)
-        uplink.answered(before=1.5)
-        uplink.restart()
+        uplink.acknowledge_texts(before=1.5)
+        uplink.requeue_unacked()
         items = await drain(uplink)
         assert "still there?" not in items
         assert items[0] == 100, "the oldest audio is gone"
@@ -323,10 +327,10 @@ def test_a_text_keeps_its_place_and_time_when_audio_behind_it_overflows() -> Non
 
 def test_what_is_being_sent_when_the_connection_ends_is_not_lost() -> None:
     async def main() -> None:
-        uplink = Uplink()
+        uplink = SendQueue()
         uplink.push(data(1), 0.0)
         assert name(await uplink.next()) == 1
-        uplink.restart()  # it was not done
+        uplink.requeue_unacked()  # it was not done
         assert await drain(uplink) == [1]
 
     run_virtual(main())
@@ -335,16 +339,16 @@ def test_what_is_being_sent_when_the_connection_ends_is_not_lost() -> None:
 @pytest.mark.parametrize(
     ("taken", "again"), [(0, [START, 1, 2]), (1, [START, 1, 2]), (2, [START, 2])]
 )
-def test_an_activity_under_way_begins_again(taken: int, again: list[int | Mark]) -> None:
+def test_an_activity_under_way_begins_again(taken: int, again: list[int | ActivityMarker]) -> None:
     async def main() -> None:
-        uplink = Uplink(preroll_ms=100)
+        uplink = SendQueue(preroll_ms=100)
         uplink.start_activity(0)
         uplink.push(data(1), 0.0)
         uplink.push(data(2), 0.0)
         await drain(uplink)
-        uplink.settled(number=taken)
-        uplink.restart()
-        uplink.push(data(3), 0.0, quiet=True)
+        uplink.acknowledge(number=taken)
+        uplink.requeue_unacked()
+        uplink.push(data(3), 0.0, is_silence=True)
         uplink.end_activity()
         assert await drain(uplink) == [*again, 3, END]
 
@@ -354,13 +358,13 @@ def test_an_activity_under_way_begins_again(taken: int, again: list[int | Mark])
 def test_an_activity_that_is_over_begins_again_only_if_it_was_not_taken() -> None:
     async def main() -> None:
         for taken, again in ((0, [START, 1, END]), (2, [START, END]), (3, [])):
-            uplink = Uplink(preroll_ms=100)
+            uplink = SendQueue(preroll_ms=100)
             uplink.start_activity(0)
-            uplink.push(data(1), 0.0, quiet=True)
+            uplink.push(data(1), 0.0, is_silence=True)
             uplink.end_activity()
             await drain(uplink)
-            uplink.settled(number=taken)
-            uplink.restart()
+            uplink.acknowledge(number=taken)
+            uplink.requeue_unacked()
             assert await drain(uplink) == again
 
     run_virtual(main())
@@ -368,18 +372,18 @@ def test_an_activity_that_is_over_begins_again_only_if_it_was_not_taken() -> Non
 
 def test_what_may_be_sent_again_is_bounded_and_holds_no_long_silence() -> None:
     async def main() -> None:
-        uplink = Uplink()
+        uplink = SendQueue()
         for number in range(3 * KEPT):
-            uplink.push(data(number), 0.0, quiet=number < 2 * KEPT)
+            uplink.push(data(number), 0.0, is_silence=number < 2 * KEPT)
             await drain(uplink)
-        uplink.restart()
+        uplink.requeue_unacked()
         again = await drain(uplink)
         assert again == list(range(2 * KEPT, 3 * KEPT))
-        quiet = Uplink()
+        quiet = SendQueue()
         for number in range(3 * KEPT):
-            quiet.push(data(number), 0.0, quiet=True)
+            quiet.push(data(number), 0.0, is_silence=True)
             await drain(quiet)
-        quiet.restart()
+        quiet.requeue_unacked()
         assert len(await drain(quiet)) == PAUSE
 
     run_virtual(main())
@@ -398,11 +402,13 @@ def test_whatever_happens_speech_is_taken_in_order_and_activities_are_whole(
     """Against a service that takes what was sent when it says so, and forgets the rest."""
 
     async def main() -> None:
-        uplink = Uplink(preroll_ms=100)
+        uplink = SendQueue(preroll_ms=100)
         said, told, number, texts, pushed = [], False, 0, 0, 0
         ending, silent = False, True
-        sent: list[int | Mark | str] = []  # on this connection, and not known to have been taken
-        taken: list[int | Mark | str] = []
+        sent: list[
+            int | ActivityMarker | str
+        ] = []  # on this connection, and not known to have been taken
+        taken: list[int | ActivityMarker | str] = []
 
         async def send() -> None:
             sent.extend(await drain(uplink, first=number + 1))
@@ -410,7 +416,7 @@ def test_whatever_happens_speech_is_taken_in_order_and_activities_are_whole(
         for step in (*steps, "send", "settle"):
             if step in ("speech", "silence"):
                 silent = step == "silence"
-                uplink.push(data(pushed), 0.0, quiet=silent)
+                uplink.push(data(pushed), 0.0, is_silence=silent)
                 # The end waits for silence, which is not sent any more.
                 ending = ending and not silent
                 if told or ending:
@@ -430,11 +436,11 @@ def test_whatever_happens_speech_is_taken_in_order_and_activities_are_whole(
                 await send()
                 number += len(sent) - before
             elif step == "settle":
-                uplink.settled()
+                uplink.acknowledge()
                 taken += sent
                 sent = []
             elif step == "restart":
-                uplink.restart()
+                uplink.requeue_unacked()
                 sent, number = [], 0
         frames = [item for item in taken if isinstance(item, int)]
         assert frames == sorted(set(frames)), "each once, in order"
@@ -444,7 +450,7 @@ def test_whatever_happens_speech_is_taken_in_order_and_activities_are_whole(
         ]
         active = False
         for item in taken:
-            if isinstance(item, Mark):
+            if isinstance(item, ActivityMarker):
                 active = item is START
             elif isinstance(item, int):
                 assert active, "a frame that nobody listens to"
@@ -457,21 +463,21 @@ def test_whatever_happens_speech_is_taken_in_order_and_activities_are_whole(
 
 def test_the_end_of_the_stream_comes_behind_its_audio_and_is_said_again() -> None:
     async def main() -> None:
-        uplink = Uplink()
+        uplink = SendQueue()
         uplink.push(data(1), 0.0)
         uplink.end_stream()
         uplink.push(data(2), 0.0)
-        assert await drain(uplink) == [1, Mark.STREAM_END, 2]
-        uplink.settled(number=1)
-        uplink.restart()
-        assert await drain(uplink) == [Mark.STREAM_END, 2]
+        assert await drain(uplink) == [1, ActivityMarker.STREAM_END, 2]
+        uplink.acknowledge(number=1)
+        uplink.requeue_unacked()
+        assert await drain(uplink) == [ActivityMarker.STREAM_END, 2]
 
     run_virtual(main())
 
 
 def test_marked_activity_has_no_end_of_the_stream() -> None:
     async def main() -> None:
-        uplink = Uplink(preroll_ms=100)
+        uplink = SendQueue(preroll_ms=100)
         uplink.start_activity(0)
         uplink.push(data(1), 0.0)
         uplink.end_activity()
@@ -483,13 +489,13 @@ def test_marked_activity_has_no_end_of_the_stream() -> None:
 
 def test_the_end_of_an_activity_waits_for_a_word_that_is_late() -> None:
     async def main() -> None:
-        uplink = Uplink(preroll_ms=100)
+        uplink = SendQueue(preroll_ms=100)
         uplink.start_activity(0)
         uplink.push(data(1), 0.0)
         uplink.end_activity()
         uplink.push(data(2), 0.0)
         assert await drain(uplink) == [START, 1, 2]
-        uplink.push(data(3), 0.0, quiet=True)
+        uplink.push(data(3), 0.0, is_silence=True)
         assert await drain(uplink) == [END]
         uplink.start_activity(0)
         uplink.push(data(4), 0.0)
@@ -505,9 +511,9 @@ def test_the_end_of_an_activity_waits_for_a_word_that_is_late() -> None:
 def test_a_waiting_sender_is_woken() -> None:
     async def main() -> None:
         loop = asyncio.get_running_loop()
-        uplink = Uplink()
+        uplink = SendQueue()
         loop.call_later(0.5, lambda: uplink.push(data(7), loop.time()))
-        assert await uplink.next() == Frame(data(7), quiet=False)
+        assert await uplink.next() == Frame(data(7), is_silence=False)
         assert loop.time() == 0.5
 
     run_virtual(main())
@@ -529,14 +535,14 @@ def test_what_needs_no_waiting_is_sent_at_once_and_in_order(refused: set[int]) -
         return len(sent)
 
     async def main() -> None:
-        uplink = Uplink(send_at_once=send)
+        uplink = SendQueue(send_now=send)
 
         async def sender() -> None:
             while True:
                 item = await uplink.next()
                 await asyncio.sleep(0.03)  # longer than a frame
                 sent.append(int.from_bytes(item.data, "little"))  # type: ignore[union-attr]
-                uplink.done(item, len(sent), asyncio.get_running_loop().time())
+                uplink.mark_sent(item, len(sent), asyncio.get_running_loop().time())
 
         task = asyncio.ensure_future(sender())
         await asyncio.sleep(0)  # it waits
@@ -547,7 +553,7 @@ def test_what_needs_no_waiting_is_sent_at_once_and_in_order(refused: set[int]) -
         task.cancel()
         await asyncio.wait([task])
         assert uplink.sent == 7
-        uplink.restart()
+        uplink.requeue_unacked()
         assert await drain(uplink) == [1, 2, 3, 4, 5, 6, 7], "sent again, however it was sent"
 
     run_virtual(main())
@@ -568,7 +574,7 @@ class Writes:
         self.each: list[list[int]] = []
         self.stuck = False
         self.sent = 0
-        self.uplink = Uplink(send_at_once=self._write)
+        self.uplink = SendQueue(send_now=self._write)
 
     def _write(self, frames: list[bytes]) -> int | None:
         if self.stuck:
@@ -577,7 +583,7 @@ class Writes:
         self.sent += len(frames)
         return self.sent
 
-    async def wait_for_items(self) -> asyncio.Task[Frame | Mark | Text]:
+    async def wait_for_items(self) -> asyncio.Task[Frame | ActivityMarker | Text]:
         task = asyncio.ensure_future(self.uplink.next())
         await asyncio.sleep(0)
         return task
@@ -588,15 +594,15 @@ def test_frames_of_a_steady_silence_share_a_write_and_speech_takes_them_along() 
         writes = Writes()
         waiter = await writes.wait_for_items()
         for number in range(STEADY + 2 * AT_A_TIME + 3):
-            writes.uplink.push(data(number), 0.0, quiet=True)
+            writes.uplink.push(data(number), 0.0, is_silence=True)
         alone, rest = writes.each[:STEADY], writes.each[STEADY:]
         assert alone == [[number] for number in range(STEADY)], "the service may need each of them"
         first = STEADY + AT_A_TIME
         assert rest == [list(range(STEADY, first)), list(range(first, first + AT_A_TIME))]
         last = first + AT_A_TIME
-        writes.uplink.push(data(last + 3), 0.0, quiet=False)
+        writes.uplink.push(data(last + 3), 0.0, is_silence=False)
         assert writes.each[-1] == [last, last + 1, last + 2, last + 3]
-        writes.uplink.push(data(last + 4), 0.0, quiet=True)
+        writes.uplink.push(data(last + 4), 0.0, is_silence=True)
         assert writes.each[-1] == [last + 4], "a new silence is not steady yet"
         assert writes.uplink.sent == last + 5
         waiter.cancel()
@@ -609,7 +615,7 @@ def test_silence_does_not_wait_for_frames_that_do_not_come() -> None:
         writes = Writes()
         waiter = await writes.wait_for_items()
         for number in range(STEADY + 2):
-            writes.uplink.push(data(number), number * 0.02, quiet=True)
+            writes.uplink.push(data(number), number * 0.02, is_silence=True)
         first = STEADY * 0.02
         writes.uplink.pass_time(first + 0.08)
         assert len(writes.each) == STEADY
@@ -628,21 +634,21 @@ def test_silence_that_waits_for_its_write_keeps_its_place(event: str) -> None:
         writes = Writes()
         waiter = await writes.wait_for_items()
         for number in range(STEADY + 2):
-            writes.uplink.push(data(number), 0.0, quiet=True)
-        writes.uplink.settled(number=STEADY)
+            writes.uplink.push(data(number), 0.0, is_silence=True)
+        writes.uplink.acknowledge(number=STEADY)
         held = [STEADY, STEADY + 1]
         if event == "text":
             writes.uplink.push_text("hello")
-            expected: list[int | Mark | str] = [*held, "hello"]
+            expected: list[int | ActivityMarker | str] = [*held, "hello"]
         elif event == "stream end":
             writes.uplink.end_stream()
-            expected = [*held, Mark.STREAM_END]
+            expected = [*held, ActivityMarker.STREAM_END]
         elif event == "lost":
-            writes.uplink.restart()
+            writes.uplink.requeue_unacked()
             expected = [*held]
         else:
             writes.stuck = True
-            writes.uplink.push(data(STEADY + 2), 0.0, quiet=False)
+            writes.uplink.push(data(STEADY + 2), 0.0, is_silence=False)
             expected = [*held, STEADY + 2]
         await waiter
         assert await drain(writes.uplink, first=STEADY + 1) == expected
@@ -664,7 +670,7 @@ def test_every_frame_is_sent_once_and_in_order_however_silence_is_written(
             waiter = await writes.wait_for_items()
             writes.stuck = stuck
             for _ in range(length):
-                writes.uplink.push(data(number), 0.0, quiet=quiet)
+                writes.uplink.push(data(number), 0.0, is_silence=quiet)
                 number += 1
             got += [each for write in writes.each for each in write]
             writes.each.clear()
@@ -672,7 +678,7 @@ def test_every_frame_is_sent_once_and_in_order_however_silence_is_written(
             got += [each for each in await drain(writes.uplink) if isinstance(each, int)]
         waiter = await writes.wait_for_items()
         writes.stuck = False
-        writes.uplink.push(data(number), 0.0, quiet=False)
+        writes.uplink.push(data(number), 0.0, is_silence=False)
         got += [each for write in writes.each for each in write]
         waiter.cancel()
         assert got == sorted(got)

@@ -83,7 +83,7 @@ def check_conversation(room: Room, sound: Any) -> None:
         sum(turn.sent_ms for turn in room.session.spoken), abs=0.2
     )
     assert room.gemini.stats().tokens > 0
-    assert room.gemini._recovery.handle
+    assert room.gemini._reconnect_policy.handle
 
 
 def test_the_lean_path_by_the_public_hook(local: Local) -> None:
@@ -118,14 +118,14 @@ async def test_what_would_have_to_wait_is_not_sent_at_once(local: Local) -> None
         before, behind = session.audio_envelope(16_000)
         message = before + b"AAAA" + behind
         frame = websocket_frame(message)
-        assert session.send_audio_at_once([frame]) == 1
+        assert session.send_audio_now([frame]) == 1
         server_side.freeze()
         large = websocket_frame(b" " * 500_000 + message)
-        numbers = [session.send_audio_at_once([large]) for _ in range(100)]
+        numbers = [session.send_audio_now([large]) for _ in range(100)]
         assert numbers[-1] is None, "the transport is full"
         server_side.thaw()
         await session.close(abort=True)
-        assert session.send_audio_at_once([frame]) is None, "there is no connection"
+        assert session.send_audio_now([frame]) is None, "there is no connection"
 
 
 async def test_a_transport_that_was_closed_twice_takes_nothing(local: Local) -> None:
@@ -138,7 +138,7 @@ async def test_a_transport_that_was_closed_twice_takes_nothing(local: Local) -> 
         transport.close()
         transport.close()
         before, behind = session.audio_envelope(16_000)
-        assert session.send_audio_at_once(websocket_frame(before + b"AAAA" + behind)) is None
+        assert session.send_audio_now(websocket_frame(before + b"AAAA" + behind)) is None
         assert session._bytes_waiting() == 0
         watch_socket(transport)
 
@@ -156,7 +156,7 @@ async def test_a_frame_that_is_sent_again_is_masked_anew(
         monkeypatch.setattr(transport, "write", lambda data: written.append(data) or write(data))
         before, behind = session.audio_envelope(16_000)
         frame = websocket_frame(before + b"AAAAAAAA" + behind)
-        assert session.send_audio_at_once([frame]) == 1
+        assert session.send_audio_now([frame]) == 1
         assert await session.send_audio(frame, 16_000) == 2
         first, again = written
         assert first == frame
@@ -282,7 +282,7 @@ def test_a_socket_that_is_stuck_for_a_while_loses_nothing(local: Local) -> None:
         room.session.freeze()
         room.say(speech, at=1.0)
         await room.until(9.5)
-        assert len(room.gemini._uplink._queue.items) > 50, "the buffers below are full"
+        assert len(room.gemini._send_queue._queue.items) > 50, "the buffers below are full"
         room.session.thaw()
         await room.until(18)
 

@@ -178,7 +178,7 @@ def test_hours_of_conversation_full_of_faults(local: Local) -> None:
     stats = gemini.stats()
     print(f"\nfaults {dict(counts)}\n{stats}\nmemory {memory}\ntasks {tasks}")
     assert sum(counts.values()) > HOURS * 20
-    assert stats.losses + stats.moves > HOURS * 10
+    assert stats.disconnects + stats.planned_reconnects > HOURS * 10
     assert stats.turns > HOURS * 60
     # Every sample that came was played, or dropped by an interruption that was told; and all came
     # that was sent, but for what a reset takes with it: one utterance at most.
@@ -241,5 +241,5 @@ async def test_half_a_minute_without_a_packet(local: Local) -> None:
                         await person.hear_silence(800)
                         answer = match(said, person.heard[round(utterance.end * rate) :])
                         assert answer.correlation > 0.9
-                        assert gemini.stats().losses == 0
+                        assert gemini.stats().disconnects == 0
                         assert np.isfinite(answer.level_db)

@@ -129,7 +129,7 @@ def test_a_reply_of_fifteen_minutes_that_comes_in_one_burst(local: Local) -> Non
     )
     stats = room.gemini.stats()
     assert stats.played_ms == pytest.approx(900_000, abs=0.1)
-    assert (stats.dropped_ms, stats.underruns, stats.output_underruns) == (0, 0, 0)
+    assert (stats.dropped_ms, stats.underruns, stats.playout_underruns) == (0, 0, 0)
     (finished,) = room.of("playback_finished")
     assert finished.finished_at - finished.started_at == pytest.approx(900, abs=0.1), "at 1x"
     # The one-way delay does not creep: the last ten seconds come as late as the first.
@@ -154,7 +154,7 @@ def test_the_service_interrupts_an_open_turn(local: Local) -> None:
     script = Script([Turn(audio=reply, text=TEXT), Turn(audio=answer, text="Yes.")])
     room, sound = hold(local, scenario, script, TO_THE_END)
     (cut,) = room.of("interrupted")
-    assert (cut.turn, cut.by) == (1, "server")
+    assert (cut.turn, cut.cause) == (1, "server")
     assert 1000 < cut.heard_ms < 2200
     assert TEXT.startswith(cut.heard_text)
     share = cut.heard_ms / 6000 * len(TEXT.split())
@@ -186,7 +186,7 @@ def test_a_reply_that_is_complete_is_cut_here(local: Local) -> None:
     room, sound = hold(local, scenario, script)
     assert room.session.interruptions == 0, "the service has nothing left to interrupt"
     (cut,) = room.of("interrupted")
-    assert (cut.turn, cut.by) == (1, "speech")
+    assert (cut.turn, cut.cause) == (1, "speech")
     (at,) = [at for at, name, _ in room.events if name == "interrupted"]
     (started,) = [at for at, name, _ in room.events if name == "speech_started"]
     assert at - started == pytest.approx(0.6, abs=0.02)
@@ -299,7 +299,7 @@ def test_marked_speech_cuts_the_assistant_and_is_sent_whole(local: Local) -> Non
     greeting = Turn(audio=voice(6.0))
     room, sound = hold(local, scenario, Parrot(greeting), TO_THE_END, config=MARKED)
     (cut,) = room.of("interrupted")
-    assert cut.by == "speech"
+    assert cut.cause == "speech"
     (at,) = [at for at, name, _ in room.events if name == "interrupted"]
     (started,) = [at for at, name, _ in room.events if name == "speech_started"]
     assert at - started == pytest.approx(0.6, abs=0.02)
@@ -395,7 +395,7 @@ def test_its_own_voice_from_a_loudspeaker_does_not_stop_it(
     assert room.session.interruptions == 0
     assert (stats.barge_ins, stats.interruptions, stats.dropped_ms) == (0, 0, 0)
     assert stats.played_ms == pytest.approx(len(reply) * 1000 / MODEL, abs=0.1)
-    assert stats.echo_ms > 7000
+    assert stats.echo_suppressed_ms > 7000
     assert not room.of("speech_started")
     assert hears(heard, reply) > 0.95, "it was ducked for a moment"
 
@@ -419,7 +419,7 @@ def test_a_late_echo_of_its_own_voice_pauses_it_once_at_most(
     assert stats.barge_ins == stats.false_barge_ins <= 1
     assert (stats.interruptions, stats.dropped_ms) == (0, 0)
     assert stats.played_ms == pytest.approx(len(reply) * 1000 / MODEL, abs=0.1)
-    assert stats.echo_ms > 7000
+    assert stats.echo_suppressed_ms > 7000
 
 
 def test_a_loudspeaker_that_is_not_kept_out_would_stop_it(
@@ -471,7 +471,7 @@ def test_who_speaks_over_the_first_words_is_sent_whole(local: Local) -> None:
     assert 1.0 < finished.finished_at - room.started_at < 1.0 + 0.4 + 0.3
     (wire,) = room.session.audio
     assert signals.align(said, wire.samples, WIRE).correlation > 0.99
-    assert room.gemini.stats().echo_ms == 0
+    assert room.gemini.stats().echo_suppressed_ms == 0
 
 
 def test_the_active_speaker_has_the_floor(local: Local) -> None:
@@ -545,7 +545,7 @@ def test_what_is_written_in_a_session_that_speaks_is_not_said(local: Local) -> N
         room.gemini.on("text", texts.append)
         await room.gemini.send_text("Go.")
         await room.until(5)
-        assert room.gemini._turns.dialogue.lines() == [("user", "Go."), ("model", TEXT)]
+        assert room.gemini._turns.history.lines() == [("user", "Go."), ("model", TEXT)]
 
     reasoning = "**Planning**\n\nI will greet."
     script = Script([Turn(audio=voice(2.0), text=TEXT, written=reasoning)])
@@ -624,7 +624,7 @@ def test_an_application_that_takes_the_place_of_the_detector(local: Local) -> No
 
 def test_interrupted_is_what_the_readme_says() -> None:
     cut = Interrupted(3, 1250.0, "One two", "server")
-    assert (cut.turn, cut.heard_ms, cut.heard_text, cut.by) == (3, 1250.0, "One two", "server")
+    assert (cut.turn, cut.heard_ms, cut.heard_text, cut.cause) == (3, 1250.0, "One two", "server")
 
 
 # -- the wire as others have logged it -----------------------------------------------------------
@@ -712,7 +712,7 @@ def test_the_last_audio_of_a_cut_turn_is_not_heard(local: Local) -> None:
         await room.until(3.5)
         await send(room, said("Yes?"), *reply(answer), *ENDS)
         await room.until(6)
-        assert room.gemini._turns.dialogue.lines()[-1] == ("model", "Yes?")
+        assert room.gemini._turns.history.lines()[-1] == ("model", "Yes?")
 
     room, heard = silent_service(local, scenario)
     assert hears(heard, tone) < 0.5
@@ -736,7 +736,7 @@ def test_a_turn_soon_after_an_interruption_without_turn_complete_is_heard_whole(
         await room.until(2.6)
         await send(room, *reply(answer[MODEL:]), *ENDS)
         await room.until(6)
-        assert room.gemini._turns.dialogue.lines()[-1] == ("model", "Yes?")
+        assert room.gemini._turns.history.lines()[-1] == ("model", "Yes?")
 
     room, heard = silent_service(local, scenario)
     assert hears(heard, answer) > 0.95
@@ -748,8 +748,8 @@ def test_without_turn_complete_a_turn_is_over_when_it_was_heard(local: Local) ->
     async def scenario(room: Room) -> None:
         await send(room, *reply(voice(3.0)), said("Good morning."), GENERATED)
         await room.until(9)
-        talk = room.gemini._turns.conversation
-        assert talk.rests_since is not None, "an announced end of the connection finds a rest"
+        talk = room.gemini._turns.policy
+        assert talk.idle_since is not None, "an announced end of the connection finds a rest"
 
     room, _ = silent_service(local, scenario)
     (at,) = [at for at, name, _ in room.events if name == "turn_complete"]
@@ -778,7 +778,7 @@ def test_without_turn_complete_the_answer_to_speech_is_heard_at_once(local: Loca
     assert match.correlation > 0.95
     assert match.offset_ms / 1000 - asked_at < 0.2
     (cut,) = room.of("interrupted")
-    assert (cut.turn, cut.by) == (1, "speech")
+    assert (cut.turn, cut.cause) == (1, "speech")
     assert [each.turn for each in room.of("turn_complete")] == [2]
 
 
@@ -790,14 +790,14 @@ def test_who_is_heard_by_the_service_alone_is_answered_at_once(local: Local) -> 
         await room.until(4)
         await send(room, content(inputTranscription={"text": "Hello?"}), *reply(answer), *ENDS)
         await room.until(8)
-        assert room.gemini._turns.dialogue.lines() == [("user", "Hello?")], "no transcript"
+        assert room.gemini._turns.history.lines() == [("user", "Hello?")], "no transcript"
 
     room, heard = silent_service(local, scenario)
     match = signals.align(answer, heard[::2], MODEL)
     assert match.correlation > 0.95
     assert match.offset_ms / 1000 < 4.2
     (cut,) = room.of("interrupted")
-    assert (cut.turn, cut.by) == (1, "server")
+    assert (cut.turn, cut.cause) == (1, "server")
 
 
 def test_a_turn_that_was_heard_whole_is_not_interrupted(local: Local) -> None:
@@ -906,7 +906,7 @@ def test_a_stall_leads_to_one_other_connection(local: Local) -> None:
     watchdog = Watchdog(after_ms=2000, reconnect=True)
     room, _ = silent_service(local, scenario, watchdog=watchdog)
     assert room.of("stalled") == [Stalled(2000, unfinished=False)]
-    assert room.gemini.stats().losses == 1
+    assert room.gemini.stats().disconnects == 1
     texts = [f for session in room.server.sessions for f in session.frames if f.kind == "text"]
     assert len(texts) <= 2, "sent again with the other connection, and not for ever"
 
@@ -965,7 +965,7 @@ def test_a_transcript_finds_its_turn(local: Local, name: str) -> None:
         room.gemini.on("text", deltas.append)
         await send(room, *messages)
         await room.until(9)
-        lines = room.gemini._turns.dialogue.lines()
+        lines = room.gemini._turns.history.lines()
         assert [text for role, text in lines if role == "model"] == list(expected.values())
 
     room, _ = silent_service(local, scenario)
@@ -998,7 +998,7 @@ def test_late_text_of_a_cut_turn_is_not_of_the_answer(local: Local) -> None:
         await room.until(4.5)
         await send(room, said("Yes?"), *reply(voice(1.0)), *ENDS)
         await room.until(7)
-        lines = room.gemini._turns.dialogue.lines()
+        lines = room.gemini._turns.history.lines()
         spoken = [text for role, text in lines if role == "model"]
         assert spoken == ["One two", "Yes?"], "of the late text too little was heard"
 
@@ -1012,7 +1012,7 @@ def test_the_transcript_of_an_answer_comes_before_its_audio(local: Local) -> Non
         await room.gemini.send_text("When does it leave?")
         await send(room, said("At nine."), sound(voice(1.0)), *ENDS)
         await room.until(5)
-        assert room.gemini._turns.dialogue.lines() == [
+        assert room.gemini._turns.history.lines() == [
             ("model", "Hello."),
             ("user", "When does it leave?"),
             ("model", "At nine."),
@@ -1036,7 +1036,7 @@ def test_the_history_has_the_question_before_its_answer(local: Local) -> None:
         room.say(words(1.5), at=room.now + 1.0)
         await room.until(room.now + 2.0)
         await send(room, INTERRUPTED, content(inputTranscription={"text": "Thanks!"}), COMPLETE)
-        *before, question, cut, thanks = room.gemini._turns.dialogue.lines()
+        *before, question, cut, thanks = room.gemini._turns.history.lines()
         assert before == [
             ("user", "Be brief."),
             ("user", "When does it leave?"),

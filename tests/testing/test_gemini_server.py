@@ -406,7 +406,7 @@ async def test_faults_can_hit_some_connections_only() -> None:
             pass
 
 
-# Turns
+# TurnController
 
 
 async def test_a_text_turn() -> None:

@@ -19,8 +19,7 @@ from getstream.plugins.gemini.live._turns.policy import (
     UNCONFIRMED_INTERRUPTION_S,
     Action,
     CompleteTurn,
-    Conversation,
-    Drop,
+    DiscardPlayback,
     Duck,
     EndActivity,
     EndTurn,
@@ -31,9 +30,10 @@ from getstream.plugins.gemini.live._turns.policy import (
     PlayWithheld,
     Reconnect,
     Resume,
-    Rules,
     Stalled,
     StartActivity,
+    TurnOptions,
+    TurnPolicy,
     Unduck,
     Withhold,
 )
@@ -47,7 +47,7 @@ DONE, DONE2 = CompleteTurn(1), CompleteTurn(2)
 REJECTED = "RESPONSE_REJECTED"
 
 
-def play(conversation: Conversation, now: float, event: str) -> list[Action]:
+def play(conversation: TurnPolicy, now: float, event: str) -> list[Action]:
     """Do what a word of the scenarios says. An `*` at the end: the assistant is audible."""
     playing = event.endswith("*")
     word = event.rstrip("*")
@@ -87,8 +87,8 @@ def play(conversation: Conversation, now: float, event: str) -> list[Action]:
     return acts[word]()
 
 
-def check(scenario: list[Step], rules: Rules | None = None) -> Conversation:
-    conversation = Conversation(rules)
+def check(scenario: list[Step], rules: TurnOptions | None = None) -> TurnPolicy:
+    conversation = TurnPolicy(rules)
     for now, event, expected in scenario:
         assert play(conversation, now, event) == expected, f"{now} {event}"
     return conversation
@@ -154,7 +154,7 @@ SCENARIOS: dict[str, list[Step]] = {
     "the service confirms: the turn is dropped, the next one speaks": [
         (0.0, "audio", [Play(1)]),
         (1.0, "speech*", [Pause()]),
-        (1.3, "interrupted*", [Drop(1, "server", open=True), Resume()]),
+        (1.3, "interrupted*", [DiscardPlayback(1, "server", open=True), Resume()]),
         (1.3, "complete", []),
         (2.5, "audio", [Play(2)]),
     ],
@@ -162,7 +162,7 @@ SCENARIOS: dict[str, list[Step]] = {
         (0.0, "audio", [Play(1)]),
         (1.00, "sign*", [Duck()]),
         (1.02, "speech*", [Pause()]),
-        (1.3, "interrupted*", [Drop(1, "server", open=True), Unduck(), Resume()]),
+        (1.3, "interrupted*", [DiscardPlayback(1, "server", open=True), Unduck(), Resume()]),
         (2.5, "audio", [Play(2)]),
     ],
     "long speech while the turn is open is not cut here": [
@@ -177,7 +177,7 @@ SCENARIOS: dict[str, list[Step]] = {
         (0.2, "complete", [DONE]),
         (1.0, "speech*", [Pause()]),
         (5.5, "time*", []),
-        (5.6, "lasts*", [Drop(1, "speech", open=False), Resume()]),
+        (5.6, "lasts*", [DiscardPlayback(1, "speech", open=False), Resume()]),
         (6.5, "silence", []),
         (6.6, "audio", [Play(2)]),
     ],
@@ -196,28 +196,28 @@ SCENARIOS: dict[str, list[Step]] = {
         (1.0, "speech*", [Pause()]),
         (1.3, "speech2*", []),
         (1.5, "silence*", []),
-        (1.9, "lasts2*", [Drop(1, "speech", open=False), Resume()]),
+        (1.9, "lasts2*", [DiscardPlayback(1, "speech", open=False), Resume()]),
     ],
     "somebody has spoken for long when the reply comes, and goes on": [
         (0.0, "speech", []),
         (0.6, "lasts", []),
         (1.0, "audio", [Play(1)]),
         (1.1, "complete", [EndTurn(1), DONE]),
-        (1.6, "time*", [Pause(), Drop(1, "speech", open=False), Resume()]),
+        (1.6, "time*", [Pause(), DiscardPlayback(1, "speech", open=False), Resume()]),
     ],
     "the turn is completed while the user speaks over it": [
         (0.0, "audio", [Play(1)]),
         (1.0, "speech*", [Pause()]),
         (1.2, "generated", [EndTurn(1)]),
         (1.6, "lasts*", []),
-        (1.9, "complete", [DONE, Drop(1, "speech", open=False), Resume()]),
+        (1.9, "complete", [DONE, DiscardPlayback(1, "speech", open=False), Resume()]),
     ],
     "a short word over a finished turn, answered before playback goes on": [
         (0.0, "audio", [Play(1)]),
         (0.2, "complete", [EndTurn(1), DONE]),
         (1.0, "speech*", [Pause()]),
         (1.3, "silence*", []),
-        (1.4, "audio*", [Drop(1, "speech", open=False), Resume(), Play(2)]),
+        (1.4, "audio*", [DiscardPlayback(1, "speech", open=False), Resume(), Play(2)]),
     ],
     "mhm over a finished turn, not answered": [
         (0.0, "audio", [Play(1)]),
@@ -366,7 +366,7 @@ SCENARIOS: dict[str, list[Step]] = {
     "it is confirmed by speech that is heard then": [
         (0.0, "audio", [Play(1)]),
         (1.00, "interrupted*", [Pause()]),
-        (1.02, "speech*", [Drop(1, "server", open=True), Resume()]),
+        (1.02, "speech*", [DiscardPlayback(1, "server", open=True), Resume()]),
         (1.03, "complete", []),
         (2.0, "silence", []),
         (2.5, "audio", [Play(2)]),
@@ -375,7 +375,7 @@ SCENARIOS: dict[str, list[Step]] = {
         (0.0, "audio", [Play(1)]),
         (1.0, "interrupted*", [Pause()]),
         (1.0, "complete*", [EndTurn(1)]),
-        (2.5, "audio*", [Drop(1, "server", open=True), Resume(), Play(2)]),
+        (2.5, "audio*", [DiscardPlayback(1, "server", open=True), Resume(), Play(2)]),
         (3.5, "audio*", [Play(2)]),
     ],
     "it is refuted by more of the same turn": [
@@ -394,13 +394,13 @@ SCENARIOS: dict[str, list[Step]] = {
         (1.0, "speech*", [Pause()]),
         (1.5, "silence*", []),
         (1.7, "time*", [Resume()]),
-        (2.0, "interrupted*", [Drop(1, "server", open=True)]),
+        (2.0, "interrupted*", [DiscardPlayback(1, "server", open=True)]),
         (3.0, "audio", [Play(2)]),
     ],
     "an interruption by a text": [
         (0.0, "audio", [Play(1)]),
         (1.0, "text*", []),
-        (1.1, "interrupted*", [Drop(1, "server", open=True)]),
+        (1.1, "interrupted*", [DiscardPlayback(1, "server", open=True)]),
         (1.1, "complete", []),
         (1.5, "audio", [Play(2)]),
     ],
@@ -408,7 +408,7 @@ SCENARIOS: dict[str, list[Step]] = {
         (0.0, "audio", [Play(1)]),
         (0.2, "complete", [EndTurn(1), DONE]),
         (1.0, "speech*", [Pause()]),
-        (1.6, "lasts*", [Drop(1, "speech", open=False), Resume()]),
+        (1.6, "lasts*", [DiscardPlayback(1, "speech", open=False), Resume()]),
         (1.7, "interrupted", []),
         (2.5, "silence", []),
         (2.6, "audio", [Play(2)]),
@@ -456,19 +456,19 @@ SCENARIOS: dict[str, list[Step]] = {
     "held by the application, interrupted by the service: the next turn speaks": [
         (0.0, "audio", [Play(1)]),
         (0.5, "hold*", [Pause()]),
-        (1.0, "interrupted*", [Drop(1, "server", open=True), Resume()]),
+        (1.0, "interrupted*", [DiscardPlayback(1, "server", open=True), Resume()]),
         (2.0, "audio", [Play(2)]),
     ],
     "cut by the application: the rest of the turn is not heard, the next one is": [
         (0.0, "audio", [Play(1)]),
-        (0.5, "cut*", [Drop(1, "app", open=True)]),
+        (0.5, "cut*", [DiscardPlayback(1, "app", open=True)]),
         (0.6, "audio", []),
         (0.7, "generated", [EndTurn(1)]),
         (0.8, "audio", [Play(2)]),
     ],
     "cut by the application, then interrupted by the service": [
         (0.0, "audio", [Play(1)]),
-        (0.5, "cut*", [Drop(1, "app", open=True)]),
+        (0.5, "cut*", [DiscardPlayback(1, "app", open=True)]),
         (0.6, "interrupted", []),
         (0.62, "audio", [Withhold()]),
         (0.65, "complete", []),
@@ -518,7 +518,11 @@ MARKED: dict[str, list[Step]] = {
         (0.0, "audio", [Play(1)]),
         (1.0, "speech*", [Pause()]),
         (1.3, "audio*", [Play(1)]),
-        (1.6, "lasts*", [Drop(1, "speech", open=True), Resume(), StartActivity(1.6 - 1.0)]),
+        (
+            1.6,
+            "lasts*",
+            [DiscardPlayback(1, "speech", open=True), Resume(), StartActivity(1.6 - 1.0)],
+        ),
         (1.65, "audio", []),
         (1.7, "interrupted", []),
         (1.7, "complete", []),
@@ -529,7 +533,11 @@ MARKED: dict[str, list[Step]] = {
     "the cut turn was finished meanwhile: the next one speaks": [
         (0.0, "audio", [Play(1)]),
         (1.0, "speech*", [Pause()]),
-        (1.6, "lasts*", [Drop(1, "speech", open=True), Resume(), StartActivity(1.6 - 1.0)]),
+        (
+            1.6,
+            "lasts*",
+            [DiscardPlayback(1, "speech", open=True), Resume(), StartActivity(1.6 - 1.0)],
+        ),
         (1.62, "audio", []),
         (1.63, "generated", [EndTurn(1)]),
         (1.64, "complete", []),
@@ -548,14 +556,14 @@ MARKED: dict[str, list[Step]] = {
         (0.0, "audio", [Play(1)]),
         (0.5, "hold*", [Pause()]),
         (1.0, "speech*", [StartActivity(0.0)]),
-        (1.1, "interrupted*", [Drop(1, "server", open=True), Resume()]),
+        (1.1, "interrupted*", [DiscardPlayback(1, "server", open=True), Resume()]),
     ],
 }
 
 
 @pytest.mark.parametrize("name", MARKED)
 def test_scenario_without_the_detection_of_the_service(name: str) -> None:
-    check(MARKED[name], Rules(marks_activity=True))
+    check(MARKED[name], TurnOptions(marks_activity=True))
 
 
 def test_without_barge_in_speech_changes_nothing() -> None:
@@ -566,9 +574,9 @@ def test_without_barge_in_speech_changes_nothing() -> None:
             (1.0, "speech*", []),
             (2.0, "audio*", [Play(1)]),
             (2.5, "silence*", []),
-            (9.0, "interrupted*", [Drop(1, "server", open=True)]),
+            (9.0, "interrupted*", [DiscardPlayback(1, "server", open=True)]),
         ],
-        Rules(barge_in=False),
+        TurnOptions(barge_in=False),
     )
     assert conversation.next_timeout == 9.0 + STALE_S
 
@@ -578,9 +586,9 @@ def test_without_barge_in_and_detection_speech_is_told_at_once() -> None:
         [
             (0.0, "audio", [Play(1)]),
             (1.0, "speech*", [StartActivity(0.0)]),
-            (1.1, "interrupted*", [Drop(1, "server", open=True)]),
+            (1.1, "interrupted*", [DiscardPlayback(1, "server", open=True)]),
         ],
-        Rules(barge_in=False, marks_activity=True),
+        TurnOptions(barge_in=False, marks_activity=True),
     )
 
 
@@ -589,10 +597,10 @@ def test_speech_over_silence_sets_no_timer() -> None:
     assert conversation.next_timeout is None
 
 
-WATCHED = Rules(stall_after=5.0, may_stay_silent=False)
+WATCHED = TurnOptions(stall_after_s=5.0, may_stay_silent=False)
 UNANSWERED, UNFINISHED = Stalled(5.0, "unanswered"), Stalled(5.0, "unfinished")
 UNHEARD, EMPTY = Stalled(5.0, "unheard"), Stalled(5.0, "empty")
-STALLS: dict[str, tuple[Rules, list[Step]]] = {
+STALLS: dict[str, tuple[TurnOptions, list[Step]]] = {
     "speech is not answered": (
         WATCHED,
         [
@@ -618,7 +626,7 @@ STALLS: dict[str, tuple[Rules, list[Step]]] = {
         [(0.0, "speech", []), (0.4, "silence", []), (9.0, "time", [])],
     ),
     "silence is meant": (
-        Rules(stall_after=5.0, may_stay_silent=True),
+        TurnOptions(stall_after_s=5.0, may_stay_silent=True),
         [(0.0, "speech", []), (2.0, "silence", []), (9.0, "time", [])],
     ),
     "mhm over the assistant needs no answer": (
@@ -633,7 +641,7 @@ STALLS: dict[str, tuple[Rules, list[Step]]] = {
         ],
     ),
     "a text is answered by every model": (
-        Rules(stall_after=5.0, may_stay_silent=True),
+        TurnOptions(stall_after_s=5.0, may_stay_silent=True),
         [(0.0, "text", []), (5.0, "time", [UNANSWERED])],
     ),
     "a text that interrupts is owed an answer all the same": (
@@ -642,7 +650,7 @@ STALLS: dict[str, tuple[Rules, list[Step]]] = {
             (0.0, "audio", [Play(1)]),
             (1.0, "text*", []),
             (1.1, "audio*", [Play(1)]),
-            (1.2, "interrupted*", [Drop(1, "server", open=True)]),
+            (1.2, "interrupted*", [DiscardPlayback(1, "server", open=True)]),
             (1.2, "complete", []),
             (6.2, "time", [UNANSWERED]),
         ],
@@ -652,14 +660,14 @@ STALLS: dict[str, tuple[Rules, list[Step]]] = {
         [
             (0.0, "audio", [Play(1)]),
             (1.0, "speech*", [Pause()]),
-            (1.3, "interrupted*", [Drop(1, "server", open=True), Resume()]),
+            (1.3, "interrupted*", [DiscardPlayback(1, "server", open=True), Resume()]),
             (1.3, "complete", []),
             (3.0, "silence", []),
             (8.0, "time", [UNANSWERED]),
         ],
     ),
     "a text is answered in writing, which nobody hears": (
-        Rules(stall_after=5.0),
+        TurnOptions(stall_after_s=5.0),
         [
             (0.0, "text", []),
             (1.0, "writes", []),
@@ -669,7 +677,7 @@ STALLS: dict[str, tuple[Rules, list[Step]]] = {
         ],
     ),
     "speech is answered in writing, by a model that may stay silent": (
-        Rules(stall_after=5.0, may_stay_silent=True),
+        TurnOptions(stall_after_s=5.0, may_stay_silent=True),
         [
             (0.0, "speech", []),
             (2.0, "silence", []),
@@ -680,7 +688,7 @@ STALLS: dict[str, tuple[Rules, list[Step]]] = {
         ],
     ),
     "what was written is said after all": (
-        Rules(stall_after=5.0, may_stay_silent=True),
+        TurnOptions(stall_after_s=5.0, may_stay_silent=True),
         [
             (0.0, "writes", []),
             (4.0, "audio", [Play(1)]),
@@ -708,7 +716,7 @@ STALLS: dict[str, tuple[Rules, list[Step]]] = {
         ],
     ),
     "writing while somebody speaks": (
-        Rules(stall_after=5.0, may_stay_silent=True),
+        TurnOptions(stall_after_s=5.0, may_stay_silent=True),
         [
             (0.0, "speech", []),
             (1.0, "writes", []),
@@ -718,7 +726,7 @@ STALLS: dict[str, tuple[Rules, list[Step]]] = {
         ],
     ),
     "the model stops in the middle": (
-        Rules(stall_after=5.0, may_stay_silent=True),
+        TurnOptions(stall_after_s=5.0, may_stay_silent=True),
         [(0.0, "audio", [Play(1)]), (1.0, "audio", [Play(1)]), (6.0, "time", [UNFINISHED])],
     ),
     "who asks again is not answered either": (
@@ -733,7 +741,7 @@ STALLS: dict[str, tuple[Rules, list[Step]]] = {
         ],
     ),
     "a nudge, and it speaks": (
-        Rules(stall_after=5.0, nudge=True, reconnect=True),
+        TurnOptions(stall_after_s=5.0, nudge=True, reconnect=True),
         [
             (0.0, "text", []),
             (5.0, "time", [UNANSWERED, Nudge()]),
@@ -743,7 +751,7 @@ STALLS: dict[str, tuple[Rules, list[Step]]] = {
         ],
     ),
     "a nudge, and nothing helps": (
-        Rules(stall_after=5.0, nudge=True, reconnect=True),
+        TurnOptions(stall_after_s=5.0, nudge=True, reconnect=True),
         [
             (0.0, "text", []),
             (5.0, "time", [UNANSWERED, Nudge()]),
@@ -753,11 +761,11 @@ STALLS: dict[str, tuple[Rules, list[Step]]] = {
         ],
     ),
     "a new connection at once": (
-        Rules(stall_after=5.0, reconnect=True),
+        TurnOptions(stall_after_s=5.0, reconnect=True),
         [(0.0, "text", []), (5.0, "time", [UNANSWERED, Reconnect()])],
     ),
     "the user's turn, marked here, is not answered": (
-        Rules(stall_after=5.0, may_stay_silent=False, marks_activity=True),
+        TurnOptions(stall_after_s=5.0, may_stay_silent=False, marks_activity=True),
         [
             (0.0, "speech", [StartActivity(0.0)]),
             (2.0, "silence", []),
@@ -776,14 +784,14 @@ def test_work_in_progress_is_no_rest() -> None:
             (0.8, "complete", [EndTurn(1), DONE]),
         ]
     )
-    assert conversation.rests_since is None, "the turn was a filler"
+    assert conversation.idle_since is None, "the turn was a filler"
     conversation.interaction(5.0, in_progress=False)
-    assert conversation.rests_since == 5.0
+    assert conversation.idle_since == 5.0
     conversation.interaction(7.0, in_progress=False)
-    assert conversation.rests_since == 5.0, "it said so before"
+    assert conversation.idle_since == 5.0, "it said so before"
     conversation.interaction(8.0, in_progress=True)
     conversation.connection_lost(9.0)
-    assert conversation.rests_since == 5.0, "another connection has to tell anew"
+    assert conversation.idle_since == 5.0, "another connection has to tell anew"
 
 
 @pytest.mark.parametrize("name", STALLS)
@@ -794,7 +802,7 @@ def test_stalls(name: str) -> None:
 
 def test_old_speech_explains_nothing() -> None:
     for age, expected in (
-        (RECENT_SPEECH_S, [Drop(1, "server", open=True)]),
+        (RECENT_SPEECH_S, [DiscardPlayback(1, "server", open=True)]),
         (RECENT_SPEECH_S + 0.1, [Pause()]),
     ):
         conversation = check([(0.0, "speech", []), (1.0, "silence", []), (1.1, "audio", [Play(1)])])
@@ -850,7 +858,7 @@ ENDS: dict[str, list[Step]] = {
     "a late turn_complete of a cut turn comes after the next one has begun": [
         (0.0, "audio", [Play(1)]),
         (1.0, "speech*", [Pause()]),
-        (1.3, "interrupted*", [Drop(1, "server", open=True), Resume()]),
+        (1.3, "interrupted*", [DiscardPlayback(1, "server", open=True), Resume()]),
         (1.8, "time", []),
         (1.9, "silence", []),
         (2.5, "audio", [Play(2)]),
@@ -863,7 +871,7 @@ ENDS: dict[str, list[Step]] = {
     "a late turn_complete of a cut turn comes after the next one was sent": [
         (0.0, "audio", [Play(1)]),
         (1.0, "speech*", [Pause()]),
-        (1.3, "interrupted*", [Drop(1, "server", open=True), Resume()]),
+        (1.3, "interrupted*", [DiscardPlayback(1, "server", open=True), Resume()]),
         (1.9, "silence", []),
         (2.5, "audio", [Play(2)]),
         (2.6, "generated", [EndTurn(2)]),
@@ -874,7 +882,7 @@ ENDS: dict[str, list[Step]] = {
     "what seemed late was its own: nothing more comes": [
         (0.0, "audio", [Play(1)]),
         (1.0, "speech*", [Pause()]),
-        (1.3, "interrupted*", [Drop(1, "server", open=True), Resume()]),
+        (1.3, "interrupted*", [DiscardPlayback(1, "server", open=True), Resume()]),
         (1.9, "silence", []),
         (2.5, "audio", [Play(2)]),
         (2.6, "complete", []),
@@ -887,7 +895,7 @@ ENDS: dict[str, list[Step]] = {
     "one turn_complete is late, and the other one is not": [
         (0.0, "audio", [Play(1)]),
         (1.0, "speech*", [Pause()]),
-        (1.3, "interrupted*", [Drop(1, "server", open=True), Resume()]),
+        (1.3, "interrupted*", [DiscardPlayback(1, "server", open=True), Resume()]),
         (1.8, "time", []),
         (1.9, "silence", []),
         (2.5, "audio", [Play(2)]),
@@ -906,7 +914,7 @@ ENDS: dict[str, list[Step]] = {
     "nothing is late for ever": [
         (0.0, "audio", [Play(1)]),
         (1.0, "speech*", [Pause()]),
-        (1.3, "interrupted*", [Drop(1, "server", open=True), Resume()]),
+        (1.3, "interrupted*", [DiscardPlayback(1, "server", open=True), Resume()]),
         (1.8, "time", []),
         (1.9, "silence", []),
         (9.0, "audio", [Play(2)]),
@@ -923,7 +931,7 @@ ENDS: dict[str, list[Step]] = {
         (0.0, "audio", [Play(1)]),
         (0.1, "complete", [EndTurn(1), DONE]),
         (1.0, "speech*", [Pause()]),
-        (1.2, "interrupted*", [Drop(1, "server", open=False), Resume()]),
+        (1.2, "interrupted*", [DiscardPlayback(1, "server", open=False), Resume()]),
         (1.5, "silence", []),
         (2.0, "audio", [Play(2)]),
         (2.1, "complete", []),
@@ -934,7 +942,7 @@ ENDS: dict[str, list[Step]] = {
     "the end of a cut turn is not heard": [
         (0.0, "audio", [Play(1)]),
         (1.0, "speech*", [Pause()]),
-        (1.3, "interrupted*", [Drop(1, "server", open=True), Resume()]),
+        (1.3, "interrupted*", [DiscardPlayback(1, "server", open=True), Resume()]),
         (1.31, "audio", [Withhold()]),
         (1.35, "audio", [Withhold()]),
         (1.4, "complete", []),
@@ -944,7 +952,7 @@ ENDS: dict[str, list[Step]] = {
     "what goes on is the next turn": [
         (0.0, "audio", [Play(1)]),
         (1.0, "speech*", [Pause()]),
-        (1.3, "interrupted*", [Drop(1, "server", open=True), Resume()]),
+        (1.3, "interrupted*", [DiscardPlayback(1, "server", open=True), Resume()]),
         (1.6, "audio", [Withhold()]),
         (1.7, "time", []),
         (1.8, "time", [PlayWithheld(2)]),
@@ -956,7 +964,7 @@ ENDS: dict[str, list[Step]] = {
     "what is sent to its end is the next turn": [
         (0.0, "audio", [Play(1)]),
         (1.0, "speech*", [Pause()]),
-        (1.3, "interrupted*", [Drop(1, "server", open=True), Resume()]),
+        (1.3, "interrupted*", [DiscardPlayback(1, "server", open=True), Resume()]),
         (1.4, "generated", []),
         (1.5, "audio", [Withhold()]),
         (1.6, "generated", [PlayWithheld(2), EndTurn(2)]),
@@ -966,14 +974,14 @@ ENDS: dict[str, list[Step]] = {
     "the clock is late": [
         (0.0, "audio", [Play(1)]),
         (1.0, "speech*", [Pause()]),
-        (1.3, "interrupted*", [Drop(1, "server", open=True), Resume()]),
+        (1.3, "interrupted*", [DiscardPlayback(1, "server", open=True), Resume()]),
         (1.6, "audio", [Withhold()]),
         (2.0, "audio", [PlayWithheld(2), Play(2)]),
     ],
     "interrupted again meanwhile": [
         (0.0, "audio", [Play(1)]),
         (1.0, "speech*", [Pause()]),
-        (1.3, "interrupted*", [Drop(1, "server", open=True), Resume()]),
+        (1.3, "interrupted*", [DiscardPlayback(1, "server", open=True), Resume()]),
         (1.4, "interrupted", []),
         (1.5, "complete", []),
         (1.6, "audio", [Play(2)]),
@@ -982,7 +990,7 @@ ENDS: dict[str, list[Step]] = {
         (0.0, "audio", [Play(1)]),
         (0.1, "generated", [EndTurn(1)]),
         (1.0, "speech*", [Pause()]),
-        (1.3, "interrupted*", [Drop(1, "server", open=True), Resume()]),
+        (1.3, "interrupted*", [DiscardPlayback(1, "server", open=True), Resume()]),
         (1.4, "audio", [Play(2)]),
     ],
     # -- heard whole
@@ -1008,12 +1016,12 @@ ENDS: dict[str, list[Step]] = {
         (1.0, "played", []),
         (2.0, "audio", [Play(2)]),
         (2.1, "generated", [EndTurn(2)]),
-        (2.2, "cut*", [Drop(2, "app", open=True)]),
+        (2.2, "cut*", [DiscardPlayback(2, "app", open=True)]),
     ],
     "cut by the application before that": [
         (0.0, "audio", [Play(1)]),
         (0.1, "generated", [EndTurn(1)]),
-        (2.0, "cut*", [Drop(1, "app", open=True)]),
+        (2.0, "cut*", [DiscardPlayback(1, "app", open=True)]),
         (2.1, "complete", []),
         (2.2, "audio", [Play(2)]),
     ],
@@ -1023,12 +1031,12 @@ ENDS: dict[str, list[Step]] = {
         (1.6, "lasts", []),
         (1.7, "generated", [EndTurn(1)]),
         (1.7, "played", []),
-        (1.9, "complete", [DONE, Drop(1, "speech", open=False), Resume()]),
+        (1.9, "complete", [DONE, DiscardPlayback(1, "speech", open=False), Resume()]),
     ],
     # -- cut here, and never ended by the service
     "a turn that was cut is over when a request is answered after a while": [
         (0.0, "audio", [Play(1)]),
-        (0.5, "cut*", [Drop(1, "app", open=True)]),
+        (0.5, "cut*", [DiscardPlayback(1, "app", open=True)]),
         (0.6, "audio", []),
         (1.0, "text", []),
         (1.5, "audio", []),
@@ -1038,7 +1046,7 @@ ENDS: dict[str, list[Step]] = {
     ],
     "a turn that was cut goes on without a request": [
         (0.0, "audio", [Play(1)]),
-        (0.5, "cut*", [Drop(1, "app", open=True)]),
+        (0.5, "cut*", [DiscardPlayback(1, "app", open=True)]),
         (9.0, "audio", []),
         (9.1, "generated", [EndTurn(1)]),
         (9.2, "complete", []),
@@ -1046,14 +1054,14 @@ ENDS: dict[str, list[Step]] = {
     ],
     "a turn that was cut is completed without its end": [
         (0.0, "audio", [Play(1)]),
-        (0.5, "cut*", [Drop(1, "app", open=True)]),
+        (0.5, "cut*", [DiscardPlayback(1, "app", open=True)]),
         (0.6, "complete", [EndTurn(1)]),
         (0.7, "audio", [Play(2)]),
         (0.8, "complete", [EndTurn(2), DONE2]),
     ],
     "the turn_complete of a turn that was cut is late": [
         (0.0, "audio", [Play(1)]),
-        (0.5, "cut*", [Drop(1, "app", open=True)]),
+        (0.5, "cut*", [DiscardPlayback(1, "app", open=True)]),
         (0.6, "generated", [EndTurn(1)]),
         (0.7, "audio", [Play(2)]),
         (0.8, "complete", []),
@@ -1078,7 +1086,7 @@ def test_an_interruption_that_nothing_has_caused_is_followed_by_its_turn_complet
             (0.7, "generated", [EndTurn(1)]),
             (0.8, "complete", [DONE]),
         ],
-        Rules(marks_activity=True),
+        TurnOptions(marks_activity=True),
     )
 
 
@@ -1098,7 +1106,7 @@ def test_activity_interrupts_what_was_heard_whole() -> None:
             (4.1, "generated", [EndTurn(2)]),
             (4.2, "complete", [DONE2]),
         ],
-        Rules(marks_activity=True),
+        TurnOptions(marks_activity=True),
     )
 
 
@@ -1109,14 +1117,14 @@ def test_the_second_of_two_texts_interrupts_the_answer_to_the_first(marks_activi
             (0.0, "text", []),
             (0.3, "text", []),
             (0.5, "audio", [Play(1)]),
-            (0.6, "interrupted*", [Drop(1, "server", open=True)]),
+            (0.6, "interrupted*", [DiscardPlayback(1, "server", open=True)]),
             (0.61, "complete", []),
             (1.2, "audio", [Play(2)]),
             (1.3, "generated", [EndTurn(2)]),
             (1.4, "complete", [DONE2]),
             (99.0, "time", []),
         ],
-        Rules(marks_activity=marks_activity, stall_after=5.0),
+        TurnOptions(marks_activity=marks_activity, stall_after_s=5.0),
     )
 
 
@@ -1126,11 +1134,11 @@ def test_the_answer_to_the_second_text_is_owed() -> None:
             (0.0, "text", []),
             (0.3, "text", []),
             (0.5, "audio", [Play(1)]),
-            (0.6, "interrupted*", [Drop(1, "server", open=True)]),
+            (0.6, "interrupted*", [DiscardPlayback(1, "server", open=True)]),
             (0.61, "complete", []),
             (5.6, "time", [UNANSWERED]),
         ],
-        Rules(stall_after=5.0),
+        TurnOptions(stall_after_s=5.0),
     )
 
 
@@ -1152,7 +1160,7 @@ def test_a_text_that_was_answered_explains_no_interruption(texts: int) -> None:
 
 # -- an answer takes the place of what is left of the turn before it -------------------------------
 
-STALE_REPLY = Drop(1, "server", open=False)
+STALE_REPLY = DiscardPlayback(1, "server", open=False)
 REPLACED: dict[str, list[Step]] = {
     "speech over a turn that is never completed, answered after playback went on": [
         (0.0, "audio", [Play(1)]),
@@ -1161,7 +1169,7 @@ REPLACED: dict[str, list[Step]] = {
         (2.6, "lasts*", []),
         (3.5, "silence*", []),
         (3.7, "time*", [Resume()]),
-        (4.3, "audio*", [Drop(1, "speech", open=True), Play(2)]),
+        (4.3, "audio*", [DiscardPlayback(1, "speech", open=True), Play(2)]),
         (4.4, "generated", [EndTurn(2)]),
         (4.5, "complete", [DONE2]),
     ],
@@ -1173,7 +1181,7 @@ REPLACED: dict[str, list[Step]] = {
         (1.6, "time*", [Pause()]),
         (2.0, "silence*", []),
         (2.2, "time*", [Resume()]),
-        (3.0, "audio*", [Drop(1, "speech", open=True), Play(2)]),
+        (3.0, "audio*", [DiscardPlayback(1, "speech", open=True), Play(2)]),
     ],
     "a short word over it does not replace it later": [
         (0.0, "audio", [Play(1)]),
@@ -1209,7 +1217,7 @@ REPLACED: dict[str, list[Step]] = {
         (3.5, "silence*", []),
         (3.7, "time*", [Resume()]),
         (3.8, "asked*", []),
-        (4.3, "audio*", [Drop(1, "speech", open=True), Play(2)]),
+        (4.3, "audio*", [DiscardPlayback(1, "speech", open=True), Play(2)]),
     ],
     "a transcript of the question comes late": [
         (2.0, "audio", [Play(1)]),
@@ -1273,7 +1281,7 @@ REPLACED: dict[str, list[Step]] = {
     "an interruption that is not known to be right, and the next turn without an end of the old": [
         (0.0, "audio", [Play(1)]),
         (1.0, "interrupted*", [Pause()]),
-        (2.5, "audio*", [EndTurn(1), Drop(1, "server", open=True), Resume(), Play(2)]),
+        (2.5, "audio*", [EndTurn(1), DiscardPlayback(1, "server", open=True), Resume(), Play(2)]),
         (2.6, "complete", []),
         (2.7, "generated", [EndTurn(2)]),
         (2.8, "complete", [DONE2]),
@@ -1282,14 +1290,14 @@ REPLACED: dict[str, list[Step]] = {
         (0.0, "audio", [Play(1)]),
         (1.0, "interrupted*", [Pause()]),
         (1.5, "go*", [Resume()]),
-        (2.5, "audio*", [EndTurn(1), Drop(1, "server", open=True), Play(2)]),
+        (2.5, "audio*", [EndTurn(1), DiscardPlayback(1, "server", open=True), Play(2)]),
     ],
     "an unconfirmed interruption of a turn that was sent": [
         (0.0, "audio", [Play(1)]),
         (0.5, "generated", [EndTurn(1)]),
         (1.0, "interrupted*", [Pause()]),
         (2.0, "complete", []),
-        (2.5, "audio*", [Drop(1, "server", open=True), Resume(), Play(2)]),
+        (2.5, "audio*", [DiscardPlayback(1, "server", open=True), Resume(), Play(2)]),
         (2.6, "complete", [EndTurn(2), DONE2]),
     ],
 }
@@ -1308,7 +1316,7 @@ def test_without_barge_in_nothing_is_replaced() -> None:
             (2.0, "asked*", []),
             (9.0, "audio*", [Play(2)]),
         ],
-        Rules(barge_in=False),
+        TurnOptions(barge_in=False),
     )
 
 
@@ -1365,7 +1373,7 @@ def test_the_application_holds_against(name: str) -> None:
 
 # -- the end of a connection -----------------------------------------------------------------------
 
-LOST: dict[str, tuple[Rules, list[Step]]] = {
+LOST: dict[str, tuple[TurnOptions, list[Step]]] = {
     "in the middle of a turn": (
         WATCHED,
         [
@@ -1393,7 +1401,7 @@ LOST: dict[str, tuple[Rules, list[Step]]] = {
         WATCHED,
         [
             (0.0, "audio", [Play(1)]),
-            (0.5, "cut*", [Drop(1, "app", open=True)]),
+            (0.5, "cut*", [DiscardPlayback(1, "app", open=True)]),
             (1.0, "lost", [EndTurn(1)]),
             (2.0, "audio", [Play(2)]),
         ],
@@ -1403,7 +1411,7 @@ LOST: dict[str, tuple[Rules, list[Step]]] = {
         [
             (0.0, "audio", [Play(1)]),
             (1.0, "speech*", [Pause()]),
-            (1.3, "interrupted*", [Drop(1, "server", open=True), Resume()]),
+            (1.3, "interrupted*", [DiscardPlayback(1, "server", open=True), Resume()]),
             (1.4, "audio", [Withhold()]),
             (1.5, "lost", []),
             (1.6, "audio", [Play(2)]),
@@ -1489,7 +1497,7 @@ LOST: dict[str, tuple[Rules, list[Step]]] = {
             (0.0, "audio", [Play(1)]),
             (1.0, "speech*", [Pause()]),
             (1.6, "lasts*", []),
-            (1.7, "lost*", [EndTurn(1), Drop(1, "speech", open=False), Resume()]),
+            (1.7, "lost*", [EndTurn(1), DiscardPlayback(1, "speech", open=False), Resume()]),
         ],
     ),
     "no turn_complete comes late over another connection": (
@@ -1498,7 +1506,7 @@ LOST: dict[str, tuple[Rules, list[Step]]] = {
             (0.0, "audio", [Play(1)]),
             (0.1, "generated", [EndTurn(1)]),
             (1.0, "speech*", [Pause()]),
-            (1.3, "interrupted*", [Drop(1, "server", open=True), Resume()]),
+            (1.3, "interrupted*", [DiscardPlayback(1, "server", open=True), Resume()]),
             (1.5, "lost", []),
             (1.6, "silence", []),
             (2.0, "resumed", []),
@@ -1518,8 +1526,8 @@ def test_the_connection_is_lost(name: str) -> None:
 
 # -- answers that fail -----------------------------------------------------------------------------
 
-PROACTIVE = Rules(stall_after=5.0, may_stay_silent=True)
-FAILED: dict[str, tuple[Rules, list[Step]]] = {
+PROACTIVE = TurnOptions(stall_after_s=5.0, may_stay_silent=True)
+FAILED: dict[str, tuple[TurnOptions, list[Step]]] = {
     "speech is answered by an empty turn, by a model that may stay silent": (
         PROACTIVE,
         [
@@ -1631,7 +1639,7 @@ FAILED: dict[str, tuple[Rules, list[Step]]] = {
         [(9.0, "rejected", [Stalled(0.0, "rejected", REJECTED)])],
     ),
     "rejected while the next thing is being said": (
-        Rules(stall_after=5.0, nudge=True),
+        TurnOptions(stall_after_s=5.0, nudge=True),
         [
             (0.0, "speech", []),
             (2.0, "silence", []),
@@ -1641,7 +1649,7 @@ FAILED: dict[str, tuple[Rules, list[Step]]] = {
         ],
     ),
     "a rejected answer, a nudge, and nothing helps": (
-        Rules(stall_after=5.0, nudge=True),
+        TurnOptions(stall_after_s=5.0, nudge=True),
         [
             (0.0, "text", []),
             (0.5, "rejected", [Stalled(0.5, "rejected", REJECTED), Nudge()]),
@@ -1726,7 +1734,7 @@ FAILED: dict[str, tuple[Rules, list[Step]]] = {
         PROACTIVE,
         [
             (0.0, "audio", [Play(1)]),
-            (1.0, "interrupted", [Drop(1, "server", open=True)]),
+            (1.0, "interrupted", [DiscardPlayback(1, "server", open=True)]),
             (1.1, "asked", []),
             (1.2, "complete", []),
             (6.1, "time", [UNANSWERED]),
@@ -1760,7 +1768,7 @@ FAILED: dict[str, tuple[Rules, list[Step]]] = {
             (0.0, "audio", [Play(1)]),
             (1.0, "speech*", [Pause()]),
             (2.0, "silence*", []),
-            (2.1, "interrupted*", [Drop(1, "server", open=True), Resume()]),
+            (2.1, "interrupted*", [DiscardPlayback(1, "server", open=True), Resume()]),
             (2.1, "complete", []),
             (7.0, "time", []),
             (7.1, "time", [UNANSWERED]),
@@ -1773,7 +1781,7 @@ FAILED: dict[str, tuple[Rules, list[Step]]] = {
             (1.0, "speech*", [Pause()]),
             (1.3, "silence*", []),
             (1.4, "speech*", []),
-            (1.5, "interrupted*", [Drop(1, "server", open=True), Resume()]),
+            (1.5, "interrupted*", [DiscardPlayback(1, "server", open=True), Resume()]),
             (1.5, "complete", []),
             (99.0, "time", []),
         ],
@@ -1831,7 +1839,7 @@ FAILED: dict[str, tuple[Rules, list[Step]]] = {
             (0.0, "audio", [Play(1)]),
             (1.0, "text*", []),
             (1.9, "audio*", [Play(1)]),
-            (2.0, "cut*", [Drop(1, "app", open=True)]),
+            (2.0, "cut*", [DiscardPlayback(1, "app", open=True)]),
             (3.0, "audio", []),
             (4.0, "generated", [EndTurn(1)]),
             (4.1, "complete", []),
@@ -1843,7 +1851,7 @@ FAILED: dict[str, tuple[Rules, list[Step]]] = {
         PROACTIVE,
         [
             (0.0, "audio", [Play(1)]),
-            (2.0, "cut*", [Drop(1, "app", open=True)]),
+            (2.0, "cut*", [DiscardPlayback(1, "app", open=True)]),
             (3.0, "audio", []),
             (99.0, "time", []),
         ],
@@ -1904,7 +1912,7 @@ FAILED: dict[str, tuple[Rules, list[Step]]] = {
             (0.0, "audio", [Play(1)]),
             (0.1, "generated", [EndTurn(1)]),
             (1.0, "speech*", [Pause()]),
-            (1.5, "interrupted*", [Drop(1, "server", open=True), Resume()]),
+            (1.5, "interrupted*", [DiscardPlayback(1, "server", open=True), Resume()]),
             (2.0, "silence", []),
             (2.1, "complete", []),
             (7.0, "time", [UNANSWERED]),
@@ -1927,7 +1935,7 @@ FAILED: dict[str, tuple[Rules, list[Step]]] = {
     ),
     # -- what is tried
     "a nudge, and what it speaks ends in the middle": (
-        Rules(stall_after=5.0, nudge=True),
+        TurnOptions(stall_after_s=5.0, nudge=True),
         [
             (0.0, "text", []),
             (5.0, "time", [UNANSWERED, Nudge()]),
@@ -1937,7 +1945,7 @@ FAILED: dict[str, tuple[Rules, list[Step]]] = {
         ],
     ),
     "what only the service has heard is another question": (
-        Rules(stall_after=5.0, nudge=True),
+        TurnOptions(stall_after_s=5.0, nudge=True),
         [
             (0.0, "text", []),
             (5.0, "time", [UNANSWERED, Nudge()]),
@@ -1947,7 +1955,7 @@ FAILED: dict[str, tuple[Rules, list[Step]]] = {
         ],
     ),
     "a nudge that is rejected, too": (
-        Rules(stall_after=5.0, nudge=True),
+        TurnOptions(stall_after_s=5.0, nudge=True),
         [
             (0.0, "text", []),
             (0.5, "rejected", [Stalled(0.5, "rejected", REJECTED), Nudge()]),
@@ -1958,7 +1966,7 @@ FAILED: dict[str, tuple[Rules, list[Step]]] = {
         ],
     ),
     "a nudge for what was written, and somebody speaks": (
-        Rules(stall_after=5.0, nudge=True),
+        TurnOptions(stall_after_s=5.0, nudge=True),
         [
             (0.0, "writes", []),
             (5.0, "time", [UNHEARD, Nudge()]),
@@ -1968,7 +1976,7 @@ FAILED: dict[str, tuple[Rules, list[Step]]] = {
         ],
     ),
     "one nudge, although it is a text": (
-        Rules(stall_after=5.0, nudge=True),
+        TurnOptions(stall_after_s=5.0, nudge=True),
         [
             (0.0, "text", []),
             (5.0, "time", [UNANSWERED, Nudge()]),
@@ -1979,7 +1987,7 @@ FAILED: dict[str, tuple[Rules, list[Step]]] = {
         ],
     ),
     "the next stall is nudged again": (
-        Rules(stall_after=5.0, nudge=True),
+        TurnOptions(stall_after_s=5.0, nudge=True),
         [
             (0.0, "text", []),
             (5.0, "time", [UNANSWERED, Nudge()]),
@@ -1991,7 +1999,7 @@ FAILED: dict[str, tuple[Rules, list[Step]]] = {
         ],
     ),
     "another text is another stall": (
-        Rules(stall_after=5.0, nudge=True),
+        TurnOptions(stall_after_s=5.0, nudge=True),
         [
             (0.0, "text", []),
             (5.0, "time", [UNANSWERED, Nudge()]),
@@ -2001,7 +2009,7 @@ FAILED: dict[str, tuple[Rules, list[Step]]] = {
         ],
     ),
     "so is another question": (
-        Rules(stall_after=5.0, nudge=True, may_stay_silent=False),
+        TurnOptions(stall_after_s=5.0, nudge=True, may_stay_silent=False),
         [
             (0.0, "speech", []),
             (2.0, "silence", []),
@@ -2013,14 +2021,14 @@ FAILED: dict[str, tuple[Rules, list[Step]]] = {
         ],
     ),
     "a text like the nudge that was not asked for": (
-        Rules(stall_after=5.0, nudge=True),
+        TurnOptions(stall_after_s=5.0, nudge=True),
         [
             (0.0, "nudge", []),
             (5.0, "time", [UNANSWERED, Nudge()]),
         ],
     ),
     "one connection, and what was asked is not repeated for ever": (
-        Rules(stall_after=5.0, reconnect=True),
+        TurnOptions(stall_after_s=5.0, reconnect=True),
         [
             (0.0, "text", []),
             (5.0, "time", [UNANSWERED, Reconnect()]),
@@ -2033,7 +2041,7 @@ FAILED: dict[str, tuple[Rules, list[Step]]] = {
         ],
     ),
     "another connection for the next stall, once the model has spoken": (
-        Rules(stall_after=5.0, reconnect=True),
+        TurnOptions(stall_after_s=5.0, reconnect=True),
         [
             (0.0, "text", []),
             (5.0, "time", [UNANSWERED, Reconnect()]),
@@ -2046,7 +2054,7 @@ FAILED: dict[str, tuple[Rules, list[Step]]] = {
         ],
     ),
     "a nudge, then a connection, each once": (
-        Rules(stall_after=5.0, nudge=True, reconnect=True),
+        TurnOptions(stall_after_s=5.0, nudge=True, reconnect=True),
         [
             (0.0, "text", []),
             (5.0, "time", [UNANSWERED, Nudge()]),
@@ -2059,7 +2067,7 @@ FAILED: dict[str, tuple[Rules, list[Step]]] = {
         ],
     ),
     "a turn without an end, and a connection": (
-        Rules(stall_after=5.0, reconnect=True),
+        TurnOptions(stall_after_s=5.0, reconnect=True),
         [
             (0.0, "audio", [Play(1)]),
             (5.0, "time", [UNFINISHED, Reconnect()]),
@@ -2080,7 +2088,7 @@ def test_an_answer_fails(name: str) -> None:
 def test_an_unanswered_text_is_given_up_when_that_was_reported() -> None:
     conversation = check([(0.0, "text", []), (5.0, "time", [UNANSWERED])], PROACTIVE)
     assert not conversation.answer_due
-    assert conversation.rests_since == 0.0
+    assert conversation.idle_since == 0.0
 
 
 def test_nobody_watches() -> None:
@@ -2094,21 +2102,21 @@ def test_nobody_watches() -> None:
             (5.0, "speech", []),
             (7.0, "silence", []),
         ],
-        Rules(may_stay_silent=True),
+        TurnOptions(may_stay_silent=True),
     )
     assert conversation.next_timeout is None
-    assert conversation.rests_since == 7.0
+    assert conversation.idle_since == 7.0
 
 
 def test_what_is_transcribed_is_not_waited_for_when_nobody_watches() -> None:
-    conversation = check([(9.0, "asked", [])], Rules())
+    conversation = check([(9.0, "asked", [])], TurnOptions())
     assert not conversation.answer_due
-    assert conversation.rests_since is not None
+    assert conversation.idle_since is not None
 
 
 @pytest.mark.parametrize("moment", ["while it is said", "afterwards"])
 def test_the_application_may_say_that_silence_is_meant(moment: str) -> None:
-    rules = Rules(stall_after=5.0, may_stay_silent=True, transcript_is_request=False)
+    rules = TurnOptions(stall_after_s=5.0, may_stay_silent=True, transcript_is_request=False)
     asked = (1.5 if moment == "while it is said" else 2.5, "asked", list[Action]())
     scenario: list[Step] = [(0.0, "speech", []), (2.0, "silence", []), asked]
     check([*sorted(scenario), (99.0, "time", [])], rules)
@@ -2116,11 +2124,11 @@ def test_the_application_may_say_that_silence_is_meant(moment: str) -> None:
 
 def test_speech_is_a_request_from_a_certain_length_on() -> None:
     for length, expected in ((MIN_REQUEST_S, [UNANSWERED]), (MIN_REQUEST_S - 0.01, [])):
-        said = 1.0 + length + Rules().hangover + 1e-9
+        said = 1.0 + length + TurnOptions().hangover_s + 1e-9
         check([(1.0, "speech", []), (said, "silence", []), (said + 5.0, "time", expected)], WATCHED)
 
 
-MARKED_AND_WATCHED = Rules(stall_after=5.0, may_stay_silent=True, marks_activity=True)
+MARKED_AND_WATCHED = TurnOptions(stall_after_s=5.0, may_stay_silent=True, marks_activity=True)
 
 
 def test_what_comes_before_the_end_of_a_marked_turn_is_no_answer_to_it() -> None:
@@ -2173,9 +2181,9 @@ def test_activity_is_marked_once() -> None:
             (2.0, "speech*", [StartActivity(0.0)]),
             (2.1, "go*", [Resume()]),
             (2.2, "speech2*", [Pause()]),
-            (2.8, "lasts2*", [Drop(1, "speech", open=False), Resume()]),
+            (2.8, "lasts2*", [DiscardPlayback(1, "speech", open=False), Resume()]),
         ],
-        Rules(marks_activity=True),
+        TurnOptions(marks_activity=True),
     )
 
 
@@ -2193,20 +2201,20 @@ def test_a_turn_that_begins_in_a_marked_one_may_be_interrupted() -> None:
         [
             (0.0, "speech", [StartActivity(0.0)]),
             (2.0, "audio", [Play(1)]),
-            (2.1, "interrupted*", [Drop(1, "server", open=True)]),
+            (2.1, "interrupted*", [DiscardPlayback(1, "server", open=True)]),
         ],
-        Rules(marks_activity=True),
+        TurnOptions(marks_activity=True),
     )
 
 
 def test_nothing_was_told_that_could_interrupt() -> None:
-    check([(0.0, "interrupted", []), (0.1, "complete", [])], Rules(marks_activity=True))
+    check([(0.0, "interrupted", []), (0.1, "complete", [])], TurnOptions(marks_activity=True))
 
 
 def test_without_barge_in_who_speaks_into_a_reply_does_not_pause_it() -> None:
     check(
         [(0.0, "speech", []), (1.0, "audio", [Play(1)]), (9.0, "time*", [])],
-        Rules(barge_in=False),
+        TurnOptions(barge_in=False),
     )
 
 
@@ -2214,7 +2222,7 @@ def test_without_barge_in_who_speaks_into_a_reply_does_not_pause_it() -> None:
 
 
 def rests(*scenario: Step) -> float | None:
-    return check(list(scenario)).rests_since
+    return check(list(scenario)).idle_since
 
 
 def test_rest() -> None:
@@ -2224,7 +2232,7 @@ def test_rest() -> None:
     assert rests(audio, generated) is None
     assert rests(audio, generated, (2.0, "complete", [DONE])) == 2.0
     assert rests(audio, generated, (2.0, "played", []), (3.0, "time", [DONE])) == 1.0
-    cut = (1.2, "cut*", [Drop(1, "app", open=True)])
+    cut = (1.2, "cut*", [DiscardPlayback(1, "app", open=True)])
     assert rests(audio, cut) is None
     assert rests(audio, cut, generated) == 1.0
     assert rests((1.0, "sign", [])) is None
@@ -2237,14 +2245,14 @@ def test_rest() -> None:
 
 
 def test_rest_without_the_detection_of_the_service() -> None:
-    rules = Rules(marks_activity=True)
+    rules = TurnOptions(marks_activity=True)
     said: list[Step] = [(1.0, "speech", [StartActivity(0.0)]), (2.0, "silence", [])]
-    assert check(said, rules).rests_since is None
-    assert check([*said, (2.3, "time", [EndActivity()])], rules).rests_since == 2.0
+    assert check(said, rules).idle_since is None
+    assert check([*said, (2.3, "time", [EndActivity()])], rules).idle_since == 2.0
 
 
 def test_what_the_next_turn_answers() -> None:
-    conversation = Conversation()
+    conversation = TurnPolicy()
     assert conversation.unanswered_since is None
     play(conversation, 1.0, "speech")
     assert conversation.unanswered_since == 1.0
@@ -2277,19 +2285,19 @@ def test_what_the_next_turn_answers() -> None:
 def test_what_goes_on_into_the_turn_is_not_answered_by_it() -> None:
     conversation = check([(0.0, "speech", []), (1.0, "audio", [Play(1)])])
     assert conversation.unanswered_since == 0.0
-    assert conversation.turn_since == 1.0
+    assert conversation.turn_began_at == 1.0
 
 
 def test_an_interruption_without_known_speech_is_by_somebody() -> None:
     conversation = check(
-        [(0.0, "audio", [Play(1)]), (1.0, "interrupted", [Drop(1, "server", open=True)])]
+        [(0.0, "audio", [Play(1)]), (1.0, "interrupted", [DiscardPlayback(1, "server", open=True)])]
     )
     assert conversation.unanswered_since == 1.0
     conversation = check(
         [
             (0.0, "audio", [Play(1)]),
             (0.5, "text", []),
-            (1.0, "interrupted", [Drop(1, "server", open=True)]),
+            (1.0, "interrupted", [DiscardPlayback(1, "server", open=True)]),
         ]
     )
     assert conversation.unanswered_since is None
@@ -2297,14 +2305,14 @@ def test_an_interruption_without_known_speech_is_by_somebody() -> None:
         [
             (0.0, "audio", [Play(1)]),
             (0.9, "speech*", [Pause()]),
-            (1.0, "interrupted*", [Drop(1, "server", open=True), Resume()]),
+            (1.0, "interrupted*", [DiscardPlayback(1, "server", open=True), Resume()]),
         ]
     )
     assert conversation.unanswered_since == 0.9
 
 
 def test_the_phases_of_a_turn() -> None:
-    conversation = Conversation()
+    conversation = TurnPolicy()
     phases = []
     for now, event in enumerate(
         ["audio", "generated", "complete", "audio", "cut*", "interrupted", "complete"]
@@ -2333,8 +2341,8 @@ class Listener(RuleBasedStateMachine):
         nudge=st.booleans(),
     )
     def begin(self, watched: bool, **rules: Any) -> None:
-        self.rules = Rules(stall_after=5.0 if watched else None, reconnect=True, **rules)
-        self.conversation = Conversation(self.rules)
+        self.rules = TurnOptions(stall_after_s=5.0 if watched else None, reconnect=True, **rules)
+        self.conversation = TurnPolicy(self.rules)
         self.now = 0.0
         self.withheld: list[int] = []
         self.held = False
@@ -2387,7 +2395,7 @@ class Listener(RuleBasedStateMachine):
             elif isinstance(action, Resume):
                 assert self.held
                 self.held = False
-            elif isinstance(action, Drop):
+            elif isinstance(action, DiscardPlayback):
                 self.cut |= {turn for turn, _ in self.queue}
                 if action.open:
                     self.cut.add(action.turn)
@@ -2436,7 +2444,7 @@ class Listener(RuleBasedStateMachine):
         actions = self.conversation.model_content(self.now)
         before = list(self.queue)
         self.obey(actions, self.sent)
-        if not any(isinstance(action, Drop) for action in actions):
+        if not any(isinstance(action, DiscardPlayback) for action in actions):
             assert self.queue[: len(before)] == before, "queued audio was lost without a cut"
         if not actions:
             assert self.conversation.turn in self.cut, "audio of an uncut turn was refused"

@@ -32,8 +32,8 @@ from getstream.plugins.gemini.live._session.reconnect import (
     REFUSED_AGAIN_S,
     REST_S,
     WINDOW_S,
-    Plan,
-    Recovery,
+    ReconnectAttempt,
+    ReconnectPolicy,
 )
 from hypothesis import given
 from hypothesis import strategies as st
@@ -49,51 +49,53 @@ def unreachable() -> ConnectError:
 
 def connected(
     *, resumable: bool = True, handle: str = "h1", random: float = 0.0, renews_key: bool = False
-) -> Recovery:
-    recovery = Recovery(resumable=resumable, renews_key=renews_key, random=lambda: random)
-    recovery.opened(0.0)
+) -> ReconnectPolicy:
+    policy = ReconnectPolicy(resumable=resumable, renews_key=renews_key, random=lambda: random)
+    policy.on_connected(0.0)
     if handle:
-        recovery.noted(handle, True)
-    return recovery
+        policy.on_resumption_handle(handle, True)
+    return policy
 
 
 @pytest.mark.parametrize("code", [1000, 1001, 1006, 1008, 1011, 1012])
 def test_every_close_that_nobody_asked_for_is_resumed_at_once(code: int) -> None:
-    assert connected().lost(100.0, lost(code)) == Plan(attempt=1, delay=0.0, handle="h1")
+    assert connected().on_disconnected(100.0, lost(code)) == ReconnectAttempt(
+        attempt=1, delay=0.0, handle="h1"
+    )
 
 
 def test_without_a_handle_a_new_session_begins() -> None:
-    assert connected(handle="").lost(100.0, lost()) == Plan(1, 0.0, "")
-    assert connected(resumable=False).lost(100.0, lost()) == Plan(1, 0.0, "")
+    assert connected(handle="").lost(100.0, lost()) == ReconnectAttempt(1, 0.0, "")
+    assert connected(resumable=False).lost(100.0, lost()) == ReconnectAttempt(1, 0.0, "")
 
 
 def test_handles_are_followed_and_the_last_good_one_is_kept() -> None:
-    recovery = connected()
-    recovery.noted("h2", True)
-    recovery.noted("", False)  # in the middle of a turn
-    recovery.noted("h3", False)
-    recovery.noted("", True)  # an update that says nothing
-    assert recovery.handle == "h2"
-    recovery.noted("h4", True)
-    assert recovery.lost(1.0, lost()) == Plan(1, 0.0, "h4")
+    policy = connected()
+    policy.on_resumption_handle("h2", True)
+    policy.on_resumption_handle("", False)  # in the middle of a turn
+    policy.on_resumption_handle("h3", False)
+    policy.on_resumption_handle("", True)  # an update that says nothing
+    assert policy.handle == "h2"
+    policy.on_resumption_handle("h4", True)
+    assert policy.on_disconnected(1.0, lost()) == ReconnectAttempt(1, 0.0, "h4")
 
 
 def test_attempts_are_spaced_and_end_with_the_outage() -> None:
-    recovery = connected()
-    now, plan, delays = 100.0, recovery.lost(100.0, lost()), []
+    policy = connected()
+    now, plan, delays = 100.0, policy.on_disconnected(100.0, lost()), []
     while plan is not None:
         delays.append(plan.delay)
         now += plan.delay + 0.1
-        plan = recovery.failed(now, unreachable())
+        plan = policy.on_attempt_failed(now, unreachable())
     assert delays[:6] == [0.0, 0.25, 0.5, 1.0, 2.0, 4.0]
     assert set(delays[6:]) == {LARGEST_DELAY_S}
     assert OUTAGE_S - LARGEST_DELAY_S - 1 < now - 100.0 <= OUTAGE_S
 
 
 def test_the_jitter_shortens() -> None:
-    recovery = connected(random=1.0)
-    recovery.lost(0.0, lost())
-    plan = recovery.failed(0.1, unreachable())
+    policy = connected(random=1.0)
+    policy.on_disconnected(0.0, lost())
+    plan = policy.on_attempt_failed(0.1, unreachable())
     assert plan is not None
     assert plan.delay == 0.25 * (1 - JITTER)
 
@@ -110,15 +112,17 @@ def test_the_jitter_shortens() -> None:
     ],
 )
 def test_what_does_not_become_right_by_trying_again_is_final(error: GeminiError) -> None:
-    recovery = connected(handle="")
-    assert recovery.lost(0.0, lost()) is not None
-    assert recovery.failed(0.1, error) is None
+    policy = connected(handle="")
+    assert policy.on_disconnected(0.0, lost()) is not None
+    assert policy.on_attempt_failed(0.1, error) is None
 
 
 def test_a_used_up_quota_is_tried_again() -> None:
-    recovery = connected()
-    assert recovery.lost(0.0, QuotaError("no", code=1011, retryable=True)) == Plan(1, 0.0, "h1")
-    assert recovery.failed(0.1, QuotaError("no", code=1011, retryable=True)) is not None
+    policy = connected()
+    assert policy.on_disconnected(
+        0.0, QuotaError("no", code=1011, retryable=True)
+    ) == ReconnectAttempt(1, 0.0, "h1")
+    assert policy.on_attempt_failed(0.1, QuotaError("no", code=1011, retryable=True)) is not None
 
 
 @pytest.mark.parametrize(
@@ -130,23 +134,23 @@ def test_a_used_up_quota_is_tried_again() -> None:
     ],
 )
 def test_a_refused_handle_is_not_tried_again(error: GeminiError) -> None:
-    recovery = connected()
-    assert recovery.lost(0.0, lost()) == Plan(1, 0.0, "h1")
-    plan = recovery.failed(0.1, error)
+    policy = connected()
+    assert policy.on_disconnected(0.0, lost()) == ReconnectAttempt(1, 0.0, "h1")
+    plan = policy.on_attempt_failed(0.1, error)
     assert plan is not None
     assert (plan.attempt, plan.handle) == (2, "")
 
 
 def test_a_handle_is_tried_again_while_the_service_is_in_trouble() -> None:
-    recovery = connected()
-    recovery.lost(0.0, lost())
+    policy = connected()
+    policy.on_disconnected(0.0, lost())
     for _ in range(20):
-        plan = recovery.failed(0.1, unreachable())
+        plan = policy.on_attempt_failed(0.1, unreachable())
         assert plan is not None
         assert plan.handle == "h1", "nobody has refused it"
     handles = []
     for _ in range(HANDLE_ATTEMPTS + 1):
-        plan = recovery.failed(0.1, ConnectError("internal", code=1011, retryable=True))
+        plan = policy.on_attempt_failed(0.1, ConnectError("internal", code=1011, retryable=True))
         assert plan is not None
         handles.append(plan.handle)
     assert handles == ["h1"] * (HANDLE_ATTEMPTS - 1) + ["", ""], "but not for ever"
@@ -154,102 +158,106 @@ def test_a_handle_is_tried_again_while_the_service_is_in_trouble() -> None:
 
 def test_1007_is_never_resumed_blindly() -> None:
     refused = RequestError("invalid", code=1007)
-    recovery = connected()
-    assert recovery.lost(10.0, refused) == Plan(1, 0.0, ""), "a new session, without the handle"
-    recovery.opened(10.5)
-    recovery.noted("h2", True)
-    assert recovery.lost(10.5 + REFUSED_AGAIN_S - 1, refused) is None, "soon again: final"
+    policy = connected()
+    assert policy.on_disconnected(10.0, refused) == ReconnectAttempt(1, 0.0, ""), (
+        "a new session, without the handle"
+    )
+    policy.on_connected(10.5)
+    policy.on_resumption_handle("h2", True)
+    assert policy.on_disconnected(10.5 + REFUSED_AGAIN_S - 1, refused) is None, "soon again: final"
     patient = connected()
-    patient.lost(10.0, refused)
+    patient.on_disconnected(10.0, refused)
     patient.opened(10.5)
-    assert patient.lost(10.0 + REFUSED_AGAIN_S + 1, refused) is not None
+    assert patient.on_disconnected(10.0 + REFUSED_AGAIN_S + 1, refused) is not None
 
 
 def test_connections_that_do_not_last_are_given_up() -> None:
-    recovery = connected()
+    policy = connected()
     for index in range(MOST_LOSSES):
-        assert recovery.lost(float(index), lost()) is not None
-        recovery.opened(index + 0.5)
-    assert recovery.lost(MOST_LOSSES, lost()) is None
-    assert recovery.lost(MOST_LOSSES + WINDOW_S, lost()) is not None, "they are forgotten"
+        assert policy.on_disconnected(float(index), lost()) is not None
+        policy.on_connected(index + 0.5)
+    assert policy.on_disconnected(MOST_LOSSES, lost()) is None
+    assert policy.on_disconnected(MOST_LOSSES + WINDOW_S, lost()) is not None, "they are forgotten"
 
 
 def test_planned_moves_have_a_budget_of_their_own() -> None:
-    recovery = connected()
+    policy = connected()
     for index in range(MOST_LOSSES):
-        recovery.lost(float(index), lost())
-        recovery.opened(float(index))
+        policy.on_disconnected(float(index), lost())
+        policy.on_connected(float(index))
     for index in range(MOST_MOVES):
-        assert recovery.lost(20.0 + index, None) == Plan(1, 0.0, "h1")
-        recovery.opened(20.0 + index)
-    assert recovery.lost(40.0, None) == Plan(1, 0.0, "h1"), "a planned move is never final"
+        assert policy.on_disconnected(20.0 + index, None) == ReconnectAttempt(1, 0.0, "h1")
+        policy.on_connected(20.0 + index)
+    assert policy.on_disconnected(40.0, None) == ReconnectAttempt(1, 0.0, "h1"), (
+        "a planned move is never final"
+    )
 
 
 def test_an_announced_end_is_left_at_a_rest_or_in_time() -> None:
-    recovery = connected()
-    assert not recovery.should_leave(100.0, 0.0, receiving=False), "nothing is announced"
-    recovery.going_away(100.0, 50.0)
-    assert recovery.leave_at == 150.0 - LEAVE_BEFORE_S
-    assert not recovery.should_leave(101.0, None, receiving=False), "somebody speaks"
-    assert not recovery.should_leave(101.0, 100.0, receiving=False), "a pause is not yet a rest"
-    assert recovery.should_leave(100.0 + REST_S, 100.0, receiving=False)
-    assert recovery.should_leave(145.0, None, receiving=False), "there is little time"
-    assert not recovery.should_leave(145.0, None, receiving=True), "a turn is soon whole"
-    assert recovery.should_leave(149.0, None, receiving=True), "there is no more time"
-    recovery.opened(149.5)
-    assert recovery.leave_at is None
+    policy = connected()
+    assert not policy.should_leave(100.0, 0.0, receiving=False), "nothing is announced"
+    policy.on_go_away(100.0, 50.0)
+    assert policy.leave_at == 150.0 - LEAVE_BEFORE_S
+    assert not policy.should_leave(101.0, None, receiving=False), "somebody speaks"
+    assert not policy.should_leave(101.0, 100.0, receiving=False), "a pause is not yet a rest"
+    assert policy.should_leave(100.0 + REST_S, 100.0, receiving=False)
+    assert policy.should_leave(145.0, None, receiving=False), "there is little time"
+    assert not policy.should_leave(145.0, None, receiving=True), "a turn is soon whole"
+    assert policy.should_leave(149.0, None, receiving=True), "there is no more time"
+    policy.on_connected(149.5)
+    assert policy.leave_at is None
 
 
 def test_an_early_announcement_moves_nothing_before_its_time() -> None:
-    recovery = connected()
-    recovery.going_away(1.0, 300.0)
+    policy = connected()
+    policy.on_go_away(1.0, 300.0)
     ends_at = 301.0
     for now in (1.0, 10.0, 100.0, ends_at - LONG_REST_BEFORE_S - 0.1):
-        assert not recovery.should_leave(now, 0.0, receiving=False), "it has rested all the time"
-    assert recovery.may_leave_from == ends_at - LONG_REST_BEFORE_S
-    assert recovery.should_leave(ends_at - LONG_REST_BEFORE_S, 0.0, receiving=False)
+        assert not policy.should_leave(now, 0.0, receiving=False), "it has rested all the time"
+    assert policy.may_leave_from == ends_at - LONG_REST_BEFORE_S
+    assert policy.should_leave(ends_at - LONG_REST_BEFORE_S, 0.0, receiving=False)
 
 
 def test_shortly_before_the_last_minute_a_rest_has_to_be_long() -> None:
-    recovery = connected()
-    recovery.going_away(0.0, 300.0)
+    policy = connected()
+    policy.on_go_away(0.0, 300.0)
     last_minute = 300.0 - LAST_MINUTE_S
     rest = last_minute - 5.0
-    assert not recovery.should_leave(last_minute - 0.1, rest, receiving=False)
-    assert recovery.should_leave(last_minute, rest, receiving=False)
+    assert not policy.should_leave(last_minute - 0.1, rest, receiving=False)
+    assert policy.should_leave(last_minute, rest, receiving=False)
     long_rest = last_minute - 0.1 - LONG_REST_S
-    assert recovery.should_leave(last_minute - 0.1, long_rest, receiving=False)
-    assert not recovery.should_leave(last_minute - 0.1, None, receiving=False), "somebody speaks"
+    assert policy.should_leave(last_minute - 0.1, long_rest, receiving=False)
+    assert not policy.should_leave(last_minute - 0.1, None, receiving=False), "somebody speaks"
 
 
 def test_a_fresh_connection_needs_a_rest_of_its_own() -> None:
-    recovery = connected()
-    recovery.lost(100.0, None)
-    recovery.opened(100.5)
-    recovery.going_away(100.6, 50.0)
-    assert not recovery.should_leave(101.0, 0.0, receiving=False), "the rest began before it"
-    assert not recovery.should_leave(100.5 + REST_S - 0.1, 0.0, receiving=False)
-    assert recovery.should_leave(100.5 + REST_S, 0.0, receiving=False)
+    policy = connected()
+    policy.on_disconnected(100.0, None)
+    policy.on_connected(100.5)
+    policy.on_go_away(100.6, 50.0)
+    assert not policy.should_leave(101.0, 0.0, receiving=False), "the rest began before it"
+    assert not policy.should_leave(100.5 + REST_S - 0.1, 0.0, receiving=False)
+    assert policy.should_leave(100.5 + REST_S, 0.0, receiving=False)
 
 
-def moved(times: int) -> Recovery:
+def moved(times: int) -> ReconnectPolicy:
     """A session that was moved so many times in one second, until time 0."""
-    recovery = connected()
+    policy = connected()
     for index in range(times):
-        assert recovery.lost(-1 + index / times, None) is not None
-        recovery.opened(0.0)
-    return recovery
+        assert policy.on_disconnected(-1 + index / times, None) is not None
+        policy.on_connected(0.0)
+    return policy
 
 
 @pytest.mark.parametrize("receiving", [False, True])
 def test_when_the_moves_are_used_up_a_connection_is_left_in_time_or_ended(receiving: bool) -> None:
-    recovery = moved(MOST_MOVES)
-    recovery.going_away(0.0, 50.0)
+    policy = moved(MOST_MOVES)
+    policy.on_go_away(0.0, 50.0)
     leave_at = 50.0 - (LEAVE_BEFORE_AT_LEAST_S if receiving else LEAVE_BEFORE_S)
-    assert not recovery.should_leave(leave_at - 1, 0.0, receiving), "it rests"
-    assert recovery.should_leave(leave_at, None, receiving)
-    recovery.going_away(0.0, 10.0)
-    assert not recovery.should_leave(LASTED_S - 1, None, receiving), "the service ends it"
+    assert not policy.should_leave(leave_at - 1, 0.0, receiving), "it rests"
+    assert policy.should_leave(leave_at, None, receiving)
+    policy.on_go_away(0.0, 10.0)
+    assert not policy.should_leave(LASTED_S - 1, None, receiving), "the service ends it"
     fresh = moved(MOST_MOVES - 1)
     fresh.going_away(0.0, 10.0)
     assert fresh.should_leave(REST_S, 0.0, receiving), "one was left"
@@ -263,26 +271,26 @@ def test_a_service_that_announces_an_end_on_each_connection_ends_no_session(
     time_left: float, rests: bool
 ) -> None:
     """Nor does it make a loop: an hour of it, with a service that never ends one itself."""
-    recovery = connected()
+    policy = connected()
     now, opened, moves = 0.0, 0.0, 0
-    recovery.going_away(now, time_left)
+    policy.on_go_away(now, time_left)
     while now < 3600.0:
         now += 0.5
-        if recovery.should_leave(now, 0.0 if rests else None, receiving=False):
-            assert recovery.lost(now, None) == Plan(1, 0.0, "h1")
+        if policy.should_leave(now, 0.0 if rests else None, receiving=False):
+            assert policy.on_disconnected(now, None) == ReconnectAttempt(1, 0.0, "h1")
             moves += 1
             if time_left > LONG_REST_BEFORE_S:
                 assert now - opened >= time_left - LONG_REST_BEFORE_S
             opened = now
-            recovery.opened(now)
-            recovery.going_away(now, time_left)
+            policy.on_connected(now)
+            policy.on_go_away(now, time_left)
     assert moves <= 3600.0 / WINDOW_S * (MOST_MOVES + WINDOW_S / LASTED_S)
 
 
 def test_an_announcement_without_a_time_is_left_at_once() -> None:
-    recovery = connected()
-    recovery.going_away(100.0, 0.0)
-    assert recovery.should_leave(100.0, None, receiving=True)
+    policy = connected()
+    policy.on_go_away(100.0, 0.0)
+    assert policy.should_leave(100.0, None, receiving=True)
 
 
 ERRORS = st.sampled_from(
@@ -305,40 +313,40 @@ ERRORS = st.sampled_from(
 def test_whatever_happens_attempts_end_and_are_spaced(
     course: list[tuple[GeminiError, float, bool]], random: float
 ) -> None:
-    recovery = connected(random=random)
+    policy = connected(random=random)
     now, outage = 0.0, None
     for error, seconds, opens in course:
         plan: Any
         if outage is None:
-            outage, plan = now, recovery.lost(now, error)
+            outage, plan = now, policy.on_disconnected(now, error)
         else:
-            plan = recovery.failed(now, error)
+            plan = policy.on_attempt_failed(now, error)
         if plan is None:
             return
         assert now + plan.delay - outage <= OUTAGE_S
         assert 0 <= plan.delay <= LARGEST_DELAY_S
         now += plan.delay + seconds
         if opens:
-            recovery.opened(now)
-            recovery.noted(f"h{now}", True)
+            policy.on_connected(now)
+            policy.on_resumption_handle(f"h{now}", True)
             outage = None
 
 
 # -- the numbers, and what happens just before and just behind them --------------------------------
 
 
-def resume(handle: str = "h1", attempt: int = 1, delay: float = 0.0) -> Plan:
-    return Plan(attempt, delay, handle)
+def resume(handle: str = "h1", attempt: int = 1, delay: float = 0.0) -> ReconnectAttempt:
+    return ReconnectAttempt(attempt, delay, handle)
 
 
 def test_an_outage_is_tried_for_sixty_seconds_and_no_longer() -> None:
     for attempts, last_s in ((1, 59.75), (5, 56.0)):
         for late in (False, True):
-            recovery = connected()
-            recovery.lost(100.0, lost())
+            policy = connected()
+            policy.on_disconnected(100.0, lost())
             for _ in range(attempts - 1):
-                assert recovery.failed(100.0, unreachable()) is not None
-            plan = recovery.failed(100.0 + last_s + late * 0.001, unreachable())
+                assert policy.on_attempt_failed(100.0, unreachable()) is not None
+            plan = policy.on_attempt_failed(100.0 + last_s + late * 0.001, unreachable())
             assert (plan is None) is late
 
 
@@ -348,21 +356,21 @@ def test_delays_are_doubled_up_to_four_seconds_and_halved_at_most_by_the_jitter(
         (0.5, [0.1875, 0.375, 0.75, 1.5, 3.0, 3.0]),
         (1.0, [0.125, 0.25, 0.5, 1.0, 2.0, 2.0]),
     ):
-        recovery = connected(random=random)
-        assert recovery.lost(0.0, lost()) == resume()
+        policy = connected(random=random)
+        assert policy.on_disconnected(0.0, lost()) == resume()
         for attempt, delay in enumerate(delays, start=2):
-            assert recovery.failed(0.0, unreachable()) == resume("h1", attempt, delay)
-        recovery.opened(1.0)
-        assert recovery.lost(2.0, lost()) == resume(), "the next outage begins anew"
-        assert recovery.failed(2.0, unreachable()) == resume("h1", 2, delays[0])
+            assert policy.on_attempt_failed(0.0, unreachable()) == resume("h1", attempt, delay)
+        policy.on_connected(1.0)
+        assert policy.on_disconnected(2.0, lost()) == resume(), "the next outage begins anew"
+        assert policy.on_attempt_failed(2.0, unreachable()) == resume("h1", 2, delays[0])
 
 
 def test_the_time_of_an_outage_begins_with_it() -> None:
-    recovery = connected()
-    recovery.lost(0.0, lost())
-    recovery.opened(30.0)
-    recovery.lost(50.0, lost())
-    assert recovery.failed(105.0, unreachable()) is not None
+    policy = connected()
+    policy.on_disconnected(0.0, lost())
+    policy.on_connected(30.0)
+    policy.on_disconnected(50.0, lost())
+    assert policy.on_attempt_failed(105.0, unreachable()) is not None
 
 
 @pytest.mark.parametrize(
@@ -380,19 +388,19 @@ def test_the_time_of_an_outage_begins_with_it() -> None:
     ],
 )
 def test_when_an_announced_end_is_left(rests_for_s: float, left_s: float, leaves: bool) -> None:
-    recovery = connected()
-    recovery.going_away(1.0, 299.0)
+    policy = connected()
+    policy.on_go_away(1.0, 299.0)
     now = 300.0 - left_s
-    assert recovery.should_leave(now, now - rests_for_s, receiving=False) is leaves
-    assert recovery.may_leave_from == 210.0
-    assert recovery.leave_at == 295.0
+    assert policy.should_leave(now, now - rests_for_s, receiving=False) is leaves
+    assert policy.may_leave_from == 210.0
+    assert policy.leave_at == 295.0
 
 
 @pytest.mark.parametrize(("left_s", "leaves"), [(1.1, False), (1.0, True)])
 def test_a_turn_that_is_being_sent_has_until_the_last_second(left_s: float, leaves: bool) -> None:
-    recovery = connected()
-    recovery.going_away(0.0, 50.0)
-    assert recovery.should_leave(50.0 - left_s, None, receiving=True) is leaves
+    policy = connected()
+    policy.on_go_away(0.0, 50.0)
+    assert policy.should_leave(50.0 - left_s, None, receiving=True) is leaves
 
 
 @pytest.mark.parametrize("time_left", [0.0, 0.5, 1.0, 5.0])
@@ -400,83 +408,83 @@ def test_a_turn_that_is_being_sent_has_until_the_last_second(left_s: float, leav
 def test_an_announcement_with_little_time_is_never_in_the_past(
     time_left: float, receiving: bool
 ) -> None:
-    recovery = connected()
-    recovery.going_away(10.0, time_left)
-    assert recovery.leave_at == 10.0
+    policy = connected()
+    policy.on_go_away(10.0, time_left)
+    assert policy.leave_at == 10.0
     leave_by = 10.0 + (max(0.0, time_left - 1.0) if receiving else 0.0)
-    assert recovery.should_leave(leave_by, None, receiving)
-    assert not recovery.should_leave(leave_by - 0.1, None, receiving)
+    assert policy.should_leave(leave_by, None, receiving)
+    assert not policy.should_leave(leave_by - 0.1, None, receiving)
 
 
 @pytest.mark.parametrize("moves", [9, 10])
 def test_ten_planned_moves_in_ten_minutes(moves: int) -> None:
-    recovery = moved(moves)
-    recovery.going_away(0.0, 20.0)
-    assert recovery.should_leave(2.0, 0.0, receiving=False) is (moves < 10), "a rest"
-    recovery.going_away(0.0, 31.0)
-    assert recovery.should_leave(29.9, None, receiving=False) is (moves < 10), "in time"
-    assert recovery.should_leave(30.0, None, receiving=False)
-    recovery.going_away(590.0, 20.0)
-    assert recovery.should_leave(598.9, 0.0, receiving=False) is (moves < 10)
-    assert recovery.should_leave(599.0, 0.0, receiving=False), "the first was ten minutes ago"
+    policy = moved(moves)
+    policy.on_go_away(0.0, 20.0)
+    assert policy.should_leave(2.0, 0.0, receiving=False) is (moves < 10), "a rest"
+    policy.on_go_away(0.0, 31.0)
+    assert policy.should_leave(29.9, None, receiving=False) is (moves < 10), "in time"
+    assert policy.should_leave(30.0, None, receiving=False)
+    policy.on_go_away(590.0, 20.0)
+    assert policy.should_leave(598.9, 0.0, receiving=False) is (moves < 10)
+    assert policy.should_leave(599.0, 0.0, receiving=False), "the first was ten minutes ago"
 
 
 @pytest.mark.parametrize(("gap_s", "final"), [(59.9, True), (60.0, False)])
 def test_a_second_1007_within_a_minute_is_final(gap_s: float, final: bool) -> None:
     refused = RequestError("invalid", code=1007)
-    recovery = connected()
-    assert recovery.lost(10.0, refused) == resume("")
-    recovery.opened(10.5)
-    assert (recovery.lost(10.0 + gap_s, refused) is None) is final
+    policy = connected()
+    assert policy.on_disconnected(10.0, refused) == resume("")
+    policy.on_connected(10.5)
+    assert (policy.on_disconnected(10.0 + gap_s, refused) is None) is final
 
 
 def test_a_1007_in_answer_to_a_handle_and_one_without_it() -> None:
     refused = RequestError("invalid", code=1007)
-    recovery = connected()
-    assert recovery.lost(0.0, lost()) == resume()
-    assert recovery.failed(0.0, refused) == resume("", 2, 0.25)
-    assert recovery.failed(0.3, refused) is None
-    assert recovery.handle == ""
+    policy = connected()
+    assert policy.on_disconnected(0.0, lost()) == resume()
+    assert policy.on_attempt_failed(0.0, refused) == resume("", 2, 0.25)
+    assert policy.on_attempt_failed(0.3, refused) is None
+    assert policy.handle == ""
 
 
 def test_a_1007_counts_wherever_it_comes() -> None:
     refused = RequestError("invalid", code=1007)
     for in_resume_first in (True, False):
-        recovery = connected()
+        policy = connected()
         if in_resume_first:
-            recovery.lost(0.0, lost())
-            assert recovery.failed(0.0, refused) == resume("", 2, 0.25)
+            policy.on_disconnected(0.0, lost())
+            assert policy.on_attempt_failed(0.0, refused) == resume("", 2, 0.25)
         else:
-            assert recovery.lost(0.0, refused) == resume("")
-        recovery.opened(1.0)
-        recovery.noted("h2", True)
+            assert policy.on_disconnected(0.0, refused) == resume("")
+        policy.on_connected(1.0)
+        policy.on_resumption_handle("h2", True)
         if in_resume_first:
-            assert recovery.lost(30.0, refused) is None
+            assert policy.on_disconnected(30.0, refused) is None
         else:
-            assert recovery.lost(30.0, lost()) == resume("h2")
-            assert recovery.failed(30.0, refused) is None, "with or without the handle"
+            assert policy.on_disconnected(30.0, lost()) == resume("h2")
+            assert policy.on_attempt_failed(30.0, refused) is None, "with or without the handle"
 
 
 def test_eleven_losses_in_ten_minutes_are_final() -> None:
-    recovery = connected()
+    policy = connected()
     for index in range(10):
-        assert recovery.lost(float(index), lost()) == resume()
-        recovery.opened(index + 0.5)
-    assert recovery.lost(599.9, lost()) is None
-    assert recovery.lost(600.9, lost()) is None, "itself was counted"
+        assert policy.on_disconnected(float(index), lost()) == resume()
+        policy.on_connected(index + 0.5)
+    assert policy.on_disconnected(599.9, lost()) is None
+    assert policy.on_disconnected(600.9, lost()) is None, "itself was counted"
     patient = connected()
     for index in range(10):
-        patient.lost(float(index), lost())
+        patient.on_disconnected(float(index), lost())
         patient.opened(index + 0.5)
-    assert patient.lost(600.0, lost()) == resume(), "the first is forgotten"
+    assert patient.on_disconnected(600.0, lost()) == resume(), "the first is forgotten"
 
 
 def test_a_session_that_has_just_begun_has_nothing_to_leave() -> None:
-    recovery = Recovery(resumable=True, random=lambda: 0.0)
-    assert (recovery.handle, recovery.leave_at, recovery.may_leave_from) == ("", None, None)
-    assert not recovery.should_leave(0.0, 0.0, receiving=False)
-    recovery.going_away(0.0, 0.0)
-    assert not recovery.should_leave(0.0, 0.0, receiving=False), "there is no connection"
+    policy = ReconnectPolicy(resumable=True, random=lambda: 0.0)
+    assert (policy.handle, policy.leave_at, policy.may_leave_from) == ("", None, None)
+    assert not policy.should_leave(0.0, 0.0, receiving=False)
+    policy.on_go_away(0.0, 0.0)
+    assert not policy.should_leave(0.0, 0.0, receiving=False), "there is no connection"
 
 
 # -- handles ---------------------------------------------------------------------------------------
@@ -488,17 +496,19 @@ def closed(code: int | None, retryable: bool = True) -> ConnectError:
 
 @pytest.mark.parametrize("code", [1000, 1006, 1011, 1012])
 def test_four_answers_to_a_handle_are_enough(code: int) -> None:
-    recovery = connected()
-    recovery.lost(0.0, lost())
-    assert recovery.failed(0.0, closed(code)) == resume("h1", 2, 0.25)
-    assert recovery.failed(0.0, unreachable()) == resume("h1", 3, 0.5), "which is no answer"
-    assert recovery.failed(0.0, closed(code)) == resume("h1", 4, 1.0)
-    assert recovery.failed(0.0, closed(code)) == resume("h1", 5, 2.0)
-    assert recovery.failed(0.0, closed(code)) == resume("", 6, 4.0)
-    recovery.opened(10.0)
-    recovery.noted("h2", True)
-    recovery.lost(20.0, lost())
-    assert recovery.failed(20.0, closed(code)) == resume("h2", 2, 0.25), "counted anew"
+    policy = connected()
+    policy.on_disconnected(0.0, lost())
+    assert policy.on_attempt_failed(0.0, closed(code)) == resume("h1", 2, 0.25)
+    assert policy.on_attempt_failed(0.0, unreachable()) == resume("h1", 3, 0.5), (
+        "which is no answer"
+    )
+    assert policy.on_attempt_failed(0.0, closed(code)) == resume("h1", 4, 1.0)
+    assert policy.on_attempt_failed(0.0, closed(code)) == resume("h1", 5, 2.0)
+    assert policy.on_attempt_failed(0.0, closed(code)) == resume("", 6, 4.0)
+    policy.on_connected(10.0)
+    policy.on_resumption_handle("h2", True)
+    policy.on_disconnected(20.0, lost())
+    assert policy.on_attempt_failed(20.0, closed(code)) == resume("h2", 2, 0.25), "counted anew"
 
 
 @pytest.mark.parametrize(
@@ -513,10 +523,10 @@ def test_four_answers_to_a_handle_are_enough(code: int) -> None:
     ids=str,
 )
 def test_what_is_not_about_the_handle_does_not_cost_it(error: GeminiError) -> None:
-    recovery = connected()
-    recovery.lost(0.0, lost())
+    policy = connected()
+    policy.on_disconnected(0.0, lost())
     for attempt in range(2, 12):
-        plan = recovery.failed(0.0, error)
+        plan = policy.on_attempt_failed(0.0, error)
         assert plan is not None
         assert (plan.attempt, plan.handle) == (attempt, "h1")
 
@@ -526,34 +536,36 @@ def test_what_is_not_about_the_handle_does_not_cost_it(error: GeminiError) -> No
 def test_a_refused_key_or_model_is_not_tried_without_the_handle(
     code: int, kind: type[AuthError] | type[ModelNotFoundError]
 ) -> None:
-    recovery = connected()
-    recovery.lost(0.0, lost())
-    assert recovery.failed(0.0, kind("no", code=code)) is None
+    policy = connected()
+    policy.on_disconnected(0.0, lost())
+    assert policy.on_attempt_failed(0.0, kind("no", code=code)) is None
 
 
 @pytest.mark.parametrize("code", [1003, 1009, 404])
 def test_what_would_be_answered_the_same_again_is_final(code: int) -> None:
-    recovery = connected()
-    recovery.lost(0.0, lost())
+    policy = connected()
+    policy.on_disconnected(0.0, lost())
     for _ in range(3):
-        assert recovery.failed(0.0, closed(1011)) is not None
-    assert recovery.failed(0.0, closed(code, retryable=False)) is None
+        assert policy.on_attempt_failed(0.0, closed(1011)) is not None
+    assert policy.on_attempt_failed(0.0, closed(code, retryable=False)) is None
 
 
 def test_what_no_session_has_said_is_final_too() -> None:
-    recovery = connected()
-    recovery.lost(0.0, lost())
-    assert recovery.failed(0.0, GeminiError("no")) is None
-    assert connected().lost(0.0, GeminiError("no")) is None
+    policy = connected()
+    policy.on_disconnected(0.0, lost())
+    assert policy.on_attempt_failed(0.0, GeminiError("no")) is None
+    assert connected().on_disconnected(0.0, GeminiError("no")) is None
 
 
 # -- the first connection --------------------------------------------------------------------------
 
 
-def beginning(handle: str, renews_key: bool = False) -> Recovery:
-    recovery = Recovery(resumable=True, handle=handle, renews_key=renews_key, random=lambda: 0.0)
-    assert recovery.first(100.0) == resume(handle)
-    return recovery
+def beginning(handle: str, renews_key: bool = False) -> ReconnectPolicy:
+    policy = ReconnectPolicy(
+        resumable=True, handle=handle, renews_key=renews_key, random=lambda: 0.0
+    )
+    assert policy.first_attempt(100.0) == resume(handle)
+    return policy
 
 
 @pytest.mark.parametrize(
@@ -575,36 +587,36 @@ def test_the_first_connection_without_a_handle_is_the_callers_to_try_again(
     ids=repr,
 )
 def test_a_handle_that_is_not_known_is_no_final_error_at_first(error: GeminiError) -> None:
-    recovery = beginning("mine")
-    assert recovery.failed(100.0, error) == resume("", 2, 0.25)
-    assert recovery.handle == ""
-    recovery.opened(101.0)
-    assert recovery.lost(102.0, lost()) == resume("")
+    policy = beginning("mine")
+    assert policy.on_attempt_failed(100.0, error) == resume("", 2, 0.25)
+    assert policy.handle == ""
+    policy.on_connected(101.0)
+    assert policy.on_disconnected(102.0, lost()) == resume("")
 
 
 def test_a_handle_whose_old_socket_is_open_goes_up_the_ladder_at_first() -> None:
-    recovery = beginning("mine")
-    assert recovery.failed(100.0, closed(1011)) == resume("mine", 2, 0.25)
-    assert recovery.failed(100.0, unreachable()) == resume("mine", 3, 0.5)
-    assert recovery.failed(100.0, closed(1011)) == resume("mine", 4, 1.0)
-    assert recovery.failed(100.0, closed(1011)) == resume("mine", 5, 2.0)
-    assert recovery.failed(100.0, closed(1011)) == resume("", 6, 4.0)
-    assert recovery.failed(100.0, closed(1011)) is None, "then it is as without one"
+    policy = beginning("mine")
+    assert policy.on_attempt_failed(100.0, closed(1011)) == resume("mine", 2, 0.25)
+    assert policy.on_attempt_failed(100.0, unreachable()) == resume("mine", 3, 0.5)
+    assert policy.on_attempt_failed(100.0, closed(1011)) == resume("mine", 4, 1.0)
+    assert policy.on_attempt_failed(100.0, closed(1011)) == resume("mine", 5, 2.0)
+    assert policy.on_attempt_failed(100.0, closed(1011)) == resume("", 6, 4.0)
+    assert policy.on_attempt_failed(100.0, closed(1011)) is None, "then it is as without one"
 
 
 def test_the_first_connection_with_a_handle_is_bounded_in_time() -> None:
-    recovery = beginning("mine")
-    assert recovery.failed(159.75, unreachable()) is not None
-    assert recovery.failed(159.76, unreachable()) is None
+    policy = beginning("mine")
+    assert policy.on_attempt_failed(159.75, unreachable()) is not None
+    assert policy.on_attempt_failed(159.76, unreachable()) is None
 
 
 def test_a_handle_at_first_is_replaced_by_the_newest() -> None:
-    recovery = beginning("mine")
-    recovery.opened(101.0)
-    assert recovery.lost(102.0, lost()) == resume("mine")
-    recovery.opened(103.0)
-    recovery.noted("h1", True)
-    assert recovery.lost(104.0, lost()) == resume("h1")
+    policy = beginning("mine")
+    policy.on_connected(101.0)
+    assert policy.on_disconnected(102.0, lost()) == resume("mine")
+    policy.on_connected(103.0)
+    policy.on_resumption_handle("h1", True)
+    assert policy.on_disconnected(104.0, lost()) == resume("h1")
 
 
 # -- the key ---------------------------------------------------------------------------------------
@@ -613,25 +625,25 @@ EXPIRED = AuthError("Token has expired", code=1011)
 
 
 def test_a_key_that_has_expired_is_final_at_once() -> None:
-    assert connected().lost(0.0, EXPIRED) is None
-    as_it_is = Recovery(resumable=True, random=lambda: 0.0)
+    assert connected().on_disconnected(0.0, EXPIRED) is None
+    as_it_is = ReconnectPolicy(resumable=True, random=lambda: 0.0)
     as_it_is.opened(0.0)
     assert as_it_is.lost(0.0, EXPIRED) is None, "unless it is renewed"
-    recovery = connected()
-    recovery.lost(0.0, lost())
-    assert recovery.failed(0.0, EXPIRED) is None
+    policy = connected()
+    policy.on_disconnected(0.0, lost())
+    assert policy.on_attempt_failed(0.0, EXPIRED) is None
     assert beginning("").failed(100.0, EXPIRED) is None
     assert beginning("mine").failed(100.0, EXPIRED) is None
 
 
 def test_a_key_that_is_asked_for_is_asked_for_once_more() -> None:
-    recovery = connected(renews_key=True)
-    assert recovery.lost(0.0, EXPIRED) == resume(), "by the same handle"
-    assert recovery.failed(0.0, EXPIRED) is None, "not in a loop"
-    recovery = connected(renews_key=True)
-    recovery.lost(0.0, lost())
-    assert recovery.failed(0.0, EXPIRED) == resume("h1", 2, 0.25)
-    assert recovery.failed(0.3, EXPIRED) is None
+    policy = connected(renews_key=True)
+    assert policy.on_disconnected(0.0, EXPIRED) == resume(), "by the same handle"
+    assert policy.on_attempt_failed(0.0, EXPIRED) is None, "not in a loop"
+    policy = connected(renews_key=True)
+    policy.on_disconnected(0.0, lost())
+    assert policy.on_attempt_failed(0.0, EXPIRED) == resume("h1", 2, 0.25)
+    assert policy.on_attempt_failed(0.3, EXPIRED) is None
     first = beginning("", renews_key=True)
     assert first.failed(100.0, EXPIRED) == resume("", 2, 0.25)
     assert first.failed(100.3, EXPIRED) is None
@@ -640,58 +652,58 @@ def test_a_key_that_is_asked_for_is_asked_for_once_more() -> None:
 
 @pytest.mark.parametrize(("gap_s", "final"), [(59.9, True), (60.0, False)])
 def test_keys_that_expire_as_soon_as_they_are_taken_are_no_loop(gap_s: float, final: bool) -> None:
-    recovery = connected(renews_key=True)
-    assert recovery.lost(0.0, EXPIRED) == resume()
-    recovery.opened(0.5)
-    assert (recovery.lost(gap_s, EXPIRED) is None) is final
+    policy = connected(renews_key=True)
+    assert policy.on_disconnected(0.0, EXPIRED) == resume()
+    policy.on_connected(0.5)
+    assert (policy.on_disconnected(gap_s, EXPIRED) is None) is final
 
 
 # -- announced ends that come ----------------------------------------------------------------------
 
 
 def test_an_end_that_comes_when_it_was_announced_is_a_move_and_no_loss() -> None:
-    recovery = connected()
+    policy = connected()
     for index in range(40):
-        recovery.going_away(index * 10.0, 10.0)
-        plan = recovery.lost(index * 10.0 + 9.9, lost(1008))
+        policy.on_go_away(index * 10.0, 10.0)
+        plan = policy.on_disconnected(index * 10.0 + 9.9, lost(1008))
         assert plan == resume(), "the service has kept its word"
-        recovery.opened(index * 10.0 + 10.0)
+        policy.on_connected(index * 10.0 + 10.0)
     for index in range(10):
-        assert recovery.lost(400.0 + index, lost()) is not None, "none of them was a loss"
-        recovery.opened(400.5 + index)
+        assert policy.on_disconnected(400.0 + index, lost()) is not None, "none of them was a loss"
+        policy.on_connected(400.5 + index)
 
 
 @pytest.mark.parametrize(("at", "losses"), [(94.9, 1), (95.0, 0)])
 def test_an_end_that_comes_earlier_than_announced_is_a_loss(at: float, losses: int) -> None:
-    recovery = connected()
-    recovery.going_away(0.0, 100.0)
-    recovery.lost(at, lost())
-    recovery.opened(at)
+    policy = connected()
+    policy.on_go_away(0.0, 100.0)
+    policy.on_disconnected(at, lost())
+    policy.on_connected(at)
     for _ in range(10 - losses):
-        assert recovery.lost(at, lost()) is not None
-        recovery.opened(at)
-    assert recovery.lost(at, lost()) is None
+        assert policy.on_disconnected(at, lost()) is not None
+        policy.on_connected(at)
+    assert policy.on_disconnected(at, lost()) is None
 
 
 def test_connections_that_end_at_once_as_announced_are_spaced_and_never_final() -> None:
-    recovery = connected()
+    policy = connected()
     now, delays = 100.0, []
-    recovery.opened(now)
+    policy.on_connected(now)
     for _ in range(30):
-        recovery.going_away(now, 0.0)
-        plan = recovery.lost(now + 0.5, lost(1008))
+        policy.on_go_away(now, 0.0)
+        plan = policy.on_disconnected(now + 0.5, lost(1008))
         assert plan is not None
         assert (plan.attempt, plan.handle) == (1, "h1")
         delays.append(plan.delay)
         now += 0.5 + plan.delay
-        recovery.opened(now)
+        policy.on_connected(now)
     assert delays == [0.0] * 10 + [3.5] * 20
-    recovery.going_away(now, 0.0)
-    assert recovery.lost(now + 5.0, lost(1008)) == resume(), "one that has lasted is not"
+    policy.on_go_away(now, 0.0)
+    assert policy.on_disconnected(now + 5.0, lost(1008)) == resume(), "one that has lasted is not"
 
 
 def test_a_refusal_at_an_announced_end_is_a_refusal() -> None:
     for error, plan in ((EXPIRED, None), (RequestError("invalid", code=1007), resume(""))):
-        recovery = connected()
-        recovery.going_away(0.0, 0.0)
-        assert recovery.lost(1.0, error) == plan
+        policy = connected()
+        policy.on_go_away(0.0, 0.0)
+        assert policy.on_disconnected(1.0, error) == plan

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 from getstream.plugins.gemini.live._turns.transcript import (
-    DIALOGUE_KEPT,
-    LINES_KEPT,
+    MAX_HISTORY_CHARS,
+    MAX_HISTORY_LINES,
     TURNS_KEPT,
-    Dialogue,
-    Spoken,
-    SpokenTurns,
+    AssistantTurn,
+    AssistantTurns,
+    ConversationHistory,
     Transcript,
 )
 
@@ -72,7 +72,7 @@ def test_an_offset_never_goes_back_and_an_empty_piece_says_nothing() -> None:
 
 
 def test_old_turns_are_forgotten() -> None:
-    turns = SpokenTurns()
+    turns = AssistantTurns()
     for turn in range(1, 3 * TURNS_KEPT):
         turns[turn].transcript.add("x", 0)
     assert turns[3 * TURNS_KEPT - 1].transcript.text == "x"
@@ -81,7 +81,7 @@ def test_old_turns_are_forgotten() -> None:
 
 
 def test_text_that_is_missing() -> None:
-    spoken = Spoken(Transcript())
+    spoken = AssistantTurn(Transcript())
     assert not spoken.lacks_text(900), "a sound without words"
     assert spoken.lacks_text(1000)
     spoken.transcript.add("Hi.", 1000)
@@ -90,7 +90,7 @@ def test_text_that_is_missing() -> None:
 
 
 def test_audio_holds_so_much_text() -> None:
-    spoken = Spoken(Transcript())
+    spoken = AssistantTurn(Transcript())
     assert spoken.has_room_for("x" * 25, 1000)
     assert not spoken.has_room_for("x" * 26, 1000)
     spoken.transcript.add("x" * 20, 1000)
@@ -102,7 +102,7 @@ def test_audio_holds_so_much_text() -> None:
 
 
 def test_one_line_for_each_turn() -> None:
-    dialogue = Dialogue()
+    dialogue = ConversationHistory()
     dialogue.user_heard("When does")
     dialogue.user_heard(" it leave?")
     dialogue.model_began(1)
@@ -119,7 +119,7 @@ def test_one_line_for_each_turn() -> None:
 
 
 def test_of_a_turn_that_was_cut_only_what_was_heard() -> None:
-    dialogue = Dialogue()
+    dialogue = ConversationHistory()
     dialogue.model_said(1, "The train leaves at nine. ")
     dialogue.user_heard("wait")
     dialogue.model_said(1, "It arrives at noon. ")
@@ -132,7 +132,7 @@ def test_of_a_turn_that_was_cut_only_what_was_heard() -> None:
 
 
 def test_a_turn_of_which_nothing_was_heard_is_no_line() -> None:
-    dialogue = Dialogue()
+    dialogue = ConversationHistory()
     dialogue.model_began(1)
     dialogue.user_heard("Stop.")
     dialogue.model_was_cut(1, "")
@@ -140,7 +140,7 @@ def test_a_turn_of_which_nothing_was_heard_is_no_line() -> None:
 
 
 def test_texts_stand_apart() -> None:
-    dialogue = Dialogue()
+    dialogue = ConversationHistory()
     dialogue.user_said("Greet the participants.")
     dialogue.user_said("Be brief.")
     dialogue.user_heard("Hello")
@@ -155,7 +155,7 @@ def test_texts_stand_apart() -> None:
 
 
 def test_a_late_question_stands_before_its_answer() -> None:
-    dialogue = Dialogue()
+    dialogue = ConversationHistory()
     dialogue.user_said("Be brief.")
     dialogue.model_said(1, "At nine.")
     dialogue.user_heard("When", answered_by=1)
@@ -171,7 +171,7 @@ def test_a_late_question_stands_before_its_answer() -> None:
 
 
 def test_a_late_question_may_be_the_first_line() -> None:
-    dialogue = Dialogue()
+    dialogue = ConversationHistory()
     dialogue.model_said(1, "At nine.")
     dialogue.user_heard("When?", answered_by=1)
     assert dialogue.lines() == [("user", "When?"), ("model", "At nine.")]
@@ -187,7 +187,7 @@ def test_a_late_question_may_be_the_first_line() -> None:
     ],
 )
 def test_sentences_are_spaced(first: str, then: str, together: str) -> None:
-    dialogue = Dialogue()
+    dialogue = ConversationHistory()
     dialogue.user_heard(first)
     dialogue.user_heard(then)
     assert dialogue.lines() == [("user", together)]
@@ -195,7 +195,7 @@ def test_sentences_are_spaced(first: str, then: str, together: str) -> None:
 
 @pytest.mark.parametrize("who", ["user_heard", "user_said", "model_said", "both"])
 def test_the_bound_holds_whoever_speaks(who: str) -> None:
-    dialogue = Dialogue()
+    dialogue = ConversationHistory()
     for number in range(3000):
         words = f" some words and the number {number}."
         if who == "user_heard" or (who == "both" and number % 40):
@@ -206,32 +206,32 @@ def test_the_bound_holds_whoever_speaks(who: str) -> None:
             dialogue.model_said(1 + number // 100, words)
     lines = dialogue.lines()
     kept = sum(len(text) for _, text in lines)
-    assert DIALOGUE_KEPT - 2 * LINES_KEPT < kept <= DIALOGUE_KEPT
+    assert MAX_HISTORY_CHARS - 2 * MAX_HISTORY_LINES < kept <= MAX_HISTORY_CHARS
     assert lines[-1][1].endswith("the number 2999.")
     assert dialogue._size == sum(len(line.text) for line in dialogue._lines)
 
 
 def test_one_text_beyond_the_bound_keeps_its_end() -> None:
-    dialogue = Dialogue()
+    dialogue = ConversationHistory()
     dialogue.user_said("before")
-    dialogue.user_said("x" * DIALOGUE_KEPT + "the end")
-    assert dialogue.lines() == [("user", "x" * (DIALOGUE_KEPT - 7) + "the end")]
+    dialogue.user_said("x" * MAX_HISTORY_CHARS + "the end")
+    assert dialogue.lines() == [("user", "x" * (MAX_HISTORY_CHARS - 7) + "the end")]
 
 
 def test_a_cut_gives_back_its_room() -> None:
-    dialogue = Dialogue()
-    dialogue.model_said(1, "x" * (DIALOGUE_KEPT - 10))
+    dialogue = ConversationHistory()
+    dialogue.model_said(1, "x" * (MAX_HISTORY_CHARS - 10))
     dialogue.model_was_cut(1, "x")
-    dialogue.user_said("y" * (DIALOGUE_KEPT - 1))
-    assert [len(text) for _, text in dialogue.lines()] == [1, DIALOGUE_KEPT - 1]
+    dialogue.user_said("y" * (MAX_HISTORY_CHARS - 1))
+    assert [len(text) for _, text in dialogue.lines()] == [1, MAX_HISTORY_CHARS - 1]
 
 
 def test_turns_without_text_are_forgotten() -> None:
-    dialogue = Dialogue()
+    dialogue = ConversationHistory()
     dialogue.user_said("Hello.")
-    for turn in range(1, LINES_KEPT):
+    for turn in range(1, MAX_HISTORY_LINES):
         dialogue.model_began(turn)
     assert dialogue.lines() == [("user", "Hello.")]
-    dialogue.model_began(LINES_KEPT)
+    dialogue.model_began(MAX_HISTORY_LINES)
     assert dialogue.lines() == []
     assert dialogue._size == 0

@@ -128,7 +128,7 @@ def _words(event: str, details: Mapping[str, Any]) -> str:
             turns=details["turns"],
             interruptions=details["interruptions"],
             spoken=details["played_ms"] / 1000,
-            underruns=details["underruns"] + details["output_underruns"],
+            underruns=details["underruns"] + details["playout_underruns"],
             cpu=details["cpu_percent"],
         )
     return ""
@@ -319,7 +319,7 @@ class _Assistant:
                 "heard_ms": round(cut.heard_ms, 1),
                 "heard_text": cut.heard_text,
             }
-            report("interrupted", turn=cut.turn, by=cut.by, **heard)
+            report("interrupted", turn=cut.turn, cause=cut.cause, **heard)
 
         @gemini.on("user_text")
         def on_user_text(text: str) -> None:

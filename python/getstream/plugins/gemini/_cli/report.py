@@ -153,7 +153,7 @@ _STATS = (
     "played_ms",
     "dropped_ms",
     "underruns",
-    "output_underruns",
+    "playout_underruns",
     "late_frames",
     "messages",
     "tokens",
@@ -246,7 +246,7 @@ def printed_summary(numbers: Mapping[str, Any], folder: Path) -> str:
             (
                 "assistant's output",
                 f"{stats['played_ms'] / 1000:.1f} s played, {stats['dropped_ms'] / 1000:.1f} s "
-                f"cut, {stats['underruns'] + stats['output_underruns']} underruns, "
+                f"cut, {stats['underruns'] + stats['playout_underruns']} underruns, "
                 f"{stats['late_frames']} late frames",
             ),
             (

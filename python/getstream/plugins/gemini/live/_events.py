@@ -16,6 +16,7 @@ Handler = Callable[..., Any]
 _H = TypeVar("_H", bound=Handler)
 Spawn = Callable[[Coroutine[Any, Any, None]], "asyncio.Task[None]"]
 
+Cause = Literal["server", "speech", "app", "call"]
 StallReason = Literal["unanswered", "unfinished", "unheard", "empty", "rejected"]
 
 EVENTS = (
@@ -71,7 +72,7 @@ class Interrupted:
             listener is a frame and the transport behind.
         heard_text: the part of its transcript that was heard, estimated to within one piece of
             text as the service sends them.
-        by: `"server"` (Gemini's own activity detection), `"speech"` (local barge-in, where the
+        cause: `"server"` (Gemini's own activity detection), `"speech"` (local barge-in, where the
             service has nothing left to interrupt or does not detect activity itself), `"app"`
             (`interrupt_playback(drop=True)`) or `"call"` (the call is over, or the track is not
             published any more).
@@ -80,7 +81,7 @@ class Interrupted:
     turn: int
     heard_ms: float
     heard_text: str
-    by: str
+    cause: Cause
 
 
 @dataclass(frozen=True)
@@ -192,13 +193,13 @@ class Resumed:
         gap_ms: how long there was none.
         attempts: how many it took.
         same_session: whether the session was resumed; otherwise a new one knows what was said.
-        sent_again_ms: audio that the old connection may not have delivered, and that is sent again.
+        retransmitted_ms: audio sent again because the old connection may not have delivered it.
     """
 
     gap_ms: float
     attempts: int
     same_session: bool
-    sent_again_ms: float
+    retransmitted_ms: float
 
 
 @dataclass(frozen=True)

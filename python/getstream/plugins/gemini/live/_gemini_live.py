@@ -41,11 +41,11 @@ from ._options import (
     resolve_switch,
 )
 from ._session import KeySource, ServerMessage, Session
-from ._session.reconnect import Plan, Recovery
-from ._session.send_queue import KEPT_SPEECH_MS, Mark, Text, Uplink
+from ._session.reconnect import ReconnectAttempt, ReconnectPolicy
+from ._session.send_queue import KEPT_SPEECH_MS, ActivityMarker, SendQueue, Text
 from ._telemetry.stats import Stats
-from ._turns.controller import Turns
-from ._turns.policy import Phase, Rules
+from ._turns.controller import TurnController
+from ._turns.policy import Phase, TurnOptions
 
 if TYPE_CHECKING:
     from getstream.video.rtc.tracks import SubscriptionConfig
@@ -84,7 +84,7 @@ answer, after 1.5 s it did."""
 TAIL_BEYOND_MS = 500
 """Silence after the last speech beyond `silence_duration_ms`, where that is longer."""
 
-DEAF_TAIL_S = 0.3
+HALF_DUPLEX_TAIL_S = 0.3
 """With `half_duplex`, seconds after the last speech for which nobody is heard: its echo is still on
 the way."""
 
@@ -100,7 +100,7 @@ ADVANCE_AGAIN_S = 0.02
 ADVANCE_EARLY_S = 0.001
 """Seconds by which the timer of the way in may fire early: clocks have a resolution."""
 
-LOOK_AROUND_S = 0.1
+BOUNDARY_POLL_S = 0.1
 """How often to look for a boundary between turns, once the end of the connection that the service
 has announced is near."""
 
@@ -225,7 +225,7 @@ class GeminiLive:
             spawn=self._spawn,
             ask_key=KeySource(ask, check_answered_key, self._spawn) if ask else None,
         )
-        self._recovery = Recovery(
+        self._reconnect_policy = ReconnectPolicy(
             resumable="session_resumption" in merged,
             handle=resolve_handle(merged),
             # A client for Vertex AI signs in anew when its token has expired.
@@ -239,21 +239,21 @@ class GeminiLive:
         may_stay_silent = watch.may_stay_silent if watch else None
         if may_stay_silent is None:
             may_stay_silent = is_proactive(self._model, merged)
-        rules = Rules(
+        rules = TurnOptions(
             # If the model is not to be interrupted, local speech does not do it either.
             barge_in=gives_way is not None and activity.interrupts,
-            resume_after=times.resume_after_ms / 1000,
-            hangover=VAD_HANGOVER_MS / 1000,
+            resume_after_s=times.resume_after_ms / 1000,
+            hangover_s=VAD_HANGOVER_MS / 1000,
             marks_activity=activity.marked,
-            end_of_turn=activity.silence_ms / 1000,
-            stall_after=watch.after_ms / 1000 if watch else None,
+            end_of_turn_s=activity.silence_ms / 1000,
+            stall_after_s=watch.after_ms / 1000 if watch else None,
             may_stay_silent=may_stay_silent,
             transcript_is_request=watch is None or watch.may_stay_silent is not True,
             nudge=self._nudge is not None,
             reconnect=watch is not None and watch.reconnect,
         )
         self._events = Emitter(self._spawn)
-        self._turns = Turns(
+        self._turns = TurnController(
             rules,
             duck_db=times.duck_db,
             events=self._events,
@@ -264,14 +264,14 @@ class GeminiLive:
         )
         self._detection_ms = times.pause_after_ms + VAD_DELAY_MS
         before_speech_ms = activity.padding_ms + self._detection_ms
-        self._uplink = Uplink(
+        self._send_queue = SendQueue(
             before_speech_ms + times.commit_after_ms + 100 if activity.marked else None,
-            self._session.send_audio_at_once,
+            self._session.send_audio_now,
         )
         self._input = AudioInput(
-            self._uplink.push,
+            self._send_queue.push,
             Session.audio_envelope,
-            end_stream=self._uplink.end_stream,
+            end_stream=self._send_queue.end_stream,
             onset_ms=math.ceil(times.pause_after_ms),
             hangover_ms=VAD_HANGOVER_MS,
             sustained_ms=math.ceil(times.commit_after_ms),
@@ -280,18 +280,18 @@ class GeminiLive:
             echo=self._turns.output.reference,
         )
         self._leaving: asyncio.Future[SessionError | None] | None = None
-        self._look_around: asyncio.TimerHandle | None = None
+        self._go_away_timer: asyncio.TimerHandle | None = None
         self._advance_timer: asyncio.TimerHandle | None = None  # of the way in
         self._video: VideoSender | None = None
         self._video_task: asyncio.Task[None] | None = None
         self._video_worker: ThreadPoolExecutor | None = None
         self._attached: _call.Attachment | None = None
-        self._deaf_until = 0.0
-        self._messages = self._tokens = self._losses = self._moves = 0
+        self._muted_until = 0.0
+        self._messages = self._tokens = self._disconnects = self._planned_reconnects = 0
         self._bad_input = self._refused_frames = 0
         self._input_fault_told = False
-        self._pictures_sent = self._bad_pictures = 0
-        self._numbered = False  # the service tells by number what it has taken
+        self._video_frames_sent = self._video_frames_rejected = 0
+        self._server_acks = False  # the service tells by number what it has taken
         self._handle_in_speech: float | None = None  # when the speech began in which the last came
         self._failure_told = False
         try:
@@ -396,9 +396,9 @@ class GeminiLive:
         if not self._supervisor.is_ready_on(loop) and self._refuses_audio():
             return
         now = loop.time()
-        events = self._input.push(pcm, target_rate, now, muted=self._is_deaf(now))
+        events = self._input.push(pcm, target_rate, now, muted=self._is_half_duplex_muted(now))
         if events:
-            self._turns.notice(events)
+            self._turns.on_speech_events(events)
         self._set_advance_timer()
 
     def _refuses_audio(self) -> bool:
@@ -610,14 +610,14 @@ class GeminiLive:
         """
         self._supervisor.check_loop()
         if drop:
-            self._turns.cut()
+            self._turns.interrupt()
         else:
-            self._turns.hold()
+            self._turns.hold_playback()
 
     def resume_playback(self) -> _Done:
         """Go on with the exact sample at which playback was held. May be awaited or not."""
         self._supervisor.check_loop()
-        self._turns.apply(self._turns.conversation.resume())
+        self._turns.apply(self._turns.policy.resume())
         return _Done()
 
     # -- events --------------------------------------------------------------------------------
@@ -648,15 +648,15 @@ class GeminiLive:
         return Stats(
             frames_in=self._input.frames_in,
             frames_refused=self._refused_frames + self._bad_input,
-            frames_sent=self._uplink.sent,
-            echo_ms=self._input.echo_ms,
-            sent_again_ms=self._uplink.sent_again * FRAME_MS,
-            losses=self._losses,
-            moves=self._moves,
-            input_dropped_ms=self._uplink.dropped_ms,
+            frames_sent=self._send_queue.sent,
+            echo_suppressed_ms=self._input.echo_suppressed_ms,
+            retransmitted_ms=self._send_queue.retransmitted * FRAME_MS,
+            disconnects=self._disconnects,
+            planned_reconnects=self._planned_reconnects,
+            input_dropped_ms=self._send_queue.dropped_ms,
             messages=self._messages,
             unreadable_messages=self._session.unreadable + counts.bad_audio,
-            turns=self._turns.conversation.turn,
+            turns=self._turns.policy.turn,
             interruptions=counts.interruptions,
             barge_ins=counts.barge_ins,
             false_barge_ins=counts.false_barge_ins,
@@ -667,9 +667,9 @@ class GeminiLive:
             overflow_ms=playback.overflowed / SAMPLES_PER_MS,
             underruns=playback.underruns,
             late_frames=self._turns.output.late_frames,
-            output_underruns=self._turns.output.gaps,
-            pictures_sent=self._pictures_sent + (video.sent if video else 0),
-            bad_pictures=self._bad_pictures + (video.bad if video else 0),
+            playout_underruns=self._turns.output.gaps,
+            video_frames_sent=self._video_frames_sent + (video.sent if video else 0),
+            video_frames_rejected=self._video_frames_rejected + (video.bad if video else 0),
             events_lost=self._events.lost,
             tokens=self._tokens,
             tracks=tuple(self._input.track_stats()),
@@ -688,13 +688,13 @@ class GeminiLive:
 
     async def _connect(self) -> None:
         """Set up the first connection, or raise why that is not possible."""
-        plan = self._recovery.first(self._now())
+        plan = self._reconnect_policy.first_attempt(self._now())
         while True:
             try:
                 await self._session.open(plan.handle)
                 return
             except SessionError as error:
-                again = self._recovery.failed(self._now(), error)
+                again = self._reconnect_policy.on_attempt_failed(self._now(), error)
                 if again is None:
                     raise
                 if plan.handle and not again.handle:
@@ -737,12 +737,12 @@ class GeminiLive:
         """Have the connection again, or raise why that is not possible."""
         lost_at = self._now()
         self._supervisor.reconnecting()
-        self._losses += reason is not None
-        self._moves += reason is None
-        again = self._uplink.sent_again
+        self._disconnects += reason is not None
+        self._planned_reconnects += reason is None
+        again = self._send_queue.retransmitted
         turns = self._turns
-        turns.apply(turns.conversation.connection_lost(lost_at))
-        if given_up := self._uplink.restart():
+        turns.apply(turns.policy.connection_lost(lost_at))
+        if given_up := self._send_queue.requeue_unacked():
             logger.warning("Gemini Live: %d texts without an answer are not sent again", given_up)
         if reason is not None:
             logger.warning("Gemini Live: %s", reason)
@@ -750,28 +750,28 @@ class GeminiLive:
         error: SessionError = reason or ConnectionLostError(
             "Gemini Live ends each connection soon after it was made", retryable=True
         )
-        plan = self._recovery.lost(lost_at, reason)
+        plan = self._reconnect_policy.on_disconnected(lost_at, reason)
         while plan is not None:
             try:
                 await self._try(plan, abort=reason is not None)
             except SessionError as failed:
                 error = failed
-                plan = self._recovery.failed(self._now(), failed)
+                plan = self._reconnect_policy.on_attempt_failed(self._now(), failed)
                 continue
             self._note_open()
-            turns.apply(turns.conversation.connection_resumed(self._now()))
+            turns.apply(turns.policy.connection_resumed(self._now()))
             resumed = Resumed(
                 gap_ms=(self._now() - lost_at) * 1000,
                 attempts=plan.attempt,
                 same_session=bool(plan.handle),
-                sent_again_ms=(self._uplink.sent_again - again) * FRAME_MS,
+                retransmitted_ms=(self._send_queue.retransmitted - again) * FRAME_MS,
             )
             logger.info("Gemini Live: %s", resumed)
             self._events.emit("resumed", resumed)
             return
         raise error
 
-    async def _try(self, plan: Plan, *, abort: bool) -> None:
+    async def _try(self, plan: ReconnectAttempt, *, abort: bool) -> None:
         """Make one attempt to have the connection again."""
         resuming = bool(plan.handle)
         self._events.emit("reconnecting", Reconnecting(plan.attempt, plan.delay * 1000, resuming))
@@ -779,10 +779,10 @@ class GeminiLive:
         await self._session.close(abort=abort)
         if plan.delay:
             await asyncio.sleep(plan.delay)
-        await self._session.open(plan.handle, () if resuming else self._turns.dialogue.lines())
+        await self._session.open(plan.handle, () if resuming else self._turns.history.lines())
 
     def _note_open(self) -> None:
-        self._recovery.opened(self._now())
+        self._reconnect_policy.on_connected(self._now())
         self._supervisor.ready()
 
     def _leave_connection(self, reason: SessionError | None) -> None:
@@ -790,18 +790,18 @@ class GeminiLive:
         if self._leaving is not None and not self._leaving.done():
             self._leaving.set_result(reason)
 
-    def _leave_at_a_boundary(self) -> None:
+    def _move_when_idle(self) -> None:
         """Leave the connection, whose end is announced, at a boundary between turns, or in time."""
-        self._look_around = None
-        now, talk = self._now(), self._turns.conversation
-        if self._recovery.should_leave(now, talk.rests_since, talk.generating):
+        self._go_away_timer = None
+        now, talk = self._now(), self._turns.policy
+        if self._reconnect_policy.should_leave(now, talk.idle_since, talk.generating):
             self._leave_connection(None)
             return
-        earliest = self._recovery.may_leave_from
+        earliest = self._reconnect_policy.may_leave_from
         if earliest is not None and not self._supervisor.is_over:
             loop = asyncio.get_running_loop()
-            at = max(earliest, now + LOOK_AROUND_S)
-            self._look_around = loop.call_at(at, self._leave_at_a_boundary)
+            at = max(earliest, now + BOUNDARY_POLL_S)
+            self._go_away_timer = loop.call_at(at, self._move_when_idle)
 
     async def _shut_down(self, failure: GeminiError | None) -> None:
         """End everything and tell so, within `HANDLER_GRACE_S` and what cancelling takes."""
@@ -811,7 +811,7 @@ class GeminiLive:
             logger.error("Gemini Live: %s", failure)
             self._events.emit("error", failure)
         self._turns.stop()
-        for timer in (self._look_around, self._advance_timer):
+        for timer in (self._go_away_timer, self._advance_timer):
             if timer is not None:
                 timer.cancel()
         if self._video_task is not None:
@@ -827,7 +827,7 @@ class GeminiLive:
             if failure is None:
                 self._turns.output.stop()
             else:
-                self._turns.play_out()
+                self._turns.drain()
             self._events.emit("closed", failure)
         await self._session.dispose()
         await self._events.drain(max(0.0, end_at - loop.time()))
@@ -873,61 +873,63 @@ class GeminiLive:
             self._tokens = message.tokens
         if message.time_left is not None:
             logger.info("Gemini Live will end this connection in %g s", message.time_left)
-            self._recovery.going_away(now, message.time_left)
-            if self._look_around is not None:
-                self._look_around.cancel()
-            self._leave_at_a_boundary()
-        conversation = self._turns.conversation
+            self._reconnect_policy.on_go_away(now, message.time_left)
+            if self._go_away_timer is not None:
+                self._go_away_timer.cancel()
+            self._move_when_idle()
+        conversation = self._turns.policy
         if message.resumable is not None:
-            self._recovery.noted(message.handle, message.resumable)
+            self._reconnect_policy.on_resumption_handle(message.handle, message.resumable)
             if message.consumed is not None:
-                self._numbered = True
-                self._uplink.settled(number=message.consumed)
+                self._server_acks = True
+                self._send_queue.acknowledge(number=message.consumed)
             elif message.resumable:
                 # What was said in the last moment may not have been there yet.
                 moment = now - PREROLL_MS / 1000
                 speech = conversation.unanswered_since
                 in_speech = (
-                    speech is not None and self._uplink.silence_ms < self._activity.silence_ms
+                    speech is not None and self._send_queue.silence_ms < self._activity.silence_ms
                 )
                 if in_speech and speech == self._handle_in_speech:
                     # The second one since somebody began: this service issues them by time, and
                     # not only between turns, so that what was said before is in there.
-                    self._uplink.settled(before=moment, keep_speech_ms=KEPT_SPEECH_MS)
+                    self._send_queue.acknowledge(before=moment, keep_speech_ms=KEPT_SPEECH_MS)
                 else:
-                    self._settle_uplink(max(conversation.turn_since, moment))
+                    self._settle_uplink(max(conversation.turn_began_at, moment))
                 self._handle_in_speech = speech
         if message.tool_calls:
             names = ", ".join(str(call.get("name")) for call in message.tool_calls)
             logger.warning("Gemini Live calls functions that nobody has declared: %s", names)
         is_under_way = conversation.phase in (Phase.GENERATING, Phase.SENT, Phase.CUT)
         in_turn = is_under_way or bool(message.audio or message.text)
-        self._turns.hear(message)
-        if message.generation_complete and not self._numbered:
-            self._settle_uplink(conversation.turn_since)
+        self._turns.on_server_message(message)
+        if message.generation_complete and not self._server_acks:
+            self._settle_uplink(conversation.turn_began_at)
         # A text has its answer when a turn is over that began after it, and not before: what a
         # handle stands for may hold the text, and no answer would come of that.
         if in_turn and message.interrupted:
-            self._uplink.answered(before=conversation.turn_since, cut=True)
+            self._send_queue.acknowledge_texts(before=conversation.turn_began_at, cut=True)
         elif message.generation_complete or (in_turn and message.turn_complete):
-            self._uplink.answered(before=conversation.turn_since)
+            self._send_queue.acknowledge_texts(before=conversation.turn_began_at)
 
     def _settle_uplink(self, before: float) -> None:
         """Forget what was sent before a time, except what the user has begun to say since."""
-        since = self._turns.conversation.unanswered_since
+        since = self._turns.policy.unanswered_since
         if since is not None:
             before = min(before, since - (self._detection_ms + PREROLL_MS) / 1000)
-        self._uplink.settled(before=before)
+        self._send_queue.acknowledge(before=before)
 
     # -- to the service ------------------------------------------------------------------------
 
     async def _send_audio(self) -> None:
         while True:
-            item = await self._uplink.next()
-            if item is Mark.STREAM_END:
+            item = await self._send_queue.next()
+            if item is ActivityMarker.STREAM_END:
                 number = await self._session.send_audio_stream_end()
-            elif isinstance(item, Mark):
-                number = await self._session.send_activity(starts=item is Mark.ACTIVITY_START)
+            elif isinstance(item, ActivityMarker):
+                number = await self._session.send_activity(
+                    starts=item is ActivityMarker.ACTIVITY_START
+                )
             elif isinstance(item, Text):
                 number = await self._session.send_text(item.text)
                 if not item.sent.done():
@@ -935,18 +937,18 @@ class GeminiLive:
             else:
                 assert self._input.rate is not None  # fixed by the push that made the frame
                 number = await self._session.send_audio(item.data, self._input.rate)
-            self._uplink.done(item, number, self._now())
+            self._send_queue.mark_sent(item, number, self._now())
 
     async def _send_when_ready(self, text: str) -> None:
         """Send a text, now or when there is a connection, or raise why that will never be."""
         supervisor = self._supervisor
         await supervisor.settled()
-        item = self._uplink.push_text(text)
+        item = self._send_queue.push_text(text)
         try:
             await asyncio.wait([item.sent, supervisor.ended], return_when=asyncio.FIRST_COMPLETED)
         finally:
             if not item.sent.done():
-                self._uplink.withdraw(item)
+                self._send_queue.withdraw(item)
         if not item.sent.done():
             supervisor.check_open()
 
@@ -976,8 +978,8 @@ class GeminiLive:
             failure.__cause__ = error
             self._report(failure)
         finally:
-            self._pictures_sent += sender.sent
-            self._bad_pictures += sender.bad
+            self._video_frames_sent += sender.sent
+            self._video_frames_rejected += sender.bad
             if self._video is sender:
                 self._video = None
 
@@ -1009,12 +1011,12 @@ class GeminiLive:
         people = {(track.user_id, track.session_id) for track in self._input.track_stats()}
         for user_id, session_id in people:
             self._participant_left(user_id, session_id)
-        self._deaf_until = 0.0
+        self._muted_until = 0.0
         self._turns.leave_call()
 
     def _participant_left(self, user_id: str, session_id: str) -> None:
         if not self._supervisor.is_closed:
-            self._turns.notice(self._input.leave(user_id, session_id, self._now()))
+            self._turns.on_speech_events(self._input.leave(user_id, session_id, self._now()))
             self._set_advance_timer()
 
     def _track_added(self, user_id: str, session_id: str, kind: TrackKind) -> None:
@@ -1039,19 +1041,19 @@ class GeminiLive:
         now, due = self._now(), self._input.advance_at
         if due is not None and due - now < ADVANCE_EARLY_S:
             try:
-                self._turns.notice(self._input.advance(now))
-                self._uplink.pass_time(now)
+                self._turns.on_speech_events(self._input.advance(now))
+                self._send_queue.pass_time(now)
             except Exception as error:
                 # Without the next one, speech would never end.
                 self._note_fault(error)
                 self._input.advance_at = now + ADVANCE_AGAIN_S
         self._set_advance_timer()
 
-    def _is_deaf(self, now: float) -> bool:
+    def _is_half_duplex_muted(self, now: float) -> bool:
         """Whether nobody is listened to at the moment."""
         if self._half_duplex and self._turns.speaking:
-            self._deaf_until = now + DEAF_TAIL_S
-        return now < self._deaf_until
+            self._muted_until = now + HALF_DUPLEX_TAIL_S
+        return now < self._muted_until
 
     def _now(self) -> float:
         return asyncio.get_running_loop().time()
@@ -1083,10 +1085,10 @@ class _Effects:
     def start_activity(self, since: float) -> None:
         owner = self._owner
         before_ms = since * 1000 + owner._detection_ms + owner._activity.padding_ms
-        owner._uplink.start_activity(before_ms)
+        owner._send_queue.start_activity(before_ms)
 
     def end_activity(self) -> None:
-        self._owner._uplink.end_activity()
+        self._owner._send_queue.end_activity()
 
     def nudge(self) -> None:
         self._owner._spawn(self._owner._send_nudge())

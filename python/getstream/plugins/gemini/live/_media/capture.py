@@ -79,7 +79,7 @@ class TrackStats:
         lost_ms: what the network has lost or brought too late in the middle of words.
         dropped_ms: what was left out because it came twice, out of order or in excess.
         unsent_ms: what was not sent because somebody else had the floor.
-        echo_ms: what was the assistant's own voice.
+        echo_suppressed_ms: what was the assistant's own voice.
     """
 
     user_id: str
@@ -91,7 +91,7 @@ class TrackStats:
     lost_ms: float
     dropped_ms: float
     unsent_ms: float
-    echo_ms: float
+    echo_suppressed_ms: float
 
 
 @dataclass(eq=False)
@@ -154,7 +154,7 @@ class AudioInput:
     ) -> None:
         self.rate: int | None = None
         self.frames_in = 0
-        self.echo_ms = 0.0
+        self.echo_suppressed_ms = 0.0
         self.advance_at: float | None = None
         self._send = send
         self._end_stream = end_stream
@@ -262,11 +262,11 @@ class AudioInput:
         due: tuple[list[tuple[bytes, bool]], list[CaptureEvent], float, float | None, bool],
         now: float,
     ) -> list[SpeechEvent]:
-        frames, found, echo_ms, self.advance_at, ended = due
+        frames, found, echo_suppressed_ms, self.advance_at, ended = due
         for frame, silence in frames:
             self._send(frame, now, silence)
-        if echo_ms:
-            self.echo_ms += echo_ms
+        if echo_suppressed_ms:
+            self.echo_suppressed_ms += echo_suppressed_ms
         if ended:
             self._end_stream()
         if not found:
@@ -372,7 +372,7 @@ def _stats_of(track: _Track, stats: SourceStats) -> TrackStats:
         lost_ms=stats.lost_ms + stats.underrun_ms,
         dropped_ms=stats.duplicate_ms + stats.late_ms + stats.overflow_ms,
         unsent_ms=stats.unsent_ms,
-        echo_ms=stats.suppressed_ms,
+        echo_suppressed_ms=stats.suppressed_ms,
     )
 
 

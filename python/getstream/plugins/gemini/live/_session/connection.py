@@ -102,7 +102,7 @@ _CAUGHT: contextvars.ContextVar[list[ClientConnection] | None] = contextvars.Con
 )
 
 
-class _Caught(ClientConnection):
+class _CapturingConnection(ClientConnection):
     """A connection that tells who has opened it: see `create_connection` in websockets."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -115,7 +115,7 @@ class _Caught(ClientConnection):
 # Arguments of websockets.connect, which HttpOptions.async_client_args hands through.
 WEBSOCKET_OPTIONS: dict[str, Any] = {
     "compression": None,  # deflate costs ten times the audio's own send path, and gains little
-    "create_connection": _Caught,
+    "create_connection": _CapturingConnection,
     "max_size": 16 << 20,  # the default, 1 MiB, kills the call at one large message
     "max_queue": 256,  # messages: a burst must not stop the reading, and with it the pongs
     "ping_interval": None,  # see keep_alive
@@ -448,7 +448,7 @@ class Session:
         blob = types.Blob(data=pcm, mime_type=f"audio/pcm;rate={sample_rate}")
         return await self._send_by_sdk(audio=blob)
 
-    def send_audio_at_once(self, frames: list[bytes]) -> int | None:
+    def send_audio_now(self, frames: list[bytes]) -> int | None:
         """Send frames as they are in one write, if that takes no waiting; else do nothing.
 
         Returns:

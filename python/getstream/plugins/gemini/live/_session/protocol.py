@@ -26,8 +26,8 @@ class ServerMessage:
         audio: s16le mono chunks with their sample rates in Hz, in order; as base64 text, or as
             bytes where the SDK has decoded it.
         text: text parts of the model that are not thoughts.
-        spoken: delta of the transcript of the model's speech.
-        spoken_finished: that transcript is complete. Some services never say so.
+        output_transcription: delta of the transcript of the model's speech.
+        output_transcription_finished: that transcript is complete. Some services never say so.
         asked: delta of the transcript of the user's speech.
         interrupted: the user has interrupted the model; `audio` of the same message is void.
         generation_complete: the model has sent all of its turn.
@@ -50,9 +50,9 @@ class ServerMessage:
 
     audio: list[tuple[str | bytes, int]] = field(default_factory=list)
     text: list[str] = field(default_factory=list)
-    spoken: str = ""
-    spoken_finished: bool = False
-    asked: str = ""
+    output_transcription: str = ""
+    output_transcription_finished: bool = False
+    input_transcription: str = ""
     interrupted: bool = False
     generation_complete: bool = False
     turn_complete: bool = False
@@ -118,10 +118,10 @@ def _read_content(content: dict[str, Any], result: ServerMessage) -> None:
     note_status(content.get("interactionStatus"), result)
     transcription = content.get("outputTranscription")
     if transcription is not None:
-        result.spoken = _text_of(transcription)
+        result.output_transcription = _text_of(transcription)
         finished = isinstance(transcription, dict) and transcription.get("finished") is True
-        result.spoken_finished = finished
-    result.asked = _text_of(content.get("inputTranscription"))
+        result.output_transcription_finished = finished
+    result.input_transcription = _text_of(content.get("inputTranscription"))
 
 
 def _read_parts(turn: Any, result: ServerMessage) -> None:

@@ -101,7 +101,7 @@ Verdict = Literal["retry", "new session", "final"]
 
 
 @dataclass(frozen=True)
-class Plan:
+class ReconnectAttempt:
     """One attempt to come back.
 
     Attributes:
@@ -145,7 +145,7 @@ class _Outage:
     answers: int = 0
 
 
-class Recovery:
+class ReconnectPolicy:
     """The state of the connections of one session.
 
     Args:
@@ -170,8 +170,8 @@ class Recovery:
         self._opened_at: float | None = None  # the newest connection
         self._announced: _Announcement | None = None
         self._outage: _Outage | None = None
-        self._losses: deque[float] = deque()
-        self._moves: deque[float] = deque()
+        self._disconnects: deque[float] = deque()
+        self._planned_reconnects: deque[float] = deque()
         self._refused_at: float | None = None  # a request
         self._key_refused_at: float | None = None
 
@@ -192,18 +192,18 @@ class Recovery:
 
     # -- while connected -----------------------------------------------------------------------
 
-    def opened(self, now: float) -> None:
+    def on_connected(self, now: float) -> None:
         """Note that a connection is set up."""
         self._opened_at = now
         self._announced = self._outage = None
 
-    def noted(self, handle: str, resumable: bool) -> None:
+    def on_resumption_handle(self, handle: str, resumable: bool) -> None:
         """Note where the session can be resumed, as the service says. While it cannot (in the
         middle of a turn), the handle before stays the best."""
         if resumable and handle and self._resumable:
             self._handle = handle
 
-    def going_away(self, now: float, time_left: float) -> None:
+    def on_go_away(self, now: float, time_left: float) -> None:
         """Note that the service has announced the end of this connection."""
         self._announced = _Announcement(
             ends_at=now + time_left,
@@ -211,33 +211,33 @@ class Recovery:
             leave_by=now + max(0.0, time_left - LEAVE_BEFORE_AT_LEAST_S),
         )
 
-    def should_leave(self, now: float, rests_since: float | None, receiving: bool) -> bool:
+    def should_leave(self, now: float, idle_since: float | None, receiving: bool) -> bool:
         """Tell whether to leave now.
 
         Args:
             now: the time.
-            rests_since: since when the conversation rests, if it does.
+            idle_since: since when the conversation rests, if it does.
             receiving: the model is sending its turn.
         """
         announced, opened_at = self._announced, self._opened_at
         if announced is None or opened_at is None:
             return False
         in_time = now >= (announced.leave_by if receiving else announced.leave_at)
-        if _count(self._moves, now) >= MOST_MOVES:
+        if _count(self._planned_reconnects, now) >= MOST_MOVES:
             return in_time and now >= opened_at + LASTED_S
-        if in_time or rests_since is None or now < announced.ends_at - LONG_REST_BEFORE_S:
+        if in_time or idle_since is None or now < announced.ends_at - LONG_REST_BEFORE_S:
             return in_time
         rest = REST_S if now >= announced.ends_at - LAST_MINUTE_S else LONG_REST_S
         # A rest that this connection has not seen is none: its first answer may be on the way.
-        return now >= max(rests_since, opened_at) + rest
+        return now >= max(idle_since, opened_at) + rest
 
     # -- in between ----------------------------------------------------------------------------
 
-    def first(self, now: float) -> Plan:
+    def first_attempt(self, now: float) -> ReconnectAttempt:
         """Plan the first connection of the session."""
         return self._begin(now)
 
-    def lost(self, now: float, error: GeminiError | None) -> Plan | None:
+    def on_disconnected(self, now: float, error: GeminiError | None) -> ReconnectAttempt | None:
         """Plan how to come back from a connection that has ended.
 
         Args:
@@ -256,14 +256,14 @@ class Recovery:
             return None
         if self._announced and now >= self._announced.leave_at and verdict == "retry":
             return self._move(now)
-        self._losses.append(now)
-        if _count(self._losses, now) > MOST_LOSSES:
+        self._disconnects.append(now)
+        if _count(self._disconnects, now) > MOST_LOSSES:
             return None
         if verdict == "new session":
             self._handle = ""
         return self._begin(now)
 
-    def failed(self, now: float, error: GeminiError) -> Plan | None:
+    def on_attempt_failed(self, now: float, error: GeminiError) -> ReconnectAttempt | None:
         """Plan what follows an attempt that has failed.
 
         Returns:
@@ -292,21 +292,21 @@ class Recovery:
         if verdict == "new session":
             self._handle = ""
         outage.attempts += 1
-        return Plan(outage.attempts, delay, self._handle)
+        return ReconnectAttempt(outage.attempts, delay, self._handle)
 
-    def _move(self, now: float) -> Plan:
+    def _move(self, now: float) -> ReconnectAttempt:
         """Plan how to come back from a connection that was to end."""
-        self._moves.append(now)
+        self._planned_reconnects.append(now)
         delay = 0.0
-        if _count(self._moves, now) > MOST_MOVES and self._opened_at is not None:
+        if _count(self._planned_reconnects, now) > MOST_MOVES and self._opened_at is not None:
             # Connections that end as soon as they begin: nothing else bounds them.
             delay = max(0.0, self._opened_at + LARGEST_DELAY_S - now)
         return self._begin(now, delay)
 
-    def _begin(self, now: float, delay: float = 0.0) -> Plan:
+    def _begin(self, now: float, delay: float = 0.0) -> ReconnectAttempt:
         """Plan the first attempt of an outage."""
         self._outage = _Outage(since=now)
-        return Plan(self._outage.attempts, delay, self._handle)
+        return ReconnectAttempt(self._outage.attempts, delay, self._handle)
 
     def _verdict(self, now: float, error: GeminiError) -> Verdict:
         """Return what an error says about trying again as before."""

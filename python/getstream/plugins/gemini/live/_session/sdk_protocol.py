@@ -41,10 +41,10 @@ def _read_content(content: types.LiveServerContent, result: ServerMessage) -> No
     status: Any = getattr(content, "interaction_status", None)
     note_status(getattr(status, "value", status), result)
     if content.output_transcription is not None:
-        result.spoken = content.output_transcription.text or ""
-        result.spoken_finished = bool(content.output_transcription.finished)
+        result.output_transcription = content.output_transcription.text or ""
+        result.output_transcription_finished = bool(content.output_transcription.finished)
     if content.input_transcription is not None:
-        result.asked = content.input_transcription.text or ""
+        result.input_transcription = content.input_transcription.text or ""
     parts = content.model_turn.parts if content.model_turn is not None else None
     for part in parts or ():
         blob = part.inline_data

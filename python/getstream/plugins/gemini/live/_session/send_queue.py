@@ -55,7 +55,7 @@ MOST_UNANSWERED_TEXTS = 10
 """Texts that are kept for another connection: nobody waits for more answers than that."""
 
 
-class Mark(Enum):
+class ActivityMarker(Enum):
     """A place in the stream."""
 
     ACTIVITY_START = "the user begins to speak"
@@ -68,11 +68,11 @@ class Frame(NamedTuple):
 
     Attributes:
         data: a message as one masked websocket frame.
-        quiet: nobody speaks in it.
+        is_silence: nobody speaks in it.
     """
 
     data: bytes
-    quiet: bool
+    is_silence: bool
 
 
 class Text:
@@ -90,10 +90,10 @@ class Text:
         self.sent: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
 
-Item = Frame | Mark | Text
+Item = Frame | ActivityMarker | Text
 
 
-class Uplink:
+class SendQueue:
     """A queue of 20 ms frames, marks and texts, for one sender on one event loop.
 
     Frames are bounded. Marks are few, and texts are waited for by those who send them.
@@ -102,7 +102,7 @@ class Uplink:
         preroll_ms: with a number, frames are sent only between `start_activity` and
             `end_activity`, and so much of what came before is at hand when an activity starts.
             None sends every frame.
-        send_at_once: sends frames in one write and returns the number of the last message, or does
+        send_now: sends frames in one write and returns the number of the last message, or does
             nothing and returns None if that would have to wait; called while the sender waits for
             something to send.
     """
@@ -110,13 +110,13 @@ class Uplink:
     def __init__(
         self,
         preroll_ms: float | None = None,
-        send_at_once: Callable[[list[bytes]], int | None] = lambda frames: None,
+        send_now: Callable[[list[bytes]], int | None] = lambda frames: None,
     ) -> None:
         self.sent = 0
-        self.sent_again = 0
+        self.retransmitted = 0
         self.dropped_ms = 0.0
-        self._send_at_once = send_at_once
-        self._queue = _Audio(MAX_QUEUED_MS)
+        self._send_now = send_now
+        self._queue = _BoundedItems(MAX_QUEUED_MS)
         self._preroll: deque[Frame] | None = None
         if preroll_ms is not None:
             self._preroll = deque(maxlen=max(1, round(preroll_ms / FRAME_MS)))
@@ -129,20 +129,20 @@ class Uplink:
         self._end_in: int | None = None  # frames that the end of the activity may still wait
         # What was sent and may have to be sent again; each with its number on the connection, and
         # the time.
-        self._unsettled = _Audio(MAX_SENT_MS)
+        self._unacked = _BoundedItems(MAX_SENT_MS)
         self._sendings: deque[tuple[int, float]] = deque()
         self._active = False  # the service has been told that the user speaks
-        self._active_before_unsettled = False
+        self._active_before_unacked = False
 
-    def push(self, data: bytes, now: float, quiet: bool = False) -> None:
+    def push(self, data: bytes, now: float, is_silence: bool = False) -> None:
         """Take the next 20 ms of the call; `now` is the time of the event loop."""
-        frame = Frame(data, quiet)
-        self._silent = quiet
+        frame = Frame(data, is_silence)
+        self._silent = is_silence
         if self._end_in is not None:
             self._end_in -= 1
-            if quiet or self._end_in < 0:
+            if is_silence or self._end_in < 0:
                 self._end_activity_now()
-        self._silence_ms = self._silence_ms + FRAME_MS if quiet else 0
+        self._silence_ms = self._silence_ms + FRAME_MS if is_silence else 0
         if not self._open:
             if self._preroll is not None:
                 self._preroll.append(frame)
@@ -156,7 +156,7 @@ class Uplink:
                 self._write(self._take_held(), now)
         elif self._held:
             self._write([*self._take_held(), frame], now)
-        elif (number := self._send_at_once([data])) is not None:
+        elif (number := self._send_now([data])) is not None:
             self._note_sent(frame, number, now)
         else:
             self._enqueue(frame)
@@ -166,11 +166,11 @@ class Uplink:
         if self._end_in is not None:
             self._end_activity_now()
         self._open = True
-        self._enqueue(Mark.ACTIVITY_START)
+        self._enqueue(ActivityMarker.ACTIVITY_START)
         if self._preroll is not None:
             count = min(len(self._preroll), round(before_ms / FRAME_MS))
             for frame in list(self._preroll)[len(self._preroll) - count :]:
-                self._enqueue(frame._replace(quiet=False))
+                self._enqueue(frame._replace(is_silence=False))
             self._preroll.clear()
 
     def end_activity(self) -> None:
@@ -185,7 +185,7 @@ class Uplink:
 
     def _end_activity_now(self) -> None:
         self._end_in = None
-        self._enqueue(Mark.ACTIVITY_END)
+        self._enqueue(ActivityMarker.ACTIVITY_END)
         self._open = self._preroll is None
 
     def end_stream(self) -> None:
@@ -196,7 +196,7 @@ class Uplink:
         if self._end_in is not None:
             self._end_activity_now()
         if self._preroll is None:
-            self._enqueue(Mark.STREAM_END)
+            self._enqueue(ActivityMarker.STREAM_END)
 
     def push_text(self, text: str) -> Text:
         """Take a text; it is sent behind what was said before it."""
@@ -210,13 +210,13 @@ class Uplink:
             self._queue.items.remove(item)
 
     async def next(self) -> Item:
-        """Wait for what is to be sent next. It stays in the queue until `done` is called."""
+        """Wait for what is to be sent next. It stays in the queue until `mark_sent` is called."""
         while not self._queue.items:
             self._waiter = asyncio.get_running_loop().create_future()
             await self._waiter
         return self._queue.items[0]
 
-    def done(self, item: Item, number: int, now: float) -> None:
+    def mark_sent(self, item: Item, number: int, now: float) -> None:
         """`item`, which `next` has returned, was sent as client message `number`."""
         if not self._queue.items or self._queue.items[0] is not item:
             return  # it was dropped meanwhile: the socket was stuck for longer than the bound
@@ -234,7 +234,7 @@ class Uplink:
 
     def _write(self, frames: list[Frame], now: float) -> None:
         """Write frames at a time if that takes no waiting; else queue them."""
-        last = self._send_at_once([frame.data for frame in frames])
+        last = self._send_now([frame.data for frame in frames])
         if last is None:
             for frame in frames:
                 self._enqueue(frame)
@@ -243,7 +243,7 @@ class Uplink:
             self._note_sent(frame, number, now)
 
     def _note_sent(self, item: Item, number: int, now: float) -> None:
-        if isinstance(item, Mark):
+        if isinstance(item, ActivityMarker):
             self._active = _active_after(item, self._active)
         elif isinstance(item, Frame):
             self.sent += 1
@@ -251,17 +251,17 @@ class Uplink:
             item.sendings += 1
             if not item.sent.done():
                 item.sent.set_result(None)
-        if self._unsettled.append(item, shorten=True):
+        if self._unacked.append(item, shorten=True):
             self._sendings.append((number, now))
-        if len(self._sendings) > len(self._unsettled.items):
-            del self._sendings[self._unsettled.dropped_at]
+        if len(self._sendings) > len(self._unacked.items):
+            del self._sendings[self._unacked.dropped_at]
 
     @property
     def silence_ms(self) -> int:
         """How long nobody has spoken in what was sent last."""
-        return self._unsettled.quiet * FRAME_MS
+        return self._unacked.is_silence * FRAME_MS
 
-    def settled(
+    def acknowledge(
         self,
         *,
         number: int | None = None,
@@ -271,28 +271,28 @@ class Uplink:
         """Forget what was sent up to a message, or before a time: the service has taken it.
 
         Without either, the service has taken everything. Otherwise, texts stay until they are
-        `answered`, and so much of the newest speech stays as is to be kept.
+        `acknowledge_texts`, and so much of the newest speech stays as is to be kept.
         """
         everything = number is None and before is None
         texts: list[tuple[Item, tuple[int, float]]] = []
-        kept = self._unsettled.newest_speech(keep_speech_ms)
-        while len(self._unsettled.items) > kept:
+        kept = self._unacked.newest_speech(keep_speech_ms)
+        while len(self._unacked.items) > kept:
             sent_as, sent_at = self._sendings[0]
             if (number is not None and sent_as > number) or (
                 before is not None and sent_at > before
             ):
                 break
-            item, sending = self._unsettled.popleft(), self._sendings.popleft()
+            item, sending = self._unacked.popleft(), self._sendings.popleft()
             if isinstance(item, Text) and not everything:
                 texts.append((item, sending))
-            elif isinstance(item, Mark):
-                before_it = self._active_before_unsettled
-                self._active_before_unsettled = _active_after(item, before_it)
+            elif isinstance(item, ActivityMarker):
+                before_it = self._active_before_unacked
+                self._active_before_unacked = _active_after(item, before_it)
         for text, sending in reversed(texts[-MOST_UNANSWERED_TEXTS:]):
-            self._unsettled.items.appendleft(text)
+            self._unacked.items.appendleft(text)
             self._sendings.appendleft(sending)
 
-    def answered(self, *, before: float, cut: bool = False) -> None:
+    def acknowledge_texts(self, *, before: float, cut: bool = False) -> None:
         """Forget the texts that were sent before a time: they were answered.
 
         Args:
@@ -300,7 +300,7 @@ class Uplink:
             cut: the answer was interrupted. Then it was that of the first text only: the second one
                 may be what has interrupted it.
         """
-        items = self._unsettled.items
+        items = self._unacked.items
         answered = [
             index
             for index, (item, (_, sent_at)) in enumerate(zip(items, self._sendings, strict=True))
@@ -310,26 +310,26 @@ class Uplink:
             del items[index]
             del self._sendings[index]
 
-    def restart(self) -> int:
+    def requeue_unacked(self) -> int:
         """Send again, first of all, what was not taken on the connection that is gone.
 
         Returns:
             How many texts are given up, see `MOST_TEXT_SENDINGS`.
         """
-        before = len(self._unsettled.items)
+        before = len(self._unacked.items)
         again: list[Item] = [
             item
-            for item in self._unsettled.items
+            for item in self._unacked.items
             if not isinstance(item, Text) or item.sendings < MOST_TEXT_SENDINGS
         ]
         given_up = before - len(again)
-        self._unsettled = _Audio(MAX_SENT_MS)
+        self._unacked = _BoundedItems(MAX_SENT_MS)
         self._sendings.clear()
-        self.sent_again += sum(isinstance(item, Frame) for item in again)
-        if self._active_before_unsettled:
-            again.insert(0, Mark.ACTIVITY_START)
-        self._active = self._active_before_unsettled = False
-        waiting, self._queue = self._queue, _Audio(MAX_QUEUED_MS)
+        self.retransmitted += sum(isinstance(item, Frame) for item in again)
+        if self._active_before_unacked:
+            again.insert(0, ActivityMarker.ACTIVITY_START)
+        self._active = self._active_before_unacked = False
+        waiting, self._queue = self._queue, _BoundedItems(MAX_QUEUED_MS)
         for item in (*again, *waiting.items, *self._take_held()):
             self._enqueue(item)
         return given_up
@@ -347,19 +347,19 @@ class Uplink:
         self._wake()
 
 
-def _active_after(mark: Mark, active: bool) -> bool:
+def _active_after(mark: ActivityMarker, active: bool) -> bool:
     """Return whether the service believes that the user speaks, after a mark."""
-    return active if mark is Mark.STREAM_END else mark is Mark.ACTIVITY_START
+    return active if mark is ActivityMarker.STREAM_END else mark is ActivityMarker.ACTIVITY_START
 
 
-class _Audio:
+class _BoundedItems:
     """Items in order; beyond `most_ms` the oldest frames go, and nothing else."""
 
     def __init__(self, most_ms: int) -> None:
         self.items: deque[Item] = deque()
         self.frames = 0
         self._most = most_ms // FRAME_MS
-        self.quiet = 0  # frames of silence at the end
+        self.is_silence = 0  # frames of silence at the end
         self._overflow = 0
         self.dropped_at = 0  # the place of the frame that was dropped last
 
@@ -368,8 +368,8 @@ class _Audio:
         if not isinstance(item, Frame):
             self.items.append(item)
             return True
-        self.quiet = self.quiet + 1 if item.quiet else 0
-        if shorten and self.quiet * FRAME_MS > LONGEST_SILENCE_MS:
+        self.is_silence = self.is_silence + 1 if item.is_silence else 0
+        if shorten and self.is_silence * FRAME_MS > LONGEST_SILENCE_MS:
             return False
         self.items.append(item)
         self.frames += 1
@@ -390,7 +390,7 @@ class _Audio:
         for count, item in enumerate(reversed(self.items)):
             if missing <= 0:
                 return count
-            if isinstance(item, Frame) and not item.quiet:
+            if isinstance(item, Frame) and not item.is_silence:
                 missing -= 1
         return len(self.items)
 

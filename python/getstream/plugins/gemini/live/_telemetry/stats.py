@@ -18,11 +18,11 @@ class Stats:
         frames_refused: pieces of audio that came after the session had failed, or that `attach`
             received and could not use.
         frames_sent: 20 ms frames of the call that went to Gemini, repetitions included.
-        echo_ms: audio of participants that was the assistant's own voice, from a loudspeaker: it
-            was neither taken for speech nor sent.
-        sent_again_ms: audio of the call that was sent again on another connection.
-        losses: connections that ended without having been asked to.
-        moves: connections that were left because the service had announced their end.
+        echo_suppressed_ms: audio of participants that was the assistant's own voice, from a
+            loudspeaker: it was neither taken for speech nor sent.
+        retransmitted_ms: audio of the call that was sent again on another connection.
+        disconnects: connections that ended without having been asked to.
+        planned_reconnects: connections that were left because the service had announced their end.
         input_dropped_ms: audio of the call that was given up because it waited too long for a
             session that was not ready, or for a socket that was stuck.
         messages: messages of the service.
@@ -38,9 +38,9 @@ class Stats:
         overflow_ms: speech of the model that did not fit into the playback store (30 minutes).
         underruns: times that the model's audio ran dry in the middle of a turn.
         late_frames: frames that were handed to the SDK late, but in time to be heard.
-        output_underruns: times that the event loop was so late that the listener heard a gap.
-        pictures_sent: pictures that went to Gemini.
-        bad_pictures: video frames that could not be used.
+        playout_underruns: times that the event loop was so late that the listener heard a gap.
+        video_frames_sent: pictures that went to Gemini.
+        video_frames_rejected: video frames that could not be used.
         events_lost: events that an async handler did not get, because it was too far behind or was
             cancelled in the end.
         tokens: total tokens as last reported by the service.
@@ -51,10 +51,10 @@ class Stats:
     frames_in: int
     frames_refused: int
     frames_sent: int
-    echo_ms: float
-    sent_again_ms: float
-    losses: int
-    moves: int
+    echo_suppressed_ms: float
+    retransmitted_ms: float
+    disconnects: int
+    planned_reconnects: int
     input_dropped_ms: float
     messages: int
     unreadable_messages: int
@@ -69,9 +69,9 @@ class Stats:
     overflow_ms: float
     underruns: int
     late_frames: int
-    output_underruns: int
-    pictures_sent: int
-    bad_pictures: int
+    playout_underruns: int
+    video_frames_sent: int
+    video_frames_rejected: int
     events_lost: int
     tokens: int
     tracks: tuple[TrackStats, ...]

@@ -26,8 +26,7 @@ from .._session import ServerMessage
 from .policy import (
     Action,
     CompleteTurn,
-    Conversation,
-    Drop,
+    DiscardPlayback,
     Duck,
     EndActivity,
     EndTurn,
@@ -38,13 +37,14 @@ from .policy import (
     PlayWithheld,
     Reconnect,
     Resume,
-    Rules,
     StartActivity,
+    TurnOptions,
+    TurnPolicy,
     Unduck,
     Withhold,
 )
 from .policy import Stalled as StalledAction
-from .transcript import Dialogue, SpokenTurns
+from .transcript import AssistantTurns, ConversationHistory
 
 logger = logging.getLogger("getstream.plugins.gemini")
 
@@ -103,7 +103,7 @@ class Counts:
     bad_audio: int = 0
 
 
-class Turns:
+class TurnController:
     """The turns of one conversation, as they happen. Used from one event loop.
 
     Args:
@@ -119,7 +119,7 @@ class Turns:
 
     def __init__(
         self,
-        rules: Rules,
+        rules: TurnOptions,
         *,
         duck_db: float,
         events: Emitter,
@@ -128,21 +128,21 @@ class Turns:
         plays: bool = True,
         nudge: str | None = None,
     ) -> None:
-        self.conversation = Conversation(rules)
+        self.policy = TurnPolicy(rules)
         self.output = AudioOutput(
             self._playback_started,
             self._playback_finished,
             on_unpublished=self.leave_call,
             plays=plays,
         )
-        self.dialogue = Dialogue()
+        self.history = ConversationHistory()
         self.counts = Counts()
         self._duck_db = duck_db
         self._events = events
         self._effects = effects
         self._only_speech = only_speech
         self._nudge = nudge
-        self._spoken = SpokenTurns()
+        self._spoken = AssistantTurns()
         self._early_text: list[tuple[float, str]] = []  # it has come before the audio of its turn
         self._withheld: list[_Audio | str] = []  # of the turn that was cut, or of the next one
         self._withheld_of = 0  # the turn that was cut
@@ -160,7 +160,7 @@ class Turns:
     @property
     def speaking(self) -> bool:
         """Whether the assistant is heard, or would be if its speech were not late."""
-        return self.output.playing and not self.conversation.paused
+        return self.output.playing and not self.policy.paused
 
     def stop(self) -> None:
         """The end of the session: set no timer, tell of no playback any more."""
@@ -169,13 +169,13 @@ class Turns:
             if timer is not None:
                 timer.cancel()
 
-    def play_out(self) -> None:
+    def drain(self) -> None:
         """Nothing more will come. What was said already is still worth hearing, unless the
         application holds it: nobody is left who would tell that the speech which holds it has
         ended."""
-        if not self.conversation.paused_by_app:
-            self.apply(self.conversation.resume())
-        self.output.end_turn(self.conversation.turn)
+        if not self.policy.paused_by_app:
+            self.apply(self.policy.resume())
+        self.output.end_turn(self.policy.turn)
 
     def leave_call(self) -> None:
         """Drop what nobody can hear any more, because the call is over.
@@ -187,80 +187,82 @@ class Turns:
             self.output.forget()
             return
         self._unasked = True
-        actions = self.conversation.interrupt(_now(), drop=True)
-        self.apply([replace(a, by="call") if isinstance(a, Drop) else a for a in actions])
+        actions = self.policy.interrupt(_now(), drop=True)
+        self.apply(
+            [replace(a, cause="call") if isinstance(a, DiscardPlayback) else a for a in actions]
+        )
         self.output.forget()
 
     # -- what happens --------------------------------------------------------------------------
 
-    def hear(self, message: ServerMessage) -> None:
+    def on_server_message(self, message: ServerMessage) -> None:
         """Take a message of the service."""
-        now, conversation = _now(), self.conversation
+        now, policy = _now(), self.policy
         texts = () if self._only_speech else message.text
         if message.at_work:
-            self.apply(conversation.at_work(now))
+            self.apply(policy.at_work(now))
         if message.in_progress is not None:
-            self.apply(conversation.interaction(now, message.in_progress))
+            self.apply(policy.interaction(now, message.in_progress))
         if message.interrupted:
             # Audio in the same message belongs to the cut turn.
-            self.apply(conversation.interrupted(now, self.output.waiting))
+            self.apply(policy.interrupted(now, self.output.waiting))
             self._early_text.clear()
         else:
             for data, rate in message.audio:
-                self._play(now, conversation.model_content(now), (data, rate))
-                self._emit_audio(data, rate, conversation.turn)
+                self._play(now, policy.model_content(now), (data, rate))
+                self._emit_audio(data, rate, policy.turn)
             if texts:
-                self._play(now, conversation.model_content(now), (b"", MODEL_RATE))
+                self._play(now, policy.model_content(now), (b"", MODEL_RATE))
             elif message.text:
-                self.apply(conversation.model_wrote(now))
+                self.apply(policy.model_wrote(now))
         for text in texts:
             self._add_text(now, text)
-        if message.spoken:
-            self._add_text(now, message.spoken)
-        if message.spoken_finished:
+        if message.output_transcription:
+            self._add_text(now, message.output_transcription)
+        if message.output_transcription_finished:
             self._finish_text(now)
-        if message.asked:
-            self.dialogue.user_heard(message.asked, self._turn_that_answers(now))
-            self._events.emit("user_text", message.asked)
-            self.apply(conversation.user_transcribed(now, self.output.playing))
+        if message.input_transcription:
+            self.history.user_heard(message.input_transcription, self._turn_that_answers(now))
+            self._events.emit("user_text", message.input_transcription)
+            self.apply(policy.user_transcribed(now, self.output.playing))
         if message.generation_complete:
-            self.apply(conversation.generation_complete(now))
+            self.apply(policy.generation_complete(now))
         if message.turn_complete:
-            self.apply(conversation.turn_complete(now, message.complete_reason))
+            self.apply(policy.turn_complete(now, message.complete_reason))
 
-    def notice(self, events: list[SpeechEvent]) -> None:
+    def on_speech_events(self, events: list[SpeechEvent]) -> None:
         """The detector has noticed something in the call."""
-        conversation, playing = self.conversation, self.output.playing
+        policy, playing = self.policy, self.output.playing
         for event in events:
             now = _now()
             if event.kind == "starting":
-                self.apply(conversation.speech_starting(event.who, playing))
+                self.apply(policy.speech_starting(event.who, playing))
             elif event.kind == "dismissed":
-                self.apply(conversation.speech_dismissed(now, event.who))
+                self.apply(policy.speech_dismissed(now, event.who))
             elif event.kind == "started":
                 self._unasked = False
-                self.apply(conversation.speech_started(now, event.who, playing))
+                self.apply(policy.speech_started(now, event.who, playing))
                 self._events.emit("speech_started", Speech(event.user_id))
             elif event.kind == "sustained":
-                self.apply(conversation.speech_sustained(now, event.who))
+                self.apply(policy.speech_sustained(now, event.who))
             else:
-                self.apply(conversation.speech_stopped(now, event.who))
+                self.apply(policy.speech_stopped(now, event.who))
                 self._events.emit("speech_stopped", Speech(event.user_id))
 
     def text_sent(self, text: str) -> None:
         """Take note of a text that was sent."""
         if text != self._nudge:
             self._unasked = False
-        self.dialogue.user_said(text)
-        self.apply(self.conversation.text_sent(_now(), is_nudge=text == self._nudge))
+        self.history.user_said(text)
+        self.apply(self.policy.text_sent(_now(), is_nudge=text == self._nudge))
 
-    def cut(self) -> None:
+    def interrupt(self) -> None:
         """End the turn, as the application wants it."""
-        self.apply(self.conversation.interrupt(_now(), drop=True))
+        self.apply(self.policy.interrupt(_now(), drop=True))
 
-    def hold(self) -> None:
+    def hold_playback(self) -> None:
         """Hold playback for the application."""
-        self.apply(self.conversation.interrupt(_now(), drop=False))
+        self.apply(self.policy.interrupt(_now(), drop=False))
         if self._hold_warning is None:
             loop = asyncio.get_running_loop()
             self._hold_warning = loop.call_later(HOLD_WARNING_S, self._warn_of_hold)
@@ -275,7 +277,7 @@ class Turns:
             elif isinstance(action, Unduck):
                 self.output.duck(0.0)
             elif isinstance(action, Pause):
-                if not self.conversation.paused_by_app:
+                if not self.policy.paused_by_app:
                     self.counts.barge_ins += 1
                 self.output.pause()
             elif isinstance(action, Resume):
@@ -288,7 +290,7 @@ class Turns:
                 text = self._spoken[action.turn].transcript.text
                 complete = TurnComplete(action.turn, text, action.reason)
                 self._events.emit("turn_complete", complete)
-            elif isinstance(action, Drop):
+            elif isinstance(action, DiscardPlayback):
                 self._drop(action)
             elif isinstance(action, StartActivity):
                 self._effects.start_activity(action.since)
@@ -300,10 +302,10 @@ class Turns:
                 self._effects.nudge()
             elif isinstance(action, Reconnect):
                 self._effects.leave_stalled()
-        if self._hold_warning is not None and not self.conversation.paused_by_app:
+        if self._hold_warning is not None and not self.policy.paused_by_app:
             self._hold_warning.cancel()
             self._hold_warning = None
-        if self._withheld and self.conversation.phase is not Phase.STALE:
+        if self._withheld and self.policy.phase is not Phase.STALE:
             self._drop_withheld()
         self._set_timer()
 
@@ -343,9 +345,9 @@ class Turns:
             self._drop_withheld()
         self._begun, self._pushed_before_at = turn, self._pushed_at
         self._stalls_in_a_row = 0
-        self.dialogue.model_began(turn)
+        self.history.model_began(turn)
         early, self._early_text = self._early_text, []
-        ended_at = self.conversation.ended_at
+        ended_at = self.policy.ended_at
         for at, text in early:
             if now - at <= EARLY_TEXT_S:
                 self._note_spoken(turn, text)
@@ -357,12 +359,12 @@ class Turns:
         self.output.end_turn(turn)
         if turn not in self.output.unfinished():
             # Nothing of it is left to play, or there never was any.
-            self.apply(self.conversation.playback_finished(_now(), turn))
+            self.apply(self.policy.playback_finished(_now(), turn))
 
     def _withhold(self, item: _Audio | str) -> None:
         """Keep audio or text of the turn that was cut or of the next one."""
         self._withheld.append(item)
-        self._withheld_of = self.conversation.turn
+        self._withheld_of = self.policy.turn
 
     def _play_withheld(self, turn: int) -> None:
         """Queue what was withheld: it is of this turn."""
@@ -380,7 +382,7 @@ class Turns:
             if isinstance(item, str):
                 self._note_spoken(self._withheld_of, item)
 
-    def _drop(self, action: Drop) -> None:
+    def _drop(self, action: DiscardPlayback) -> None:
         cut = set(self.output.unfinished())
         if action.open:
             cut.add(action.turn)
@@ -392,8 +394,8 @@ class Turns:
             self.counts.interruptions += 1
             heard_ms = self.output.heard_ms(turn)
             heard_text = self._spoken[turn].transcript.heard(heard_ms)
-            self.dialogue.model_was_cut(turn, heard_text)
-            self._events.emit("interrupted", Interrupted(turn, heard_ms, heard_text, action.by))
+            self.history.model_was_cut(turn, heard_text)
+            self._events.emit("interrupted", Interrupted(turn, heard_ms, heard_text, action.cause))
 
     def _tell_of_stall(self, action: StalledAction) -> None:
         self.counts.stalls += 1
@@ -413,7 +415,7 @@ class Turns:
     def _add_text(self, now: float, text: str) -> None:
         """Keep text with its turn, and tell. Transcripts have no order against the audio."""
         turn = self._turn_of_text(now, text)
-        if self.conversation.phase is Phase.STALE:
+        if self.policy.phase is Phase.STALE:
             self._withhold(text)
         elif turn is None:
             self._early_text.append((now, text))
@@ -428,11 +430,11 @@ class Turns:
         what nobody has asked for since a turn is of that turn; and where the service says when a
         transcript is complete, it is complete then and not before.
         """
-        conversation = self.conversation
-        turn, before = conversation.turn, conversation.turn - 1
-        if conversation.phase is Phase.IDLE:
-            recent = turn and now - conversation.ended_at <= LATE_TEXT_S
-            if recent and (self._awaits_text(turn) or not conversation.answer_due):
+        policy = self.policy
+        turn, before = policy.turn, policy.turn - 1
+        if policy.phase is Phase.IDLE:
+            recent = turn and now - policy.ended_at <= LATE_TEXT_S
+            if recent and (self._awaits_text(turn) or not policy.answer_due):
                 return turn
             return None
         if before and now - self._pushed_before_at <= TEXT_LAG_S and self._awaits_text(before):
@@ -461,18 +463,18 @@ class Turns:
         spoken.transcript.add(text, self.output.received_ms(turn))
         if spoken.cut:
             heard_text = spoken.transcript.heard(self.output.heard_ms(turn))
-            self.dialogue.model_was_cut(turn, heard_text)
+            self.history.model_was_cut(turn, heard_text)
         else:
-            self.dialogue.model_said(turn, text)
+            self.history.model_said(turn, text)
 
     def _turn_that_answers(self, now: float) -> int:
         """Return the turn that answers what the user is heard saying; 0: one that has not begun."""
-        conversation = self.conversation
-        since, began_at = conversation.unanswered_since, conversation.turn_since
+        policy = self.policy
+        since, began_at = policy.unanswered_since, policy.turn_began_at
         spoken_over = since is not None and since > began_at
-        if not conversation.turn or spoken_over or now - began_at > QUESTION_S:
+        if not policy.turn or spoken_over or now - began_at > QUESTION_S:
             return 0
-        return conversation.turn
+        return policy.turn
 
     def _emit_audio(self, data: bytes | str, rate: int, turn: int) -> None:
         if not self._events.listens("audio"):
@@ -504,7 +506,7 @@ class Turns:
             finished_at=at,
         )
         self._emit_soon("playback_finished", finished)
-        self.apply(self.conversation.playback_finished(at, turn))
+        self.apply(self.policy.playback_finished(at, turn))
 
     def _emit_soon(self, event: str, argument: object) -> None:
         """Emit, but not inside of the call by which the SDK takes a frame."""
@@ -517,7 +519,7 @@ class Turns:
     # -- time ----------------------------------------------------------------------------------
 
     def _set_timer(self) -> None:
-        due, timer = self.conversation.next_timeout, self._timer
+        due, timer = self.policy.next_timeout, self._timer
         if due is None or self._over:
             return
         if timer is not None:
@@ -528,9 +530,9 @@ class Turns:
 
     def _on_timer(self) -> None:
         self._timer = None
-        actions = self.conversation.timeout(_now(), self.output.playing)
+        actions = self.policy.timeout(_now(), self.output.playing)
         kinds = {type(action) for action in actions}
-        if Resume in kinds and Drop not in kinds:
+        if Resume in kinds and DiscardPlayback not in kinds:
             self.counts.false_barge_ins += 1
         self.apply(actions)
 

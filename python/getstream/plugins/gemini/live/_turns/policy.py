@@ -19,7 +19,7 @@ Barge-in, in stages
 - Evidence: at the first sign of speech the assistant is ducked. If it was nothing, the duck ends.
 - Speech: when the sign holds, playback pauses. What arrives meanwhile is queued, never dropped.
 - Then one of two things. Commit: what is queued is dropped. Or playback goes on at the exact
-  sample, `resume_after` after the speech has ended. So a cough costs nothing.
+  sample, `resume_after_s` after the speech has ended. So a cough costs nothing.
 
 Who commits
 - While the model's turn is open under the service's own detection of activity, only the service,
@@ -47,9 +47,9 @@ The application
 Stalls
 - A request is a text, speech to a model that always answers, or speech of which the service has
   sent a transcript, whatever the model may do. When nothing comes, or the model falls silent in
-  the middle of its turn, that is reported after `stall_after`.
+  the middle of its turn, that is reported after `stall_after_s`.
 - A turn that ends without audio answers nothing: what the model only writes where audio is speech
-  (reasoning, stray text) is heard by nobody. It is reported after `stall_after`, or when somebody
+  (reasoning, stray text) is heard by nobody. It is reported after `stall_after_s`, or when somebody
   speaks again before that; at once where the service says that it has rejected the answer.
 - For each stall the service is nudged once. A new connection is tried once until the model speaks
   again: it sends again what was not answered.
@@ -107,16 +107,16 @@ NEED_MORE_INPUT = "NEED_MORE_INPUT"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Rules:
+class TurnOptions:
     """How a conversation is held. Times are in seconds.
 
     Attributes:
         barge_in: whether local speech ducks, pauses and commits at all.
-        resume_after: silence after which a paused reply goes on.
-        hangover: silence that has already passed when `speech_stopped` is called.
+        resume_after_s: silence after which a paused reply goes on.
+        hangover_s: silence that has already passed when `speech_stopped` is called.
         marks_activity: the service's own detection is off: this side tells when the user speaks.
-        end_of_turn: silence after which it tells that the user has finished.
-        stall_after: how long the model may owe an answer, or None: it is not watched.
+        end_of_turn_s: silence after which it tells that the user has finished.
+        stall_after_s: how long the model may owe an answer, or None: it is not watched.
         may_stay_silent: the model may choose not to answer what is said.
         transcript_is_request: it has to answer all the same what the service has transcribed.
         nudge: whether to nudge the service when it has stalled.
@@ -124,11 +124,11 @@ class Rules:
     """
 
     barge_in: bool = True
-    resume_after: float = 0.4
-    hangover: float = 0.2
+    resume_after_s: float = 0.4
+    hangover_s: float = 0.2
     marks_activity: bool = False
-    end_of_turn: float = 0.5
-    stall_after: float | None = None
+    end_of_turn_s: float = 0.5
+    stall_after_s: float | None = None
     may_stay_silent: bool = True
     transcript_is_request: bool = True
     nudge: bool = False
@@ -201,17 +201,17 @@ class Resume:
 
 
 @dataclass(frozen=True)
-class Drop:
+class DiscardPlayback:
     """Fade out, and forget what is queued of this turn and of those before it.
 
     Attributes:
         turn: the newest turn.
-        by: who cut it.
+        cause: who cut it.
         open: the service had not completed it yet: then it was cut even if nothing is queued.
     """
 
     turn: int
-    by: Cause
+    cause: Cause
     open: bool
 
 
@@ -268,7 +268,7 @@ Action = (
     | Unduck
     | Pause
     | Resume
-    | Drop
+    | DiscardPlayback
     | StartActivity
     | EndActivity
     | Stalled
@@ -313,30 +313,30 @@ Deadline = Literal[
 ]
 
 
-class Conversation:
+class TurnPolicy:
     """The state of one conversation.
 
     `playing`, in the methods that take it, says whether any of the assistant's audio is queued
     or sounding.
     """
 
-    def __init__(self, rules: Rules | None = None) -> None:
-        self._rules = rules = rules or Rules()
-        self._resume_delay = max(0.0, rules.resume_after - rules.hangover)
-        self._end_of_turn_delay = max(0.0, rules.end_of_turn - rules.hangover)
+    def __init__(self, rules: TurnOptions | None = None) -> None:
+        self._rules = rules = rules or TurnOptions()
+        self._resume_delay = max(0.0, rules.resume_after_s - rules.hangover_s)
+        self._end_of_turn_delay = max(0.0, rules.end_of_turn_s - rules.hangover_s)
         # Speech that was under way when a turn began counts as barge-in only if it outlives the
         # hangover: at that moment the detector still reports the words that the turn answers.
-        self._overlap_delay = rules.hangover + rules.resume_after
+        self._overlap_delay = rules.hangover_s + rules.resume_after_s
         self._deadlines: dict[Deadline, float] = {}
 
         # The model's turn.
         self.turn = 0
         self._play = Play(0)  # of the newest turn, made once
         self._phase = Phase.IDLE
-        self._turn_since = float("-inf")
+        self._turn_began_at = float("-inf")
         self._ended_at = float("-inf")  # when the service was done with the newest turn
         self._content_at = float("-inf")
-        self._doubted_at: float | None = None  # when an unconfirmed interruption of it came
+        self._unconfirmed_since: float | None = None  # when an unconfirmed interruption of it came
         self._played_out = False  # nothing more of it will be played
         self._input_since_turn = False  # something was sent since it began that may interrupt it
         self._spoken_over: Cause | None = None  # who has heard speech that the next turn answers
@@ -388,7 +388,7 @@ class Conversation:
         return self._phase in (Phase.GENERATING, Phase.CUT)
 
     @property
-    def rests_since(self) -> float | None:
+    def idle_since(self) -> float | None:
         """Return since when nobody speaks and no answer is expected; None if that is not so."""
         people = self._speakers or self._starting or self._activity
         expected = self._response_pending is not None or self._in_progress
@@ -396,9 +396,9 @@ class Conversation:
         return None if busy else self._last_activity_at
 
     @property
-    def turn_since(self) -> float:
+    def turn_began_at(self) -> float:
         """Return when the newest turn of the model began."""
-        return self._turn_since
+        return self._turn_began_at
 
     @property
     def ended_at(self) -> float:
@@ -511,7 +511,7 @@ class Conversation:
         """Decide on audio or text of the model: without `Play` or `Withhold` it is dropped."""
         silent_for = now - self._content_at
         self._content_at = self._last_activity_at = now
-        if self._phase is Phase.GENERATING and self._doubted_at is None:
+        if self._phase is Phase.GENERATING and self._unconfirmed_since is None:
             return self._go_on(now, [])
         actions: list[Action] = []
         if self._is_due("stale", now):
@@ -523,15 +523,15 @@ class Conversation:
             if silent_for < CUT_GAP_S or not self.answer_due:
                 return []
             self._end_turn(now, late_completion=True)
-        if self._phase is Phase.GENERATING and self._doubted_at is not None:
-            if now - self._doubted_at < STALE_S:
+        if self._phase is Phase.GENERATING and self._unconfirmed_since is not None:
+            if now - self._unconfirmed_since < STALE_S:
                 return [self._play]  # queued: it may be the end of the interrupted turn
             if silent_for >= STALE_S:  # the service did stop: this is the next turn
                 self._enter(now, Phase.SENT)
                 self._spoken_over = "server"
                 actions.append(EndTurn(self.turn))
             else:
-                self._doubted_at = None
+                self._unconfirmed_since = None
                 actions += self._let_go("doubt")
         if self._phase is not Phase.GENERATING:
             actions += self._begin_turn(now)
@@ -614,7 +614,7 @@ class Conversation:
         if not (playing or self._phase is Phase.GENERATING):
             return []
         if playing and not self._has_local_evidence(now):
-            return self._doubt(now)
+            return self._await_confirmation(now)
         actions = self._drop(now, "server")
         if self._texts:
             self._response_pending = "unanswered"
@@ -641,12 +641,12 @@ class Conversation:
         if self._phase is Phase.GENERATING or self._in_progress:
             return []
         if playing:
-            if self._rules.barge_in and now - self._turn_since > LATE_TRANSCRIPT_S:
+            if self._rules.barge_in and now - self._turn_began_at > LATE_TRANSCRIPT_S:
                 self._spoken_over = self._spoken_over or "server"
             return []
-        is_news = self._unanswered_since is not None or now - self._turn_since > RECENT_SPEECH_S
+        is_news = self._unanswered_since is not None or now - self._turn_began_at > RECENT_SPEECH_S
         # Where nobody watches, nobody would give it up again.
-        if is_news and self._rules.transcript_is_request and self._rules.stall_after is not None:
+        if is_news and self._rules.transcript_is_request and self._rules.stall_after_s is not None:
             self._expect_answer(now)
         return []
 
@@ -724,7 +724,7 @@ class Conversation:
         if self._is_due("resume", now):
             actions += self._let_go("speech")
         if self._is_due("doubt", now):
-            actions += self._disbelieve(now)
+            actions += self._dismiss_interruption(now)
         if self._is_due("unduck", now):
             actions += self._unduck()
         if self._is_due("activity end", now):
@@ -783,8 +783,8 @@ class Conversation:
         self.turn += 1
         self._play = Play(self.turn)
         self._enter(now, Phase.GENERATING)
-        self._turn_since = now
-        self._doubted_at = None
+        self._turn_began_at = now
+        self._unconfirmed_since = None
         self._played_out = False
         self._spoken_over = None
         # Of several texts the first is answered; those after it may interrupt the answer.
@@ -858,7 +858,7 @@ class Conversation:
         self._activity = self._input_since_turn = True
         return StartActivity(now - self._speech_since)
 
-    def _drop(self, now: float, by: Cause) -> list[Action]:
+    def _drop(self, now: float, cause: Cause) -> list[Action]:
         """Cut the newest turn, and open the gate for the next one."""
         phase = self._phase
         if phase is Phase.SENT and self._played_out:
@@ -866,14 +866,14 @@ class Conversation:
             return [*self._complete(), *self._release()]
         was_open = phase in (Phase.GENERATING, Phase.SENT) or self._completion_waits
         if phase is Phase.GENERATING:
-            self._enter(now, Phase.STALE if by == "server" else Phase.CUT)
+            self._enter(now, Phase.STALE if cause == "server" else Phase.CUT)
         elif phase is Phase.SENT:
             self._end_turn(now, late_completion=True)
-        if by == "server" and not self._texts and self._unanswered_since is None:
+        if cause == "server" and not self._texts and self._unanswered_since is None:
             self._unanswered_since = now  # somebody whom only the service has heard
         self._completion_waits = False
         self._spoken_over = None
-        return [Drop(self.turn, by, was_open), *self._release()]
+        return [DiscardPlayback(self.turn, cause, was_open), *self._release()]
 
     def _let_go(self, hold: Hold) -> list[Action]:
         """End one reason to hold playback; go on if it was the last."""
@@ -904,14 +904,14 @@ class Conversation:
             return True
         return self._heard_at is not None and now - self._heard_at <= RECENT_SPEECH_S
 
-    def _doubt(self, now: float) -> list[Action]:
+    def _await_confirmation(self, now: float) -> list[Action]:
         held = self.paused
         self._holds.add("doubt")
-        self._doubted_at = now
+        self._unconfirmed_since = now
         self._deadlines["doubt"] = now + UNCONFIRMED_INTERRUPTION_S
         return [] if held else [Pause()]
 
-    def _disbelieve(self, now: float) -> list[Action]:
+    def _dismiss_interruption(self, now: float) -> list[Action]:
         """Go on with what is queued: nothing has confirmed the interruption.
 
         The service has stopped sending all the same. Should it have heard somebody after all, its
@@ -930,9 +930,9 @@ class Conversation:
     # -- stalls --------------------------------------------------------------------------------
 
     def _watch(self, now: float) -> None:
-        """Expect the service to say something within `stall_after` from here on."""
-        if self._rules.stall_after is not None:
-            self._deadlines["stall"] = now + self._rules.stall_after
+        """Expect the service to say something within `stall_after_s` from here on."""
+        if self._rules.stall_after_s is not None:
+            self._deadlines["stall"] = now + self._rules.stall_after_s
 
     def _expect_answer(self, now: float) -> None:
         """Take note of a request."""
@@ -959,7 +959,7 @@ class Conversation:
         """Tell whether the newest speech, which has ended, was more than a cough."""
         if self._heard_at is None:
             return False
-        return self._heard_at - self._rules.hangover - self._speech_since >= MIN_REQUEST_S
+        return self._heard_at - self._rules.hangover_s - self._speech_since >= MIN_REQUEST_S
 
     def _waited(self, now: float) -> float:
         """Return the seconds since something was last asked."""
@@ -969,12 +969,12 @@ class Conversation:
         """Report that nothing has come, or try what is left when that was reported."""
         if self._remedy is not Remedy.NONE:
             return self._try_remedy(now)
-        return self._report_stall(now, self._rules.stall_after or 0.0)
+        return self._report_stall(now, self._rules.stall_after_s or 0.0)
 
     def _report_stall(self, now: float, waited: float, detail: str = "") -> list[Action]:
         self._cancel("stall")
         reason = "unfinished" if self._phase is Phase.GENERATING else self._response_pending
-        if self._rules.stall_after is None or reason is None:
+        if self._rules.stall_after_s is None or reason is None:
             self._response_pending = None
             return []
         stalled = Stalled(waited, reason, detail)

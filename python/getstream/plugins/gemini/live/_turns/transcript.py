@@ -14,16 +14,16 @@ from collections import OrderedDict, deque
 from dataclasses import dataclass
 from typing import Literal
 
-FASTEST = 25.0 / 1000
+MAX_CHARS_PER_MS = 25.0 / 1000
 """Characters per millisecond that speech can have: a fast speaker reaches 7 syllables a second
 (Pellegrino, Coupé, Marsico, "Across-language perspective on speech information rate", 2011), of 3
 to 4 letters with the spaces. Text that runs ahead of its audio is not taken for heard."""
 
-SLOWEST = 2.0 / 1000
+MIN_CHARS_PER_MS = 2.0 / 1000
 """Characters per millisecond below which the text of a turn is missing: Chinese has 4 to 5
 syllables a second, each of them one character."""
 
-LEAST_MS = 1000.0
+MIN_TEXT_AUDIO_MS = 1000.0
 """Milliseconds of audio from which missing text is told from a short sound without words."""
 
 TURNS_KEPT = 64
@@ -69,9 +69,9 @@ class Transcript:
         for place, characters in self._places():
             if heard_ms < place:
                 part = (heard_ms - since) / (place - since)
-                return min(before + part * (characters - before), FASTEST * heard_ms)
+                return min(before + part * (characters - before), MAX_CHARS_PER_MS * heard_ms)
             before, since = characters, place
-        return min(float(before), FASTEST * heard_ms)
+        return min(float(before), MAX_CHARS_PER_MS * heard_ms)
 
     def _places(self) -> list[tuple[float, int]]:
         """The places where text has come, with the number of characters up to there."""
@@ -86,7 +86,7 @@ class Transcript:
 
 
 @dataclass
-class Spoken:
+class AssistantTurn:
     """One turn of the assistant.
 
     Attributes:
@@ -103,35 +103,35 @@ class Spoken:
 
     def lacks_text(self, received_ms: float) -> bool:
         """Tell whether most of the text of so much audio has not come."""
-        if received_ms < LEAST_MS:
+        if received_ms < MIN_TEXT_AUDIO_MS:
             return False
-        return len(self.transcript.text) < SLOWEST * received_ms
+        return len(self.transcript.text) < MIN_CHARS_PER_MS * received_ms
 
     def has_room_for(self, text: str, received_ms: float) -> bool:
         """Tell whether so much audio can hold more text that does not run ahead of it."""
-        return len(self.transcript.text) + len(text) <= FASTEST * received_ms
+        return len(self.transcript.text) + len(text) <= MAX_CHARS_PER_MS * received_ms
 
 
-class SpokenTurns:
+class AssistantTurns:
     """The newest turns of the assistant, by number."""
 
     def __init__(self) -> None:
-        self._turns: OrderedDict[int, Spoken] = OrderedDict()
+        self._turns: OrderedDict[int, AssistantTurn] = OrderedDict()
 
-    def __getitem__(self, turn: int) -> Spoken:
+    def __getitem__(self, turn: int) -> AssistantTurn:
         """The turn; a new one if it is not known. The oldest is forgotten beyond `TURNS_KEPT`."""
         spoken = self._turns.get(turn)
         if spoken is None:
-            spoken = self._turns[turn] = Spoken(Transcript())
+            spoken = self._turns[turn] = AssistantTurn(Transcript())
             if len(self._turns) > TURNS_KEPT:
                 self._turns.popitem(last=False)
         return spoken
 
 
-DIALOGUE_KEPT = 8000
+MAX_HISTORY_CHARS = 8000
 """Characters of a dialogue: ten minutes of talk, 2,000 tokens."""
 
-LINES_KEPT = 400
+MAX_HISTORY_LINES = 400
 """Lines of a dialogue, those of turns without text included."""
 
 
@@ -152,11 +152,11 @@ class _Line:
     grows: bool = False
 
 
-class Dialogue:
+class ConversationHistory:
     """What both sides have said, as far as it is known: what a new session begins with.
 
     One line for each turn, the question before its answer. Of a turn that was cut, only what was
-    heard. The newest `DIALOGUE_KEPT` characters are kept, whoever has said them.
+    heard. The newest `MAX_HISTORY_CHARS` characters are kept, whoever has said them.
     """
 
     def __init__(self) -> None:
@@ -225,16 +225,16 @@ class Dialogue:
     def _grown(self, characters: int) -> None:
         """Take note of more text, and forget the oldest beyond the bound."""
         self._size += characters
-        while self._size > DIALOGUE_KEPT:
+        while self._size > MAX_HISTORY_CHARS:
             oldest = self._lines[0]
-            excess = self._size - DIALOGUE_KEPT
+            excess = self._size - MAX_HISTORY_CHARS
             if len(oldest.text) <= excess and len(self._lines) > 1:
                 self._lines.popleft()
                 self._size -= len(oldest.text)
             else:
                 oldest.text = oldest.text[excess:]
                 self._size -= excess
-        while len(self._lines) > LINES_KEPT:
+        while len(self._lines) > MAX_HISTORY_LINES:
             self._size -= len(self._lines.popleft().text)
 
 
