@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
 import importlib
 import inspect
 import re
@@ -146,18 +147,28 @@ def test_everything_public_is_documented() -> None:
     assert silent == []
 
 
+def _fields_of(cls: type) -> list[str]:
+    fields = dataclasses.fields(cls) if dataclasses.is_dataclass(cls) else ()
+    return [field.name for field in fields if not field.name.startswith("_")]
+
+
+def _declaring_class(cls: type, field: str) -> type:
+    """Return the nearest class that declares a field; its docstring has to have it."""
+    return next(each for each in cls.__mro__ if field in vars(each).get("__annotations__", {}))
+
+
 def test_every_field_of_a_public_dataclass_is_documented() -> None:
     silent = []
     for name, cls in _public_objects():
         if not inspect.isclass(cls) or not cls.__module__.startswith(PACKAGE):
             continue
-        text = inspect.getdoc(cls) or ""
-        source = inspect.getsource(cls) if hasattr(cls, "__dataclass_fields__") else ""
-        for field in getattr(cls, "__dataclass_fields__", {}):
-            below = re.search(rf"^ +{field}: .*?\n +\"\"\"", source, re.MULTILINE)
-            beside = re.search(rf"^\s*{field}\b.*:", text, re.MULTILINE)
-            if not field.startswith("_") and not below and not beside and f"`{field}`" not in text:
-                silent.append(f"{name}.{field}")
+        for name_of_field in _fields_of(cls):
+            owner = _declaring_class(cls, name_of_field)
+            text, source = inspect.getdoc(owner) or "", inspect.getsource(owner)
+            below = re.search(rf"^ +{name_of_field}: .*?\n +\"\"\"", source, re.MULTILINE)
+            beside = re.search(rf"^\s*{name_of_field}\b.*:", text, re.MULTILINE)
+            if not below and not beside and f"`{name_of_field}`" not in text:
+                silent.append(f"{name}.{name_of_field}")
     assert silent == []
 
 

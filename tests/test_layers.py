@@ -40,7 +40,18 @@ PURE = (
     "live._turns.transcript",
 )
 WINGS = ("live._media", "live._session", "live._telemetry", "live._turns")
-WIRING = ("live", "live._gemini_live", "live._turns.controller")
+WIRING = (
+    "live",
+    "live._attachment",
+    "live._call_audio",
+    "live._emitter",
+    "live._event_source",
+    "live._gemini_live",
+    "live._settings",
+    "live._supervisor",
+    "live._turns.controller",
+)
+SHARED = ("live._events", "live._timing")  # by every part of live
 PROGRAMS = under("cli", "_cli", "__main__")
 
 # Modules of the standard library that read the time, wait, or do I/O.
@@ -51,6 +62,12 @@ IMPURE = frozenset({"asyncio", "concurrent", "datetime", "logging", "random", "s
 STARTS_TASKS = frozenset({"create_task", "ensure_future", "gather", "run_coroutine_threadsafe",
                           "start_soon", "ProcessPoolExecutor", "Runner", "TaskGroup", "Thread",
                           "ThreadPoolExecutor", "Timer"})  # fmt: skip
+
+STARTERS = (
+    "live._lifecycle",
+    "live._media.video_input",  # its worker
+    "live._supervisor",
+)
 
 # Calls that hand work to an existing thread and await it.
 BORROWS_THREADS = frozenset({"run_in_executor", "submit", "to_thread"})
@@ -207,7 +224,7 @@ def _forbidden_imports(found: list[Import]) -> Iterator[tuple[Import, str]]:
             (_live_stands_alone, "live knows no program and no test kit"),
             (
                 _parts_do_not_meet,
-                "only _gemini_live and _turns.controller wire the wings",
+                "only the modules in WIRING know several wings",
             ),
             (_policy_is_pure, "the rules have neither clock nor loop nor log"),
             (_leaves_import_nothing_heavy, "audio, errors, _terminal and _websocket import no SDK"),
@@ -256,6 +273,8 @@ def _live_stands_alone(each: Import) -> bool:
 def _parts_do_not_meet(each: Import) -> bool:
     if not IN_LIVE(each.by) or not IN_LIVE(each.target) or each.by in WIRING:
         return True
+    if each.target in SHARED:
+        return True
     return wing_of(each.by) is not None and wing_of(each.by) == wing_of(each.target)
 
 
@@ -288,10 +307,10 @@ def _is_standard(module: str) -> bool:
 
 def _forbidden_tasks(modules: Source) -> Iterator[str]:
     for module, tree in modules.items():
-        if not IN_LIVE(module) or module in ("live._gemini_live", "live._lifecycle"):
+        if not IN_LIVE(module) or module in STARTERS:
             continue
         for name, line in mentions(tree, STARTS_TASKS):
-            yield f"{module}:{line} uses {name}: only _gemini_live and _supervisor start tasks"
+            yield f"{module}:{line} uses {name}: only STARTERS start tasks"
         borrowed = mentions(tree, BORROWS_THREADS)
         if len(borrowed) > MAY_BORROW_THREADS.get(module, 0):
             where = ", ".join(f"{name} in line {line}" for name, line in borrowed)
@@ -327,7 +346,7 @@ def test_the_table_sees_the_whole_package(modules: dict[str, ast.Module]) -> Non
         ("live._media.playout", "=getstream.video.rtc.audio_track.AudioStreamTrack"),
         ("live._call", "=getstream.video.rtc.tracks.SubscriptionConfig"),
         ("live._gemini_live", "live._call"),
-        ("live._gemini_live", "live._lifecycle"),
+        ("live._supervisor", "live._lifecycle"),
         ("live._turns.controller", "live._turns.policy"),
         ("live._session.connection", "=google.genai"),
         ("live._session.close_errors", "errors"),
@@ -426,8 +445,8 @@ def test_a_house_out_of_order_is_noticed(module: str, source: str) -> None:
         ("live._gemini_live", "if TYPE_CHECKING:\n    from google import genai"),
         ("live._gemini_live", "if typing.TYPE_CHECKING:\n    from getstream import Stream"),
         ("live._gemini_live", "from . import _call\nfrom ._session import Session"),
-        ("live._gemini_live", "asyncio.create_task(work())"),
-        ("live._lifecycle", "asyncio.create_task(work())"),
+        ("live._supervisor", "asyncio.create_task(work())"),
+        ("live._lifecycle", "asyncio.ensure_future(work())"),
         ("live._call", "from getstream.video import rtc\nfrom ..errors import CallError"),
         ("live._media.playout", "from getstream.video.rtc.audio_track import AudioStreamTrack"),
         ("live._media.capture", "from ...audio import Vad\nimport numpy as np"),

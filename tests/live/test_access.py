@@ -168,11 +168,11 @@ async def test_a_function_is_asked_at_each_connect(
 
 async def test_one_key_needs_one_client(local: Local, monkeypatch: pytest.MonkeyPatch) -> None:
     async with local(Script([])) as server, GeminiLive(lambda: "a-key") as gemini:
-        client = gemini._session._client
+        client = gemini._supervisor.session._client
         resumed = asyncio.ensure_future(event(gemini, "resumed"))
         server.sessions[0].abort()
         await resumed
-        assert gemini._session._client is client, "to make one takes 70 ms"
+        assert gemini._supervisor.session._client is client, "to make one takes 70 ms"
 
 
 async def test_an_expired_token_is_replaced_by_the_next(local: Local, secrets: list[str]) -> None:

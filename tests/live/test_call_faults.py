@@ -232,7 +232,7 @@ async def test_a_fault_in_a_frame_does_not_end_the_hearing(
     local: Local, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def scenario(call: Call, person: Person) -> None:
-        push, calls = call.gemini._input.push, 0
+        push, calls = call.gemini._audio.input.push, 0
         heard_again = asyncio.Event()
         errors: list[Any] = []
         call.gemini.on("error", errors.append)
@@ -248,7 +248,7 @@ async def test_a_fault_in_a_frame_does_not_end_the_hearing(
             return events
 
         before = call.gemini.stats().frames_in
-        monkeypatch.setattr(call.gemini._input, "push", fail)
+        monkeypatch.setattr(call.gemini._audio.input, "push", fail)
         await asyncio.wait_for(heard_again.wait(), 20)
         stats = call.gemini.stats()
         assert stats.frames_in - before == 50, "all that the SDK has read since"

@@ -675,7 +675,7 @@ def test_a_handle_of_ones_own_is_resumed(local: Local) -> None:
             async with GeminiLive() as first:
                 await first.wait_until_ready()
                 for _ in range(100):  # it comes by itself, and is told to nobody
-                    if handle := first._reconnect_policy.handle:
+                    if handle := first._supervisor._reconnect_policy.handle:
                         break
                     await asyncio.sleep(0.1)
             async with GeminiLive(config={"session_resumption": {"handle": handle}}):

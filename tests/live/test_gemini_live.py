@@ -33,7 +33,7 @@ from getstream.plugins.gemini.live import (
     Interrupted,
     TurnComplete,
     _events,
-    _gemini_live,
+    _supervisor,
 )
 from getstream.plugins.gemini.live._media.capture import SpeechEvent
 from getstream.plugins.gemini.live._options import build_config
@@ -738,7 +738,7 @@ async def test_close_at_any_moment_of_connecting_ends(local: Local, turns: int) 
         for _ in range(turns):
             await asyncio.sleep(0)
         await asyncio.wait_for(gemini.close(), 10)
-        task = gemini._supervisor.task
+        task = gemini._supervisor.lifecycle.task
         assert task is not None
         assert task.done()
 
@@ -810,7 +810,7 @@ async def test_what_speech_holds_is_heard_after_a_loss(local: Local) -> None:
         await gemini.send_text("Go.")
         await complete
         await heard(gemini, 5)
-        gemini._turns.on_speech_events([SpeechEvent("anna", "anna", "started")])
+        gemini._supervisor.turns.on_speech_events([SpeechEvent("anna", "anna", "started")])
         closed = asyncio.ensure_future(happens(gemini, "closed"))
         await lose_for_good(server)
         await closed
@@ -966,7 +966,7 @@ async def test_an_error_in_a_frame_stays_out_of_the_sdk(
         errors = collect(gemini, "error")
         raised: list[Any] = []
         connection.on("error", raised.append)
-        push, numbers = gemini._input.push, iter(range(100))
+        push, numbers = gemini._audio.input.push, iter(range(100))
 
         def fail(*args: Any, **options: Any) -> Any:
             number = next(numbers)
@@ -976,7 +976,7 @@ async def test_an_error_in_a_frame_stays_out_of_the_sdk(
                 raise RuntimeError("a fault of ours")
             return push(*args, **options)
 
-        monkeypatch.setattr(gemini._input, "push", fail)
+        monkeypatch.setattr(gemini._audio.input, "push", fail)
         await connection._emit_audio(Frames(10))
         assert gemini.stats().frames_in == 4, "those before, between and behind"
         assert gemini.stats().frames_refused == 6, "counted always"
@@ -1021,7 +1021,7 @@ async def test_a_video_source_may_stop_its_sender(local: Local, then: str) -> No
         assert after <= 1, "it was read no further"
         assert gemini.stats().video_frames_sent == 1
         # And there may be another one.
-        assert gemini._video is None
+        assert gemini._video.sender is None
         await gemini.start_video_sender(forever(picture), fps=30)
         while gemini.stats().video_frames_sent < 2:
             await asyncio.sleep(0.01)
@@ -1107,7 +1107,7 @@ async def test_two_video_senders_at_once_are_one(local: Local) -> None:
 async def test_a_handler_that_ignores_its_cancellation_does_not_hold_close(
     local: Local, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(_gemini_live, "HANDLER_GRACE_S", 0.01)
+    monkeypatch.setattr(_supervisor, "HANDLER_GRACE_S", 0.01)
     monkeypatch.setattr(_events, "CANCEL_GRACE_S", 0.01)
     release = asyncio.Event()
     async with local(Parrot()):
@@ -1189,7 +1189,7 @@ async def test_a_fault_while_time_passes_is_told_once_and_does_not_stop_time(
     local: Local, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with local() as _, GeminiLive() as gemini:
-        advance, faults, done = gemini._input.advance, 0, asyncio.Event()
+        advance, faults, done = gemini._audio.input.advance, 0, asyncio.Event()
         errors: list[Any] = []
         gemini.on("error", errors.append)
 
@@ -1199,13 +1199,13 @@ async def test_a_fault_while_time_passes_is_told_once_and_does_not_stop_time(
                 faults += 1
                 raise RuntimeError("a fault of ours")
             events = advance(now)
-            if gemini._input.advance_at is None:
+            if gemini._audio.input.advance_at is None:
                 done.set()
             return events
 
-        monkeypatch.setattr(gemini._input, "advance", fail)
-        started = gemini._now()
+        monkeypatch.setattr(gemini._audio.input, "advance", fail)
+        started = gemini._supervisor.now()
         await gemini.send_audio_pcm(pcm(np.zeros(320, np.int16), 16000), 16000)
         await asyncio.wait_for(done.wait(), 20)
-        assert gemini._now() - started >= 1.0, "the stream ends after its pause"
+        assert gemini._supervisor.now() - started >= 1.0, "the stream ends after its pause"
         assert len(errors) == 1

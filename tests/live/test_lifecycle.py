@@ -19,7 +19,7 @@ from getstream.plugins.gemini.errors import (
     GeminiError,
 )
 from getstream.plugins.gemini.live import GeminiLive
-from getstream.plugins.gemini.live._lifecycle import OVER, Life, Supervisor
+from getstream.plugins.gemini.live._lifecycle import OVER, Life, Lifecycle
 from getstream.plugins.gemini.live._session import connection as session_module
 from getstream.plugins.gemini.testing import (
     LocalGemini,
@@ -39,107 +39,109 @@ CLOSES_S = 3.0
 
 
 class Session:
-    """Work for a supervisor, with a record of what becomes of it."""
+    """Work for a lifecycle, with a record of what becomes of it."""
 
     def __init__(self, work: Callable[[Session], Coroutine[Any, Any, None]] | None = None) -> None:
         self.told: list[Any] = []
         self.steps: list[str] = []
         self._work = work
-        self.supervisor = Supervisor(self.work, self.wind_up, bury=self.bury, closed=self.closed)
+        self.lifecycle = Lifecycle(
+            self.work, self.shut_down, on_abandoned=self.on_abandoned, on_closed=self.on_closed
+        )
 
     async def work(self) -> None:
         self.steps.append("work")
         if self._work is not None:
             await self._work(self)
         else:
-            self.supervisor.ready()
+            self.lifecycle.ready()
             await asyncio.Event().wait()
 
-    async def wind_up(self, failure: GeminiError | None) -> None:
-        self.steps.append("wind up")
+    async def shut_down(self, failure: GeminiError | None) -> None:
+        self.steps.append("shut down")
         await asyncio.sleep(0)
         self.told.append(failure)
 
-    def bury(self) -> None:
+    def on_abandoned(self) -> None:
         self.told.append(None)
 
-    def closed(self) -> None:
+    def on_closed(self) -> None:
         self.steps.append("closed")
 
 
-# -- the supervisor alone ------------------------------------------------------------------------
+# -- the lifecycle alone ------------------------------------------------------------------------
 
 
 async def test_the_states_of_a_life() -> None:
     session = Session()
-    supervisor = session.supervisor
-    assert supervisor.life is Life.NEW
-    supervisor.start()
-    assert supervisor.life is Life.CONNECTING
-    assert await supervisor.settled(5)
-    assert supervisor.is_ready
-    supervisor.reconnecting()
-    assert not await supervisor.settled(0)
-    supervisor.ready()
-    assert await supervisor.settled(0)
-    await supervisor.close(wait=True)
-    assert supervisor.life is Life.CLOSED
+    lifecycle = session.lifecycle
+    assert lifecycle.life is Life.NEW
+    lifecycle.start()
+    assert lifecycle.life is Life.CONNECTING
+    assert await lifecycle.wait_until_settled(5)
+    assert lifecycle.is_ready
+    lifecycle.reconnecting()
+    assert not await lifecycle.wait_until_settled(0)
+    lifecycle.ready()
+    assert await lifecycle.wait_until_settled(0)
+    await lifecycle.close(wait=True)
+    assert lifecycle.life is Life.CLOSED
     assert session.told == [None]
-    for late in (supervisor.ready, supervisor.reconnecting, supervisor.check_open):
+    for late in (lifecycle.ready, lifecycle.reconnecting, lifecycle.check_open):
         with pytest.raises(ClosedError):
             late()
     with pytest.raises(ClosedError):
-        await supervisor.settled()
+        await lifecycle.wait_until_settled()
 
 
 @pytest.mark.parametrize("steps", range(12))
 async def test_close_at_each_step_is_told_once_and_answers_whoever_waits(steps: int) -> None:
     session = Session()
-    session.supervisor.start()
+    session.lifecycle.start()
 
     async def wait() -> None:
-        await session.supervisor.settled()
-        await asyncio.wait([session.supervisor.ended])
-        session.supervisor.check_open()
+        await session.lifecycle.wait_until_settled()
+        await asyncio.wait([session.lifecycle.ended])
+        session.lifecycle.check_open()
 
     waiting = asyncio.ensure_future(wait())
     for _ in range(steps):
         await asyncio.sleep(0)
-    await asyncio.gather(*(session.supervisor.close(wait=True) for _ in range(3)))
-    await session.supervisor.close(wait=True)
+    await asyncio.gather(*(session.lifecycle.close(wait=True) for _ in range(3)))
+    await session.lifecycle.close(wait=True)
     with pytest.raises(ClosedError):
         await waiting
     assert session.told == [None]
-    assert session.steps.count("closed") == session.steps.count("wind up") == 1
+    assert session.steps.count("closed") == session.steps.count("shut down") == 1
 
 
 async def test_close_before_any_use() -> None:
     session = Session()
-    await asyncio.gather(session.supervisor.close(wait=True), session.supervisor.close(wait=True))
-    session.supervisor.start()
-    assert session.steps == ["closed", "wind up"]
+    await asyncio.gather(session.lifecycle.close(wait=True), session.lifecycle.close(wait=True))
+    session.lifecycle.start()
+    assert session.steps == ["closed", "shut down"]
     with pytest.raises(ClosedError):
-        await session.supervisor.settled()
+        await session.lifecycle.wait_until_settled()
 
 
 @pytest.mark.parametrize("steps", range(6))
 async def test_a_loop_that_ends_is_told_once(steps: int) -> None:
     """`asyncio.run` cancels every task, also one that has not begun."""
     session = Session()
-    session.supervisor.start()
+    session.lifecycle.start()
     for _ in range(steps):
         await asyncio.sleep(0)
     mine = asyncio.current_task()
     tasks = [task for task in asyncio.all_tasks() if task is not mine and "Session" in repr(task)]
-    tasks += [session.supervisor.task] if session.supervisor.task else []
+    tasks += [session.lifecycle.task] if session.lifecycle.task else []
     for task in tasks:
         task.cancel()
     await asyncio.wait(tasks)
     for _ in range(3):
         await asyncio.sleep(0)
     assert session.told == [None]
-    assert session.supervisor.life is Life.CLOSED
-    assert session.supervisor.ended.done()
+    assert session.lifecycle.life is Life.CLOSED
+    assert session.lifecycle.ended.done()
 
 
 async def test_work_that_fails_is_a_failure_until_it_is_closed() -> None:
@@ -149,14 +151,14 @@ async def test_work_that_fails_is_a_failure_until_it_is_closed() -> None:
         raise failure
 
     session = Session(fail)
-    session.supervisor.start()
+    session.lifecycle.start()
     with pytest.raises(ConnectError):
-        await session.supervisor.settled()
-    assert session.supervisor.life is Life.FAILED
-    await session.supervisor.close(wait=True)
+        await session.lifecycle.wait_until_settled()
+    assert session.lifecycle.life is Life.FAILED
+    await session.lifecycle.close(wait=True)
     assert session.told == [failure]
     with pytest.raises(ClosedError) as caught:
-        session.supervisor.check_open()
+        session.lifecycle.check_open()
     assert caught.value.__cause__ is failure
 
 
@@ -168,10 +170,10 @@ async def test_work_that_fails_unforeseen_is_told(
         raise error
 
     session = Session(fail)
-    session.supervisor.start()
+    session.lifecycle.start()
     with pytest.raises(ConnectError):
-        await session.supervisor.settled()
-    await session.supervisor.close(wait=True)
+        await session.lifecycle.wait_until_settled()
+    await session.lifecycle.close(wait=True)
     assert [type(each) for each in session.told] == [ConnectError]
 
 
@@ -180,24 +182,24 @@ def test_work_that_ignores_its_cancellation_is_left(caplog: pytest.LogCaptureFix
         release = asyncio.Event()
 
         async def stubborn(session: Session) -> None:
-            session.supervisor.ready()
+            session.lifecycle.ready()
             while not release.is_set():
                 try:
                     await release.wait()
                 except asyncio.CancelledError:
                     continue
-            session.supervisor.reconnecting()
+            session.lifecycle.reconnecting()
 
         session = Session(stubborn)
-        session.supervisor.start()
-        await session.supervisor.settled()
+        session.lifecycle.start()
+        await session.lifecycle.wait_until_settled()
         started = asyncio.get_running_loop().time()
-        await session.supervisor.close(wait=True)
+        await session.lifecycle.close(wait=True)
         assert asyncio.get_running_loop().time() - started <= CLOSES_S
         assert session.told == [None]
         release.set()
         await asyncio.sleep(0.1)
-        assert session.supervisor.life is Life.CLOSED, "the end is the end"
+        assert session.lifecycle.life is Life.CLOSED, "the end is the end"
 
     run_virtual(main())
     assert "does not end" in caplog.text
@@ -206,16 +208,16 @@ def test_work_that_ignores_its_cancellation_is_left(caplog: pytest.LogCaptureFix
 async def test_a_cancellation_that_meets_the_end_of_the_wait_is_not_lost() -> None:
     """`asyncio.wait_for` returned True here before CPython 3.12."""
     session = Session(lambda session: asyncio.sleep(3600))
-    session.supervisor.start()
-    waiting = asyncio.ensure_future(session.supervisor.settled(60))
+    session.lifecycle.start()
+    waiting = asyncio.ensure_future(session.lifecycle.wait_until_settled(60))
     for _ in range(5):
         await asyncio.sleep(0)
-    session.supervisor.ready()
+    session.lifecycle.ready()
     await asyncio.sleep(0)
     waiting.cancel()
     with pytest.raises(asyncio.CancelledError):
         await waiting
-    await session.supervisor.close(wait=True)
+    await session.lifecycle.close(wait=True)
 
 
 def test_only_steps_that_make_sense_are_taken() -> None:
@@ -227,15 +229,15 @@ def test_only_steps_that_make_sense_are_taken() -> None:
         (Life.FAILED, Life.CLOSED),
     }
     for before, after in itertools.product(Life, Life):
-        supervisor = Session().supervisor
-        supervisor._life = before
+        lifecycle = Session().lifecycle
+        lifecycle._life = before
         if (before, after) in allowed:
-            supervisor._become(after)
-            assert supervisor.life is after
+            lifecycle._become(after)
+            assert lifecycle.life is after
         else:
             with pytest.raises(ClosedError):
-                supervisor._become(after)
-            assert supervisor.life is before
+                lifecycle._become(after)
+            assert lifecycle.life is before
 
 
 # -- the whole: from wherever --------------------------------------------------------------------
@@ -402,7 +404,7 @@ def test_connecting_is_bounded_while_the_socket_takes_nothing(
             async def never(*args: Any, **options: Any) -> None:
                 await stuck.wait()
 
-            session = gemini._session
+            session = gemini._supervisor.session
             await session.close()
             monkeypatch.setattr(session_module.AsyncSession, "send_client_content", never)
             loop = asyncio.get_running_loop()
@@ -470,7 +472,7 @@ def test_close_from_a_handler(local: Local, event: str, how: str) -> None:
                 await gemini.send_text("Go.")
                 if event == "closed":
                     await gemini.close()
-                await asyncio.wait([gemini._supervisor.ended])
+                await asyncio.wait([gemini._supervisor.lifecycle.ended])
             except ClosedError:
                 pass
             started = asyncio.get_running_loop().time()
@@ -512,7 +514,7 @@ async def test_a_task_that_somebody_else_cancels_is_a_lost_connection(
     async with local(Script([Turn(text="Still here.")])), GeminiLive() as gemini:
         lost: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         gemini.once("disconnected", lambda event: lost.set_result(event.reason))
-        names = {"next": "GeminiLive._receive", "keep_alive": "Session.keep_alive"}
+        names = {"next": "Supervisor._receive", "keep_alive": "Session.keep_alive"}
         for task in asyncio.all_tasks():
             if getattr(task.get_coro(), "__qualname__", "") == names[work]:
                 task.cancel()
@@ -597,7 +599,7 @@ def test_a_loop_that_goes_on_after_a_handler_has_ended_the_program(
 
     async def finish(gemini: GeminiLive) -> list[Any]:
         closed = closings(gemini)
-        await asyncio.wait([gemini._supervisor.ended], timeout=5)
+        await asyncio.wait([gemini._supervisor.lifecycle.ended], timeout=5)
         await gemini.close()
         await server.__aexit__(None, None, None)
         return closed

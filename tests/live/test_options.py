@@ -633,8 +633,10 @@ def test_an_unknown_model_passes_with_a_note(caplog: pytest.LogCaptureFixture) -
 
 
 def test_how_the_models_take_history() -> None:
-    assert model_of("gemini-3.8-live").seeding == "history"
-    assert model_of("models/gemini-2.5-flash-native-audio-preview-12-2025").seeding == "content"
+    assert model_of("gemini-3.8-live").history_mode == "history"
+    assert (
+        model_of("models/gemini-2.5-flash-native-audio-preview-12-2025").history_mode == "content"
+    )
 
 
 def test_every_retired_model_has_a_successor_that_is_known() -> None:

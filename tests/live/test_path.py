@@ -390,13 +390,15 @@ def test_whoever_waits_for_a_dead_path_is_answered(
     async def scenario(room: Room, path: Proxy) -> None:
         await room.until(2)
         path.die()
-        while room.gemini._session._bytes_waiting() < 32_000:  # the buffers below are full
+        while (
+            room.gemini._supervisor.session._bytes_waiting() < 32_000
+        ):  # the buffers below are full
             await asyncio.sleep(0.1)
         if waiting == "text":
             await room.gemini.send_text("Are you there?")
             assert room.of("disconnected"), "it went over another connection"
         else:
-            await room.gemini._send_picture(b"\xff\xd8" * 20_000)
+            await room.gemini._supervisor.send_video(b"\xff\xd8" * 20_000)
         assert room.now - 2 <= NOTICED_S + 5  # the service holds the old connection for open
 
     on_a_path(local, monkeypatch, scenario, Script([]))

@@ -106,7 +106,7 @@ async def test_the_measure_is_not_blind(local: Local) -> None:
                 pass
         assert KEY in shown(caught.value)
         assert raised_by_the_sdk(caught.value)
-        await session.dispose()
+        await session.aclose()
 
 
 async def test_no_frame_of_a_lost_connection_is_the_sdks(local: Local) -> None:
@@ -129,7 +129,7 @@ async def test_a_key_that_is_no_header_is_nowhere_in_the_chain(local: Local) -> 
         with pytest.raises(AuthError, match="HTTP header") as caught:
             await session.open()
         assert chain_of(caught.value) == [caught.value]
-        await session.dispose()
+        await session.aclose()
 
 
 async def test_values_of_a_refused_config_are_nowhere_in_the_chain(local: Local) -> None:

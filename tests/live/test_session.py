@@ -83,7 +83,7 @@ def check_conversation(room: Room, sound: Any) -> None:
         sum(turn.sent_ms for turn in room.session.spoken), abs=0.2
     )
     assert room.gemini.stats().tokens > 0
-    assert room.gemini._reconnect_policy.handle
+    assert room.gemini._supervisor._reconnect_policy.handle
 
 
 def test_the_lean_path_by_the_public_hook(local: Local) -> None:
@@ -96,7 +96,7 @@ def test_the_lean_path_by_the_attribute_of_the_sdk(local: Local) -> None:
     lean: list[bool] = []
 
     async def scenario(room: Room) -> None:
-        lean.append(room.gemini._session.lean)
+        lean.append(room.gemini._supervisor.session.uses_raw_socket)
         await converse(room)
 
     room, sound = hold(local, scenario, Parrot(GREETING))
@@ -113,7 +113,7 @@ def test_the_lean_path_of_another_websockets(local: Local, monkeypatch: pytest.M
 async def test_what_would_have_to_wait_is_not_sent_at_once(local: Local) -> None:
     async with local(Script([])) as server, GeminiLive() as gemini:
         assert await gemini.wait_until_ready()
-        session = gemini._session
+        session = gemini._supervisor.session
         server_side = await server.wait_session()
         before, behind = session.audio_envelope(16_000)
         message = before + b"AAAA" + behind
@@ -132,7 +132,7 @@ async def test_a_transport_that_was_closed_twice_takes_nothing(local: Local) -> 
     """asyncio's TLS transport has lost its protocol then, and with it the size of its buffer."""
     async with local(Script([])), GeminiLive() as gemini:
         assert await gemini.wait_until_ready()
-        session = gemini._session
+        session = gemini._supervisor.session
         assert session._socket is not None
         transport = session._socket.transport
         transport.close()
@@ -148,7 +148,7 @@ async def test_a_frame_that_is_sent_again_is_masked_anew(
 ) -> None:
     async with local(Script([])) as server, GeminiLive() as gemini:
         assert await gemini.wait_until_ready()
-        session = gemini._session
+        session = gemini._supervisor.session
         assert session._socket is not None
         transport: Any = session._socket.transport
         written: list[bytes] = []
@@ -178,7 +178,7 @@ def test_with_compression_it_is_the_same(local: Local, monkeypatch: pytest.Monke
     direct: list[Any] = []
 
     async def scenario(room: Room) -> None:
-        writer = room.gemini._session._writer
+        writer = room.gemini._supervisor.session._writer
         direct.append(writer and writer.takes_frames)
         await converse(room)
 
@@ -192,7 +192,7 @@ def test_the_sdks_own_path(local: Local, caplog: pytest.LogCaptureFixture) -> No
     lean: list[bool] = []
 
     async def scenario(room: Room) -> None:
-        lean.append(room.gemini._session.lean)
+        lean.append(room.gemini._supervisor.session.uses_raw_socket)
         await converse(room)
 
     room, sound = hold(local, scenario, Parrot(GREETING))
@@ -266,8 +266,8 @@ async def test_pictures_take_both_paths(
     if fallback:
         monkeypatch.setattr(session_module, "ClientConnection", type("Unknown", (), {}))
     async with local(Script([])) as server, GeminiLive() as gemini:
-        assert gemini._session.lean is not fallback
-        assert await gemini._session.send_video(b"\xff\xd8picture") == 1
+        assert gemini._supervisor.session.uses_raw_socket is not fallback
+        assert await gemini._supervisor.session.send_video(b"\xff\xd8picture") == 1
         session = await server.wait_session()
         (frame,) = await session.wait_frames("video")
         assert frame.data == b"\xff\xd8picture"
@@ -282,7 +282,9 @@ def test_a_socket_that_is_stuck_for_a_while_loses_nothing(local: Local) -> None:
         room.session.freeze()
         room.say(speech, at=1.0)
         await room.until(9.5)
-        assert len(room.gemini._send_queue._queue.items) > 50, "the buffers below are full"
+        assert len(room.gemini._supervisor.send_queue._queue.items) > 50, (
+            "the buffers below are full"
+        )
         room.session.thaw()
         await room.until(18)
 

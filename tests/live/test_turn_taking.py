@@ -426,7 +426,7 @@ def test_a_loudspeaker_that_is_not_kept_out_would_stop_it(
     local: Local, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def scenario(room: Room) -> None:
-        room.gemini._input._echo = None
+        room.gemini._audio.input._echo = None
         room.loudspeaker(0.25, -12)
         await room.gemini.send_text("Go.")
         await room.until(11)
@@ -545,7 +545,7 @@ def test_what_is_written_in_a_session_that_speaks_is_not_said(local: Local) -> N
         room.gemini.on("text", texts.append)
         await room.gemini.send_text("Go.")
         await room.until(5)
-        assert room.gemini._turns.history.lines() == [("user", "Go."), ("model", TEXT)]
+        assert room.gemini._supervisor.turns.history.lines() == [("user", "Go."), ("model", TEXT)]
 
     reasoning = "**Planning**\n\nI will greet."
     script = Script([Turn(audio=voice(2.0), text=TEXT, written=reasoning)])
@@ -712,7 +712,7 @@ def test_the_last_audio_of_a_cut_turn_is_not_heard(local: Local) -> None:
         await room.until(3.5)
         await send(room, said("Yes?"), *reply(answer), *ENDS)
         await room.until(6)
-        assert room.gemini._turns.history.lines()[-1] == ("model", "Yes?")
+        assert room.gemini._supervisor.turns.history.lines()[-1] == ("model", "Yes?")
 
     room, heard = silent_service(local, scenario)
     assert hears(heard, tone) < 0.5
@@ -736,7 +736,7 @@ def test_a_turn_soon_after_an_interruption_without_turn_complete_is_heard_whole(
         await room.until(2.6)
         await send(room, *reply(answer[MODEL:]), *ENDS)
         await room.until(6)
-        assert room.gemini._turns.history.lines()[-1] == ("model", "Yes?")
+        assert room.gemini._supervisor.turns.history.lines()[-1] == ("model", "Yes?")
 
     room, heard = silent_service(local, scenario)
     assert hears(heard, answer) > 0.95
@@ -748,7 +748,7 @@ def test_without_turn_complete_a_turn_is_over_when_it_was_heard(local: Local) ->
     async def scenario(room: Room) -> None:
         await send(room, *reply(voice(3.0)), said("Good morning."), GENERATED)
         await room.until(9)
-        talk = room.gemini._turns.policy
+        talk = room.gemini._supervisor.turns.policy
         assert talk.idle_since is not None, "an announced end of the connection finds a rest"
 
     room, _ = silent_service(local, scenario)
@@ -790,7 +790,9 @@ def test_who_is_heard_by_the_service_alone_is_answered_at_once(local: Local) -> 
         await room.until(4)
         await send(room, content(inputTranscription={"text": "Hello?"}), *reply(answer), *ENDS)
         await room.until(8)
-        assert room.gemini._turns.history.lines() == [("user", "Hello?")], "no transcript"
+        assert room.gemini._supervisor.turns.history.lines() == [("user", "Hello?")], (
+            "no transcript"
+        )
 
     room, heard = silent_service(local, scenario)
     match = signals.align(answer, heard[::2], MODEL)
@@ -965,7 +967,7 @@ def test_a_transcript_finds_its_turn(local: Local, name: str) -> None:
         room.gemini.on("text", deltas.append)
         await send(room, *messages)
         await room.until(9)
-        lines = room.gemini._turns.history.lines()
+        lines = room.gemini._supervisor.turns.history.lines()
         assert [text for role, text in lines if role == "model"] == list(expected.values())
 
     room, _ = silent_service(local, scenario)
@@ -998,7 +1000,7 @@ def test_late_text_of_a_cut_turn_is_not_of_the_answer(local: Local) -> None:
         await room.until(4.5)
         await send(room, said("Yes?"), *reply(voice(1.0)), *ENDS)
         await room.until(7)
-        lines = room.gemini._turns.history.lines()
+        lines = room.gemini._supervisor.turns.history.lines()
         spoken = [text for role, text in lines if role == "model"]
         assert spoken == ["One two", "Yes?"], "of the late text too little was heard"
 
@@ -1012,7 +1014,7 @@ def test_the_transcript_of_an_answer_comes_before_its_audio(local: Local) -> Non
         await room.gemini.send_text("When does it leave?")
         await send(room, said("At nine."), sound(voice(1.0)), *ENDS)
         await room.until(5)
-        assert room.gemini._turns.history.lines() == [
+        assert room.gemini._supervisor.turns.history.lines() == [
             ("model", "Hello."),
             ("user", "When does it leave?"),
             ("model", "At nine."),
@@ -1036,7 +1038,7 @@ def test_the_history_has_the_question_before_its_answer(local: Local) -> None:
         room.say(words(1.5), at=room.now + 1.0)
         await room.until(room.now + 2.0)
         await send(room, INTERRUPTED, content(inputTranscription={"text": "Thanks!"}), COMPLETE)
-        *before, question, cut, thanks = room.gemini._turns.history.lines()
+        *before, question, cut, thanks = room.gemini._supervisor.turns.history.lines()
         assert before == [
             ("user", "Be brief."),
             ("user", "When does it leave?"),

@@ -17,7 +17,7 @@ STOP_S = 0.5
 none. One that ignores its cancellation is left, and logged."""
 
 CLOSE_S = 3.5
-"""Seconds that `Supervisor.close` waits, at most. Stopping the work and winding up are bounded, and
+"""Seconds that `Lifecycle.close` waits, at most. Stopping the work and winding up are bounded, and
 take 3 s together."""
 
 
@@ -44,32 +44,33 @@ _NEXT = {
 OVER = (Life.FAILED, Life.CLOSED)
 
 
-class Supervisor:
+class Lifecycle:
     """Runs the work of a session until it fails or is closed, and winds up, once.
 
     The work is a task of its own, and only that task is ever cancelled from here: neither a
     cancellation before the first step nor one that the work mistakes for its own loses the end.
 
     Args:
-        work: what the session does; it runs until it raises why that is over.
-        wind_up: ends everything, and tells so; it is given why, or None if the session was closed.
-            It has to be bounded.
-        bury: says that the session is over, where there is no time to wind up: it had not begun
-            when its event loop ended, or the event loop is gone. It does not wait.
-        closed: called when the session is closed, before anything is wound up.
+        run: the work of the session; it runs until it raises the reason of its end.
+        shut_down: ends everything and says so, in bounded time; called with the failure, or with
+            None if the session was closed.
+        on_abandoned: says that the session is over, without waiting, where there is no time to shut
+            down: it had not begun when its event loop ended, or the event loop is gone.
+        on_closed: called when the session is closed, before anything is shut down.
     """
 
     def __init__(
         self,
-        work: Callable[[], Coroutine[Any, Any, None]],
-        wind_up: Callable[[GeminiError | None], Coroutine[Any, Any, None]],
-        bury: Callable[[], None],
-        closed: Callable[[], None],
+        run: Callable[[], Coroutine[Any, Any, None]],
+        shut_down: Callable[[GeminiError | None], Coroutine[Any, Any, None]],
+        *,
+        on_abandoned: Callable[[], None],
+        on_closed: Callable[[], None],
     ) -> None:
-        self._do_work = work
-        self._wind_up = wind_up
-        self._bury = bury
-        self._closed = closed
+        self._do_run = run
+        self._shut_down = shut_down
+        self._on_abandoned = on_abandoned
+        self._on_closed = on_closed
         self._life = Life.NEW
         self._failure: GeminiError | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -136,7 +137,7 @@ class Supervisor:
                 "there (asyncio.run_coroutine_threadsafe does so from another thread)"
             )
 
-    async def settled(self, timeout: float | None = None) -> bool:
+    async def wait_until_settled(self, timeout: float | None = None) -> bool:
         """Wait until the session is ready, or over; False if `timeout` seconds pass before.
 
         Raises:
@@ -199,7 +200,7 @@ class Supervisor:
         if self._life is Life.NEW:
             self._loop = loop
             self._become(Life.CLOSED)
-            await self._wind_up(None)
+            await self._shut_down(None)
             return
         if self._life is not Life.CLOSED:
             self._become(Life.CLOSED)
@@ -222,14 +223,14 @@ class Supervisor:
         if life in OVER:
             _finish(self._ended)
         if life is Life.CLOSED:
-            self._closed()
+            self._on_closed()
 
     async def _run(self) -> None:
         """Do the work, and wind up whatever became of it."""
         work: asyncio.Task[None] | None = None
         cancelled = False
         if not self.is_over:
-            work = asyncio.ensure_future(self._do_work())
+            work = asyncio.ensure_future(self._do_run())
             try:
                 await asyncio.wait([work, self.ended], return_when=asyncio.FIRST_COMPLETED)
             except asyncio.CancelledError:  # the event loop is being shut down
@@ -245,7 +246,7 @@ class Supervisor:
             if work is not None:
                 await _stop(work)
         finally:
-            await self._wind_up(self._failure)
+            await self._shut_down(self._failure)
         if cancelled:
             raise asyncio.CancelledError
 
@@ -253,7 +254,7 @@ class Supervisor:
         """Make up for an end that nobody has told of: the task was cancelled before it began."""
         if not self.is_over:
             self._become(Life.CLOSED)
-            self._bury()
+            self._on_abandoned()
         if not task.cancelled() and task.exception() is not None:
             logger.error("GeminiLive has ended unexpectedly", exc_info=task.exception())
 
@@ -266,7 +267,7 @@ class Supervisor:
                 )
             if not self.is_over:
                 self._become(Life.CLOSED)
-                self._bury()
+                self._on_abandoned()
             return
         closing = asyncio.wrap_future(
             asyncio.run_coroutine_threadsafe(self.close(wait=True), owner)

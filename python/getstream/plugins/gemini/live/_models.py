@@ -48,8 +48,8 @@ class Model:
             refuses a session without one; empty where it does not.
         affective: whether `enable_affective_dialog` is an option.
         blocking_tools: whether a function may block the conversation.
-        seeding: how it takes the history of another session: as `history`, which it reads before
-            the conversation begins, or as `content` in its course.
+        history_mode: how it takes the history of another session: as `history`, read before the
+            conversation begins, or as `content` in its course.
     """
 
     text: bool = True
@@ -59,7 +59,7 @@ class Model:
     default_level: str = ""
     affective: bool = True
     blocking_tools: bool = True
-    seeding: Literal["history", "content"] = "history"
+    history_mode: Literal["history", "content"] = "history"
 
 
 # By the start of the name, the longest first. Source: the migration sections and the model pages
@@ -78,8 +78,10 @@ _MODELS: dict[str, Model] = {
     "gemini-3.1-flash-live": Model(
         text=False, proactive="never", thinking="level", affective=False
     ),
-    "gemini-2.5-flash-native-audio": Model(text=False, thinking="budget", seeding="content"),
-    "gemini-live-2.5-flash-native-audio": Model(text=False, thinking="budget", seeding="content"),
+    "gemini-2.5-flash-native-audio": Model(text=False, thinking="budget", history_mode="content"),
+    "gemini-live-2.5-flash-native-audio": Model(
+        text=False, thinking="budget", history_mode="content"
+    ),
 }
 _UNKNOWN = Model()
 

@@ -17,8 +17,8 @@ import numpy as np
 
 from ...audio import Capture, CaptureEvent, EchoReference, SourceStats
 from ...errors import AudioError
+from .._timing import FRAME_MS
 
-FRAME_MS = 20
 MIN_RATE, MAX_RATE = 8000, 96000
 
 FORGOTTEN_AFTER_S = 30.0
@@ -121,6 +121,7 @@ class AudioInput:
     Synchronous: a call of `push` or `advance` has done its work when it returns.
 
     Attributes:
+        send: as the argument; it may be replaced.
         advance_at: when to call `advance` if nothing is pushed before; None while nothing is due by
             time.
 
@@ -156,7 +157,7 @@ class AudioInput:
         self.frames_in = 0
         self.echo_suppressed_ms = 0.0
         self.advance_at: float | None = None
-        self._send = send
+        self.send = send
         self._end_stream = end_stream
         self._envelope = envelope
         self._onset_ms = onset_ms
@@ -264,7 +265,7 @@ class AudioInput:
     ) -> list[SpeechEvent]:
         frames, found, echo_suppressed_ms, self.advance_at, ended = due
         for frame, silence in frames:
-            self._send(frame, now, silence)
+            self.send(frame, now, silence)
         if echo_suppressed_ms:
             self.echo_suppressed_ms += echo_suppressed_ms
         if ended:

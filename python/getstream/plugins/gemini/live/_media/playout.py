@@ -73,7 +73,7 @@ MAX_LATE_FRAMES = 3
 
 
 Progress = tuple[tuple[int, bool], ...]
-"""Turns that began or ended at the read head, in order, each with whether it has ended."""
+"""TurnController that began or ended at the read head, in order, each with whether it has ended."""
 
 
 class OutputTrack(AudioStreamTrack):

@@ -14,8 +14,8 @@
 from __future__ import annotations
 
 from .access import KeySource
-from .connection import Seeding, Session
+from .connection import HistoryMode, Session
 from .protocol import ServerMessage
 from .sdk_protocol import warm_up
 
-__all__ = ["KeySource", "Seeding", "ServerMessage", "Session", "warm_up"]
+__all__ = ["HistoryMode", "KeySource", "ServerMessage", "Session", "warm_up"]

@@ -57,7 +57,7 @@ from .sdk_protocol import from_sdk
 
 logger = logging.getLogger("getstream.plugins.gemini")
 
-Seeding = Literal["history", "content"]
+HistoryMode = Literal["history", "content"]
 Spawn = Callable[[Coroutine[Any, Any, Any]], "asyncio.Task[Any]"]
 
 API_VERSION = "v1beta"
@@ -77,7 +77,7 @@ but not where the socket is stuck: the close frame waits behind what cannot be s
 ABORT_S = 0.2
 """Seconds for the end of what waits for a connection that has been cut, which takes none."""
 
-DISPOSE_S = 0.5
+ACLOSE_S = 0.5
 """Seconds that closing the SDK's client, and making it, are waited for. Closing takes 8 ms; both go
 on in their thread if they take longer."""
 
@@ -136,7 +136,7 @@ class Session:
         vertexai: whether to talk to Vertex AI.
         model: the model's name.
         config: a `LiveConnectConfigDict`.
-        seeding: how the model takes the history of a session that could not be resumed.
+        history_mode: how the model takes the history of a session that could not be resumed.
         client: the user's own client; its options are left alone.
         spawn: makes a task that its owner looks after.
         ask_key: gives the key or token of each connection anew; then there is no `api_key`.
@@ -149,7 +149,7 @@ class Session:
         model: str,
         config: dict[str, Any],
         vertexai: bool = False,
-        seeding: Seeding = "history",
+        history_mode: HistoryMode = "history",
         client: genai.Client | None = None,
         spawn: Spawn,
         ask_key: Callable[[], Awaitable[str]] | None = None,
@@ -161,13 +161,13 @@ class Session:
         self._vertexai = vertexai
         self._model = model
         self._plain_config = config
-        self._seeding = seeding
+        self._history_mode = history_mode
         self._client = client
         self._owns_client = client is None
         self._config: types.LiveConnectConfig | None = None
         self._preparing: asyncio.Future[None] | None = None
         self._preparing_ends = threading.Lock()
-        self._disposed = False  # a client that is made after that is closed where it was made
+        self._is_closed = False  # a client that is made after that is closed where it was made
         self._context: AbstractAsyncContextManager[AsyncSession] | None = None
         self._live: AsyncSession | None = None
         self._socket: ClientConnection | None = None
@@ -181,7 +181,7 @@ class Session:
         self.unreadable = 0
 
     @property
-    def lean(self) -> bool:
+    def uses_raw_socket(self) -> bool:
         """Whether audio goes straight to the websocket, past the SDK."""
         return self._socket is not None
 
@@ -205,7 +205,7 @@ class Session:
             # Building a client loads certificates and builds models: 70 to 150 ms that would
             # otherwise hold the event loop.
             self._preparing = asyncio.get_running_loop().run_in_executor(None, self._prepare)
-            # A cancellation does not stop the thread: `dispose` closes what it makes.
+            # A cancellation does not stop the thread: `aclose` closes what it makes.
             await asyncio.shield(self._preparing)
         assert self._client is not None
         opened: list[ClientConnection] = []
@@ -318,21 +318,21 @@ class Session:
                 leaving.cancel()
                 await asyncio.wait([leaving], timeout=ABORT_S)
 
-    async def dispose(self) -> None:
+    async def aclose(self) -> None:
         """Close the connection, and the client unless it is the user's own."""
         await self.close()
         with self._preparing_ends:
-            self._disposed = True
+            self._is_closed = True
             client = self._client
         if self._preparing is not None and not self._preparing.done():
-            await asyncio.wait([self._preparing], timeout=DISPOSE_S)
+            await asyncio.wait([self._preparing], timeout=ACLOSE_S)
         if self._preparing is not None and self._preparing.done():
             self._preparing.exception()  # that nobody waits for
         if client is None or not self._owns_client:
             return
         # Closing it takes 8 ms, most of them for modules that it imports just then.
         closing = asyncio.get_running_loop().run_in_executor(None, _close_client, client)
-        await asyncio.wait([closing], timeout=DISPOSE_S)
+        await asyncio.wait([closing], timeout=ACLOSE_S)
 
     async def keep_alive(self) -> None:
         """Look after the connection until it is gone: whether its path and the service are alive.
@@ -429,22 +429,25 @@ class Session:
         """Return what stands before and behind the base64 of audio in `send_audio`'s messages."""
         return wire.audio_envelope(sample_rate)
 
+    @staticmethod
+    def audio_of(frame: bytes) -> tuple[bytes, int]:
+        """Return the s16le samples of a frame that `send_audio` takes, and their rate in Hz."""
+        return wire.read_audio(websocket_payload(frame))
+
     # Each returns the number of the message on this connection; the setup has number 0.
 
-    async def send_audio(self, frame: bytes, sample_rate: int) -> int:
+    async def send_audio(self, frame: bytes) -> int:
         """Send s16le mono audio.
 
         Args:
             frame: base64 in the envelope of its rate, as `websocket_frame` frames it. It is
                 unpacked and framed again, under a new masking key: it may have been sent before, on
                 a connection that was lost, and a key is for one sending (RFC 6455, section 5.3).
-            sample_rate: of the audio, in Hz.
         """
         message = websocket_payload(frame)
         if self._socket is not None:
             return await self._send_raw(message)
-        before, behind = wire.audio_envelope(sample_rate)
-        pcm = base64.b64decode(message[len(before) : len(message) - len(behind)])
+        pcm, sample_rate = wire.read_audio(message)
         blob = types.Blob(data=pcm, mime_type=f"audio/pcm;rate={sample_rate}")
         return await self._send_by_sdk(audio=blob)
 
@@ -540,7 +543,7 @@ class Session:
             # As history, the service takes it without an answer; as content, it would answer what
             # is complete.
             await self._require_live().send_client_content(
-                turns=turns, turn_complete=self._seeding == "history"
+                turns=turns, turn_complete=self._history_mode == "history"
             )
         except (genai_errors.APIError, websockets.exceptions.ConnectionClosed, OSError) as error:
             raise self._lost(error) from without_frames(error)
@@ -587,7 +590,7 @@ class Session:
         resumption = self._config.session_resumption
         if resumption is not None:
             update["session_resumption"] = resumption.model_copy(update={"handle": handle or None})
-        if history and self._seeding == "history":
+        if history and self._history_mode == "history":
             update["history_config"] = types.HistoryConfig(initial_history_in_client_content=True)
         return self._config.model_copy(update=update) if update else self._config
 
@@ -604,15 +607,15 @@ class Session:
         if self._client is None or self._api_key != self._client_key:
             client = self._build_client()
             with self._preparing_ends:
-                disposed, before = self._disposed, self._client
-                if not disposed:
+                closed, before = self._is_closed, self._client
+                if not closed:
                     self._client, self._client_key = client, self._api_key
             # Here, on a thread of its own: the modules of the SDK have just been imported.
             spare_long_lived_objects()
-            unused = client if disposed else before
+            unused = client if closed else before
             if unused is not None:
                 _close_client(unused)
-            if disposed:
+            if closed:
                 return
         resumption = config.session_resumption
         if (

@@ -9,6 +9,7 @@ Protocol: ai.google.dev/api/live (BidiGenerateContent).
 
 from __future__ import annotations
 
+import base64
 import json
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -199,11 +200,17 @@ def seconds_of(duration: Any) -> float:
 
 
 def audio_envelope(sample_rate: int) -> tuple[bytes, bytes]:
-    """What stands before and behind the base64 of s16le mono audio in a client message."""
+    """Return what stands before and after the base64 of s16le mono audio in a client message."""
     before = f'{{"realtimeInput":{{"audio":{{"mimeType":"audio/pcm;rate={sample_rate}","data":"'
     return before.encode("ascii"), b'"}}}'
 
 
-def image_message(base64: bytes) -> bytes:
-    """A client message with one JPEG."""
-    return b'{"realtimeInput":{"video":{"mimeType":"image/jpeg","data":"' + base64 + b'"}}}'
+def read_audio(message: bytes) -> tuple[bytes, int]:
+    """Return the s16le samples of a client message with audio, and their rate in Hz."""
+    audio = json.loads(message)["realtimeInput"]["audio"]
+    return base64.b64decode(audio["data"]), rate_of(audio["mimeType"])
+
+
+def image_message(encoded: bytes) -> bytes:
+    """Return a client message with one JPEG, given as base64."""
+    return b'{"realtimeInput":{"video":{"mimeType":"image/jpeg","data":"' + encoded + b'"}}}'

@@ -106,12 +106,12 @@ class ReconnectAttempt:
 
     Attributes:
         attempt: its number in this outage, from 1.
-        delay: seconds to wait before it.
+        delay_s: seconds to wait before it.
         handle: what to resume, or "" for a new session.
     """
 
     attempt: int
-    delay: float
+    delay_s: float
     handle: str
 
 

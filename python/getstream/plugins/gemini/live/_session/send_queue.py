@@ -15,7 +15,7 @@ from collections.abc import Callable
 from enum import Enum
 from typing import NamedTuple
 
-FRAME_MS = 20
+from .._timing import FRAME_MS
 
 MAX_QUEUED_MS = 10_000
 """Audio that waits for a session that is not ready, or for a socket that is stuck. Older audio is

@@ -8,17 +8,26 @@ from __future__ import annotations
 import asyncio
 import logging
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Any, Protocol
 
 from ...errors import AudioError, GeminiError
+from .._emitter import Emitter
 from .._events import (
-    Emitter,
+    Audio,
+    Event,
     Interrupted,
+    PlaybackDucked,
     PlaybackFinished,
+    PlaybackPaused,
+    PlaybackResumed,
     PlaybackStarted,
-    Speech,
+    PlaybackUnducked,
+    SpeechStarted,
+    SpeechStopped,
     Stalled,
+    Text,
     TurnComplete,
+    UserText,
 )
 from .._media.capture import SpeechEvent
 from .._media.playout import MODEL_RATE, AudioOutput, WholeChunks
@@ -76,8 +85,8 @@ _Audio = tuple[bytes | str, int]
 class Effects(Protocol):
     """Requests of the turns to their owner."""
 
-    def start_activity(self, since: float) -> None:
-        """Mark that the user speaks, who was heard `since` seconds ago."""
+    def start_activity(self, since_s: float) -> None:
+        """Mark that the user speaks, who was heard `since_s` seconds ago."""
 
     def end_activity(self) -> None:
         """Mark that the user has finished."""
@@ -178,7 +187,7 @@ class TurnController:
         self.output.end_turn(self.policy.turn)
 
     def leave_call(self) -> None:
-        """Drop what nobody can hear any more, because the call is over.
+        """DiscardPlayback what nobody can hear any more, because the call is over.
 
         So is what the model still answers to those who were in it: until somebody speaks or the
         application sends a text, no turn that begins is played. Nobody else is to hear it.
@@ -223,7 +232,7 @@ class TurnController:
             self._finish_text(now)
         if message.input_transcription:
             self.history.user_heard(message.input_transcription, self._turn_that_answers(now))
-            self._events.emit("user_text", message.input_transcription)
+            self._events.emit(UserText, text=message.input_transcription)
             self.apply(policy.user_transcribed(now, self.output.playing))
         if message.generation_complete:
             self.apply(policy.generation_complete(now))
@@ -233,8 +242,10 @@ class TurnController:
     def on_speech_events(self, events: list[SpeechEvent]) -> None:
         """The detector has noticed something in the call."""
         policy, playing = self.policy, self.output.playing
+        observers = self._events.observers
         for event in events:
             now = _now()
+            observers.notify("on_speech", now, event.user_id, event.kind)
             if event.kind == "starting":
                 self.apply(policy.speech_starting(event.who, playing))
             elif event.kind == "dismissed":
@@ -242,12 +253,12 @@ class TurnController:
             elif event.kind == "started":
                 self._unasked = False
                 self.apply(policy.speech_started(now, event.who, playing))
-                self._events.emit("speech_started", Speech(event.user_id))
+                self._events.emit(SpeechStarted, user_id=event.user_id)
             elif event.kind == "sustained":
                 self.apply(policy.speech_sustained(now, event.who))
             else:
                 self.apply(policy.speech_stopped(now, event.who))
-                self._events.emit("speech_stopped", Speech(event.user_id))
+                self._events.emit(SpeechStopped, user_id=event.user_id)
 
     def text_sent(self, text: str) -> None:
         """Take note of a text that was sent."""
@@ -274,26 +285,29 @@ class TurnController:
         for action in actions:
             if isinstance(action, Duck):
                 self.output.duck(self._duck_db)
+                self._events.emit(PlaybackDucked, gain_db=self._duck_db)
             elif isinstance(action, Unduck):
                 self.output.duck(0.0)
+                self._events.emit(PlaybackUnducked)
             elif isinstance(action, Pause):
                 if not self.policy.paused_by_app:
                     self.counts.barge_ins += 1
                 self.output.pause()
+                self._events.emit(PlaybackPaused, reason=self.policy.hold_reason)
             elif isinstance(action, Resume):
                 self.output.resume()
+                self._events.emit(PlaybackResumed)
             elif isinstance(action, PlayWithheld):
                 self._play_withheld(action.turn)
             elif isinstance(action, EndTurn):
                 self._end_turn(action.turn)
             elif isinstance(action, CompleteTurn):
                 text = self._spoken[action.turn].transcript.text
-                complete = TurnComplete(action.turn, text, action.reason)
-                self._events.emit("turn_complete", complete)
+                self._events.emit(TurnComplete, turn=action.turn, text=text, reason=action.reason)
             elif isinstance(action, DiscardPlayback):
                 self._drop(action)
             elif isinstance(action, StartActivity):
-                self._effects.start_activity(action.since)
+                self._effects.start_activity(action.since_s)
             elif isinstance(action, EndActivity):
                 self._effects.end_activity()
             elif isinstance(action, StalledAction):
@@ -395,14 +409,27 @@ class TurnController:
             heard_ms = self.output.heard_ms(turn)
             heard_text = self._spoken[turn].transcript.heard(heard_ms)
             self.history.model_was_cut(turn, heard_text)
-            self._events.emit("interrupted", Interrupted(turn, heard_ms, heard_text, action.cause))
+            self._events.emit(
+                Interrupted,
+                turn=turn,
+                heard_ms=heard_ms,
+                heard_text=heard_text,
+                cause=action.cause,
+            )
 
     def _tell_of_stall(self, action: StalledAction) -> None:
         self.counts.stalls += 1
         unfinished = action.reason == "unfinished"
-        stalled = Stalled(action.waited * 1000, unfinished, action.reason, action.detail)
-        if self._events.emit("stalled", stalled):
+        waited_ms = action.waited * 1000
+        if self._events.emit(
+            Stalled,
+            waited_ms=waited_ms,
+            unfinished=unfinished,
+            reason=action.reason,
+            detail=action.detail,
+        ):
             return
+        stalled = f"{action.reason} for {waited_ms:.0f} ms {action.detail}".rstrip()
         self._stalls_in_a_row += 1
         if self._stalls_in_a_row == 1:
             logger.warning("Gemini Live has stalled: %s", stalled)
@@ -421,7 +448,7 @@ class TurnController:
             self._early_text.append((now, text))
         else:
             self._note_spoken(turn, text)
-        self._events.emit("text", text)
+        self._events.emit(Text, text=text)
 
     def _turn_of_text(self, now: float, text: str) -> int | None:
         """Find the turn of text that has just come; None: one that has not begun.
@@ -477,27 +504,28 @@ class TurnController:
         return policy.turn
 
     def _emit_audio(self, data: bytes | str, rate: int, turn: int) -> None:
-        if not self._events.listens("audio"):
+        if not self._events.listens(Audio):
             return
         try:
             pcm = self._chunks.take(data, rate, turn)
         except AudioError:
             return  # counted where it was to be played
         if pcm:
-            self._events.emit("audio", pcm)
+            self._events.emit(Audio, pcm=pcm)
 
     # -- what is heard -------------------------------------------------------------------------
 
     def _playback_started(self, turn: int, at: float) -> None:
         self._spoken[turn].started_at = at
-        self._emit_soon("playback_started", PlaybackStarted(turn, at))
+        self._emit_soon(PlaybackStarted, turn=turn, at=at)
 
     def _playback_finished(self, turn: int, at: float) -> None:
         spoken = self._spoken[turn]
         cut, heard_ms = spoken.cut, self.output.heard_ms(turn)
         text = spoken.transcript.text
-        finished = PlaybackFinished(
-            turn,
+        self._emit_soon(
+            PlaybackFinished,
+            turn=turn,
             text=text,
             heard_text=spoken.transcript.heard(heard_ms) if cut else text,
             heard_ms=heard_ms,
@@ -505,16 +533,15 @@ class TurnController:
             started_at=at if spoken.started_at is None else spoken.started_at,
             finished_at=at,
         )
-        self._emit_soon("playback_finished", finished)
         self.apply(self.policy.playback_finished(at, turn))
 
-    def _emit_soon(self, event: str, argument: object) -> None:
+    def _emit_soon(self, event_type: type[Event], **fields: Any) -> None:
         """Emit, but not inside of the call by which the SDK takes a frame."""
-        asyncio.get_running_loop().call_soon(self._emit_unless_over, event, argument)
+        asyncio.get_running_loop().call_soon(self._emit_unless_over, event_type, fields)
 
-    def _emit_unless_over(self, event: str, argument: object) -> None:
+    def _emit_unless_over(self, event_type: type[Event], fields: dict[str, Any]) -> None:
         if not self._over:
-            self._events.emit(event, argument)
+            self._events.emit(event_type, **fields)
 
     # -- time ----------------------------------------------------------------------------------
 

@@ -220,10 +220,10 @@ class StartActivity:
     """Tell the service that the user speaks, and send what was said already.
 
     Attributes:
-        since: how long ago the speech was confirmed, in seconds.
+        since_s: how long ago the speech was confirmed, in seconds.
     """
 
-    since: float
+    since_s: float
 
 
 @dataclass(frozen=True)
@@ -298,13 +298,13 @@ class Remedy(Enum):
     RECONNECT = "a new connection"
 
 
-Hold = Literal["speech", "app", "doubt"]
+Hold = Literal["speech", "app", "unconfirmed"]
 """A reason to hold playback: speech, the application, or an interruption that is unconfirmed."""
 
 Deadline = Literal[
     "overlap",  # speech that was under way when the turn began has outlived its hangover
     "resume",  # silence after the speech for which playback is paused
-    "doubt",  # an interruption that nobody here has heard is no longer believed
+    "unconfirmed",  # an interruption that nobody here has heard is no longer believed
     "unduck",  # the duck ends
     "activity end",  # the service is told that the user has finished
     "stale",  # what arrives now is no longer the end of the cut turn
@@ -376,6 +376,13 @@ class TurnPolicy:
     def paused_by_app(self) -> bool:
         """Tell whether the application holds playback."""
         return "app" in self._holds
+
+    @property
+    def hold_reason(self) -> Hold:
+        """Return the reason for which playback is held; the application's first."""
+        if "app" in self._holds:
+            return "app"
+        return "speech" if "speech" in self._holds else "unconfirmed"
 
     @property
     def paused(self) -> bool:
@@ -454,7 +461,7 @@ class TurnPolicy:
             actions += self._report_stall(now, self._waited(now))
         self._cancel("stall")
         self._cancel("activity end")
-        if "doubt" in self._holds:
+        if "unconfirmed" in self._holds:
             actions += self._drop(now, "server")
             playing = False
         if not playing:
@@ -532,7 +539,7 @@ class TurnPolicy:
                 actions.append(EndTurn(self.turn))
             else:
                 self._unconfirmed_since = None
-                actions += self._let_go("doubt")
+                actions += self._let_go("unconfirmed")
         if self._phase is not Phase.GENERATING:
             actions += self._begin_turn(now)
         return self._go_on(now, actions)
@@ -572,7 +579,7 @@ class TurnPolicy:
         phase, actions = self._phase, list[Action]()
         if phase is Phase.IDLE:
             return self._note_empty_turn(now, reason, late)
-        if phase is Phase.GENERATING and late and "doubt" not in self._holds:
+        if phase is Phase.GENERATING and late and "unconfirmed" not in self._holds:
             # Not this turn's: it has not been sent yet. Should it be so all the same, nothing more
             # will come.
             self._late_completion_until = float("-inf")
@@ -583,7 +590,7 @@ class TurnPolicy:
         self._end_turn(now)
         if phase in (Phase.CUT, Phase.STALE):
             return actions
-        if "doubt" in self._holds:
+        if "unconfirmed" in self._holds:
             self._completion_waits = True
         else:
             actions += self._complete(reason)
@@ -607,7 +614,7 @@ class TurnPolicy:
         if self._phase is Phase.SENT and not playing:
             self._end_turn(now, late_completion=True)
             return self._complete()
-        if "doubt" in self._holds:
+        if "unconfirmed" in self._holds:
             return []
         if self._phase is Phase.IDLE:
             self._late_completion_until = now + LATE_COMPLETION_S  # of this interruption
@@ -673,8 +680,8 @@ class TurnPolicy:
         self._late_completion_until = float("-inf")
         self._in_progress = False
         self._cancel("stall")
-        if "doubt" in self._holds:
-            actions += self._let_go("doubt")
+        if "unconfirmed" in self._holds:
+            actions += self._let_go("unconfirmed")
         if phase is Phase.SENT or self._completion_waits:
             actions += self._complete()
         return actions + self._commit_if_due(now)
@@ -723,7 +730,7 @@ class TurnPolicy:
             actions += self._pause_for_speech(now)
         if self._is_due("resume", now):
             actions += self._let_go("speech")
-        if self._is_due("doubt", now):
+        if self._is_due("unconfirmed", now):
             actions += self._dismiss_interruption(now)
         if self._is_due("unduck", now):
             actions += self._unduck()
@@ -769,7 +776,7 @@ class TurnPolicy:
         actions: list[Action] = []
         by: Cause | None = None
         may_replace = not (self.paused_by_app or self._played_out)
-        if "doubt" in self._holds:
+        if "unconfirmed" in self._holds:
             by = "server"
         elif may_replace and "speech" in self._holds:
             by = "speech"
@@ -878,15 +885,15 @@ class TurnPolicy:
     def _let_go(self, hold: Hold) -> list[Action]:
         """End one reason to hold playback; go on if it was the last."""
         self._holds.discard(hold)
-        if hold == "doubt":
-            self._cancel("doubt")
+        if hold == "unconfirmed":
+            self._cancel("unconfirmed")
         return [] if self.paused else [*self._unduck(), Resume()]
 
     def _release(self) -> list[Action]:
         """Open the gate: whatever comes next is heard, at full level."""
         held = self.paused
         self._holds.clear()
-        for deadline in ("resume", "overlap", "doubt"):
+        for deadline in ("resume", "overlap", "unconfirmed"):
             self._cancel(deadline)
         actions: list[Action] = [*self._unduck(), Resume()] if held else self._unduck()
         return [*actions, *self._complete()] if self._completion_waits else actions
@@ -906,9 +913,9 @@ class TurnPolicy:
 
     def _await_confirmation(self, now: float) -> list[Action]:
         held = self.paused
-        self._holds.add("doubt")
+        self._holds.add("unconfirmed")
         self._unconfirmed_since = now
-        self._deadlines["doubt"] = now + UNCONFIRMED_INTERRUPTION_S
+        self._deadlines["unconfirmed"] = now + UNCONFIRMED_INTERRUPTION_S
         return [] if held else [Pause()]
 
     def _dismiss_interruption(self, now: float) -> list[Action]:
@@ -917,7 +924,7 @@ class TurnPolicy:
         The service has stopped sending all the same. Should it have heard somebody after all, its
         answer is late, and replaces the rest.
         """
-        phase, actions = self._phase, self._let_go("doubt")
+        phase, actions = self._phase, self._let_go("unconfirmed")
         self._spoken_over = "server"
         if phase is Phase.GENERATING:
             actions.append(EndTurn(self.turn))

@@ -1,0 +1,512 @@
+"""Hold one conversation over one connection after the other: connect, run, reconnect, shut down."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+from .._exit import outlast_native_threads
+from ..errors import ConnectionLostError, GeminiError, SessionError
+from ._emitter import Emitter
+from ._events import Closed, Connected, Disconnected, ErrorEvent, Reconnecting, Resumed
+from ._lifecycle import Lifecycle
+from ._options import check_answered_key
+from ._session import KeySource, ServerMessage, Session
+from ._session.reconnect import ReconnectAttempt, ReconnectPolicy
+from ._session.send_queue import KEPT_SPEECH_MS, ActivityMarker, SendQueue, Text
+from ._settings import Settings
+from ._timing import FRAME_MS, PREROLL_MS
+from ._turns.controller import TurnController
+from ._turns.policy import Phase
+
+if TYPE_CHECKING:
+    from google import genai
+
+logger = logging.getLogger("getstream.plugins.gemini")
+
+_T = TypeVar("_T")
+
+DRAIN_S = 1.0
+"""Seconds for reading what has arrived on a connection on which nothing can be sent any more."""
+
+BOUNDARY_POLL_S = 0.1
+"""How often to look for a boundary between turns, once the end of the connection that the service
+has announced is near."""
+
+HANDLER_GRACE_S = 2.0
+"""Seconds from the end of the session in which async event handlers and the video source may finish
+what they are doing. Closing the connection counts, so that all of it takes less than 3 s."""
+
+STOP_S = 0.3
+"""Seconds that the tasks of a connection have to end when they are cancelled, which takes none."""
+
+
+class Resource(Protocol):
+    """Something that ends with the session."""
+
+    def cancel(self) -> None:
+        """Begin to end, without waiting."""
+
+    async def aclose(self) -> None:
+        """End; the time for it is bounded by the caller."""
+
+    def discard(self) -> None:
+        """Let go of what is left, whatever has become of `aclose`."""
+
+
+class Supervisor:
+    """Owns the session with Gemini: its connections, what is sent, the turns, and every task.
+
+    Messages of the service reach the turns and the send queue here; actions of the turns reach the
+    service here (it is their `Effects`).
+
+    Args:
+        settings: the settings of the assistant.
+        client: the application's own client, or None.
+
+    Attributes:
+        lifecycle: the state of the session.
+        events: the events to the application.
+        session: the connection to the service.
+        send_queue: what is to be sent.
+        turns: the turns of the conversation.
+        messages: how many messages the service has sent.
+        tokens: total tokens as last reported by the service.
+        disconnects: connections that ended without having been asked to.
+        planned_reconnects: connections that were left because their end was announced.
+        on_closed: called when the session is closed, before anything is shut down.
+        on_shut_down: called when the session begins to end.
+    """
+
+    def __init__(self, settings: Settings, client: genai.Client | None) -> None:
+        self.lifecycle = Lifecycle(
+            self._run,
+            self._shut_down,
+            on_abandoned=self._abandon,
+            on_closed=self._silence,
+        )
+        self.events = Emitter(self.spawn, self.now, lambda: self.turns.policy.turn)
+        self.messages = self.tokens = 0
+        self.disconnects = self.planned_reconnects = 0
+        self.on_closed: list[Callable[[], None]] = []
+        self.on_shut_down: list[Callable[[], None]] = []
+        self._settings = settings
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._resources: list[Resource] = []
+        access = settings.access
+        ask = access.ask if access else None
+        self.session = Session(
+            api_key=access.api_key if access else None,
+            vertexai=access is not None and access.vertexai,
+            model=settings.model,
+            config=settings.config,
+            history_mode=settings.history_mode,
+            client=client,
+            spawn=self.spawn,
+            ask_key=KeySource(ask, check_answered_key, self.spawn) if ask else None,
+        )
+        self._reconnect_policy = ReconnectPolicy(
+            resumable="session_resumption" in settings.config,
+            handle=settings.handle,
+            # A client for Vertex AI signs in anew when its token has expired.
+            renews_key=access.renews if access else bool(getattr(client, "vertexai", False)),
+            random=random.random,
+        )
+        self._nudge = settings.watchdog.nudge if settings.watchdog else None
+        self.turns = TurnController(
+            settings.turn_options,
+            duck_db=settings.times.duck_db,
+            events=self.events,
+            effects=self,
+            only_speech=settings.only_speech,
+            plays=settings.playback,
+            nudge=self._nudge,
+        )
+        self.send_queue = SendQueue(settings.activity_preroll_ms, self.session.send_audio_now)
+        self._leaving: asyncio.Future[SessionError | None] | None = None
+        self._go_away_timer: asyncio.TimerHandle | None = None
+        self._server_acks = False  # the service tells by number what it has taken
+        self._handle_in_speech: float | None = None  # when the speech began in which the last came
+
+    # -- life ----------------------------------------------------------------------------------
+
+    def add_resource(self, resource: Resource) -> None:
+        """Look after something that ends with the session."""
+        self._resources.append(resource)
+
+    def spawn(self, work: Coroutine[Any, Any, _T]) -> asyncio.Task[_T]:
+        """Start a task that does not outlive its reference by accident."""
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    def now(self) -> float:
+        """Return the time of the event loop, in seconds."""
+        return asyncio.get_running_loop().time()
+
+    async def close(self) -> None:
+        """End the session; see `GeminiLive.close`."""
+        # A task of the session must not wait for its end: the end waits for the task.
+        current = asyncio.current_task()
+        is_own = current is self.lifecycle.task or current in self._tasks
+        await self.lifecycle.close(wait=not is_own)
+
+    def report(self, error: GeminiError) -> None:
+        """Emit `error`, or log it where nobody listens."""
+        if not self.events.emit(ErrorEvent, error=error):
+            logger.error("Gemini Live: %s", error)
+
+    def leave_connection(self, reason: SessionError | None) -> None:
+        """Leave the connection; it is reconnected. `reason` is None where that was planned."""
+        if self._leaving is not None and not self._leaving.done():
+            self._leaving.set_result(reason)
+
+    async def send_text(self, text: str) -> None:
+        """Send a text, now or when there is a connection.
+
+        Raises:
+            SessionError, ClosedError: there will never be one.
+        """
+        lifecycle = self.lifecycle
+        await lifecycle.wait_until_settled()
+        item = self.send_queue.push_text(text)
+        try:
+            await asyncio.wait([item.sent, lifecycle.ended], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            if not item.sent.done():
+                self.send_queue.withdraw(item)
+        if not item.sent.done():
+            lifecycle.check_open()
+
+    async def send_video(self, jpeg: bytes) -> bool:
+        """Send a picture; False if there is no connection: the next one will be newer."""
+        if not self.lifecycle.is_ready:
+            return False
+        try:
+            await self.session.send_video(jpeg)
+        except SessionError as error:
+            self.leave_connection(error)
+            return False
+        return True
+
+    # -- one connection after the other --------------------------------------------------------
+
+    async def _run(self) -> None:
+        """Hold the session over one connection after the other, until one cannot be had."""
+        outlast_native_threads()
+        await self._connect()
+        self._note_open()
+        self.events.emit(Connected)
+        while True:
+            await self._reconnect(await self._run_connection())
+
+    async def _connect(self) -> None:
+        """Set up the first connection, or raise why that is not possible."""
+        attempt = self._reconnect_policy.first_attempt(self.now())
+        while True:
+            try:
+                await self.session.open(attempt.handle)
+                return
+            except SessionError as error:
+                again = self._reconnect_policy.on_attempt_failed(self.now(), error)
+                if again is None:
+                    raise
+                if attempt.handle and not again.handle:
+                    logger.warning("Gemini Live: new session without the given handle: %s", error)
+                else:
+                    logger.info("Gemini Live: connecting again: %s", error)
+            attempt = again
+            await asyncio.sleep(attempt.delay_s)
+
+    async def _run_connection(self) -> SessionError | None:
+        """Send and receive until the connection is gone.
+
+        Returns:
+            Why it is gone, or None if it is time to leave it.
+        """
+        self._leaving = asyncio.get_running_loop().create_future()
+        receiving = asyncio.ensure_future(self._receive())
+        sending = asyncio.ensure_future(self._send())
+        living = asyncio.ensure_future(self.session.keep_alive())
+        work: tuple[asyncio.Future[Any], ...] = (receiving, sending, living)
+        try:
+            await asyncio.wait([*work, self._leaving], return_when=asyncio.FIRST_COMPLETED)
+            if sending.done() and not receiving.done():
+                # What has arrived before the end is still to be read; and the reader has seen the
+                # close code.
+                await asyncio.wait([receiving], timeout=DRAIN_S)
+            for task in work:
+                error = _error_of(task) if task.done() else None
+                if isinstance(error, SessionError):
+                    return error
+                if error is not None:
+                    raise error
+            return self._leaving.result()
+        finally:
+            for task in work:
+                task.cancel()
+            await asyncio.wait(work, timeout=STOP_S)
+            for task in work:
+                if task.done():
+                    _error_of(task)
+
+    async def _reconnect(self, reason: SessionError | None) -> None:
+        """Have the connection again, or raise why that is not possible."""
+        lost_at = self.now()
+        self.lifecycle.reconnecting()
+        if reason is None:
+            self.planned_reconnects += 1
+        else:
+            self.disconnects += 1
+        before = self.send_queue.retransmitted
+        turns = self.turns
+        turns.apply(turns.policy.connection_lost(lost_at))
+        if given_up := self.send_queue.requeue_unacked():
+            logger.warning("Gemini Live: %d texts without an answer are not sent again", given_up)
+        if reason is not None:
+            logger.warning("Gemini Live: %s", reason)
+        self.events.emit(Disconnected, reason=reason)
+        error: SessionError = reason or ConnectionLostError(
+            "Gemini Live ends each connection soon after it was made", retryable=True
+        )
+        attempt = self._reconnect_policy.on_disconnected(lost_at, reason)
+        while attempt is not None:
+            try:
+                await self._try(attempt, abort=reason is not None)
+            except SessionError as failed:
+                error = failed
+                attempt = self._reconnect_policy.on_attempt_failed(self.now(), failed)
+                continue
+            self._note_open()
+            turns.apply(turns.policy.connection_resumed(self.now()))
+            gap_ms = (self.now() - lost_at) * 1000
+            same_session = bool(attempt.handle)
+            retransmitted_ms = (self.send_queue.retransmitted - before) * FRAME_MS
+            logger.info(
+                "Gemini Live goes on after %.0f ms without a connection, in %s session",
+                gap_ms,
+                "the same" if same_session else "a new",
+            )
+            self.events.emit(
+                Resumed,
+                gap_ms=gap_ms,
+                attempts=attempt.attempt,
+                same_session=same_session,
+                retransmitted_ms=retransmitted_ms,
+            )
+            return
+        raise error
+
+    async def _try(self, attempt: ReconnectAttempt, *, abort: bool) -> None:
+        """Make one attempt to have the connection again."""
+        resuming = bool(attempt.handle)
+        self.events.emit(
+            Reconnecting,
+            attempt=attempt.attempt,
+            delay_ms=attempt.delay_s * 1000,
+            resuming=resuming,
+        )
+        # The service refuses to resume a session whose connection is open.
+        await self.session.close(abort=abort)
+        if attempt.delay_s:
+            await asyncio.sleep(attempt.delay_s)
+        await self.session.open(attempt.handle, () if resuming else self.turns.history.lines())
+
+    def _note_open(self) -> None:
+        self._reconnect_policy.on_connected(self.now())
+        self.lifecycle.ready()
+
+    def _move_when_idle(self) -> None:
+        """Leave the connection, whose end is announced, at a boundary between turns, or in time."""
+        self._go_away_timer = None
+        now, turns = self.now(), self.turns.policy
+        reconnect = self._reconnect_policy
+        if reconnect.should_leave(now, turns.idle_since, turns.generating):
+            self.leave_connection(None)
+            return
+        earliest = reconnect.may_leave_from
+        if earliest is not None and not self.lifecycle.is_over:
+            loop = asyncio.get_running_loop()
+            at = max(earliest, now + BOUNDARY_POLL_S)
+            self._go_away_timer = loop.call_at(at, self._move_when_idle)
+
+    # -- the end -------------------------------------------------------------------------------
+
+    async def _shut_down(self, failure: GeminiError | None) -> None:
+        """End everything and tell so, within `HANDLER_GRACE_S` and what cancelling takes."""
+        loop = asyncio.get_running_loop()
+        end_at = loop.time() + HANDLER_GRACE_S
+        if failure is not None:
+            logger.error("Gemini Live: %s", failure)
+            self.events.emit(ErrorEvent, error=failure)
+        self.turns.stop()
+        if self._go_away_timer is not None:
+            self._go_away_timer.cancel()
+        for callback in self.on_shut_down:
+            callback()
+        for resource in self._resources:
+            resource.cancel()  # they end while the connection does
+        try:
+            await self.session.close()
+            ending = [self.spawn(resource.aclose()) for resource in self._resources]
+            if ending:
+                await asyncio.wait(ending, timeout=max(0.0, end_at - loop.time()))
+        finally:
+            for resource in self._resources:
+                resource.discard()
+            if failure is None:
+                self.turns.output.stop()
+            else:
+                self.turns.drain()
+            self._tell_end(failure)
+        await self.session.aclose()
+        await self.events.drain(max(0.0, end_at - loop.time()))
+
+    def _tell_end(self, failure: GeminiError | None) -> None:
+        self.events.emit(Closed, cause=failure)
+        self.events.end_streams()
+        self.events.observers.notify("on_close")
+
+    def _abandon(self) -> None:
+        """Tell that the session is over, where it has not begun or its event loop is gone."""
+        self.turns.stop()
+        self._tell_end(None)
+
+    def _silence(self) -> None:
+        """Silence the track, and undo what is wired to a call: the session is closed."""
+        try:
+            self.turns.output.stop()
+            for callback in self.on_closed:
+                callback()
+        except RuntimeError:  # the event loop is closed, and so is whoever waits for the track
+            logger.debug("The output track ends after its event loop")
+
+    # -- from the service ----------------------------------------------------------------------
+
+    async def _receive(self) -> None:
+        while True:
+            message = await self.session.next()
+            self.messages += 1
+            self._on_server_message(message)
+
+    def _on_server_message(self, message: ServerMessage) -> None:
+        now = self.now()
+        self.events.observers.notify("on_message", now, message)
+        if message.tokens is not None:
+            self.tokens = message.tokens
+        if message.time_left is not None:
+            logger.info("Gemini Live will end this connection in %g s", message.time_left)
+            self._reconnect_policy.on_go_away(now, message.time_left)
+            if self._go_away_timer is not None:
+                self._go_away_timer.cancel()
+            self._move_when_idle()
+        if message.resumable is not None:
+            self._on_resumption_update(now, message)
+        if message.tool_calls:
+            names = ", ".join(str(call.get("name")) for call in message.tool_calls)
+            logger.warning("Gemini Live calls functions that nobody has declared: %s", names)
+        policy = self.turns.policy
+        is_under_way = policy.phase in (Phase.GENERATING, Phase.SENT, Phase.CUT)
+        in_turn = is_under_way or bool(message.audio or message.text)
+        self.turns.on_server_message(message)
+        if message.generation_complete and not self._server_acks:
+            self._acknowledge(policy.turn_began_at)
+        # A text has its answer when a turn is over that began after it, and not before: what a
+        # handle stands for may hold the text, and no answer would come of that.
+        if in_turn and message.interrupted:
+            self.send_queue.acknowledge_texts(before=policy.turn_began_at, cut=True)
+        elif message.generation_complete or (in_turn and message.turn_complete):
+            self.send_queue.acknowledge_texts(before=policy.turn_began_at)
+
+    def _on_resumption_update(self, now: float, message: ServerMessage) -> None:
+        """Note a resumption handle, and what the service has taken when it issues one."""
+        assert message.resumable is not None
+        self._reconnect_policy.on_resumption_handle(message.handle, message.resumable)
+        if message.consumed is not None:
+            self._server_acks = True
+            self.send_queue.acknowledge(number=message.consumed)
+            return
+        if not message.resumable:
+            return
+        # What was said in the last moment may not have been there yet.
+        moment = now - PREROLL_MS / 1000
+        policy = self.turns.policy
+        speech = policy.unanswered_since
+        silence_ms = self._settings.activity.silence_ms
+        in_speech = speech is not None and self.send_queue.silence_ms < silence_ms
+        if in_speech and speech == self._handle_in_speech:
+            # The second one since somebody began: this service issues them by time, and not only
+            # between turns, so that what was said before is in there.
+            self.send_queue.acknowledge(before=moment, keep_speech_ms=KEPT_SPEECH_MS)
+        else:
+            self._acknowledge(max(policy.turn_began_at, moment))
+        self._handle_in_speech = speech
+
+    def _acknowledge(self, before: float) -> None:
+        """Forget what was sent before a time, except what the user has begun to say since."""
+        since = self.turns.policy.unanswered_since
+        if since is not None:
+            before = min(before, since - (self._settings.detection_ms + PREROLL_MS) / 1000)
+        self.send_queue.acknowledge(before=before)
+
+    # -- to the service ------------------------------------------------------------------------
+
+    async def _send(self) -> None:
+        while True:
+            item = await self.send_queue.next()
+            if item is ActivityMarker.STREAM_END:
+                number = await self.session.send_audio_stream_end()
+            elif isinstance(item, ActivityMarker):
+                starts = item is ActivityMarker.ACTIVITY_START
+                number = await self.session.send_activity(starts=starts)
+            elif isinstance(item, Text):
+                number = await self.session.send_text(item.text)
+                if not item.sent.done():
+                    self.turns.text_sent(item.text)
+            else:
+                number = await self.session.send_audio(item.data)
+            self.send_queue.mark_sent(item, number, self.now())
+
+    # -- what the turns ask for ----------------------------------------------------------------
+
+    def start_activity(self, since_s: float) -> None:
+        """Mark that the user speaks, who was heard `since_s` seconds ago."""
+        settings = self._settings
+        before_ms = since_s * 1000 + settings.detection_ms + settings.activity.padding_ms
+        self.send_queue.start_activity(before_ms)
+
+    def end_activity(self) -> None:
+        """Mark that the user has finished."""
+        self.send_queue.end_activity()
+
+    def nudge(self) -> None:
+        """Remind the service that it owes something."""
+        self.spawn(self._send_nudge())
+
+    def leave_stalled(self) -> None:
+        """Try another connection: this one has stalled."""
+        self.leave_connection(ConnectionLostError("Gemini Live has stalled", retryable=True))
+
+    async def _send_nudge(self) -> None:
+        assert self._nudge is not None
+        try:
+            await self.send_text(self._nudge)
+        except GeminiError as error:
+            logger.debug("The nudge was not sent: %s", error)
+
+
+def _error_of(task: asyncio.Future[Any]) -> Exception | None:
+    """Return what a task of the connection, which is done, has failed with."""
+    if task.cancelled():
+        # Not by this session, or it would not look: somebody cancels tasks that are not theirs.
+        return ConnectionLostError("A task of the connection was cancelled", retryable=True)
+    error = task.exception()
+    if error is None or isinstance(error, Exception):
+        return error
+    # SystemExit and KeyboardInterrupt, raised by a sync event handler, go through the event loop to
+    # whoever runs it. Raised here, too, they would end a second program.
+    return ConnectionLostError(f"An event handler has ended the program ({error!r})")
