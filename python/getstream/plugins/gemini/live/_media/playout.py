@@ -73,20 +73,33 @@ MAX_LATE_FRAMES = 3
 
 
 Progress = tuple[tuple[int, bool], ...]
-"""TurnController that began or ended at the read head, in order, each with whether it has ended."""
+"""Turns that began or ended at the read head, in order, each with whether it has ended."""
+
+
+_ONE_READER = hasattr(AudioStreamTrack, "wait_for_flush")
+"""Whether a second reader is a mistake: `getstream` 6 reads twice for a moment when it has lost its
+connection."""
+
+
+class _Clock(Enum):
+    """The side that paces the frames."""
+
+    SDK = auto()
+    TRACK = auto()
 
 
 class OutputTrack(AudioStreamTrack):
     """The assistant's voice: an aiortc audio track, 48 kHz mono, 20 ms frames.
 
-    Two clocks, chosen by what the SDK does with a track.
+    It has two clocks, and its reader chooses.
 
     `getstream` 7 reads `recv()` as fast as it returns and paces from a queue of its own, which
-    it fills with silence when empty. Here `recv()` waits while there is nothing to say. Speech
+    it fills with silence when empty. For it, `recv()` waits while there is nothing to say. Speech
     starts with a flush of the SDK's queue and `LEAD_S` of frames, and goes on with one frame
     each 20 ms.
 
-    `getstream` 6 (aiortc) sends whatever `recv()` returns. Here `recv()` returns one frame each
+    Every other reader (`getstream` 6, an aiortc connection, a recorder, a loop that writes a file
+    or a WebSocket) takes what `recv()` returns as it comes. For it, `recv()` returns one frame each
     20 ms, silence included.
 
     Args:
@@ -111,7 +124,7 @@ class OutputTrack(AudioStreamTrack):
         self._readers = 0  # calls of `recv` that have not returned
         self._read_at = -math.inf  # when the last one did
         self._probe: PublisherProbe | None = None
-        self._reader_paces = hasattr(AudioStreamTrack, "wait_for_flush")
+        self._clock = _Clock.TRACK
         self._wake = asyncio.Event()
         self._ahead: str | None = None  # `Playback.next_frame`, where the last pop is still right
         self._flush_readers = 0
@@ -186,19 +199,23 @@ class OutputTrack(AudioStreamTrack):
             CallError: it is being read already. Each of two readers would get every second frame:
                 one assistant speaks in one call at a time.
         """
-        # `getstream` 6 reads twice for a moment when it has lost its connection.
-        if self._readers and self._reader_paces:
+        if self._readers and _ONE_READER:
             raise CallError(
                 "output_track is published already, and its voice cannot be in two calls at once; "
                 "make another GeminiLive"
             )
         self._readers += 1
         try:
-            if self._reader_paces and self._settled_at is None:
-                silence = await self._silence_until_settled(_name_of_caller())
-                if silence:
-                    return self._frame_of(bytes(2 * silence), silence)
-            await (self._due_for_queue() if self._reader_paces else self._due_for_wire())
+            if self._settled_at is None:  # not known to be read by the SDK
+                reader = _name_of_caller()
+                if self._clock is _Clock.TRACK and await self._is_read_by_sdk(reader):
+                    self._forget_reader()
+                    self._clock = _Clock.SDK
+                if self._clock is _Clock.SDK:
+                    silence = await self._silence_until_settled(reader)
+                    if silence:
+                        return self._frame_of(bytes(2 * silence), silence)
+            await (self._due_for_queue() if self._clock is _Clock.SDK else self._due_for_wire())
             return self._next_frame_due()
         except asyncio.CancelledError:
             # The SDK has stopped reading: unpublished. Publishing again is a new connection.
@@ -208,6 +225,15 @@ class OutputTrack(AudioStreamTrack):
         finally:
             self._readers -= 1
             self._read_at = asyncio.get_running_loop().time()
+
+    async def _is_read_by_sdk(self, reader: str) -> bool:
+        """Return whether the SDK reads, by its module's name or because it waits for flushes."""
+        if reader == FORWARDER:
+            return True
+        if _ONE_READER and self._anchor is None and not self._flush_readers:
+            # The task that waits for flushes begins right after the one that reads.
+            await asyncio.sleep(0)
+        return self._flush_readers > 0
 
     def _next_frame_due(self) -> av.AudioFrame:
         self._check_live()
@@ -236,6 +262,7 @@ class OutputTrack(AudioStreamTrack):
             asyncio.get_running_loop().call_soon(self._unpublished)
 
     def _forget_reader(self) -> None:
+        self._clock = _Clock.TRACK
         self._settled_at = self._anchor = None
         self._handed = 0
         self._rested = True
@@ -243,7 +270,7 @@ class OutputTrack(AudioStreamTrack):
             self._probe.close()
             self._probe = None
 
-    # -- getstream 7: the SDK paces --------------------------------------------------------------
+    # -- the SDK's clock, getstream 7 ------------------------------------------------------------
 
     async def _silence_until_settled(self, reader: str) -> int:
         """Return samples of silence to hand over first, or 0 and set when speech may start."""
@@ -349,7 +376,7 @@ class OutputTrack(AudioStreamTrack):
         self._anchor = asyncio.get_running_loop().time()
         self._handed = 0
 
-    # -- getstream 6: this track paces -----------------------------------------------------------
+    # -- the track's own clock ----------------------------------------------------------------
 
     async def _due_for_wire(self) -> None:
         """Return when the next frame belongs on the wire."""

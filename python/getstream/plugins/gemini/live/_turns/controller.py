@@ -187,7 +187,7 @@ class TurnController:
         self.output.end_turn(self.policy.turn)
 
     def leave_call(self) -> None:
-        """DiscardPlayback what nobody can hear any more, because the call is over.
+        """Drop what nobody can hear any more, because the call is over.
 
         So is what the model still answers to those who were in it: until somebody speaks or the
         application sends a text, no turn that begins is played. Nobody else is to hear it.
