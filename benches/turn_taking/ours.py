@@ -1,7 +1,6 @@
 """Run this package as the assistant of a call: `python -m turn_taking.ours CALL_ID FOLDER`.
 
-The program is the short form of the README. Calls between the parts of the package are recorded as
-they are made; nothing is changed.
+The program is the short form of the README, with an observer.
 
 Commands: `stall` holds the event loop for `ms`, `drop` cuts the reply, `stats` reports the
 counters.
@@ -19,7 +18,18 @@ from typing import Any
 
 import numpy as np
 from getstream import AsyncStream
-from getstream.plugins.gemini.live import GeminiLive
+from getstream.plugins.gemini.live import (
+    Event,
+    GeminiLive,
+    Interrupted,
+    Observer,
+    PlaybackDucked,
+    PlaybackFinished,
+    PlaybackPaused,
+    PlaybackResumed,
+    PlaybackStarted,
+    PlaybackUnducked,
+)
 from getstream.video import rtc
 from programs import commands, report
 
@@ -29,65 +39,49 @@ PERSON = "person"
 """User id of the person whose frames are recorded; others in the call only listen."""
 
 
-def watch(gemini: GeminiLive, record: Record) -> None:
-    """Record incoming frames, turn decisions, and outgoing frames."""
-    taken, output = gemini._input.push, gemini._turns.output
+class Watching(Observer):
+    """Records frames of the person, decisions, and frames that were handed over."""
 
-    def push(pcm: Any, *arguments: Any, **options: Any) -> Any:
-        at = time.monotonic()
-        events = taken(pcm, *arguments, **options)
-        if getattr(pcm.participant, "user_id", PERSON) == PERSON:
-            record.arrivals.add(at, pcm.pts or 0, pcm.samples)
-        for event in events:
-            record.note(event.kind)
-        return events
+    def __init__(self, record: Record) -> None:
+        self._record = record
 
-    class Noting:
-        """Playback store that records the popped frames."""
+    def on_participant_audio(self, at: float, user_id: str, pcm: Any) -> None:
+        if user_id in ("", PERSON):
+            self._record.arrivals.add(at, pcm.pts or 0, pcm.samples)
 
-        def __init__(self, playback: Any) -> None:
-            self._playback = playback
+    def on_output_audio(self, at: float, pcm: bytes, sample_rate: int) -> None:
+        self._record.handed.add(at, 0, np.frombuffer(pcm, np.int16))
 
-        def pop(self, at: float) -> Any:
-            popped = self._playback.pop(at)
-            record.handed.add(at, 0, np.frombuffer(popped[0], np.int16))
-            return popped
+    def on_speech(self, at: float, user_id: str, phase: str) -> None:
+        self._record.note(phase, at)
 
-        def __getattr__(self, name: str) -> Any:
-            return getattr(self._playback, name)
+    def on_event(self, event: Event) -> None:
+        if isinstance(event, PlaybackDucked):
+            self._decide("duck", event, event.gain_db)
+        elif isinstance(event, PlaybackUnducked):
+            self._decide("duck", event, 0.0)
+        elif isinstance(event, PlaybackPaused):
+            self._decide("pause", event)
+        elif isinstance(event, PlaybackResumed):
+            self._decide("resume", event)
+        elif isinstance(event, Interrupted):
+            self._decide("drop", event)
+            self._record.note("interrupted", event.at, cause=event.cause, turn=event.turn)
+        elif isinstance(event, PlaybackStarted):
+            self._record.note("playback_started", event.at, turn=event.turn)
+        elif isinstance(event, PlaybackFinished):
+            report("finished", turn=event.turn, cut=event.cut, heard_ms=event.heard_ms)
 
-    def noting(name: str) -> None:
-        action = getattr(output, name)
-
-        def noted(*arguments: Any) -> None:
-            # The next frame that is handed over is the first one with it.
-            record.note(name, arguments=arguments, frame=len(record.handed.times))
-            action(*arguments)
-
-        setattr(output, name, noted)
-
-    gemini._input.push = push  # type: ignore[method-assign]
-    output.track._playback = Noting(output.track._playback)  # type: ignore[assignment]
-    for name in ("duck", "pause", "resume", "drop"):
-        noting(name)
-
-    @gemini.on("playback_started")
-    def on_started(started: Any) -> None:
-        record.note("playback_started", started.at, turn=started.turn)
-
-    @gemini.on("playback_finished")
-    def on_finished(finished: Any) -> None:
-        report("finished", turn=finished.turn, cut=finished.cut, heard_ms=finished.heard_ms)
-
-    @gemini.on("interrupted")
-    def on_interrupted(interrupted: Any) -> None:
-        record.note("interrupted", cause=interrupted.cause, turn=interrupted.turn)
+    def _decide(self, name: str, event: Event, *arguments: float) -> None:
+        # The next frame that is handed over is the first one with it.
+        frame = len(self._record.handed.times)
+        self._record.note(name, event.at, arguments=arguments, frame=frame)
 
 
 async def main(call_id: str, folder: Path) -> None:
     record = Record()
     async with AsyncStream(base_url=None) as client, GeminiLive() as gemini:
-        watch(gemini, record)
+        gemini.add_observer(Watching(record))
         call = client.video.call("default", call_id)
         await call.get_or_create(data={"created_by_id": "assistant"})
         async with await rtc.join(call, "assistant") as connection:

@@ -32,7 +32,7 @@ from getstream.plugins.gemini.live import (
     GeminiLive,
     Interrupted,
     TurnComplete,
-    _events,
+    _emitter,
     _supervisor,
 )
 from getstream.plugins.gemini.live._media.capture import SpeechEvent
@@ -1015,7 +1015,7 @@ async def test_a_video_source_may_stop_its_sender(local: Local, then: str) -> No
 
         picture = av.VideoFrame(64, 48, "yuv420p")
         await gemini.start_video_sender(camera(), fps=30)
-        (task,) = [each for each in asyncio.all_tasks() if "_run_video" in repr(each)]
+        (task,) = [each for each in asyncio.all_tasks() if "VideoInput._run" in repr(each)]
         await asyncio.wait_for(asyncio.wait([task]), 10)
         assert stopped.is_set()
         assert after <= 1, "it was read no further"
@@ -1053,7 +1053,7 @@ async def test_a_video_source_may_start_another_sender(local: Local) -> None:
         await asyncio.wait_for(ended.wait(), 10)
         while gemini.stats().video_frames_sent < 3:
             await asyncio.sleep(0.01)
-        running = [each for each in asyncio.all_tasks() if "_run_video" in repr(each)]
+        running = [each for each in asyncio.all_tasks() if "VideoInput._run" in repr(each)]
         assert len(running) == 1
         await gemini.stop_video_sender()
         assert running[0].done()
@@ -1076,7 +1076,7 @@ async def test_a_video_source_may_close_the_assistant(local: Local) -> None:
         await gemini.start_video_sender(camera(), fps=30)
         await closed
         await gemini.close()
-        assert not [each for each in asyncio.all_tasks() if "_run_video" in repr(each)]
+        assert not [each for each in asyncio.all_tasks() if "VideoInput._run" in repr(each)]
 
 
 async def test_two_video_senders_at_once_are_one(local: Local) -> None:
@@ -1108,7 +1108,7 @@ async def test_a_handler_that_ignores_its_cancellation_does_not_hold_close(
     local: Local, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(_supervisor, "HANDLER_GRACE_S", 0.01)
-    monkeypatch.setattr(_events, "CANCEL_GRACE_S", 0.01)
+    monkeypatch.setattr(_emitter, "CANCEL_GRACE_S", 0.01)
     release = asyncio.Event()
     async with local(Parrot()):
         gemini = GeminiLive()

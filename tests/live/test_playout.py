@@ -11,7 +11,7 @@ import asyncio
 import base64
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 import numpy as np
@@ -275,7 +275,7 @@ def test_a_loop_that_is_late_within_the_lead_is_not_heard() -> None:
                 frame = await output.track.recv()
                 handed.append((loop().time(), frame.to_ndarray().reshape(-1)))
 
-        task = asyncio.ensure_future(forward())
+        task = asyncio.ensure_future(as_sdk(output, forward()))
         await scenario(output, None)  # type: ignore[arg-type]
         task.cancel()
         await asyncio.wait([task])
@@ -286,6 +286,15 @@ def test_a_loop_that_is_late_within_the_lead_is_not_heard() -> None:
     assert signals.align(voice, sound[::2], 24000).correlation > 0.995
     assert output.track.underruns == 0
     assert output.track.late_frames > 0
+
+
+async def as_sdk(output: AudioOutput, forward: Coroutine[Any, Any, None]) -> None:
+    """Read the track as `getstream` 7 does, which also waits for flushes."""
+    waiting = asyncio.ensure_future(output.track.wait_for_flush())
+    try:
+        await forward
+    finally:
+        waiting.cancel()
 
 
 def paced_from(handed: list[tuple[float, Any]], phase: float) -> Any:
@@ -315,7 +324,7 @@ def test_after_a_long_stall_speech_goes_on_softly_and_without_delay(stall: float
                 frame = await output.track.recv()
                 handed.append((loop().time(), frame.to_ndarray().reshape(-1)))
 
-        task = asyncio.ensure_future(forward())
+        task = asyncio.ensure_future(as_sdk(output, forward()))
         await asyncio.sleep(1.0)
         output.push(voice.tobytes(), 24000, 1)
         output.end_turn(1)
@@ -744,11 +753,14 @@ def test_a_track_without_a_forwarder_of_flushes_does_not_hang() -> None:
 def test_stop_ends_a_waiting_reader() -> None:
     async def main() -> None:
         output = AudioOutput()
-        reader = asyncio.ensure_future(output.track.recv())
+        sdk = Sdk(output.track)
         await asyncio.sleep(1)
+        assert not sdk.tasks[0].done()
         output.track.stop()
-        with pytest.raises(MediaStreamError):
-            await reader
+        await asyncio.wait_for(sdk.tasks[0], 1)
+        for task in sdk.tasks[1:]:
+            task.cancel()
+        await asyncio.wait(sdk.tasks[1:])
         with pytest.raises(MediaStreamError):
             await output.track.recv()
 

@@ -157,7 +157,7 @@ async def test_a_frame_that_is_sent_again_is_masked_anew(
         before, behind = session.audio_envelope(16_000)
         frame = websocket_frame(before + b"AAAAAAAA" + behind)
         assert session.send_audio_now([frame]) == 1
-        assert await session.send_audio(frame, 16_000) == 2
+        assert await session.send_audio(frame) == 2
         first, again = written
         assert first == frame
         assert again != frame

@@ -19,9 +19,8 @@ from getstream.plugins.gemini.live import (
     Stalled,
     TurnComplete,
     Watchdog,
-    _turns,
 )
-from getstream.plugins.gemini.live._turns import policy
+from getstream.plugins.gemini.live._turns import controller, policy
 from getstream.plugins.gemini.testing import ActivityOptions, Parrot, Script, Turn, signals
 from getstream.plugins.gemini.testing.clock import run_virtual
 from room import (
@@ -594,10 +593,10 @@ def test_a_hold_that_keeps_speech_waiting_is_warned_of(
     async def scenario(room: Room) -> None:
         await room.gemini.interrupt_playback()
         await room.gemini.send_text("Go.")
-        await room.until(_turns.HOLD_WARNING_S + 1)
+        await room.until(controller.HOLD_WARNING_S + 1)
         assert caplog.text.count("resume_playback()") == 1
         room.gemini.resume_playback()
-        await room.until(_turns.HOLD_WARNING_S + 4)
+        await room.until(controller.HOLD_WARNING_S + 4)
 
     room, _ = hold(local, scenario, Script([Turn(audio=voice(2.0))]))
     assert room.gemini.stats().played_ms == 2000

@@ -65,6 +65,8 @@ class Room:
         self.people = ["anna"]
         self._talking = asyncio.ensure_future(self._talk())
         self._tasks = [asyncio.ensure_future(self._listen()), self._talking]
+        if hasattr(gemini.output_track, "wait_for_flush"):
+            self._tasks.append(asyncio.ensure_future(self._wait_for_flushes()))
 
     @property
     def now(self) -> float:
@@ -128,6 +130,11 @@ class Room:
                 before, samples = self._heard[-1]
                 position = max(position, before + len(samples))
             self._heard.append((position, frame.to_ndarray().reshape(-1).copy()))
+
+    async def _wait_for_flushes(self) -> None:
+        """Do what tells the track that `getstream` 7 reads it, which has a clock of its own."""
+        while True:
+            await self.gemini.output_track.wait_for_flush()
 
     async def _talk(self) -> None:
         for tick in range(1_000_000):

@@ -19,7 +19,7 @@ _VIDEO_TYPES = (models_pb2.TRACK_TYPE_VIDEO, models_pb2.TRACK_TYPE_SCREEN_SHARE)
 
 
 class Attachment:
-    """What `attach` has wired to one connection, and how to undo it."""
+    """Remembers what `attach` has wired to one connection, and undoes it."""
 
     def __init__(self, connection: Any) -> None:
         self._connection = weakref.ref(connection)

@@ -26,14 +26,14 @@ MAX_PENDING = 2048
 """Events, other than `audio`, that wait for one slow asynchronous handler."""
 
 BYTES_PER_S = 48_000
-"""Of the `audio` event: s16le mono 24 kHz."""
+"""Bytes per second of the `audio` event: s16le mono 24 kHz."""
 
 MAX_PENDING_BYTES = 600 * BYTES_PER_S
 """Audio that waits for one slow asynchronous handler: ten minutes, 28.8 MB. Speech comes faster
 than it is spoken, a long answer within seconds."""
 
 SMALLEST_BYTES = 480
-"""What a piece counts for at least, 10 ms: pieces of nothing are bounded, too."""
+"""Least size that a chunk counts for, 10 ms: empty chunks are bounded, too."""
 
 MERGED_BYTES = BYTES_PER_S
 """While a second of audio waits, what comes is joined into pieces of up to a second: a handler that
@@ -469,7 +469,7 @@ async def _awaited(work: Awaitable[Any]) -> None:
 
 
 def _positional_parameters(handler: Handler) -> int | None:
-    """How many positional arguments the handler takes; None: any number."""
+    """Return the number of positional arguments that a handler takes; None: any number."""
     try:
         parameters = inspect.signature(handler).parameters.values()
     except (TypeError, ValueError):  # a builtin without a signature

@@ -37,7 +37,7 @@ RETIRED_MODELS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Model:
-    """What a model accepts. The defaults are for a model that is not known: everything.
+    """Options that a model accepts. The defaults are for an unknown model: everything.
 
     Attributes:
         text: whether it can answer in text; native-audio models speak only.
@@ -92,7 +92,7 @@ def bare_name(model: str) -> str:
 
 
 def model_of(name: str) -> Model:
-    """What is known of a model."""
+    """Return the entry of a model."""
     bare = bare_name(name)
     for start, model in _MODELS.items():
         if bare.startswith(start):

@@ -1,4 +1,4 @@
-"""What a user may set, checked, and merged over the defaults into one Live configuration."""
+"""Check the options of a user, and merge them over the defaults into one configuration."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ _MAPPINGS = (
 
 @dataclass(frozen=True, kw_only=True)
 class BargeIn:
-    """How the assistant gives way when somebody speaks while it is speaking.
+    """Options for giving way when somebody speaks while the assistant is speaking.
 
     At the first sign of speech its voice is lowered, and when the sign holds it pauses. Then
     either the interruption is confirmed and the rest of the reply is dropped, or the speech ends
@@ -131,7 +131,7 @@ class BargeIn:
 
 @dataclass(frozen=True, kw_only=True)
 class Watchdog:
-    """What happens when the model owes an answer and nothing comes.
+    """Options for noticing that the model owes an answer and nothing comes.
 
     The event `stalled` is emitted. It is a stall when a text is not answered, when the model falls
     silent in the middle of its turn, when speech is not answered by a model that always does or
@@ -145,7 +145,7 @@ class Watchdog:
     """
 
     after_ms: float = 5000.0
-    """How long the model may take: several times as long as it ever needs, tools aside."""
+    """Milliseconds that the model may take: several times as long as it ever needs, tools aside."""
 
     nudge: str | None = None
     """A text that is sent to a model that has stalled, once for each stall. None sends nothing."""
@@ -155,7 +155,7 @@ class Watchdog:
     tried once until the model has spoken again: what was not answered is sent again with it."""
 
     may_stay_silent: bool | None = None
-    """Whether silence after speech may be meant, so that it is no stall. None goes by the model:
+    """True if silence after speech may be meant, so that it is no stall. None goes by the model:
     one with proactive audio (Gemini 3.8 always, others if `config` asks for it) chooses itself
     what it answers, and silence is a stall only after speech of which the service has sent a
     transcript: that was heard. A turn that is empty or rejected is told in any case."""
@@ -170,7 +170,7 @@ class Watchdog:
 
 @dataclass(frozen=True)
 class Activity:
-    """Who detects the user's speech, as the configuration says.
+    """Activity detection of a session, as the configuration says.
 
     Attributes:
         marked: the service's own detection is off.
@@ -278,7 +278,7 @@ AskForKey = Callable[[], str | Awaitable[str]]
 
 @dataclass(frozen=True)
 class Access:
-    """How to be let in. `repr` does not show the key.
+    """Credentials of a session. `repr` does not show the key.
 
     Attributes:
         api_key: the key, or an ephemeral token (`auth_tokens/...`); None with Vertex AI means the
@@ -297,7 +297,7 @@ class Access:
         return self.api_key is None
 
 
-def resolve_access(api_key: str | AskForKey | None) -> Access:
+def resolve_access(api_key: str | AskForKey | None, *, stacklevel: int = 2) -> Access:
     """Decide between the Gemini API and Vertex AI, as the SDK does.
 
     With `GOOGLE_GENAI_USE_ENTERPRISE=true`, or without that variable with
@@ -307,11 +307,12 @@ def resolve_access(api_key: str | AskForKey | None) -> Access:
 
     Args:
         api_key: the key, a function that gives it, or None.
+        stacklevel: as in `warnings.warn`: whose line a warning names.
 
     Raises:
         ConfigError: there is neither a key nor a project.
     """
-    vertexai = _uses_vertexai()
+    vertexai = _uses_vertexai(stacklevel + 2)
     if callable(api_key):
         return Access(None, vertexai, api_key)
     if vertexai and not api_key and (_is_set(PROJECT_VARIABLE) or _is_set(LOCATION_VARIABLE)):
@@ -319,7 +320,7 @@ def resolve_access(api_key: str | AskForKey | None) -> Access:
     return Access(resolve_api_key(api_key), vertexai)
 
 
-def _uses_vertexai() -> bool:
+def _uses_vertexai(stacklevel: int) -> bool:
     """Read the variables as `google.genai.Client` does: also an empty one counts as set."""
     values = {
         name: os.environ[name].lower() in ("true", "1")
@@ -330,7 +331,7 @@ def _uses_vertexai() -> bool:
         warnings.warn(
             f"{ENTERPRISE_VARIABLE} and {VERTEX_VARIABLE} contradict each other; "
             f"{ENTERPRISE_VARIABLE} counts.",
-            stacklevel=4,
+            stacklevel=stacklevel,
         )
     return next(iter(values.values()), False)
 

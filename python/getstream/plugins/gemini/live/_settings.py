@@ -147,7 +147,7 @@ def resolve_settings(
     check_choice("half_duplex", half_duplex, (True, False))
     check_choice("playback", playback, (True, False))
     check_choice("listen_to", listen_to, ("everybody", "active_speaker"))
-    model = resolve_model(model)
+    model = resolve_model(model, stacklevel=3)
     merged = build_config(
         config,
         defaults=default_options(model),
@@ -159,7 +159,7 @@ def resolve_settings(
     return Settings(
         model=model,
         config=merged,
-        access=None if has_client else resolve_access(api_key),
+        access=None if has_client else resolve_access(api_key, stacklevel=3),
         handle=resolve_handle(merged),
         barge_in=gives_way,
         watchdog=watch,

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import random
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from .._exit import outlast_native_threads
@@ -33,8 +34,8 @@ DRAIN_S = 1.0
 """Seconds for reading what has arrived on a connection on which nothing can be sent any more."""
 
 BOUNDARY_POLL_S = 0.1
-"""How often to look for a boundary between turns, once the end of the connection that the service
-has announced is near."""
+"""Seconds between looks for a boundary between turns, once the announced end of the connection is
+near."""
 
 HANDLER_GRACE_S = 2.0
 """Seconds from the end of the session in which async event handlers and the video source may finish
@@ -46,6 +47,10 @@ STOP_S = 0.3
 
 class Resource(Protocol):
     """Something that ends with the session."""
+
+    @property
+    def is_busy(self) -> bool:
+        """Return whether there is anything that has to end."""
 
     def cancel(self) -> None:
         """Begin to end, without waiting."""
@@ -125,6 +130,7 @@ class Supervisor:
             plays=settings.playback,
             nudge=self._nudge,
         )
+        self.events.observers.changed.append(self._wire_observers)
         self.send_queue = SendQueue(settings.activity_preroll_ms, self.session.send_audio_now)
         self._leaving: asyncio.Future[SessionError | None] | None = None
         self._go_away_timer: asyncio.TimerHandle | None = None
@@ -192,6 +198,12 @@ class Supervisor:
             self.leave_connection(error)
             return False
         return True
+
+    def _wire_observers(self) -> None:
+        """Hand over frames of the output where an observer wants them."""
+        observers, output = self.events.observers, self.turns.output
+        wanted = observers.has("on_output_audio")
+        output.on_frame = partial(observers.notify, "on_output_audio") if wanted else None
 
     # -- one connection after the other --------------------------------------------------------
 
@@ -352,7 +364,8 @@ class Supervisor:
             resource.cancel()  # they end while the connection does
         try:
             await self.session.close()
-            ending = [self.spawn(resource.aclose()) for resource in self._resources]
+            busy = [resource for resource in self._resources if resource.is_busy]
+            ending = [self.spawn(resource.aclose()) for resource in busy]
             if ending:
                 await asyncio.wait(ending, timeout=max(0.0, end_at - loop.time()))
         finally:

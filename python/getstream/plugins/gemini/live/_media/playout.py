@@ -30,7 +30,7 @@ _FORMAT, _LAYOUT = av.AudioFormat("s16"), av.AudioLayout("mono")
 _TIME_BASE = fractions.Fraction(1, SAMPLE_RATE)
 
 LEAD_S = 0.020
-"""How far ahead of real time frames are handed over, so that a late wake-up is not heard."""
+"""Lead in seconds by which frames are handed over early, so that a late wake-up is not heard."""
 
 SETTLE_S = 0.500
 """From the first read until speech may start, where it cannot be seen when the SDK begins to send
@@ -50,7 +50,7 @@ FLUSH_S = 0.100
 that fails there is not told; then the speech starts behind what is left in the SDK's queue."""
 
 HAND_OVER_S = 0.005
-"""How long before its time the last frame is handed over of a turn that may go on: until then it is
+"""Lead in seconds of the last queued frame of a turn that may go on: until then it is
 waited for the chunk that prevents an underrun. 5 ms are for a late wake-up."""
 
 FORWARDER = "getstream.video.rtc.audio_forwarder"
@@ -76,11 +76,6 @@ Progress = tuple[tuple[int, bool], ...]
 """Turns that began or ended at the read head, in order, each with whether it has ended."""
 
 
-_ONE_READER = hasattr(AudioStreamTrack, "wait_for_flush")
-"""Whether a second reader is a mistake: `getstream` 6 reads twice for a moment when it has lost its
-connection."""
-
-
 class _Clock(Enum):
     """The side that paces the frames."""
 
@@ -104,7 +99,7 @@ class OutputTrack(AudioStreamTrack):
 
     Args:
         playback: the store that the track plays.
-        popped: called with each frame's time and with what became of turns in it.
+        popped: called with each frame's time, its samples (s16le) and what became of turns in it.
         unpublished: called when `getstream` 7 has stopped publishing the track: unpublished by the
             application, without permission, or the call is over.
     """
@@ -112,7 +107,7 @@ class OutputTrack(AudioStreamTrack):
     def __init__(
         self,
         playback: Playback,
-        popped: Callable[[float, Progress], None],
+        popped: Callable[[float, bytes, Progress], None],
         unpublished: Callable[[], None] = lambda: None,
     ) -> None:
         super().__init__(sample_rate=SAMPLE_RATE, channels=1, audio_buffer_size_ms=QUEUE_MS)
@@ -124,6 +119,8 @@ class OutputTrack(AudioStreamTrack):
         self._readers = 0  # calls of `recv` that have not returned
         self._read_at = -math.inf  # when the last one did
         self._probe: PublisherProbe | None = None
+        # `getstream` 6 reads twice for a moment when it has lost its connection.
+        self._one_reader = hasattr(AudioStreamTrack, "wait_for_flush")
         self._clock = _Clock.TRACK
         self._wake = asyncio.Event()
         self._ahead: str | None = None  # `Playback.next_frame`, where the last pop is still right
@@ -199,7 +196,7 @@ class OutputTrack(AudioStreamTrack):
             CallError: it is being read already. Each of two readers would get every second frame:
                 one assistant speaks in one call at a time.
         """
-        if self._readers and _ONE_READER:
+        if self._readers and self._one_reader:
             raise CallError(
                 "output_track is published already, and its voice cannot be in two calls at once; "
                 "make another GeminiLive"
@@ -230,7 +227,7 @@ class OutputTrack(AudioStreamTrack):
         """Return whether the SDK reads, by its module's name or because it waits for flushes."""
         if reader == FORWARDER:
             return True
-        if _ONE_READER and self._anchor is None and not self._flush_readers:
+        if self._one_reader and self._anchor is None and not self._flush_readers:
             # The task that waits for flushes begins right after the one that reads.
             await asyncio.sleep(0)
         return self._flush_readers > 0
@@ -240,7 +237,7 @@ class OutputTrack(AudioStreamTrack):
         assert self._anchor is not None  # both clocks set it
         at = self._anchor + self._handed * FRAME_S
         samples, _, self._ahead, progress = self._playback.pop(at)
-        self._popped(at, progress)
+        self._popped(at, samples, progress)
         self._handed += 1
         return self._frame_of(samples, FRAME_SAMPLES)
 
@@ -353,7 +350,7 @@ class OutputTrack(AudioStreamTrack):
             timer.cancel()
 
     def _played_at(self) -> float | None:
-        """When the next frame of this run must be in the SDK's queue; None before the first."""
+        """Return when the SDK's queue must have the next frame of this run; None before that."""
         return None if self._anchor is None else self._anchor + self._handed * FRAME_S
 
     async def _begin_run(self, played_at: float | None) -> None:
@@ -521,12 +518,14 @@ class ClockedOutput:
 
     Args:
         playback: the store whose read head it moves.
-        popped: called with each frame's time and with what became of turns in it.
+        popped: called with each frame's time, its samples (s16le) and what became of turns in it.
     """
 
     is_read = True
 
-    def __init__(self, playback: Playback, popped: Callable[[float, Progress], None]) -> None:
+    def __init__(
+        self, playback: Playback, popped: Callable[[float, bytes, Progress], None]
+    ) -> None:
         self._playback = playback
         self._popped = popped
         self._next_at = -math.inf  # when the next frame begins
@@ -554,8 +553,8 @@ class ClockedOutput:
         now = loop.time()
         ahead = self._playback.next_frame
         while ahead != "silent" and self._next_at <= now:
-            _, _, ahead, progress = self._playback.pop(self._next_at)
-            self._popped(self._next_at, progress)
+            samples, _, ahead, progress = self._playback.pop(self._next_at)
+            self._popped(self._next_at, samples, progress)
             self._next_at += FRAME_S
         if ahead != "silent" and not self._stopped:
             self._timer = loop.call_at(self._next_at, self._tick)
@@ -648,6 +647,10 @@ class AudioOutput:
         on_unpublished: called when `getstream` 7 has stopped publishing the track.
         plays: whether there is a track; otherwise the application plays the speech itself, as it
             comes, and the read head moves with the clock.
+
+    Attributes:
+        on_frame: called with each frame that is handed over, if it is set: the time at which its
+            first sample is played, its samples (s16le mono) and their rate in Hz.
     """
 
     def __init__(
@@ -658,6 +661,7 @@ class AudioOutput:
         on_unpublished: Callable[[], None] = lambda: None,
         plays: bool = True,
     ) -> None:
+        self.on_frame: Callable[[float, bytes, int], None] | None = None
         self.reference = EchoReference(SAMPLE_RATE)  # what is played, for those who hear it back
         # Who plays it himself waits for no prefill.
         times = {} if plays else {"prefill_ms": 0, "max_prefill_ms": 0, "patience_ms": 0}
@@ -805,11 +809,11 @@ class AudioOutput:
         self._head.stop()
 
     def heard_ms(self, turn: int) -> float:
-        """How much of a turn has been played, in milliseconds."""
+        """Return how much of a turn has been played, in milliseconds."""
         return self._playback.played_ms(turn)
 
     def received_ms(self, turn: int) -> float:
-        """How much audio of a turn has arrived, in milliseconds."""
+        """Return how much audio of a turn has arrived, in milliseconds."""
         stats = self._playback.turn_stats(turn)
         return stats.pushed * 1000 / MODEL_RATE if stats else 0.0
 
@@ -844,9 +848,11 @@ class AudioOutput:
         before, self._overflowed = self._overflowed, self._playback.stats().overflowed
         return self._overflowed == before
 
-    def _note_frame(self, at: float, progress: Progress) -> None:
-        """The read head has moved by a frame, which is about to be handed to the SDK."""
+    def _note_frame(self, at: float, samples: bytes, progress: Progress) -> None:
+        """Note that the read head has moved by a frame, which is about to be handed over."""
         self._frame_at = at
+        if self.on_frame is not None:
+            self.on_frame(at, samples, SAMPLE_RATE)
         if progress:
             self._report(progress)
 

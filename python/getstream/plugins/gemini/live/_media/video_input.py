@@ -120,8 +120,9 @@ class VideoInput:
         except GeminiError:
             pass  # the session's failure, which the supervisor reports
         except asyncio.CancelledError:
-            current = asyncio.current_task()
-            if _is_being_cancelled(current):
+            # The task is in no variable of this frame: with the traceback that would be a cycle,
+            # and the source would be closed by the garbage collector, some time.
+            if _is_being_cancelled(asyncio.current_task()):
                 raise
             # Something that the source waits for was cancelled, not the sender.
             self._report(VideoError("The video track failed: what it waits for was cancelled"))

@@ -1,4 +1,4 @@
-"""Whether the network path under a connection still carries what is sent.
+"""Notice that the network path under a connection no longer carries what is sent.
 
 A path can die without a word: nothing is acknowledged, nothing is reset, and whoever waits to send
 waits for ever. Two signs tell, and a late answer of the service is none of them:
@@ -29,8 +29,8 @@ UNACKNOWLEDGED_S = 12.0
 Linux). Its own patience is 924 s and more (`tcp_retries2` of 15)."""
 
 UNSENT_BYTES = 16 << 10
-"""What the kernel takes beyond what is on its way (`TCP_NOTSENT_LOWAT`): without it, buffers of
-megabytes hide that nothing leaves, or that little does. It is 0.4 s of audio at 16 kHz."""
+"""Bytes that the kernel takes beyond those on their way (`TCP_NOTSENT_LOWAT`): without it, buffers
+of megabytes hide that nothing leaves, or that little does. It is 0.4 s of audio at 16 kHz."""
 
 SEND_BUFFER_BYTES = 64 << 10
 """The kernel's send buffer where it does not know `TCP_NOTSENT_LOWAT` (Windows)."""
@@ -39,8 +39,8 @@ LOOK_S = 1.0
 """Seconds from one look at a path to the next."""
 
 LONGEST_LOOK_S = 2 * LOOK_S
-"""What the time since the look before counts for, at most: an event loop that was held up has seen
-nothing of the path."""
+"""Most seconds that the time since the look before counts for: an event loop that was held up has
+seen nothing of the path."""
 
 
 class PathWatch:

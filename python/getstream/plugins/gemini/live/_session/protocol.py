@@ -21,7 +21,7 @@ DEFAULT_RATE = 24000
 
 @dataclass(slots=True)
 class ServerMessage:
-    """What one message of the service says: every field and every part of it.
+    """Content of one message of the service: every field and every part of it.
 
     Attributes:
         audio: s16le mono chunks with their sample rates in Hz, in order; as base64 text, or as

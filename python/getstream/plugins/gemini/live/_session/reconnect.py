@@ -1,4 +1,4 @@
-"""When to leave a connection, and how to come back: handles, deadlines, delays and budgets.
+"""Decide when to leave a connection and how to come back: handles, deadlines, delays, budgets.
 
 Sans-IO, like the conversation: what happens comes in with the time, plans come out.
 
@@ -182,7 +182,7 @@ class ReconnectPolicy:
 
     @property
     def leave_at(self) -> float | None:
-        """When the connection has to be left, if the service has announced its end."""
+        """Return when the connection has to be left, if the service has announced its end."""
         return self._announced.leave_at if self._announced else None
 
     @property

@@ -11,7 +11,7 @@ from .protocol import ServerMessage, note_complete_reason, note_status, rate_of,
 
 
 def from_sdk(message: types.LiveServerMessage) -> ServerMessage:
-    """What `wire.read` makes of the same message."""
+    """Convert a message of the SDK into what `protocol.read` makes of it."""
     result = ServerMessage()
     if message.usage_metadata is not None:
         result.tokens = message.usage_metadata.total_token_count

@@ -258,7 +258,7 @@ class SendQueue:
 
     @property
     def silence_ms(self) -> int:
-        """How long nobody has spoken in what was sent last."""
+        """Return for how long nobody has spoken in what was sent last."""
         return self._unacked.is_silence * FRAME_MS
 
     def acknowledge(

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Stats:
-    """What has happened since the assistant was made. Counters only grow.
+    """Counters since the assistant was made; they only grow.
 
     Attributes:
         frames_in: pieces of audio that `send_audio_pcm` has taken.

@@ -97,10 +97,10 @@ LATE_TRANSCRIPT_S = 1.0
 order against the audio."""
 
 Cause = Literal["server", "speech", "app", "call"]
-"""Who cut a turn: the service, local speech, the application, or the end of the call."""
+"""Side that cut a turn: the service, local speech, the application, or the end of the call."""
 
 StallReason = Literal["unanswered", "unfinished", "unheard", "empty", "rejected"]
-"""Why an answer is missing: see `Stalled`."""
+"""Reason for which an answer is missing; see `Stalled`."""
 
 NEED_MORE_INPUT = "NEED_MORE_INPUT"
 """Reason of `turn_complete` that is no failure: the model waits for the rest of what is said."""
@@ -108,7 +108,7 @@ NEED_MORE_INPUT = "NEED_MORE_INPUT"
 
 @dataclass(frozen=True, kw_only=True)
 class TurnOptions:
-    """How a conversation is held. Times are in seconds.
+    """Options of the turn policy. Times are in seconds.
 
     Attributes:
         barge_in: whether local speech ducks, pauses and commits at all.
