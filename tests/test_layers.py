@@ -34,6 +34,8 @@ IN_LIVE = under("live")
 IN_TESTING = under("testing")
 IN_SESSION = under("live._session")  # a part of several modules
 PURE = (
+    "live._events",
+    "live._timing",
     "live._session.protocol",
     "live._session.reconnect",
     "live._turns.policy",
@@ -51,7 +53,7 @@ WIRING = (
     "live._supervisor",
     "live._turns.controller",
 )
-SHARED = ("live._events", "live._timing")  # by every part of live
+SHARED = ("live._events", "live._timing")  # by every part of live; as pure as PURE
 PROGRAMS = under("cli", "_cli", "__main__")
 
 # Modules of the standard library that read the time, wait, or do I/O.
@@ -282,6 +284,8 @@ def _policy_is_pure(each: Import) -> bool:
     if each.by not in PURE:
         return True
     if each.foreign is None:
+        if each.target in SHARED:
+            return True
         return each.by == "live._session.reconnect" and each.target == "errors"
     root = each.foreign.partition(".")[0]
     return root in sys.stdlib_module_names and root not in IMPURE

@@ -34,7 +34,7 @@ def local(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
 
 
 OUTCOMES: dict[tuple[str, str], str] = {}
-"""What became of the conversation, by fault and moment: see `test_faults`."""
+"""Outcome of each conversation, by fault and moment; see `test_faults`."""
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 @pytest.fixture
 def complaints() -> list[dict[str, Any]]:
-    """What asyncio complained about during the test."""
+    """Complaints of asyncio during the test."""
     return []
 
 

@@ -224,7 +224,7 @@ async def test_a_function_gives_a_key_for_vertex_ai(
 
 
 class BackendError(Exception):
-    """What the application's own code raises."""
+    """Error of the application's own code."""
 
 
 def raising(error: BaseException) -> Callable[[], Any]:

@@ -468,7 +468,7 @@ async def speak(gemini: GeminiLive, samples: Any) -> None:
 
 
 def loud_ms(session: LiveSession) -> float:
-    """How much of what has reached the service is speech, in milliseconds."""
+    """Return the speech that has reached the service, in milliseconds."""
     samples = np.concatenate([each.samples for each in session.audio])
     frames = samples[: len(samples) // 320 * 320].reshape(-1, 320)
     return 20.0 * int((np.abs(frames.astype(int)).max(axis=1) > 500).sum())

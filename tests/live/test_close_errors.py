@@ -1,4 +1,4 @@
-"""What a failure to connect means: of the service, the network, a proxy, TLS, Google's sign-in."""
+"""Failures to connect, by the service, the network, a proxy, TLS or Google's sign-in, are typed."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def _no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def api(code: int, reason: str) -> genai_errors.APIError:
-    """What the SDK makes of a close frame."""
+    """Return what the SDK makes of a close frame."""
     return genai_errors.APIError(code, reason)
 
 
@@ -62,7 +62,7 @@ class Timeout310Error(Exception):
 
 
 class AnotherLibraryError(Exception):
-    """What a library that is not known here raises."""
+    """Error of a library that is not known here."""
 
 
 def httpx_error(code: int) -> httpx.HTTPStatusError:

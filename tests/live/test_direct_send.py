@@ -122,7 +122,7 @@ async def test_a_protocol_of_another_shape_frames_by_itself() -> None:
     async with wire(compression=None) as line:
 
         class Other:
-            """What was needed of a protocol before frames were written past it."""
+            """Protocol with what was needed of one before frames were written past it."""
 
             def __init__(self) -> None:
                 inner = line.client.protocol

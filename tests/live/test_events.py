@@ -246,7 +246,7 @@ def numbered(count: int) -> list[bytes]:
 
 
 async def record(events: Emitter, pieces: list[bytes], make: Callable[[Any], Any]) -> list[bytes]:
-    """What a slow handler gets of a burst."""
+    """Return what a slow handler gets of a burst."""
     got: list[bytes] = []
 
     async def slow(pcm: bytes) -> None:

@@ -97,7 +97,7 @@ DURING_SETUP: dict[str, tuple[SetupFault, bool]] = {
 
 @dataclass
 class Outcome:
-    """What is looked at afterwards."""
+    """Conversation that is looked at afterwards."""
 
     room: Room
     sound: Any
@@ -111,7 +111,7 @@ class Outcome:
         return self.room.of("resumed")
 
     def answered_with(self, said: Any) -> float:
-        """How well the listener has heard that from the parrot."""
+        """Return how well the listener has heard that from the parrot."""
         return signals.align(said, self.sound[::3], WIRE).correlation
 
 
@@ -707,7 +707,7 @@ def test_an_outage_without_an_end_is_an_error_and_bounded(local: Local, name: st
         assert isinstance(error, kind)
         assert room.gemini.state == "closed"
         # Until the budget is used up, and the attempt that was under way then.
-        assert room.now < 1 + reconnect.OUTAGE_S + session_module.CONNECT_TIMEOUT + 1
+        assert room.now < 1 + reconnect.OUTAGE_S + session_module.CONNECT_TIMEOUT_S + 1
         room.mute()
 
     hold(local, scenario, Script([]))

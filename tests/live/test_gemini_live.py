@@ -94,7 +94,7 @@ async def heard(gemini: GeminiLive, frames: int) -> Any:
 
 
 async def ready_again(gemini: GeminiLive) -> type[BaseException] | None:
-    """What `wait_until_ready(0)` raises."""
+    """Return what `wait_until_ready(0)` raises."""
     try:
         await gemini.wait_until_ready(0)
     except GeminiError as error:
@@ -484,7 +484,7 @@ async def test_refusals_are_typed(
 
 
 async def test_a_server_that_never_answers(local: Local, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(session_module, "CONNECT_TIMEOUT", 0.2)
+    monkeypatch.setattr(session_module, "CONNECT_TIMEOUT_S", 0.2)
     async with local(Parrot(), setup_fault=NeverAnswer()):
         gemini = GeminiLive()
         assert not await gemini.wait_until_ready(timeout=0.01), "False when the time is up"
@@ -838,7 +838,7 @@ async def test_audio_after_a_failure_is_refused_once_and_then_counted(local: Loc
 
 
 class Connection:
-    """What `attach` uses of a connection of `getstream` 7, without a call behind it."""
+    """Connection of `getstream` 7, as far as `attach` uses it, without a call behind it."""
 
     def __init__(self, broken: bool = False) -> None:
         self.handlers: dict[str, list[Any]] = {}
@@ -891,7 +891,7 @@ async def test_attach_checks_first_and_leaves_nothing_behind(local: Local, colle
 
 
 class Frames:
-    """What the SDK reads of a track of `getstream` 7: frames of silence, in real time."""
+    """Track of `getstream` 7 with frames of silence, in real time."""
 
     def __init__(self, count: int) -> None:
         self.left = count

@@ -411,7 +411,7 @@ def test_connecting_is_bounded_while_the_socket_takes_nothing(
             started = loop.time()
             with pytest.raises(ConnectError, match="did not answer"):
                 await session.open(history=[("user", "Hello.")])
-            assert loop.time() - started <= session_module.CONNECT_TIMEOUT + 1
+            assert loop.time() - started <= session_module.CONNECT_TIMEOUT_S + 1
             assert session._socket is None, "no connection is left behind"
             await gemini.close()
 
@@ -579,7 +579,7 @@ def test_a_handler_may_end_the_program(
 def test_a_loop_that_goes_on_after_a_handler_has_ended_the_program(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Who runs the loop may catch the end, and the session is over with a reason."""
+    """The program may catch the end, and the session is over with a reason."""
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
     server = LocalGemini(Script([Turn(audio=voice(0.2))]))

@@ -298,7 +298,7 @@ class Proxy:
             await asyncio.wait(self._pumps)
 
     def die(self) -> None:
-        """What has been connected until now carries nothing any more, and says nothing."""
+        """Connections of before carry nothing any more, and say nothing."""
         for pump in self._pumps:
             pump.cancel()
         for writer in self._writers:

@@ -37,7 +37,7 @@ LEVEL = 8000
 
 
 class Sdk:
-    """What `getstream` 7 does with a published track."""
+    """Model of what `getstream` 7 does with a published track."""
 
     def __init__(self, track: Any, phase: float = 0.001) -> None:
         self.track = track
@@ -79,7 +79,7 @@ class Sdk:
         return np.concatenate(self.sent)
 
     async def leave(self) -> None:
-        """What happens to a track at the end of a call."""
+        """Do what happens to a track at the end of a call."""
         for task in self.tasks:
             task.cancel()
         await asyncio.wait(self.tasks)
@@ -298,7 +298,7 @@ async def as_sdk(output: AudioOutput, forward: Coroutine[Any, Any, None]) -> Non
 
 
 def paced_from(handed: list[tuple[float, Any]], phase: float) -> Any:
-    """What an SDK that ticks every 20 ms, from `phase` on, sends of frames handed over at times."""
+    """Return what an SDK that ticks every 20 ms from `phase` on sends of such frames."""
     queue = deque(handed)
     sent = []
     for tick in range(int((handed[-1][0] + 1) / FRAME_S)):
@@ -1063,7 +1063,7 @@ class HeldSdk(Sdk):
 
 
 def first_speech(up_at: float, **options: Any) -> tuple[float, HeldSdk]:
-    """When the first speech is sent, in seconds from the publication on."""
+    """Return when the first speech is sent, in seconds from the publication on."""
     voice = np.full(12000, LEVEL, np.int16)
 
     async def main() -> HeldSdk:

@@ -63,7 +63,7 @@ def shown(error: BaseException) -> str:
 
 
 def raised_by_the_sdk(error: BaseException) -> list[str]:
-    """Where a chain of errors still has frames of the SDKs."""
+    """Return the places where a chain of errors still has frames of the SDKs."""
     packages = ("/google/genai/", "/websockets/")
     names = [frame.f_code.co_filename for each in chain_of(error) for frame in frames_of(each)]
     return [name for name in names if any(package in name for package in packages)]
@@ -83,7 +83,7 @@ FAULTS: list[SetupFault] = [
 async def test_no_frame_of_a_refusal_holds_the_key(
     local: Local, monkeypatch: pytest.MonkeyPatch, fault: SetupFault
 ) -> None:
-    monkeypatch.setattr(session_module, "CONNECT_TIMEOUT", 0.3)
+    monkeypatch.setattr(session_module, "CONNECT_TIMEOUT_S", 0.3)
     async with local(Parrot(), setup_fault=fault):
         gemini = GeminiLive(api_key=KEY)
         with pytest.raises(GeminiError) as caught:

@@ -1,4 +1,4 @@
-"""What takes long: hours of conversation full of faults, and faults that take real time.
+"""Hours of conversation full of faults, and faults that take real time.
 
 `make soak` runs these; `make test` does not. `SOAK_HOURS` (default 1) and `SOAK_SEED` (default 1)
 choose how long and which conversation.

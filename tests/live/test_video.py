@@ -26,7 +26,7 @@ def picture(width: int = 640, height: int = 480) -> av.VideoFrame:
 
 
 def i420(width: int, height: int, luma: int) -> SimpleNamespace:
-    """What `getstream` 7 hands over: planes in one flat array."""
+    """Frame of `getstream` 7: planes in one flat array."""
     chroma = ((width + 1) // 2) * ((height + 1) // 2)
     data = np.full(width * height + 2 * chroma, 128, np.uint8)
     data[: width * height] = luma

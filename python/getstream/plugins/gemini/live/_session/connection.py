@@ -66,7 +66,7 @@ API_VERSION = "v1beta"
 TOKEN_API_VERSION = "v1alpha"
 """The only version that takes ephemeral tokens, by the SDK's own word."""
 
-CONNECT_TIMEOUT = 15.0
+CONNECT_TIMEOUT_S = 15.0
 """Seconds for the socket, the setup answer and the history; the SDK would wait for the last two
 without end."""
 
@@ -196,7 +196,7 @@ class Session:
 
         Raises:
             ConfigError: the SDK does not accept the configuration.
-            SessionError: the service could not be reached, did not answer in `CONNECT_TIMEOUT`,
+            SessionError: the service could not be reached, did not answer in `CONNECT_TIMEOUT_S`,
                 or refused the key, the model, the configuration or the handle.
         """
         if self._ask_key is not None:
@@ -228,14 +228,14 @@ class Session:
                 refused
             )
         try:
-            await asyncio.wait([setting_up], timeout=CONNECT_TIMEOUT)
+            await asyncio.wait([setting_up], timeout=CONNECT_TIMEOUT_S)
             in_time = setting_up.done()
         finally:
             if not setting_up.done() or setting_up.cancelled() or setting_up.exception():
                 await self._cut(setting_up, opened)
         if not in_time:
             raise ConnectError(
-                f"Gemini Live did not answer within {CONNECT_TIMEOUT:g} s",
+                f"Gemini Live did not answer within {CONNECT_TIMEOUT_S:g} s",
                 retryable=True,
                 remedy="Check the network (a proxy or firewall that swallows WebSockets), "
                 "then try again.",

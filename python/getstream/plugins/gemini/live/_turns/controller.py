@@ -420,7 +420,7 @@ class TurnController:
     def _tell_of_stall(self, action: StalledAction) -> None:
         self.counts.stalls += 1
         unfinished = action.reason == "unfinished"
-        waited_ms = action.waited * 1000
+        waited_ms = action.waited_s * 1000
         if self._events.emit(
             Stalled,
             waited_ms=waited_ms,

@@ -61,6 +61,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Literal
 
+from .._events import Cause, HoldReason, StallReason
+
 DUCK_HOLD_S = 0.2
 """Seconds without a sign of speech until a duck ends: single frames must not make it flutter."""
 
@@ -95,12 +97,6 @@ turn that was cut here was never told. The model's longest pauses inside of a tu
 LATE_TRANSCRIPT_S = 1.0
 """Seconds after the begin of a turn in which a transcript of the user is of its question: it has no
 order against the audio."""
-
-Cause = Literal["server", "speech", "app", "call"]
-"""Side that cut a turn: the service, local speech, the application, or the end of the call."""
-
-StallReason = Literal["unanswered", "unfinished", "unheard", "empty", "rejected"]
-"""Reason for which an answer is missing; see `Stalled`."""
 
 NEED_MORE_INPUT = "NEED_MORE_INPUT"
 """Reason of `turn_complete` that is no failure: the model waits for the rest of what is said."""
@@ -236,14 +232,14 @@ class Stalled:
     """Report that the model owes something.
 
     Attributes:
-        waited: for how long, in seconds.
+        waited_s: for how long, in seconds.
         reason: `unfinished`: it fell silent in the middle of a turn. `unanswered`: nothing came.
             `unheard`: it has only written, in a session that speaks. `empty`: its turn had nothing
             in it. `rejected`: the service says that there will be no answer.
         detail: `turnCompleteReason` of the service, or "".
     """
 
-    waited: float
+    waited_s: float
     reason: StallReason
     detail: str = ""
 
@@ -297,9 +293,6 @@ class Remedy(Enum):
     NUDGE = "a nudge"
     RECONNECT = "a new connection"
 
-
-Hold = Literal["speech", "app", "unconfirmed"]
-"""A reason to hold playback: speech, the application, or an interruption that is unconfirmed."""
 
 Deadline = Literal[
     "overlap",  # speech that was under way when the turn began has outlived its hangover
@@ -356,7 +349,7 @@ class TurnPolicy:
 
         # The gate of playback.
         self._ducked = False
-        self._holds: set[Hold] = set()
+        self._holds: set[HoldReason] = set()
         self._completion_waits = False  # of the turn whose interruption is unconfirmed
 
         # What is expected of the model.
@@ -378,7 +371,7 @@ class TurnPolicy:
         return "app" in self._holds
 
     @property
-    def hold_reason(self) -> Hold:
+    def hold_reason(self) -> HoldReason:
         """Return the reason for which playback is held; the application's first."""
         if "app" in self._holds:
             return "app"
@@ -882,7 +875,7 @@ class TurnPolicy:
         self._spoken_over = None
         return [DiscardPlayback(self.turn, cause, was_open), *self._release()]
 
-    def _let_go(self, hold: Hold) -> list[Action]:
+    def _let_go(self, hold: HoldReason) -> list[Action]:
         """End one reason to hold playback; go on if it was the last."""
         self._holds.discard(hold)
         if hold == "unconfirmed":
