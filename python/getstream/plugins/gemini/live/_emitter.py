@@ -143,7 +143,7 @@ class Emitter:
         return (
             bool(self._listeners[name])
             or self.observers.has("on_event")
-            or any(stream.takes(event_type) for stream in self._streams)
+            or (bool(self._streams) and any(each.takes(event_type) for each in self._streams))
         )
 
     def stream(self, event_types: tuple[type[Event], ...] = ()) -> EventStream:
