@@ -417,7 +417,7 @@ def broken(module: str, source: str) -> list[str]:
         ("live._session.reconnect", "import random"),
         ("live._session.protocol", "import asyncio"),
         ("live._session.protocol", "from .session import Session"),
-        ("live._media.video", "from .._session.wire import read"),
+        ("live._media.video", "from .._session.protocol import read"),
         ("live._turns.policy", "from ...errors import GeminiError"),
         ("live._turns.policy", "if not TYPE_CHECKING:\n    import asyncio"),
         ("errors", "from .live import GeminiLive"),
@@ -443,7 +443,7 @@ def test_a_house_out_of_order_is_noticed(module: str, source: str) -> None:
     ("module", "source"),
     [
         ("live._session", "from google import genai\nfrom google.genai import types"),
-        ("live._session.connection", "from google import genai\nfrom . import wire"),
+        ("live._session.connection", "from google import genai\nfrom . import protocol"),
         ("live._session.reconnect", "from ...errors import SessionError"),
         ("errors", "from ._terminal import one_line"),
         ("live._gemini_live", "if TYPE_CHECKING:\n    from google import genai"),

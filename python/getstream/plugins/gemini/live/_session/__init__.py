@@ -1,14 +1,17 @@
 """The session with Gemini Live, on the real `google-genai` SDK. Nobody else imports that.
 
-============  ============================================================================
-`session`     `Session`: connect, send, receive, keep alive, close
-`wire`        messages as they are on the wire
-`at_once`     frames of audio past everything that waits
-`fallback`    the same by way of the SDK
-`refusals`    what the end of a connection means
-`access`      asking the application for the key
-`collector`   sparing the garbage collector what modules have brought
-============  ============================================================================
+================  ========================================================================
+`connection`      `Session`: connect, send, receive, keep alive, close
+`protocol`        messages as they are on the wire
+`sdk_protocol`    the same by way of the SDK
+`direct_send`     frames of audio straight to the socket
+`send_queue`      what is to be sent, and what may have to be sent again
+`reconnect`       when to leave a connection and how to come back
+`close_errors`    the meaning of the end of a connection, as an error of this package
+`access`          asking the application for the key
+`path`            noticing that the network path is dead
+`collector`       sparing the garbage collector what modules have brought
+================  ========================================================================
 """
 
 from __future__ import annotations

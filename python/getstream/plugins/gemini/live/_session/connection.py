@@ -31,7 +31,7 @@ from ...errors import (
     GeminiError,
     SessionError,
 )
-from . import protocol as wire
+from . import protocol
 from .close_errors import (
     ABNORMAL,
     COMES_BACK,
@@ -415,7 +415,7 @@ class Session:
         ) as error:
             raise self._lost(error) from without_frames(error)
         self._heard_at = asyncio.get_running_loop().time()
-        message = wire.read(raw)
+        message = protocol.read(raw)
         if message.unreadable:
             self._note_unreadable("it is not JSON")
         else:
@@ -427,12 +427,12 @@ class Session:
     @staticmethod
     def audio_envelope(sample_rate: int) -> tuple[bytes, bytes]:
         """Return what stands before and behind the base64 of audio in `send_audio`'s messages."""
-        return wire.audio_envelope(sample_rate)
+        return protocol.audio_envelope(sample_rate)
 
     @staticmethod
     def audio_of(frame: bytes) -> tuple[bytes, int]:
         """Return the s16le samples of a frame that `send_audio` takes, and their rate in Hz."""
-        return wire.read_audio(websocket_payload(frame))
+        return protocol.read_audio(websocket_payload(frame))
 
     # Each returns the number of the message on this connection; the setup has number 0.
 
@@ -447,7 +447,7 @@ class Session:
         message = websocket_payload(frame)
         if self._socket is not None:
             return await self._send_raw(message)
-        pcm, sample_rate = wire.read_audio(message)
+        pcm, sample_rate = protocol.read_audio(message)
         blob = types.Blob(data=pcm, mime_type=f"audio/pcm;rate={sample_rate}")
         return await self._send_by_sdk(audio=blob)
 
@@ -465,7 +465,7 @@ class Session:
     async def send_video(self, jpeg: bytes) -> int:
         """Send one picture."""
         if self._socket is not None:
-            return await self._send_raw(wire.image_message(base64.b64encode(jpeg)))
+            return await self._send_raw(protocol.image_message(base64.b64encode(jpeg)))
         return await self._send_by_sdk(video=types.Blob(data=jpeg, mime_type="image/jpeg"))
 
     async def send_text(self, text: str) -> int:
