@@ -15,8 +15,10 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
-from getstream.plugins.gemini import _timeline
 from getstream.plugins.gemini._timeline import Latency, Mark, Span, Timeline, Track, render_svg
+from getstream.plugins.gemini._timeline.model import SIDES
+from getstream.plugins.gemini._timeline.style import PALETTE
+from getstream.plugins.gemini._timeline.text import num, text_width
 from numpy.typing import NDArray
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -202,7 +204,7 @@ def boxes(root: ElementTree.Element) -> list[tuple[str, float, float, float, flo
     found = []
     for element, text in zip(root.iter(f"{SVG}text"), words(root), strict=True):
         size = float(element.get("font-size") or root.get("font-size") or 0)
-        width = _timeline._text_width(text, size * (1.12 if element.get("font-weight") else 1))
+        width = text_width(text, size * (1.12 if element.get("font-weight") else 1))
         x, y = float(element.get("x") or 0), float(element.get("y") or 0)
         left = x - width * {"middle": 0.5, "end": 1.0}.get(element.get("text-anchor") or "", 0.0)
         found.append((text, left, y - 0.72 * size, left + width, y + 0.2 * size))
@@ -234,7 +236,7 @@ def busy(seed: int, seconds: float) -> Timeline:
     text = "He was not an ill disposed young man, unless to be rather cold hearted is ill disposed."
     spans, marks, latencies = [], [], []
     for start in rng.uniform(0, seconds, int(seconds / 1.5)):
-        who = _timeline._SIDES[int(rng.integers(2))]
+        who = SIDES[int(rng.integers(2))]
         end = start + rng.exponential(2.0)
         label = text[: int(rng.integers(len(text)))] if rng.random() < 0.8 else "四つ葉" * 9
         spans.append(Span(who, start, end, label, str(rng.choice(["", "interrupted", "resumed"]))))
@@ -243,7 +245,7 @@ def busy(seed: int, seconds: float) -> Timeline:
     kinds = ("duck", "pause", "interrupted", "resume", "underrun", "go away")
     for start in rng.uniform(0, seconds, int(seconds / 2)):
         for k in range(int(rng.integers(1, 6))):
-            who = _timeline._SIDES[int(rng.random() < 0.8)]
+            who = SIDES[int(rng.random() < 0.8)]
             label = "a detail" if rng.random() < 0.3 else ""
             marks.append(Mark(start + 0.07 * k, str(rng.choice(kinds)), label, who))
     return timeline(seconds, spans=spans, marks=marks, latencies=latencies, gain=[(0, 0)])
@@ -261,9 +263,9 @@ def test_the_width_of_text_is_not_underestimated() -> None:
     # Measured: DejaVu Sans, in em; Arial and Segoe UI are narrower, CJK is 1 em in every font.
     measured = {"Hello everyone. How can I help you today?": 21.41, "WWW": 2.966, "−15 dB": 3.749}
     for text, width in measured.items():
-        assert width <= _timeline._text_width(text, 1.0) + 0.005 <= width * 1.05, text
-    assert _timeline._text_width("漢字", 10) >= 20
-    assert _timeline._text_width("Zoë", 10) == _timeline._text_width("Zoe", 10)
+        assert width <= text_width(text, 1.0) + 0.005 <= width * 1.05, text
+    assert text_width("漢字", 10) >= 20
+    assert text_width("Zoë", 10) == text_width("Zoe", 10)
 
 
 def test_marks_and_latencies_stand_at_their_times() -> None:
@@ -274,8 +276,8 @@ def test_marks_and_latencies_stand_at_their_times() -> None:
     root = parse(render_svg(drawn))
     data = " ".join(path.get("d") or "" for path in root.iter(f"{SVG}path"))
     for seconds in (2.5, 7.5):
-        assert f"M{_timeline._n(x_of(seconds))} " in data
-    x0, x1 = _timeline._n(x_of(4.0)), _timeline._n(x_of(4.8))
+        assert f"M{num(x_of(seconds))} " in data
+    x0, x1 = num(x_of(4.0)), num(x_of(4.8))
     assert re.search(rf"M{x0} (\S+)v8M{x1} \1v8", data)
     assert {"pause", "resume · nothing lost", "800 ms to first word"} <= set(words(root))
     assert "to first word 800 ms" in words(root)[1]
@@ -450,7 +452,7 @@ def test_every_colour_works_without_a_style_sheet() -> None:
             for name in (element.get("class") or "").split():
                 if match := re.fullmatch(r"gsg-([fs])-(\w+)", name):
                     attribute = {"f": "fill", "s": "stroke"}[match[1]]
-                    assert element.get(attribute) == _timeline._PALETTE[match[2]][shade]
+                    assert element.get(attribute) == PALETTE[match[2]][shade]
                     painted += 1
         assert painted > 100
         assert ("prefers-color-scheme" in svg) == (theme == "auto")
@@ -472,9 +474,9 @@ def test_texts_have_enough_contrast() -> None:
         return sum(w * c for w, c in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
 
     for shade in (0, 1):
-        background = luminance(_timeline._PALETTE["bg"][shade])
-        for name in _timeline._PALETTE.keys() - {"bg", "lane", "grid"}:
-            text = luminance(_timeline._PALETTE[name][shade])
+        background = luminance(PALETTE["bg"][shade])
+        for name in PALETTE.keys() - {"bg", "lane", "grid"}:
+            text = luminance(PALETTE[name][shade])
             light, dark = max(text, background), min(text, background)
             assert (light + 0.05) / (dark + 0.05) >= 4.5, name  # WCAG 2.2, 1.4.3
 
