@@ -60,7 +60,7 @@ def clip(name: str) -> Int16:
     """Read a recording of the package, at the rate of the call, without the resampler's delay."""
     samples, rate = read_wav(Path(str(files("getstream.plugins.gemini") / "data" / name)))
     resampler = Resampler(rate, RATE)
-    delay = round(resampler.delay)
+    delay = resampler.delay
     whole = np.concatenate([resampler.push(samples), resampler.flush()])
     return whole[delay : delay + round(len(samples) * RATE / rate)]
 

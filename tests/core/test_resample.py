@@ -28,7 +28,7 @@ def resample(in_rate: int, out_rate: int, pcm: Int16) -> Int16:
     """Resample a whole signal, aligned with its input."""
     resampler = Resampler(in_rate, out_rate)
     out: Int16 = np.concatenate([resampler.push(pcm), resampler.flush()])
-    aligned: Int16 = out[int(resampler.delay) :]
+    aligned: Int16 = out[resampler.delay :]
     return aligned
 
 
@@ -90,7 +90,9 @@ def test_frames_stay_frames(in_rate: int, out_rate: int) -> None:
 def test_delay_is_short_and_whole() -> None:
     assert Resampler(48000, 16000).delay / 16 <= 2.1
     assert Resampler(24000, 48000).delay / 48 <= 1.4
-    assert Resampler(16000, 16000).delay == 0.0
+    assert Resampler(16000, 16000).delay == 0
+    for in_rate, out_rate in ((48000, 16000), (24000, 48000), (44100, 48000)):
+        assert type(Resampler(in_rate, out_rate).delay) is int
 
 
 def test_a_long_push_equals_short_ones(tone: Callable[..., Int16]) -> None:

@@ -98,7 +98,7 @@ impl InputStream {
     }
 
     #[getter]
-    fn delay(&self, py: Python<'_>) -> f64 {
+    fn delay(&self, py: Python<'_>) -> usize {
         self.state.lock(py).0.delay()
     }
 

@@ -13,7 +13,7 @@ pub(crate) struct Resampler {
     in_rate: u32,
     out_rate: u32,
     quality: Quality,
-    delay: f64,
+    delay: usize,
     kernel: String,
     state: State<(voice_audio::Resampler, Buffers)>,
 }
@@ -119,7 +119,7 @@ impl Resampler {
     }
 
     #[getter]
-    fn delay(&self) -> f64 {
+    fn delay(&self) -> usize {
         self.delay
     }
 

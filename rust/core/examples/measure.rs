@@ -128,7 +128,7 @@ fn main() -> Result<(), Error> {
                     gain_db(&taps, up, nyquist * (stop_edge + (top - stop_edge) * x * x))
                 })
                 .fold(f64::NEG_INFINITY, f64::max);
-            let delay = resampler(None)?.delay() * 1e3 / f64::from(out_rate);
+            let delay = resampler(None)?.delay() as f64 * 1e3 / f64::from(out_rate);
             print!(
                 "{:>13} {pass:>9.5} {stop:>8.1} {delay:>9.3}",
                 format!("{in_rate}-{out_rate}")

@@ -33,7 +33,7 @@ fn convert<S: Sample + hound::Sample>(
             sample_format: SampleFormat::Int,
         },
     )?;
-    let mut skip = resampler.delay() as usize;
+    let mut skip = resampler.delay();
     let mut written = 0;
     let mut write = |out: &mut Vec<i16>| -> Result<(), Box<dyn Error>> {
         let head = skip.min(out.len());

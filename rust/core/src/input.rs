@@ -177,8 +177,8 @@ impl InputStream {
     }
 
     /// Returns the delay from input to output in output samples, at the current input rate.
-    pub fn delay(&self) -> f64 {
-        self.resampler.as_ref().map_or(0.0, Resampler::delay)
+    pub fn delay(&self) -> usize {
+        self.resampler.as_ref().map_or(0, Resampler::delay)
     }
 
     /// Returns the probability of speech, 0 to 1, in the newest complete analysis frame.
@@ -361,7 +361,7 @@ impl InputStream {
     ) -> usize {
         const ZEROS: [i16; 4096] = [0; 4096];
         if let Some(resampler) = &mut self.resampler {
-            let delay = resampler.delay().ceil() as usize;
+            let delay = resampler.delay();
             let start = tail.len();
             // Enough zeros to flush the filter, which is twice its delay long.
             let rates = (u64::from(resampler.in_rate()), u64::from(self.wire_rate));
@@ -457,7 +457,7 @@ impl InputStream {
                 let new = Resampler::new(sample_rate, self.wire_rate)?;
                 let fade = ms_to_samples(CROSSFADE_MS, self.wire_rate);
                 self.crossfade
-                    .open(old, self.last.to_unit(), new.delay() as usize, fade);
+                    .open(old, self.last.to_unit(), new.delay(), fade);
                 *old = new;
             }
         }

@@ -198,8 +198,8 @@ class Resampler:
         """Rate of the output in Hz."""
 
     @property
-    def delay(self) -> float:
-        """Constant delay in output samples, a whole number; 0 for equal rates."""
+    def delay(self) -> int:
+        """Constant delay from input to output in output samples; 0 for equal rates."""
 
     @property
     def quality(self) -> Literal["voice", "music"]:
@@ -1006,7 +1006,7 @@ class InputStream:
         """Rate of the newest input in Hz; None before the first push."""
 
     @property
-    def delay(self) -> float:
+    def delay(self) -> int:
         """Delay from input to output in output samples, at the current input rate."""
 
     @property

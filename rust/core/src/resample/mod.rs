@@ -91,7 +91,7 @@ impl ResamplerOptions {
 /// resampler.push(&[0i16; 960], &mut out); // 20 ms in,
 /// assert_eq!(out.len(), 320);             // 20 ms out
 /// resampler.flush(&mut out);
-/// assert_eq!(out.len(), 320 + resampler.delay() as usize);
+/// assert_eq!(out.len(), 320 + resampler.delay());
 /// # Ok::<(), voice_audio::Error>(())
 /// ```
 pub struct Resampler {
@@ -174,11 +174,11 @@ impl Resampler {
 
     /// Returns the delay from input to output, in output samples.
     ///
-    /// It is constant from the first sample to the last, and a whole number for every pair of
-    /// rates; 0 for equal rates.
+    /// It is constant from the first sample to the last; 0 for equal rates. The design of the filter
+    /// rounds it up to a whole number for every pair of rates.
     #[must_use]
-    pub fn delay(&self) -> f64 {
-        self.bank.as_ref().map_or(0.0, |bank| bank.delay as f64)
+    pub fn delay(&self) -> usize {
+        self.bank.as_ref().map_or(0, |bank| bank.delay)
     }
 
     /// Returns the number of silent inputs after which the output is exactly zero again.

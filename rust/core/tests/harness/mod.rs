@@ -162,8 +162,8 @@ pub fn resampler(data: &[u8]) {
             }
             6 => {
                 resampler.flush(&mut floats);
-                let tail = if pushed > 0 { resampler.delay() } else { 0.0 };
-                assert_eq!(floats.len() as f64, tail);
+                let tail = if pushed > 0 { resampler.delay() } else { 0 };
+                assert_eq!(floats.len(), tail);
                 (pushed, produced) = (0, 0);
                 continue;
             }
