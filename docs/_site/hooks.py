@@ -14,7 +14,7 @@ from mkdocs.structure.pages import Page
 RESULTS = Path(__file__).parents[2] / "benches" / "results"
 
 LOADED = re.compile(r"""(?:\bsrc|<link\b[^>]*\bhref)=["']?((?:https?:)?//[^"'> ]+)""")
-"""What a browser fetches without being asked to; links that are clicked are not."""
+"""Address that a browser fetches without being asked to; links that are clicked are not."""
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:

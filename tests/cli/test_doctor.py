@@ -333,7 +333,7 @@ print(json.dumps([[each.name, each.verdict, each.seen] for each in asyncio.run(c
 
 
 async def stream_verdicts(stream: LocalStream) -> dict[str, str]:
-    """What is found in a process of its own, in which the SDK is sent to the local backend."""
+    """Run the checks in a process of its own, in which the SDK is sent to the local backend."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-c", STREAM_PROGRAM),
         env={**os.environ, **stream.env},
@@ -391,7 +391,7 @@ def test_the_settings_of_a_call(dtx: bool, red: bool, verdict: str) -> None:
     [(50, 40, "holds"), (70, 40, "fails"), (500, 5, "holds"), (0, 0, "holds")],
 )
 def test_late_frames(late_ms: float, count: int, verdict: str, timestamps: bool) -> None:
-    """So many of 200 frames are so late; one in ten may be."""
+    """One frame in ten may be late."""
     listener = stream_checks._Listener()
     for index in range(200):
         late = late_ms / 1000 if index < count else 0.0

@@ -1,4 +1,4 @@
-"""What others have written, on a terminal: one clean line, whatever is in it."""
+"""Texts of others on a terminal: one clean line, whatever is in it."""
 
 from __future__ import annotations
 

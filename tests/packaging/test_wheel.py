@@ -97,7 +97,7 @@ def test_name_version_and_python(metadata: Message, version: str) -> None:
 
 
 def requirements(metadata: Message, extra: str = "") -> dict[str, Requirement]:
-    """What is required, by name: always, or with an extra only."""
+    """Return the requirements by name: always, or with an extra only."""
     found = [Requirement(line) for line in metadata.get_all("Requires-Dist", [])]
     return {
         each.name: each

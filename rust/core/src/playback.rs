@@ -25,7 +25,7 @@ const DUCK_RAMP_MS: u32 = 10;
 /// Length of a frame in seconds.
 const FRAME_S: f64 = 0.020;
 
-/// How a [`Playback`] is set up.
+/// Options of a [`Playback`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PlaybackOptions {
     /// Rate of the audio that is pushed, in Hz. 24 kHz is what Gemini speaks.
@@ -68,7 +68,7 @@ impl Default for PlaybackOptions {
     }
 }
 
-/// What became of pushed samples: `accepted + dropped` is what was pushed.
+/// Result of a push: `accepted + dropped` is the number of pushed samples.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use = "a full store refuses samples, and a cut turn stays silent"]
 pub struct PushOutcome {
@@ -78,7 +78,7 @@ pub struct PushOutcome {
     pub dropped: usize,
 }
 
-/// What a [`Playback`] is doing.
+/// State of a [`Playback`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PlaybackState {
     /// Nothing to say.
@@ -128,7 +128,7 @@ pub struct PlaybackStats {
     pub played: u64,
     /// Samples that were refused or flushed.
     pub dropped: u64,
-    /// Of the dropped ones: refused because the store was full.
+    /// Dropped samples that were refused because the store was full.
     pub overflowed: u64,
     /// Samples that wait.
     pub queued: u64,
@@ -143,7 +143,7 @@ pub struct PlaybackStats {
     pub prefill_ms: u32,
 }
 
-/// What the next frame of a [`Playback`] would be.
+/// Kind of the next frame of a [`Playback`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NextFrame {
     /// Exact silence; it need not be popped.
@@ -164,7 +164,7 @@ pub enum TurnProgress {
     Finished(u64),
 }
 
-/// Whether a turn may have audio.
+/// Admission of a turn's audio.
 #[derive(Debug, PartialEq, Eq)]
 enum Admission {
     Open,
@@ -188,7 +188,7 @@ struct Turn {
     starved: bool,
     /// To be started with whatever is queued: see [`Playback::begin`].
     hurried: bool,
-    /// When audio last came, on the clock of the pops. None until a pop has told the time.
+    /// Time of the newest audio, on the clock of the pops. None until a pop has told the time.
     news_at: Option<f64>,
     /// Samples of the newest push.
     newest: usize,
@@ -570,7 +570,8 @@ impl Playback {
         Ok(())
     }
 
-    /// When the turn at the read head, which waits for its prefill, starts without it, in seconds.
+    /// Returns the time, in seconds, at which the turn at the read head starts without its prefill.
+    ///
     /// None if nothing waits for that.
     pub fn starts_at(&self) -> Option<f64> {
         let turn = self.turns.get(self.head)?;
@@ -640,7 +641,7 @@ impl Playback {
         self.turns.get(self.head).map(|turn| turn.id)
     }
 
-    /// What the store is doing.
+    /// Returns the state of the store.
     pub fn state(&self) -> PlaybackState {
         match self.turns.get(self.head) {
             _ if self.paused => PlaybackState::Paused,
@@ -664,7 +665,7 @@ impl Playback {
             }
     }
 
-    /// What the next frame would be.
+    /// Returns the kind of the next frame.
     pub fn next_frame(&self) -> NextFrame {
         if !self.audible() {
             return NextFrame::Silent;

@@ -1,4 +1,4 @@
-//! What sounds, under the fade, when the sound ends unforeseen.
+//! Predicts the sound under the fade when the audio ends unforeseen.
 //!
 //! A turn that is still open may be refilled at any time, so all of it is played at full level; if
 //! nothing has come when the next sample is due, it is too late to fade what was played. Linear
@@ -24,7 +24,7 @@ pub(super) struct Concealment {
     oldest: usize,
     /// Coefficients of the newest sample, the one before it, ...
     predictor: [f64; ORDER],
-    /// What was played and then predicted, the newest first.
+    /// Samples that were played and then predicted, the newest first.
     state: [f64; ORDER],
     /// The loudest sample that the predictor was found from; no prediction exceeds it.
     peak: f64,

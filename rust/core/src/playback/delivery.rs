@@ -1,4 +1,4 @@
-//! How a service delivers speech: how late a chunk comes after those before it have been played.
+//! Learns the delivery of a service: how late a chunk comes after those before it are played.
 //!
 //! The lateness of a chunk is the time since an earlier one of its turn, less the audio that came
 //! from that one on: positive, and a player that had started with the earlier chunk would have run
@@ -23,7 +23,7 @@ const RATED_S: f64 = 0.5;
 /// The share of the time by which a service that is slower than real time falls behind.
 const SLOW: f64 = 0.05;
 
-/// What was seen of one turn, in seconds.
+/// Observations of one turn, in seconds.
 #[derive(Debug, Clone, Copy)]
 struct Record {
     /// Steps from one short chunk to the next chunk.
@@ -58,7 +58,7 @@ struct Current {
     record: Record,
 }
 
-/// What is known about how a service delivers.
+/// Knowledge of the delivery of a service.
 #[derive(Debug)]
 pub(super) struct Delivery {
     /// Chunks of this many seconds and more are no matter: a turn starts with one of them anyway.

@@ -13,7 +13,7 @@ const KEPT_BANKS: usize = 64;
 /// rates, can ask for banks of 60 MB.
 const KEPT_BYTES: usize = 32 << 20;
 
-/// What a filter bank is made for: upsampling factor, downsampling factor, quality.
+/// Key of a filter bank: upsampling factor, downsampling factor, quality.
 type Key = (u32, u32, Quality);
 
 /// Returns the bank for a pair of rates, from the cache of the process.

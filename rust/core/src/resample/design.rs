@@ -17,7 +17,7 @@ pub(super) const LANES: usize = 16;
 #[repr(align(64))]
 pub(super) struct Row(pub(super) [f32; LANES]);
 
-/// What a [`Resampler`](crate::Resampler) keeps of the sound, and how long it takes.
+/// Quality of a [`Resampler`](crate::Resampler): its pass-band, and its delay.
 ///
 /// Both attenuate their stop-band by at least 100 dB and are flat to 0.001 dB in their pass-band.
 /// Frequencies are in units of the Nyquist frequency of the lower rate. `examples/measure.rs` prints
@@ -35,7 +35,7 @@ pub enum Quality {
 }
 
 impl Quality {
-    /// Where the pass-band ends and the stop-band begins.
+    /// Edges of the filter: the end of the pass-band and the beginning of the stop-band.
     ///
     /// With the -6 dB point, midway between them, at exactly 1 the sinc's zeros fall on the input's
     /// instants: interpolation by a whole factor returns the input's own samples among the new ones,

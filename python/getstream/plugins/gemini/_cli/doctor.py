@@ -39,7 +39,7 @@ DISTRIBUTIONS = (
 )
 
 MINUTES = 3
-"""What `--live` takes at most when nothing is wrong, two connections at a time."""
+"""Longest duration of `--live` when nothing is wrong, two connections at a time."""
 
 DEVIATES = 3
 """Exit code: everything could be checked, and some belief does not hold."""

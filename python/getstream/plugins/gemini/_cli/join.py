@@ -63,7 +63,7 @@ class JoinOptions:
 
 
 class Reporter(Protocol):
-    """Where events go."""
+    """Receiver of events."""
 
     def __call__(self, event: str, *, t: float | None = None, **details: Any) -> None: ...
 
@@ -348,7 +348,7 @@ class _Assistant:
             report("closed", message=str(error) if error else "")
 
     def _report_levels(self, event: Any) -> None:
-        """How loud everybody is, 0 to 1, as Stream says several times a second."""
+        """Report the level of everybody, 0 to 1, as Stream says several times a second."""
         levels = {each.user_id: round(each.level, 3) for each in event.audio_levels}
         self._report("levels", levels=levels)
 
