@@ -17,7 +17,7 @@ SOURCE  := pyproject.toml README.md LICENSE Cargo.toml Cargo.lock $(wildcard bui
            $(shell find python $(VISIBLE) -not -name '*.so')
 
 .PHONY: help demo test test-rust test-python soak miri lint lint-workflows format house docs bench \
-        bench-barge-in bench-session develop clean
+        bench-barge-in bench-echo bench-import bench-session bench-vad develop clean
 .DELETE_ON_ERROR:
 
 help:  ## show this list
@@ -72,14 +72,25 @@ format: $(VENV)/.lint  ## format everything
 house:  ## print measures of readability: fragments in docs, sizes, import circles, private reaches
 	@$(PYTHON) scripts/house.py
 
-bench: $(VENV)/.bench  ## measure the audio core beside other libraries; results in benches/results/
+# Results go to target/bench-results; with PUBLISH=1 those of a whole run go to benches/results, which
+# README and docs quote.
+bench: $(VENV)/.bench  ## measure the audio core beside other libraries; PUBLISH=1 to publish
 	$(BIN)/pytest -c benches/pytest.ini benches
 	cargo bench --package voice-audio --locked --quiet
 
-bench-session: $(VENV)/.installed  ## measure what a session costs (7 minutes); results in benches/results/
+bench-vad: $(VENV)/.bench  ## measure the voice activity detector beside others (2 minutes)
+	$(BIN)/python benches/vad_accuracy.py
+
+bench-echo: $(VENV)/.bench  ## measure the echo suppressor (6 minutes)
+	$(BIN)/python benches/echo.py
+
+bench-import: $(VENV)/.bench  ## measure what importing the package costs (2 minutes)
+	$(BIN)/python benches/import_cost.py
+
+bench-session: $(VENV)/.installed  ## measure what a session costs (7 minutes)
 	$(BIN)/python benches/session.py
 
-bench-barge-in: $(VENV)/.installed  ## measure turn-taking end to end (30 minutes); results in benches/results/
+bench-barge-in: $(VENV)/.installed  ## measure turn-taking end to end (30 minutes)
 	$(BIN)/python benches/barge_in.py
 
 docs: $(VENVD)/.docs  ## build the documentation site, offline; results in site/

@@ -4,17 +4,32 @@ from __future__ import annotations
 
 import argparse
 import importlib.metadata
+import os
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
-RESULTS = Path(__file__).parent / "results"
+PUBLISHED = Path(__file__).parent / "results"
+"""Folder of the committed results, which README and docs quote."""
+
+SCRATCH = Path(__file__).parent.parent / "target" / "bench-results"
+"""Folder of everybody's own results."""
 
 
-def progress(text: str) -> None:
-    """Print a line with the time to stderr; the tables go to stdout."""
-    print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)
+def results_folder(chosen: Path | None, whole: bool = True) -> Path:
+    """Return the folder for the results of a run.
+
+    It is the one that was chosen, `PUBLISHED` for a whole run with `PUBLISH=1` in the environment,
+    otherwise `SCRATCH`: a part of a run never takes the place of published results.
+    """
+    if chosen is not None:
+        return chosen
+    if os.environ.get("PUBLISH") != "1":
+        return SCRATCH
+    if not whole:
+        print("PUBLISH=1 has no effect on a part of a run", file=sys.stderr)
+        return SCRATCH
+    return PUBLISHED
 
 
 def parser_of(description: str | None, parts: Sequence[str]) -> argparse.ArgumentParser:
@@ -23,7 +38,9 @@ def parser_of(description: str | None, parts: Sequence[str]) -> argparse.Argumen
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--only", default="", help=f"separated by commas: {', '.join(parts)}")
-    parser.add_argument("--results", type=Path, help="folder for the tables and the picture")
+    parser.add_argument(
+        "--results", type=Path, help=f"folder for the tables and the picture; without it {SCRATCH}"
+    )
     return parser
 
 
@@ -38,23 +55,22 @@ def parts_of(parser: argparse.ArgumentParser, only: str, parts: Sequence[str]) -
     return chosen
 
 
-def publish(lines: Sequence[str], drawing: str, name: str, folder: Path | None) -> None:
+def publish(lines: Sequence[str], drawing: str, name: str, folder: Path) -> None:
     """Print the report, and write it to `<name>.md` and the drawing to `<name>.svg`.
 
     Args:
         lines: The report, as Markdown.
         drawing: The chart as SVG; not written if it is empty.
         name: Name of the files, without suffix.
-        folder: Folder for the files; None writes nothing.
+        folder: Folder for the files, see `results_folder`.
     """
     text = "\n".join(lines) + "\n"
     print(text)
-    if folder is None:
-        return
     folder.mkdir(parents=True, exist_ok=True)
     (folder / f"{name}.md").write_text(text, encoding="utf-8")
     if drawing:
         (folder / f"{name}.svg").write_text(drawing, encoding="utf-8")
+    print(f"written to {folder / name}.md", file=sys.stderr)
 
 
 def versions(packages: Sequence[str]) -> str:

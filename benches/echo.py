@@ -1,11 +1,13 @@
 #!/usr/bin/env python3
 """Measure the echo suppressor of `InputStream` on echoes, on people, and on double talk.
 
-    python benches/echo.py [--set DIR] [--runs N] [--independent HOURS]
+    python benches/echo.py [--set DIR] [--runs N] [--independent HOURS] [--results DIR]
 
-Prints Markdown tables; everything is measured without and with the suppressor on the same sound, in
+Prints Markdown tables, and writes them to `echo.md`: with `PUBLISH=1` and the default arguments to
+`benches/results`, otherwise to `target/bench-results`. Takes six minutes; all but the cost is the
+same on every machine. Everything is measured without and with the suppressor on the same sound, in
 the same run. Without `--set` the voices are the package's own recordings, with it clips of a folder
-as `vad_accuracy.py` takes it. Opus needs PyAV, which `getstream[webrtc]` brings.
+as `vad_sets.py` describes it. Opus needs PyAV, which `getstream[webrtc]` brings.
 
 How a sound is made:
 
@@ -41,6 +43,8 @@ Definitions:
 from __future__ import annotations
 
 import argparse
+import datetime
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -50,6 +54,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from command_line import publish, results_folder, table
 from getstream.plugins.gemini.audio import (
     EchoReference,
     InputStream,
@@ -63,7 +68,10 @@ from getstream.plugins.gemini.testing._gemini.activity import (
     ActivityStart,
 )
 from numpy.typing import NDArray
-from vad_accuracy import Floats, Int16, read_set, read_wav, spread, table, to_int16
+from progress import Progress
+from report import machine
+from vad_accuracy import spread
+from vad_sets import Floats, Int16, read_set, read_wav, to_int16
 
 Bools = NDArray[np.bool_]
 
@@ -73,6 +81,12 @@ CALL_RATE = 48_000
 ASSISTANT_DBFS, PERSON_DBFS = -20.0, -22.0
 LEVELS = (-6, -12, -20, -30, -40)
 OVER = (0, 6, 12, 20)
+
+RUNS, INDEPENDENT_HOURS = 10, 1.0
+"""Extent of a whole run: runs of each condition, and of people without an echo."""
+
+EXPECTED_S = {"echoes": 70.0, "barging": 130.0, "independent": 110.0, "calls": 80.0}
+"""Seconds of each part, roughly: for the time that is left."""
 
 # Sounds
 
@@ -393,7 +407,9 @@ ECHO_HEAD = [
 ]
 
 
-def echoes(voices: Voices, ways: tuple[Way, ...], runs: int) -> dict[tuple[str, int], Echoes]:
+def echoes(
+    voices: Voices, ways: tuple[Way, ...], runs: int, progress: Progress
+) -> dict[tuple[str, int], Echoes]:
     tallies: dict[tuple[str, int], Echoes] = {}
     random = np.random.default_rng(1)
     assistants = sorted({assistant for assistant, _ in voices.pairs})
@@ -406,6 +422,7 @@ def echoes(voices: Voices, ways: tuple[Way, ...], runs: int) -> dict[tuple[str, 
                 np.concatenate([quiet, spoken(clip, 12.0)]), way, PERSON_DBFS + level, random
             )
             tally.add(made, k)
+        progress.advance("echoes", 1 / len(ways) / len(LEVELS), f"echoes, {way.name}")
     return tallies
 
 
@@ -452,7 +469,9 @@ class Barging:
 BARGE_HEAD = ["heard within 1 s", "added onset ms p50 / p95", "silenced %", "left out"]
 
 
-def barging(voices: Voices, ways: tuple[Way, ...], runs: int) -> dict[tuple[str, int], Barging]:
+def barging(
+    voices: Voices, ways: tuple[Way, ...], runs: int, progress: Progress
+) -> dict[tuple[str, int], Barging]:
     tallies: dict[tuple[str, int], Barging] = {}
     random = np.random.default_rng(2)
     for way, over in product(ways, OVER):
@@ -465,6 +484,7 @@ def barging(voices: Voices, ways: tuple[Way, ...], runs: int) -> dict[tuple[str,
             words = at_level(spoken(voices.clips[speaker], 9.5), level + over)
             person = np.concatenate([np.zeros(start * FRAME), words])[: len(far)]
             tally.add(scene(far, way, level, random, person), start, k)
+        progress.advance("barging", 1 / len(ways) / len(OVER), f"a person over it, {way.name}")
     return tallies
 
 
@@ -477,7 +497,7 @@ class Undisturbed:
     other_events: int = 0
 
 
-def independent(voices: Voices, minutes: float) -> Undisturbed:
+def independent(voices: Voices, minutes: float, progress: Progress) -> Undisturbed:
     """Run people without an echo who speak at the same time as the assistant."""
     result = Undisturbed()
     random = np.random.default_rng(3)
@@ -492,6 +512,7 @@ def independent(voices: Voices, minutes: float) -> Undisturbed:
         with_ = run(made, made.near, True, result.runs)
         result.runs += 1
         result.minutes += len(far) / RATE / 60
+        progress.advance("independent", len(far) / RATE / 60 / minutes, "people without an echo")
         result.found += int(with_.found is not None)
         result.other_samples += int(np.sum(without.wire != with_.wire))
         result.other_events += int(without.starts != with_.starts)
@@ -577,7 +598,7 @@ def usable(ways: tuple[Way, ...]) -> Iterator[Way]:
     try:
         opus(np.zeros(960, np.int16))
     except Exception as error:
-        print(f"left out: Opus ({error})\n")
+        print(f"left out: Opus ({error})", file=sys.stderr)
         yield from (way for way in ways if not way.opus)
     else:
         yield from ways
@@ -599,39 +620,58 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--set", type=Path, help="folder of a labelled set")
-    parser.add_argument("--runs", type=int, default=6, help="of each condition")
-    parser.add_argument("--independent", type=float, default=0.25, metavar="HOURS")
+    parser.add_argument("--runs", type=int, default=RUNS, help="of each condition")
+    parser.add_argument("--independent", type=float, default=INDEPENDENT_HOURS, metavar="HOURS")
+    parser.add_argument("--results", type=Path, help="folder for the tables")
     arguments = parser.parse_args()
     voices = set_voices(arguments.set) if arguments.set else own_voices()
     ways = tuple(usable(WAYS))
+    progress = Progress(EXPECTED_S)
 
-    found = echoes(voices, ways, arguments.runs)
+    found = echoes(voices, ways, arguments.runs, progress)
     total = sum(tally.runs for tally in found.values())
     minutes = sum(tally.minutes for tally in found.values())
     wrong = sum(tally.wrong for tally in found.values())
-    print(f"Echoes alone: {total} runs, {minutes:.0f} min; a wrong delay in {wrong}\n")
-    table(["way", *ECHO_HEAD], rows(found, lambda way, level: way))
-    table(
-        ["echo to person", *ECHO_HEAD],
-        rows({k: v for k, v in found.items() if "suppr" not in k[0]}, lambda _, db: f"{db} dB"),
-    )
+    lines = [
+        "# The echo suppressor",
+        "",
+        f"{datetime.date.today()}, {machine()}. `python benches/echo.py --runs {arguments.runs} "
+        f"--independent {arguments.independent:g}`, which says what each column is.",
+        "",
+        "## Echoes alone",
+        "",
+        f"{total} runs, {minutes:.0f} min; a wrong delay in {wrong}.",
+        "",
+        *table(["way", *ECHO_HEAD], rows(found, lambda way, level: way)),
+        "Without the way through a client's suppressor, by the level of the echo:",
+        "",
+        *table(
+            ["echo to person", *ECHO_HEAD],
+            rows({k: v for k, v in found.items() if "suppr" not in k[0]}, lambda _, db: f"{db} dB"),
+        ),
+    ]
 
-    print("A person who speaks over an echo\n")
-    barged = barging(voices, ways, 2 * arguments.runs)
-    table(["person to echo", *BARGE_HEAD], rows(barged, lambda _, over: f"+{over} dB"))
-    table(
-        ["way", "over", *BARGE_HEAD],
-        [[*row[0].split("|"), *row[1:]] for row in rows(barged, lambda w, o: f"{w}|+{o} dB")],
-    )
+    barged = barging(voices, ways, 2 * arguments.runs, progress)
+    lines += [
+        "## A person who speaks over an echo",
+        "",
+        *table(["person to echo", *BARGE_HEAD], rows(barged, lambda _, over: f"+{over} dB")),
+        *table(
+            ["way, person to echo", *BARGE_HEAD],
+            rows(barged, lambda way, over: f"{way}, +{over} dB"),
+        ),
+    ]
 
-    calm = independent(voices, 60 * arguments.independent)
-    print(
-        f"People without an echo who speak at the same time: {calm.runs} runs, "
-        f"{calm.minutes:.0f} min; an echo found in {calm.found}, samples that differ on the wire "
-        f"{calm.other_samples}, runs with other speech starts {calm.other_events}\n"
-    )
+    calm = independent(voices, 60 * arguments.independent, progress)
+    lines += [
+        "## People without an echo who speak at the same time",
+        "",
+        f"{calm.runs} runs, {calm.minutes:.0f} min; an echo found in {calm.found}, samples that "
+        f"differ on the wire {calm.other_samples}, runs with other speech starts "
+        f"{calm.other_events}.",
+        "",
+    ]
 
-    print("Closed loop: pauses per minute / time in them, %\n")
     names = sorted({assistant for assistant, _ in voices.pairs})
     closed = []
     for level in LEVELS:
@@ -644,12 +684,31 @@ def main() -> None:
             spoken_minutes = len(got) * 20 / 60
             pauses, paused = sum(p for p, _ in got), np.mean([share for _, share in got])
             cells.append(f"{pauses / spoken_minutes:.1f} / {100 * paused:.0f}")
+            progress.advance("calls", 1 / len(LEVELS) / 2, f"closed loop, {level} dB")
         closed.append([f"{level} dB", *cells])
-    table(["echo to person", "without", "with"], closed)
-
     without, with_, pushed = costs()
-    print("µs per 20 ms of 48 kHz, through Python: a stream with VAD / with a guard, searching /")
-    print(f"a push to the reference: {without:.1f} / {with_:.1f} / {pushed:.1f}")
+    lines += [
+        "## Closed loop: pauses per minute / time in them, %",
+        "",
+        *table(["echo to person", "without", "with"], closed),
+        "## Cost through Python, µs per 20 ms of 48 kHz, p10",
+        "",
+        *table(
+            ["", "µs"],
+            [
+                ["a stream with VAD", f"{without:.1f}"],
+                ["the same, with a suppressor that searches", f"{with_:.1f}"],
+                ["a push to the reference", f"{pushed:.1f}"],
+            ],
+        ),
+        "How it is measured: `benches/echo.py`. Run it yourself: `make bench-echo`.",
+    ]
+    whole = (arguments.set, arguments.runs, arguments.independent) == (
+        None,
+        RUNS,
+        INDEPENDENT_HOURS,
+    )
+    publish(lines, "", "echo", results_folder(arguments.results, whole))
 
 
 if __name__ == "__main__":

@@ -42,11 +42,16 @@ class Quality:
 
 @dataclass(frozen=True)
 class Time:
-    """Cost of a call in microseconds, and relative to the reference."""
+    """Cost of a call in microseconds, and relative to the reference.
+
+    `ratio` is the median of the ratios within each round, `ratio_p10` and `ratio_p90` their spread.
+    """
 
     p10: float
     p50: float
     ratio: float
+    ratio_p10: float
+    ratio_p90: float
 
 
 def tone(rate: int, hz: float, seconds: float = 1.0) -> Int16:
@@ -144,7 +149,7 @@ def race(
         name: Time(
             float(np.percentile(each, 10)),
             float(np.percentile(each, 50)),
-            float(np.median(np.array(each) / base)),
+            *(float(np.percentile(np.array(each) / base, percent)) for percent in (50, 10, 90)),
         )
         for name, each in times.items()
     }

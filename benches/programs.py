@@ -56,11 +56,21 @@ def with_benches(env: Mapping[str, str] | None = None) -> dict[str, str]:
 
 
 async def start_module(
-    module: str, *arguments: str, env: Mapping[str, str] | None = None
+    module: str,
+    *arguments: str,
+    env: Mapping[str, str] | None = None,
+    python: Path | None = None,
 ) -> asyncio.subprocess.Process:
-    """Start a module of this folder, such as `session_cost.paced`, as a process."""
+    """Start a module of this folder, such as `session_cost.paced`, as a process.
+
+    Args:
+        module: Name of the module, dotted, from this folder on.
+        arguments: Its command line.
+        env: Its environment; that of this process by default.
+        python: Its interpreter; that of this process by default.
+    """
     return await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", module, *arguments),
+        *(str(python or sys.executable), "-m", module, *arguments),
         env=with_benches(env),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

@@ -25,15 +25,16 @@ class Report:
     resamplers: dict[Pair, list[tuple[Contender, Quality, Time]]] = field(
         default_factory=lambda: defaultdict(list)
     )
-    paths: dict[str, dict[str, Time]] = field(default_factory=dict)
+    paths: dict[str, tuple[str, dict[str, Time]]] = field(default_factory=dict)
+    """For each title, the contender of the ratios, and the times."""
     edges: dict[str, tuple[int, float]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
     def resampler(self, pair: Pair, contender: Contender, quality: Quality, time: Time) -> None:
         self.resamplers[pair].append((contender, quality, time))
 
-    def path(self, title: str, times: dict[str, Time]) -> None:
-        self.paths[title] = times
+    def path(self, title: str, reference: str, times: dict[str, Time]) -> None:
+        self.paths[title] = (reference, times)
 
     def edge(self, name: str, step: int, slope: float) -> None:
         self.edges[name] = (step, slope)
@@ -41,15 +42,18 @@ class Report:
     def note(self, text: str) -> None:
         self.notes.append(text)
 
+    def is_whole(self) -> bool:
+        """Return whether the run had results of every kind, and not those of a few tests."""
+        return bool(self.resamplers and self.paths and self.edges)
+
     def write(self, folder: Path) -> str:
         """Write the files and return the table's text; a run without results writes nothing."""
         if not (self.resamplers or self.paths or self.edges):
             return ""
         text = self.markdown()
-        # A run of a few tests must not replace the results of a whole one.
-        if self.resamplers and self.paths:
-            folder.mkdir(parents=True, exist_ok=True)
-            (folder / "benchmarks.md").write_text(text, encoding="utf-8")
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "benchmarks.md").write_text(text, encoding="utf-8")
+        if self.resamplers:
             (folder / "resample.svg").write_text(picture(self.resamplers), encoding="utf-8")
         return text
 
@@ -60,22 +64,26 @@ class Report:
             lines += [
                 f"## Resampling {pair[0] / 1000:g} to {pair[1] / 1000:g} kHz, 20 ms, int16",
                 "",
-                "| | µs p10 | µs p50 | × soxr HQ | SINAD at 1 kHz, dB | worst to 0.85 Nyquist, dB "
-                "| rejection, dB | latency, ms |",
+                "| | µs p10 | µs p50 | × soxr HQ (p10 to p90) | SINAD at 1 kHz, dB "
+                "| worst to 0.85 Nyquist, dB | rejection, dB | latency, ms |",
                 "|---|---:|---:|---:|---:|---:|---:|---:|",
             ]
             for contender, quality, time in sorted(rows, key=lambda row: row[2].p10):
                 name = f"**{contender.name}**" if contender.name == OURS else contender.name
                 lines.append(
-                    f"| {name} | {time.p10:.2f} | {time.p50:.2f} | {time.ratio:.2f} "
+                    f"| {name} | {time.p10:.2f} | {time.p50:.2f} | {_ratio(time)} "
                     f"| {quality.sinad_1k:.0f} | {quality.sinad:.0f} | {_floor(quality.rejection)} "
                     f"| {abs(quality.latency_ms):.1f} |"
                 )
             lines.append("")
-        for title, times in self.paths.items():
-            lines += [f"## {title}", "", "| | µs p10 | µs p50 | ratio |", "|---|---:|---:|---:|"]
+        for title, (reference, times) in self.paths.items():
+            lines += [f"## {title}", ""]
             lines += [
-                f"| {name} | {time.p10:.2f} | {time.p50:.2f} | {time.ratio:.2f} |"
+                f"| | µs p10 | µs p50 | × {reference} (p10 to p90) |",
+                "|---|---:|---:|---:|",
+            ]
+            lines += [
+                f"| {name} | {time.p10:.2f} | {time.p50:.2f} | {_ratio(time)} |"
                 for name, time in times.items()
             ]
             lines.append("")
@@ -93,8 +101,16 @@ class Report:
             ]
             lines.append("")
         lines += [*self.notes, ""] if self.notes else []
-        lines.append("How it is measured: `benches/measuring.py`. Run it yourself: `make bench`.")
+        lines.append(
+            "How it is measured: `benches/measuring.py`. A ratio is the median of the ratios "
+            "within each round, with p10 and p90 over the rounds. Run it yourself: `make bench`."
+        )
         return "\n".join(lines) + "\n"
+
+
+def _ratio(time: Time) -> str:
+    """Return the median of the ratios, with the spread of those of the rounds."""
+    return f"{time.ratio:.2f} ({time.ratio_p10:.2f} to {time.ratio_p90:.2f})"
 
 
 def _floor(db: float) -> str:

@@ -3,9 +3,9 @@
 
     python benches/session.py [--quick] [--only PART,...] [--results DIR]
 
-Prints Markdown tables. A whole run (seven minutes) writes them to `benches/results/session.md`, and
-a chart to `session.svg`; a part of one, or a quick one (two minutes), writes only with
-`--results`. Needs Linux.
+Prints Markdown tables, and writes them to `session.md`, and a chart to `session.svg`: a whole run
+(seven minutes) with `PUBLISH=1` to `benches/results`, otherwise to `target/bench-results`. A quick
+run takes two minutes. Needs Linux.
 
 A contender is a process of its own: its CPU is all that it uses, by `time.process_time`, the
 kernel's share for its sockets included. The service is another process, the connection is TLS on
@@ -45,15 +45,17 @@ import time
 from contextlib import AsyncExitStack
 from typing import Any
 
-from command_line import RESULTS, parser_of, parts_of, progress, publish, versions
+from command_line import parser_of, parts_of, publish, results_folder, versions
 from programs import Program
+from progress import Progress
 from report import machine
 from session_cost import call, reconnect, tables
 from session_cost.picture import picture
 from session_cost.windows import MachineLoad
 
 PACKAGES = ("getstream-plugins-gemini", "getstream", "google-genai", "websockets", "numpy")
-PARTS = ("wire", "paced", "call", "reconnect", "memory")
+PARTS = {"wire": 60.0, "paced": 120.0, "call": 90.0, "reconnect": 60.0, "memory": 60.0}
+"""Parts, with the seconds that each takes, roughly: for the time that is left."""
 
 TOGETHER = ("driver", "floor", "ours", "sdk", "floor again")
 TOGETHER_COUNT = 20
@@ -68,7 +70,7 @@ ONE_CORE = 0.95
 """Greatest predicted share of a core: a larger run is skipped."""
 
 
-class ReconnectAttempt:
+class Plan:
     """Extent of the measurement."""
 
     def __init__(self, quick: bool) -> None:
@@ -82,19 +84,20 @@ class ReconnectAttempt:
         self.turns = 300 if quick else 2000
 
 
-async def measure_wire(plan: ReconnectAttempt, env: dict[str, str]) -> dict[str, Any]:
+async def measure_wire(plan: Plan, env: dict[str, str], progress: Progress) -> dict[str, Any]:
     """Measure frames and messages one by one."""
     found = {}
     async with Program("session_cost.wire", str(plan.windows), env=env) as program:
-        for name in ("sending", "receiving", "receiving alone"):
+        names = ("sending", "receiving", "receiving alone")
+        for name in names:
             load = MachineLoad()
             times = (await program.wait_report(name, timeout=180))["times"]
             found[name] = {"times": times, "busy": load.busy()}
-            progress(name)
+            progress.done("wire", 1 / len(names), name)
     return found
 
 
-async def measure_paced(plan: ReconnectAttempt, env: dict[str, str]) -> dict[str, Any]:
+async def measure_paced(plan: Plan, env: dict[str, str], progress: Progress) -> dict[str, Any]:
     """Measure sessions in real time: all contenders at once, then larger numbers in turns."""
     async with AsyncExitStack() as stack:
         programs = {}
@@ -120,7 +123,7 @@ async def measure_paced(plan: ReconnectAttempt, env: dict[str, str]) -> dict[str
         ]
         ran = await asyncio.gather(*asked)
         busy = load.busy()
-        progress(f"{TOGETHER_COUNT} sessions of each")
+        progress.done("paced", 0.5, f"{TOGETHER_COUNT} sessions of each")
         found: dict[str, Any] = {
             "together": dict(zip(TOGETHER, ran, strict=True)),
             "busy": busy,
@@ -138,7 +141,7 @@ async def measure_paced(plan: ReconnectAttempt, env: dict[str, str]) -> dict[str
                             await run_alone(programs[who], sessions, plan.alone_seconds)
                         )
             found["in turns"][sessions] = runs
-            progress(f"{sessions} sessions")
+            progress.done("paced", 0.5 / len(plan.counts), f"{sessions} sessions")
     return found
 
 
@@ -149,23 +152,23 @@ async def run_alone(program: Program, sessions: int, seconds: float) -> dict[str
     return await program.ask("ran", do="run", offset=0.0, **command)
 
 
-async def measure_calls(plan: ReconnectAttempt) -> dict[str, Any]:
+async def measure_calls(plan: Plan, progress: Progress) -> dict[str, Any]:
     """Measure whole calls."""
     found = await call.measure(plan.windows)
-    progress("calls")
+    progress.done("call", 1.0, "calls")
     return found
 
 
-async def measure_reconnect(plan: ReconnectAttempt) -> list[reconnect.Trial]:
+async def measure_reconnect(plan: Plan, progress: Progress) -> list[reconnect.Trial]:
     """End connections, and measure the time and audio lost."""
     async with Program("session_cost.reconnect") as program:
         kinds = [kind for _ in range(plan.trials) for kind in reconnect.KINDS]
         found = await reconnect.Trials(program).run(kinds, at_once=8)
-    progress("reconnect")
+    progress.done("reconnect", 1.0, "reconnect")
     return found
 
 
-async def measure_memory(plan: ReconnectAttempt, env: dict[str, str]) -> dict[str, Any]:
+async def measure_memory(plan: Plan, env: dict[str, str], progress: Progress) -> dict[str, Any]:
     """Measure the memory of sessions."""
     found: dict[str, Any] = {}
     for who in ("sdk", "ours", "sdk shared", "ours shared"):
@@ -173,28 +176,29 @@ async def measure_memory(plan: ReconnectAttempt, env: dict[str, str]) -> dict[st
             found[who] = (await program.wait_report("idle", timeout=120))["bytes"]
             if who.startswith("ours"):
                 found[f"{who}, queued"] = (await program.wait_report("queued"))["bytes"]
-        progress(f"memory, {who}")
+        progress.done("memory", 0.15, f"memory, {who}")
     async with Program("session_cost.memory", "turns", str(plan.turns), env=env) as program:
         found["turns"] = await program.wait_report("turns", timeout=180)
-    progress("memory, turns")
+    progress.done("memory", 0.4, "memory, turns")
     return found
 
 
-async def measure(plan: ReconnectAttempt, parts: list[str]) -> dict[str, Any]:
+async def measure(plan: Plan, parts: list[str]) -> dict[str, Any]:
     """Measure the parts, one after the other."""
     found: dict[str, Any] = {}
+    progress = Progress({part: PARTS[part] for part in parts})
     async with Program("session_cost.service") as service:
         env = {**os.environ, **(await service.wait_report("ready"))["env"]}
         if "wire" in parts:
-            found["wire"] = await measure_wire(plan, env)
+            found["wire"] = await measure_wire(plan, env, progress)
         if "paced" in parts:
-            found["paced"] = await measure_paced(plan, env)
+            found["paced"] = await measure_paced(plan, env, progress)
         if "memory" in parts:
-            found["memory"] = await measure_memory(plan, env)
+            found["memory"] = await measure_memory(plan, env, progress)
     if "call" in parts:
-        found["call"] = await measure_calls(plan)
+        found["call"] = await measure_calls(plan, progress)
     if "reconnect" in parts:
-        found["reconnect"] = await measure_reconnect(plan)
+        found["reconnect"] = await measure_reconnect(plan, progress)
     return found
 
 
@@ -215,19 +219,19 @@ def head(seconds: float, load: float) -> list[str]:
 
 
 def main() -> None:
-    parser = parser_of(__doc__, PARTS)
+    parser = parser_of(__doc__, [*PARTS])
     parser.add_argument("--quick", action="store_true", help="little of everything")
     options = parser.parse_args()
-    parts = parts_of(parser, options.only, PARTS)
+    parts = parts_of(parser, options.only, [*PARTS])
     whole = not (options.only or options.quick)
 
     os.environ.pop("GEMINI_API_KEY", None)  # a second key would only make the SDK warn
     began, load = time.monotonic(), os.getloadavg()[0]
-    found = asyncio.run(measure(ReconnectAttempt(options.quick), parts))
+    found = asyncio.run(measure(Plan(options.quick), parts))
     lines = head(time.monotonic() - began, load) + tables.all_of(found)
     lines.append("How it is measured: `benches/session.py`. Run it yourself: `make bench-session`.")
     drawing = picture(found) if set(parts) >= {"wire", "paced", "call"} else ""
-    publish(lines, drawing, "session", options.results or (RESULTS if whole else None))
+    publish(lines, drawing, "session", results_folder(options.results, whole))
 
 
 if __name__ == "__main__":

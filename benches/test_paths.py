@@ -196,7 +196,7 @@ def test_in(report: Report, benchmark: BenchmarkFixture) -> None:
         assert sinad >= least, f"{name}: {sinad:.1f} dB"
         calls[name] = partial(make(), frames[7])
     times = race(calls, OURS)
-    report.path("In: 48 kHz stereo to 16 kHz mono bytes", times)
+    report.path("In: 48 kHz stereo to 16 kHz mono bytes", OURS, times)
     assert times[OURS].p10 <= 4.0
     push = in_ours()
     benchmark(push, frames[7])
@@ -216,7 +216,7 @@ def test_out(report: Report, benchmark: BenchmarkFixture) -> None:
         assert sinad >= 85.0, f"{name}: {sinad:.1f} dB"
         calls[name] = partial(make(), encode(chunks[7]))
     times = race(calls, OURS)
-    report.path("Out: 24 kHz chunk, store, 48 kHz frame", times)
+    report.path("Out: 24 kHz chunk, store, 48 kHz frame", OURS, times)
     assert times[OURS].p10 <= 5.0
     step = out_ours()
     benchmark(step, chunks[7])

@@ -63,7 +63,7 @@ def stores() -> dict[str, Callable[[], object]]:
 def test_calls(report: Report, benchmark: BenchmarkFixture) -> None:
     calls = stores()
     times = race(calls, "pop, playing", rounds=40)
-    report.path("Playback: one call", times)
+    report.path("Playback: one call", "pop, playing", times)
     # The depth costs nothing.
     assert times["pop, 28 minutes deep"].ratio < 1.3
     benchmark(calls["pop, playing"])

@@ -6,9 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from turn_taking import tables
+from turn_taking.call import PEER
 from turn_taking.hearing import Heard, find_reply
 from turn_taking.program import Frames
 from turn_taking.sounds import FRAME, LOUD_DBFS, RATE, Int16, for_service, openings, reply
+from turn_taking.trials import PeerTrial
 
 BEGAN = 1000.0
 ANSWER = reply(2000, seed=1)
@@ -113,3 +116,23 @@ def test_the_reply_is_steady_and_fits_the_rate_of_the_service() -> None:
     spectrum = np.abs(np.fft.rfft(ANSWER * np.hanning(len(ANSWER))))
     assert spectrum[len(spectrum) // 6 :].max() < spectrum.max() / 1000  # from 4 kHz on
     assert len(for_service(ANSWER)) == len(ANSWER) // 2
+
+
+def test_the_table_of_the_peer_has_the_ratio_of_its_medians() -> None:
+    def trials(said: float, silent: float | None) -> list[PeerTrial]:
+        quiet = [PeerTrial(said, 0.020, silent, disturbed=False)] * 3
+        return [*quiet, PeerTrial(9.0, 9.0, 9.0, disturbed=True)]
+
+    lines = tables.beside_peer(
+        {
+            ("ours", True): trials(0.050, 0.100),
+            (PEER, True): trials(0.100, 0.200),
+            ("ours", False): trials(0.050, 0.120),
+            (PEER, False): trials(0.100, None),
+        }
+    )
+    text = "\n".join(lines)
+    assert "to the service | 50 / 50 / 50 | 100 / 100 / 100 | 2.00 |" in text
+    assert "the service interrupts | 100 / 100 / 100 | 200 / 200 / 200 | 2.00 |" in text
+    assert "it hears nothing | 120 / 120 / 120 | – / – / – | – |" in text
+    assert "it hears nothing | 0 of 3 | 3 of 3 | – |" in text

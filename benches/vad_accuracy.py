@@ -1,18 +1,15 @@
 #!/usr/bin/env python3
 """Measure accuracy, latency and cost of voice activity detectors.
 
-    python benches/vad_accuracy.py [--set DIR] [--only REGEX] [--json FILE]
+    python benches/vad_accuracy.py [--set DIR] [--only REGEX] [--json FILE] [--results DIR]
 
 Prints Markdown tables of this package's `Vad` beside Silero on onnxruntime, WebRTC's detector and
-earshot; a contender that is not installed is left out with a message
-(`pip install onnxruntime webrtcvad-wheels earshot`, `pip install --no-deps silero-vad`).
+earshot, and writes them to `vad.md`: a whole run with `PUBLISH=1` to `benches/results`, otherwise
+to `target/bench-results`. A contender that is not installed is left out with a message
+(`make bench-vad` installs all of them). Takes two minutes.
 
-Without `--set` it works on a small labelled set that it makes itself: the recorded speech of the
-package, noises and sounds that are computed. With `--set` on a folder:
-
-    labels.json   {"clips": {name: {"file": ..., "labels": "0012..."}}, "noise": [...],
-                   "nonspeech": [...]}; a label for each 10 ms: 0 no speech, 1 speech, 2 either
-    speech/*.wav, noise/*.wav, nonspeech/*.wav     16 kHz, mono, 16 bit
+It works on the two sets of `vad_sets.py`: sentences of a synthesizer, whose labels are known by
+construction, and the recordings of the package. `--set` names the folder of another one.
 
 Definitions, in frames of 10 ms:
 
@@ -31,27 +28,40 @@ Definitions, in frames of 10 ms:
 from __future__ import annotations
 
 import argparse
+import datetime
+import importlib.metadata
 import importlib.util
 import json
 import re
+import sys
 import time
-import wave
-import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+from command_line import publish, results_folder, table
 from numpy.typing import NDArray
+from progress import Progress
+from report import machine
+from vad_sets import (
+    RATE,
+    SETS,
+    SNRS,
+    TICK,
+    Floats,
+    Int16,
+    LabelledSet,
+    checksum,
+    read_set,
+    synthesizer,
+    to_int16,
+)
 
-RATE = 16_000
-TICK = RATE // 100
-SNRS = (30, 20, 10, 5, 0)
-
-Int16 = NDArray[np.int16]
-Floats = NDArray[np.float64]
+PACKAGES = (
+    "getstream-plugins-gemini", "onnxruntime", "silero-vad", "webrtcvad-wheels", "earshot", "numpy",
+)  # fmt: skip
 
 
 # Contenders
@@ -92,6 +102,7 @@ def ours() -> Iterator[Contender]:
 
     yield Contender("Vad.probability", 320, Vad().threshold, Probability)
     yield Contender("Vad.probability, 16 ms", 256, Vad().threshold, Probability)
+    yield Contender("Vad.probability, 10 ms", 160, Vad().threshold, Probability)
     yield Contender("Vad.speaking (with hangover)", 320, 0.5, Speaking)
 
 
@@ -151,140 +162,15 @@ def earshot() -> Iterator[Contender]:
 
 
 def contenders(only: str = "") -> list[Contender]:
-    """Return all installed contenders, and print which are not installed."""
+    """Return the installed contenders whose name matches, and print which are not installed."""
     found = []
     sources: list[Source] = [ours, silero, webrtc, earshot]
     for source in sources:
         try:
             found += [c for c in source() if re.search(only, c.name)]
         except ImportError as error:
-            print(f"left out: {source.__name__} ({error})\n")
+            print(f"left out: {source.__name__} ({error})", file=sys.stderr)
     return found
-
-
-# Labelled sets
-
-
-@dataclass
-class LabelledSet:
-    """Clips with their labels, noises to mix with them, and sounds that are not speech."""
-
-    clips: dict[str, tuple[Floats, NDArray[np.int64]]] = field(default_factory=dict)
-    noise: dict[str, Floats] = field(default_factory=dict)
-    nonspeech: dict[str, Floats] = field(default_factory=dict)
-
-    def conditions(self) -> list[tuple[str | None, int]]:
-        return [(None, 0)] + [(noise, snr) for noise in self.noise for snr in SNRS]
-
-    def mixed(self, clip: str, noise: str | None, snr: int) -> Int16:
-        """Mix a clip with noise, `snr` dB below the level of its speech."""
-        x, labels = self.clips[clip]
-        if noise is None:
-            return to_int16(x)
-        speech = x[: len(labels) * TICK][np.repeat(labels == 1, TICK)]
-        offset = RATE * (zlib.crc32((clip + noise).encode()) % 15)
-        n = np.resize(np.roll(self.noise[noise], -offset), len(x))
-        y = x + n * (rms(speech) / rms(n) / 10 ** (snr / 20))
-        return to_int16(y * min(1.0, 32_000 / np.abs(y).max()))
-
-
-def read_set(folder: Path) -> LabelledSet:
-    meta = json.loads((folder / "labels.json").read_text())
-    return LabelledSet(
-        {
-            name: (read_wav(folder / clip["file"]), np.array(list(clip["labels"]), dtype=np.int64))
-            for name, clip in meta["clips"].items()
-        },
-        {name: read_wav(folder / "noise" / f"{name}.wav") for name in meta["noise"]},
-        {name: read_wav(folder / "nonspeech" / f"{name}.wav") for name in meta["nonspeech"]},
-    )
-
-
-def own_set() -> LabelledSet:
-    """Make a small set: the package's recordings, each at two levels, and computed sounds."""
-    import getstream.plugins.gemini
-
-    data = Path(next(iter(getstream.plugins.gemini.__path__))) / "data"
-    made = LabelledSet()
-    pause = np.zeros(RATE)
-    for name in ("speech", "question", "greeting"):
-        x = np.concatenate([pause, read_wav(data / f"{name}.wav"), pause])
-        labels = label(x)
-        for dbfs in (-20, -32):
-            made.clips[f"{name} {dbfs} dBFS"] = (x * 10 ** ((dbfs + 20) / 20), labels)
-    t = np.arange(15 * RATE) / RATE
-    random = np.random.Generator(np.random.PCG64(1))
-
-    def coloured(slope: float) -> Floats:
-        """Make noise whose power falls with frequency to the power of `slope`."""
-        spectrum = np.fft.rfft(random.standard_normal(len(t)))
-        spectrum[1:] *= np.arange(1, len(spectrum)) ** (-slope / 2)
-        spectrum[0] = 0.0
-        return np.asarray(np.fft.irfft(spectrum, len(t)))
-
-    keys = np.zeros(len(t))
-    for start in random.integers(0, len(t) - 1_000, 60):
-        keys[start : start + 1_000] += random.standard_normal(1_000) * np.exp(-t[:1_000] * 300)
-    hum = sum(np.sin(2 * np.pi * 50 * k * t + k) / k for k in range(1, 12))
-    made.noise = {
-        "white": random.standard_normal(len(t)),
-        "pink": coloured(1.0),
-        "brown": coloured(2.0),
-        "hum": np.asarray(hum),
-        "keyboard": keys,
-    }
-
-    def sine(hz: Any) -> Floats:
-        return np.asarray(np.sin(2 * np.pi * np.cumsum(np.broadcast_to(hz, t.shape)) / RATE))
-
-    beat = t % 0.2 < 0.1
-    chord = sum(sine(hz) for hz in (220.0, 277.2, 329.6)) * np.exp(-3 * (t % 0.5))
-    sounds = {
-        **made.noise,
-        "tone 440 Hz": sine(440.0),
-        "tone 1 kHz": sine(1_000.0),
-        "DTMF": (sine(770.0) + sine(1_336.0)) * beat,
-        "ringback": (sine(440.0) + sine(480.0)) * (t % 6 < 2),
-        "busy": sine(425.0) * (t % 1 < 0.5),
-        "siren": sine(700 + 300 * np.sin(2 * np.pi * 0.4 * t)),
-        "sweep": sine(100 * 40 ** (t / t[-1])),
-        "chords": np.asarray(chord),
-        "bursts": random.standard_normal(len(t)) * (t % 0.9 < 0.25),
-    }
-    made.nonspeech = {name: x / rms(x) * 3_277 for name, x in sounds.items()}
-    made.nonspeech["silence"] = np.zeros(len(t))
-    return made
-
-
-def label(x: Floats) -> NDArray[np.int64]:
-    """Label clean speech by its level.
-
-    Frames within 30 dB of the loud frames are speech, more than 45 dB below they are not. Gaps of
-    80 ms inside and runs of 20 ms are either."""
-    level = 10 * np.log10(np.mean(x[: len(x) // TICK * TICK].reshape(-1, TICK) ** 2, axis=1) + 1e-3)
-    loud = np.percentile(level[level > 0], 95)
-    labels = np.where(level > loud - 30, 1, np.where(level < loud - 45, 0, 2))
-    edges = np.flatnonzero(np.diff(labels)) + 1
-    for start, stop in pairwise(edges):
-        if stop - start < (3 if labels[start] == 1 else 8):
-            labels[start:stop] = 2
-    return labels
-
-
-def read_wav(path: Path) -> Floats:
-    with wave.open(str(path), "rb") as file:
-        form = (file.getframerate(), file.getnchannels(), file.getsampwidth())
-        if form != (RATE, 1, 2):
-            raise SystemExit(f"{path}: needs to be 16 kHz, mono, 16 bit, is {form}")
-        return np.frombuffer(file.readframes(file.getnframes()), "<i2").astype(np.float64)
-
-
-def rms(x: Floats) -> float:
-    return float(np.sqrt(np.mean(x * x)))
-
-
-def to_int16(x: Floats) -> Int16:
-    return np.clip(np.rint(x), -32_768, 32_767).astype(np.int16)
 
 
 # Measures
@@ -377,9 +263,15 @@ class Result:
         return total
 
 
-def measure(contender: Contender, data: LabelledSet) -> Result:
+def measure(
+    contender: Contender,
+    data: LabelledSet,
+    advance: Callable[[float], None] = lambda share: None,
+) -> Result:
+    """Measure a contender on a set; `advance` is told each share of the work that is done."""
     conditions = {}
     for condition in data.conditions():
+        advance(1 / len(data.conditions()))
         tally = conditions[condition] = Tally()
         for clip, (_, labels) in data.clips.items():
             score = scores(contender, data.mixed(clip, *condition), len(labels))
@@ -414,72 +306,51 @@ def costs(field_: list[Contender], pcm: Int16, rounds: int = 60) -> dict[str, fl
 # Tables
 
 
-def table(head: list[str], rows: list[list[str]]) -> None:
-    print("| " + " | ".join(head) + " |")
-    print("|" + "---|" * len(head))
-    for row in rows:
-        print("| " + " | ".join(row) + " |")
-    print()
-
-
 def spread(values: list[float]) -> str:
     if not values:
         return "-"
     return f"{np.median(values):.0f} / {np.percentile(values, 95):.0f}"
 
 
-def main() -> None:
-    assert __doc__ is not None
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--set", type=Path, help="folder of a labelled set")
-    parser.add_argument("--only", default="", help="contenders whose name matches")
-    parser.add_argument("--json", type=Path, help="write the numbers here too")
-    arguments = parser.parse_args()
-    data = read_set(arguments.set) if arguments.set else own_set()
-    field_ = contenders(arguments.only)
-    results = {c.name: measure(c, data) for c in field_}
-    clip = next(iter(data.clips))
-    noise = next(iter(data.noise))
-    cost = costs(field_, np.tile(data.mixed(clip, noise, 20), 3))
-    dearest = max(cost.values())
-    written: dict[str, Any] = {}
+HEAD = (
+    "detector",
+    "push, ms",
+    "AUC",
+    "TPR / FPR, %",
+    "false alarms on other sounds, %",
+    "onset, ms, p50 / p95",
+    "missed / early",
+    "hangover, ms, p50 / p95",
+)
 
-    print(f"{len(data.clips)} clips, {len(data.conditions())} conditions\n")
+
+def summary(field_: list[Contender], results: dict[str, Result]) -> list[str]:
+    """Return the table of all conditions together."""
     rows = []
     for c in field_:
         result, total = results[c.name], results[c.name].total()
-        false = float(np.mean(list(result.nonspeech.values())))
-        written[c.name] = {
-            "auc": total.auc(),
-            "tpr": total.tpr(c.threshold),
-            "fpr": total.fpr(c.threshold),
-            "nonspeech": result.nonspeech,
-            "onset_ms": [float(np.median(total.onset)), float(np.percentile(total.onset, 95))],
-            "us_per_20_ms": cost[c.name],
-        }
         rows.append(
             [
-                c.name,
+                f"**{c.name}**" if c.name.startswith("Vad") else c.name,
                 f"{c.hop / 16:.0f}",
                 f"{total.auc():.4f}",
                 f"{100 * total.tpr(c.threshold):.1f} / {100 * total.fpr(c.threshold):.2f}",
-                f"{100 * false:.2f}",
+                f"{100 * float(np.mean(list(result.nonspeech.values()))):.2f}",
                 spread(total.onset),
                 f"{total.missed} / {total.early}",
                 spread(total.hangover),
-                f"{cost[c.name]:.1f}",
-                f"{dearest / cost[c.name]:.1f}",
             ]
         )
-    head = "detector;push ms;AUC;TPR / FPR %;false alarms on other sounds %;onset ms p50 / p95;"
-    head += "missed / early;hangover ms p50 / p95;µs per 20 ms;times cheaper than the dearest"
-    table(head.split(";"), rows)
+    return table(HEAD, rows)
 
-    print("TPR / FPR in % by noise and SNR\n")
-    rows = [
-        [noise or "clean", "" if noise is None else f"{snr} dB"]
+
+def by_condition(
+    data: LabelledSet, field_: list[Contender], results: dict[str, Result]
+) -> list[str]:
+    """Return the tables by noise, by SNR, and by sound."""
+    names = [c.name for c in field_]
+    rates = [
+        [f"{noise}, {snr} dB" if noise else "clean"]
         + [
             f"{100 * tally.tpr(c.threshold):.1f} / {100 * tally.fpr(c.threshold):.1f}"
             for c in field_
@@ -487,23 +358,125 @@ def main() -> None:
         ]
         for noise, snr in data.conditions()
     ]
-    table(["noise", "SNR", *(c.name for c in field_)], rows)
-
-    print("Onset in ms, p50 / p95\n")
-    rows = [["clean", *(spread(results[c.name].conditions[None, 0].onset) for c in field_)]]
+    onsets = [["clean", *(spread(results[c.name].conditions[None, 0].onset) for c in field_)]]
     for snr in SNRS:
         totals = [results[c.name].total(lambda n, s, snr=snr: n and s == snr) for c in field_]
-        rows.append([f"{snr} dB", *(spread(total.onset) for total in totals)])
-    table(["SNR", *(c.name for c in field_)], rows)
-
-    print("False alarms on other sounds, %\n")
-    rows = [
+        onsets.append([f"{snr} dB", *(spread(total.onset) for total in totals)])
+    alarms = [
         [name, *(f"{100 * results[c.name].nonspeech[name]:.1f}" for c in field_)]
         for name in data.nonspeech
     ]
-    table(["sound", *(c.name for c in field_)], rows)
+    return [
+        "### TPR / FPR by noise, %",
+        "",
+        *table(["noise, SNR", *names], rates),
+        "### Onset by SNR, ms, p50 / p95",
+        "",
+        *table(["SNR", *names], onsets),
+        "### False alarms on other sounds, %",
+        "",
+        *table(["sound", *names], alarms),
+    ]
+
+
+def figures(contender: Contender, result: Result) -> dict[str, Any]:
+    """Return the figures of a contender on a set, for `--json`."""
+    total = result.total()
+    return {
+        "auc": total.auc(),
+        "tpr": total.tpr(contender.threshold),
+        "fpr": total.fpr(contender.threshold),
+        "nonspeech": result.nonspeech,
+        "onset_ms": [float(np.median(total.onset)), float(np.percentile(total.onset, 95))],
+    }
+
+
+def versions() -> str:
+    """Return the names and versions of what takes part."""
+    found = []
+    for name in PACKAGES:
+        try:
+            found.append(f"{name} {importlib.metadata.version(name)}")
+        except importlib.metadata.PackageNotFoundError:
+            found.append(f"no {name}")
+    return ", ".join(found)
+
+
+def main() -> None:
+    assert __doc__ is not None
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--set", type=Path, help="folder of a labelled set, in place of the two")
+    parser.add_argument("--only", default="", help="contenders whose name matches")
+    parser.add_argument("--json", type=Path, help="write the numbers here too")
+    parser.add_argument("--results", type=Path, help="folder for the tables")
+    arguments = parser.parse_args()
+    if arguments.set:
+        sets = {str(arguments.set): read_set(arguments.set)}
+    else:
+        sets = {name: make() for name, make in SETS.items()}
+    field_ = contenders(arguments.only)
+    progress = Progress({name: data.seconds() for name, data in sets.items()})
+    written: dict[str, Any] = {}
+    lines = [
+        "# Voice activity detection",
+        "",
+        f"{datetime.date.today()}, {machine()}. {versions()}.",
+        "",
+        "The accuracy is the same in every run; the cost depends on the machine. The definitions "
+        "are those of `benches/vad_accuracy.py`, the sets those of `benches/vad_sets.py`.",
+        "",
+    ]
+    for name, data in sets.items():
+        results = {}
+        for c in field_:
+
+            def advance(share: float, name: str = name, who: str = c.name) -> None:
+                progress.advance(name, share / len(field_), f"{name}, {who}")
+
+            results[c.name] = measure(c, data, advance)
+        written[name] = {c.name: figures(c, results[c.name]) for c in field_}
+        source = f" (espeak-ng {synthesizer().version})" if name == "synthesized" else ""
+        lines += [
+            f"## Speech: {name}{source}",
+            "",
+            f"{len(data.clips)} clips, {data.seconds():.0f} s, each in "
+            f"{len(data.conditions())} conditions; checksum of the clips {checksum(data)}.",
+            "",
+            *summary(field_, results),
+            *by_condition(data, field_, results),
+        ]
+    data = next(iter(sets.values()))
+    clip, noise = next(iter(data.clips)), next(iter(data.noise))
+    cost = costs(field_, np.tile(data.mixed(clip, noise, 20), 3))
+    reference = cost[next(iter(cost))]
+    lines += [
+        "## Cost, µs of CPU for each 20 ms of sound, p10 over the rounds",
+        "",
+        *table(
+            ["detector", "push, ms", "µs", f"× {next(iter(cost))}"],
+            [
+                [
+                    c.name,
+                    f"{c.hop / 16:.0f}",
+                    f"{cost[c.name]:.1f}",
+                    f"{cost[c.name] / reference:.2f}",
+                ]
+                for c in field_
+            ],
+        ),
+        "How it is measured: `benches/vad_accuracy.py`. Run it yourself: `make bench-vad`.",
+    ]
+    whole = not (arguments.set or arguments.only) and len(field_) == ALL_CONTENDERS
+    publish(lines, "", "vad", results_folder(arguments.results, whole))
     if arguments.json:
-        arguments.json.write_text(json.dumps(written, indent=1) + "\n")
+        written["us_per_20_ms"] = cost
+        arguments.json.write_text(json.dumps(written, indent=1) + "\n", encoding="utf-8")
+
+
+ALL_CONTENDERS = 7
+"""Number of contenders when everything is installed: four of ours, and three others."""
 
 
 if __name__ == "__main__":

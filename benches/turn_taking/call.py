@@ -43,7 +43,12 @@ The SDK's encoder distorts the first 300 ms of speech in a call (correlation 0.3
 
 NEVER_MS = 60_000.0
 
-Who = Literal["ours", "earlier"]
+Who = Literal["ours", "earlier", "vision_agents"]
+PEER: Who = "vision_agents"
+
+PEER_PYTHON = Path(__file__).parents[2] / ".venv-vision-agents" / "bin" / "python"
+"""Interpreter of the environment of the peer, which needs another version of Stream's SDK."""
+
 Bystander = Literal["sending", "dtx"]
 Impair = Callable[[LocalServers], None]
 
@@ -90,7 +95,9 @@ class _Process:
 
     @classmethod
     async def start(cls, name: str, env: dict[str, str], *arguments: str) -> _Process:
-        return cls(await start_module(f"turn_taking.{name}", *arguments, env=env), name)
+        python = PEER_PYTHON if name == PEER else None
+        started = await start_module(f"turn_taking.{name}", *arguments, env=env, python=python)
+        return cls(started, name)
 
     async def tell(self, **command: Any) -> None:
         assert self._process.stdin is not None
@@ -264,7 +271,9 @@ async def hold_call(
             env = servers.environment(PYTHONUNBUFFERED=1)
             person = await _Process.start("person", env, "a-call", str(folder))
             processes.append(person)
-            assistant = await _Process.start(who, env, "a-call", str(folder))
+            # The peer's own configuration takes the place of the service's.
+            deaf = ["deaf"] if who == PEER and not service.interrupts else []
+            assistant = await _Process.start(who, env, "a-call", str(folder), *deaf)
             processes.append(assistant)
             for number, each in enumerate(bystanders):
                 arguments = ["a-call", f"bystander-{number}", *(["dtx"] if each == "dtx" else [])]

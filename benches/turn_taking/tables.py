@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,8 @@ from .trials import (
     FIRST_AT_S,
     FIRST_WITHIN_S,
     JITTER_MS,
+    PEER_REPLY_MS,
+    PEER_WITHIN_S,
     SAID_MS,
     SMALL_REPLY_MS,
     STALLS_MS,
@@ -27,6 +29,7 @@ from .trials import (
     CompanyTrial,
     Exchange,
     FirstBargeIn,
+    PeerTrial,
     SmallSound,
     StallTrial,
     TroubleTrial,
@@ -45,6 +48,7 @@ BARGE_IN_PARTS = (
 )
 
 NAMES: dict[Who, str] = {"ours": "ours", "earlier": "earlier rules"}
+PEER_NAME = "Vision-Agents"
 NOTHING = "–"
 
 Edges = Sequence[tuple[int, int]]
@@ -174,6 +178,57 @@ def first_barge_ins(results: Mapping[str, Sequence[FirstBargeIn]]) -> list[str]:
     ]
 
 
+def beside_peer(results: Mapping[tuple[Who, bool], Sequence[PeerTrial]]) -> list[str]:
+    """Return the table of this package beside a peer; keys: assistant, whether it interrupts."""
+    assistants = list(dict.fromkeys(who for who, _ in results))
+    rows = []
+
+    def row(name: str, values: Mapping[Who, Sequence[float | None]]) -> None:
+        medians = {who: _percentile(values[who], 50) for who in assistants}
+        cells = [
+            f"{_ms(medians[who])} / {_ms(_percentile(values[who], 95))} / "
+            f"{_ms(_percentile(values[who], 100))}"
+            for who in assistants
+        ]
+        rows.append([name, *cells, _ratio(medians[assistants[-1]], medians["ours"])])
+
+    def of_all(value: Callable[[PeerTrial], float | None]) -> dict[Who, list[float | None]]:
+        return {
+            who: [
+                value(t) for (by, _), trials in results.items() if by == who for t in _quiet(trials)
+            ]
+            for who in assistants
+        }
+
+    row("the person's first loud sample, to the service", of_all(lambda trial: trial.said))
+    row("a reply, from the service to the listener", of_all(lambda trial: trial.answer))
+    for interrupts, service in ((True, "the service interrupts"), (False, "it hears nothing")):
+        kept = {who: _quiet(results[who, interrupts]) for who in assistants}
+        row(f"barge-in to silence, {service}", {w: [t.silent for t in kept[w]] for w in kept})
+        never = [
+            f"{sum(t.silent is None for t in kept[who])} of {len(kept[who])}" for who in assistants
+        ]
+        rows.append([f"not silent within {PEER_WITHIN_S:g} s, {service}", *never, NOTHING])
+    return [
+        f"## Beside {PEER_NAME}",
+        "",
+        f"{PEER_NAME} as it is published, on the Stream SDK that it asks for, in an environment of "
+        "its own, with the same local servers. It has no detector of its own with Gemini: it stops "
+        f"when the service interrupts. Replies of {PEER_REPLY_MS / 1000:.0f} s, at four times real "
+        "time; in ms, p50 / p95 / max.",
+        "",
+        *table(["", "ours", PEER_NAME, "ratio of p50"], rows),
+        "Trials: "
+        + ", ".join(
+            f"{len(_quiet(trials))} of {len(trials)} "
+            f"({NAMES.get(who, PEER_NAME)}, {'interrupts' if interrupts else 'hears nothing'})"
+            for (who, interrupts), trials in results.items()
+        )
+        + "; the others are those during which the machine stood still.",
+        "",
+    ]
+
+
 def company(results: Mapping[str, CompanyTrial]) -> list[str]:
     """Return the table of calls with several people."""
     rows = [
@@ -269,9 +324,10 @@ def share_after_speech(results: Mapping[Who, Sequence[Exchange]]) -> list[str]:
             [
                 f"{delay} ms",
                 _percent(min(ours, default=math.nan)),
-                _percent(_mean(ours)),
-                _percent(_mean(earlier)),
-                _ratio(_mean(earlier), _mean(ours)),
+                _percent(_percentile(ours, 50)),
+                f"{_percent(_percentile(earlier, 50))} ({_percent(min(earlier, default=math.nan))} "
+                f"to {_percent(max(earlier, default=math.nan))})",
+                _ratio(_percentile(earlier, 50), _percentile(ours, 50)),
             ]
         )
     counts = ", ".join(f"{len(each)} ({NAMES[who]})" for who, each in results.items())
@@ -281,7 +337,16 @@ def share_after_speech(results: Mapping[Who, Sequence[Exchange]]) -> list[str]:
         f"A reply of {ANSWER_MS / 1000:.1f} s is sent at four times real time, so long after the "
         f"person's last loud sample. Goal: 100 %. Replies: {counts}.",
         "",
-        *table(["begins after", "ours, least", "ours, mean", "earlier rules, mean", "ratio"], rows),
+        *table(
+            [
+                "begins after",
+                "ours, least",
+                "ours, p50",
+                "earlier rules, p50 (least to greatest)",
+                "ratio",
+            ],
+            rows,
+        ),
     ]
 
 
@@ -291,16 +356,17 @@ def small_sounds(results: Mapping[tuple[Who, str], Sequence[SmallSound]]) -> lis
         ours, earlier = (results.get((who, case), ()) for who in NAMES)
         for sound in dict.fromkeys(trial.sound for trial in (*ours, *earlier)):
             mine, other = ([t for t in each if t.sound == sound] for each in (ours, earlier))
-            lost = [_mean([trial.lost for trial in each]) for each in (mine, other)]
-            later = [_mean([trial.later for trial in each]) for each in (mine, other)]
+            lost = [[trial.lost for trial in each] for each in (mine, other)]
+            later = [[trial.later for trial in each] for each in (mine, other)]
+            medians = [_percentile(values, 50) for values in lost]
             rows.append(
                 [
                     f"{sound}; turn {case}",
-                    _ms(lost[0]),
-                    _ms(lost[1]),
-                    _ratio(*(value if value > EDGE_S else 0.0 for value in reversed(lost))),
-                    _ms(later[0]),
-                    _ms(later[1]),
+                    _median_and_range(lost[0]),
+                    _median_and_range(lost[1]),
+                    _ratio(*(value if value > EDGE_S else 0.0 for value in reversed(medians))),
+                    _median_and_range(later[0]),
+                    _median_and_range(later[1]),
                 ]
             )
     names = [trial.sound for trial in next(iter(results.values()), ())]
@@ -308,7 +374,7 @@ def small_sounds(results: Mapping[tuple[Who, str], Sequence[SmallSound]]) -> lis
     return [
         f"## What a sound that is no turn costs in a reply of {SMALL_REPLY_MS / 1000:.0f} s",
         "",
-        "In ms, the mean of so many trials of each: "
+        "In ms, the median of so many trials of each, with the least and the greatest: "
         f"{count}. The sound comes 1.5 s after the service began to send. A reply whose rest is "
         f"lost has no delay. Edges are found to within {1000 * EDGE_S:.0f} ms: less counts as "
         "nothing in the ratio.",
@@ -496,8 +562,10 @@ def _percentile(values: Sequence[float | None], percent: float) -> float:
     return float(np.percentile(known, percent)) if known else math.nan
 
 
-def _mean(values: Sequence[float]) -> float:
-    return float(np.mean(values)) if values else math.nan
+def _median_and_range(seconds: Sequence[float]) -> str:
+    """Return the median in ms, with the least and the greatest if they differ by 1 ms and more."""
+    median, least, most = (_ms(_percentile(seconds, percent)) for percent in (50, 0, 100))
+    return median if least == most else f"{median} ({least} to {most})"
 
 
 def _ms(seconds: float) -> str:
@@ -524,6 +592,7 @@ def _ratio(earlier: float, ours: float) -> str:
 
 __all__ = [
     "barge_in_latency",
+    "beside_peer",
     "company",
     "edges",
     "first_barge_ins",

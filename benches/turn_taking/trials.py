@@ -283,6 +283,86 @@ async def first_barge_ins(plan: ReconnectAttempt, moment: str, count: int) -> li
     return found
 
 
+# -- beside a peer ---------------------------------------------------------------------------------
+
+PEER_REPLY_MS = 3000
+PEER_AT_S = (0.9, 1.1)
+PEER_WITHIN_S = 1.2
+"""Longest time until the assistant is silent, in seconds: its reply ends 0.7 s later."""
+
+
+@dataclass(frozen=True)
+class PeerTrial:
+    """Reply and barge-in of any assistant, seen from outside only.
+
+    Attributes:
+        said: Time from the person's first loud sample to the arrival of the frame that holds it at
+            the service, in seconds; None if that did not come within `PEER_WITHIN_S`.
+        answer: Time from the beginning of the service's reply to its first sample at the listener,
+            in seconds; None if that was not heard.
+        silent: Time from the person's first loud sample until the assistant was silent, in seconds;
+            None if it was not within `PEER_WITHIN_S`.
+        disturbed: True if the machine stood still meanwhile.
+    """
+
+    said: float | None
+    answer: float | None
+    silent: float | None
+    disturbed: bool
+
+
+async def beside_peer(plan: Plan, who: Who, interrupts: bool, count: int) -> list[PeerTrial]:
+    """Measure replies, and barge-ins into them, by what the listener hears.
+
+    Args:
+        plan: Extent of the measurement.
+        who: The assistant.
+        interrupts: True if the service detects the person's speech, and interrupts.
+        count: Number of barge-ins.
+    """
+    answer = reply(PEER_REPLY_MS, seed=800)
+    sounds = _shuffled(openings(), count, plan.random)
+    found = []
+    for first in range(0, len(sounds), TRIALS_IN_A_CALL):
+        said = []
+        async with plan.call(who, Service(interrupts=interrupts)) as call:
+            for sound in sounds[first : first + TRIALS_IN_A_CALL]:
+                began = call.reply(answer)
+                await sleep_until(began + plan.random.uniform(*PEER_AT_S))
+                at = await call.say(sound)
+                said.append((began, at))
+                ended = max(began + PEER_REPLY_MS / 1000, at + len(sound.samples) / RATE)
+                await sleep_until(ended + REST_S["earlier"] + plan.random.uniform(0, 0.02))
+        heard, loud = call.heard(), _loud_frames(call)
+        for began, at in said:
+            arrived = next((t for t in loud if at < t < at + PEER_WITHIN_S), None)
+            before = heard.level(at - 0.2, at - 0.02)
+            silent = None
+            if before >= AUDIBLE_DBFS:
+                silent = heard.silent_from(at, at + PEER_WITHIN_S, before)
+            begin = find_reply(heard, answer, began, at).begin
+            found.append(
+                PeerTrial(
+                    None if arrived is None else arrived - at,
+                    None if begin is None else begin - began,
+                    None if silent is None else silent - at,
+                    call.disturbed(began, at + PEER_WITHIN_S),
+                )
+            )
+    return found
+
+
+def _loud_frames(call: Call) -> list[float]:
+    """Return the arrival time of each frame with a loud sample at the service."""
+    loud = FULL_SCALE * 10 ** (LOUD_DBFS / 20)
+    return [
+        frame.at
+        for frame in call.session.frames
+        if frame.kind == "audio"
+        and np.abs(np.frombuffer(frame.data, "<i2").astype(int)).max() > loud
+    ]
+
+
 # -- a conversation --------------------------------------------------------------------------------
 
 ANSWER_DELAYS_MS = tuple(range(0, 1001, 100))

@@ -36,17 +36,64 @@ def test_links_lead_somewhere(page: Path) -> None:
                 assert anchor in anchors(path), link
 
 
-@PAGES
+# The crate's README is a page of crates.io: its figures are held, its links are not.
+WITH_FIGURES = pytest.mark.parametrize(
+    "page",
+    [*pages(), ROOT / "rust" / "core" / "README.md"],
+    ids=lambda path: str(path.relative_to(ROOT)),
+)
+RESULTS = ROOT / "benches" / "results"
+COMMAND = r"`((?:make bench|cargo bench)[\w -]*)`"
+
+
+@WITH_FIGURES
 def test_figures_are_those_of_the_result_file(page: Path) -> None:
-    """Each number in a table behind `<!-- figures: FILE -->` is in that file, as it stands."""
+    """The numbers of each row behind `<!-- figures: FILE -->` are in one line of that file."""
     text = page.read_text(encoding="utf-8")
     for name, table in re.findall(r"<!-- figures: (\S+) -->\n((?:\|.*\n)+)", text):
-        result = set(_numbers((ROOT / name).read_text(encoding="utf-8")))
-        rows = table.splitlines()[2:]
-        cells = [cell for row in rows for cell in row.split("|")[2:]]
-        wanted = [number for cell in cells for number in _numbers(cell)]
-        assert wanted
-        assert [number for number in wanted if number not in result] == [], f"not in {name}"
+        lines = [set(_numbers(line)) for line in (ROOT / name).read_text("utf-8").splitlines()]
+        for row in table.splitlines()[2:]:
+            wanted = {number for cell in row.split("|")[2:] for number in _numbers(cell)}
+            assert wanted, row
+            assert any(wanted <= line for line in lines), f"not in one line of {name}: {row}"
+
+
+@WITH_FIGURES
+def test_tables_of_figures_name_their_file_and_command(page: Path) -> None:
+    """Before a table of measurements: its result file, and the command that writes that file."""
+    lines = page.read_text(encoding="utf-8").splitlines()
+    for at, line in enumerate(lines):
+        if not re.match(r"\|[-:| ]+\|$", line):
+            continue
+        end = next((k for k in range(at, len(lines)) if not lines[k].startswith("|")), len(lines))
+        rows = [row.split("|")[2:-1] for row in lines[at + 1 : end]]
+        measured = [any(_is_measurement(cell) for cell in row) for row in rows]
+        if sum(measured) * 2 <= len(rows):
+            continue
+        marker = re.fullmatch(r"<!-- figures: (\S+) -->", lines[at - 2])
+        assert marker, f"{page.name}:{at}: a table of figures without its file"
+        result = (ROOT / marker[1]).read_text(encoding="utf-8")
+        above = "\n".join(lines[max(0, at - 14) : at - 2])
+        commands = re.findall(COMMAND, above)
+        assert any(f"`{command}`" in result for command in commands), f"{page.name}:{at}"
+
+
+def _is_measurement(cell: str) -> bool:
+    """Return whether a cell has numbers, with or without units, and nothing else."""
+    number = r"[≤≥±+-]? ?\d[\d.]*(?: (?:ms|s|dB|dBFS|%|µs))?"
+    return re.fullmatch(rf"{number}(?:(?: / |, | of | to ){number})*", cell.strip()) is not None
+
+
+def test_every_result_file_is_a_page_and_names_its_command() -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    shown = "".join(path.read_text("utf-8") for path in (DOCS / "benchmarks").glob("*.md"))
+    for path in RESULTS.glob("*.md"):
+        commands = re.findall(COMMAND, path.read_text(encoding="utf-8"))
+        assert commands, path
+        for command in commands:
+            verb = command.removeprefix("make ")
+            assert verb == command or re.search(rf"(?m)^{verb}:", makefile), command
+        assert f"benches/results/{path.name}" in shown, path
 
 
 def _numbers(text: str) -> list[str]:

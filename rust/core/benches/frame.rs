@@ -9,8 +9,12 @@
 //! filter needs, not the ones that its layout adds. The bound is the processor's peak: lanes times
 //! units times clock, 118 for AVX-512 with two full units at 3.7 GHz.
 
+mod progress;
+
 use std::hint::black_box;
 use std::time::Instant;
+
+use progress::Progress;
 
 use voice_audio::{
     EchoReference, InputStream, Kernel, Mixer, Playback, PlaybackOptions, Quality, Resampler,
@@ -177,7 +181,9 @@ fn main() {
     };
     let mut cases = cases();
     let mut times: Vec<Vec<f64>> = vec![Vec::with_capacity(rounds); cases.len()];
+    let mut progress = Progress::new(rounds as f64);
     for _ in 0..rounds {
+        progress.advance(1.0, "rounds");
         for (case, times) in cases.iter_mut().zip(&mut times) {
             (case.call)();
             let start = Instant::now();

@@ -6,12 +6,15 @@
 //!
 //! People talk in words that are cut from a recording; the detector is the real one. The low byte
 //! of each sample carries the code of its voice, so that it is found in the sum on the wire. Time
-//! is simulated: the table is the same in every run. It goes to `benches/results/capture.md` of the
-//! repository.
+//! is simulated: all but the cost is the same in every run. The tables go to
+//! `target/bench-results/capture.md`, with `PUBLISH=1` to `benches/results/capture.md` of the
+//! repository. Takes minutes.
 
 mod earlier_mixer;
 #[path = "../../src/capture/tests/people.rs"]
 mod people;
+#[path = "../progress/mod.rs"]
+mod progress;
 
 use std::fmt::Write;
 use std::hint::black_box;
@@ -20,6 +23,7 @@ use std::time::Instant;
 
 use earlier_mixer::EarlierMixer;
 use people::{Call, FRAME, Jitter, Person, Pts, Report, Wire, ms, quantile};
+use progress::Progress;
 use voice_audio::{
     Arrival, Capture, CaptureOptions, Due, InputStream, Resampler, Samples, VadOptions,
 };
@@ -311,7 +315,7 @@ fn lines(row: &Row, way: &str, report: &Report) -> String {
 /// Measures the µs for 20 ms of one source: in a capture of `sources`, and in streams alone.
 ///
 /// A stream alone is the resampler and the detector.
-fn cost(sources: usize, speech: &[i16], rounds: usize) -> (f64, f64) {
+fn cost(sources: usize, speech: &[i16], rounds: usize) -> (Spread, Spread) {
     let mut up = Resampler::new(RATE, 48_000).expect("rates in range");
     let mut microphone: Vec<i16> = Vec::new();
     up.push(speech, &mut microphone);
@@ -320,8 +324,8 @@ fn cost(sources: usize, speech: &[i16], rounds: usize) -> (f64, f64) {
     let stream = || InputStream::new(RATE, VadOptions::default()).expect("defaults");
     let mut streams: Vec<InputStream> = (0..sources).map(|_| stream()).collect();
     let (mut due, mut wire, mut events) = (Due::default(), Vec::new(), Vec::new());
-    // In turns, so that a busy moment hits both; the least of ten runs is a quiet one.
-    let mut least = [f64::MAX; 2];
+    // In turns, so that a busy moment hits both.
+    let mut times = [Vec::new(), Vec::new()];
     let mut k = 0;
     for _ in 0..10 {
         let from = k;
@@ -355,10 +359,39 @@ fn cost(sources: usize, speech: &[i16], rounds: usize) -> (f64, f64) {
         let each = |from: Instant, to: Instant| {
             to.duration_since(from).as_secs_f64() * 1e6 / (rounds * sources) as f64
         };
-        least[0] = least[0].min(each(began, middle));
-        least[1] = least[1].min(each(middle, Instant::now()));
+        times[0].push(each(began, middle));
+        times[1].push(each(middle, Instant::now()));
     }
-    (least[0], least[1])
+    let [capture, streams] = times.map(Spread::of);
+    (capture, streams)
+}
+
+/// Median of several runs, with the least and the greatest.
+struct Spread {
+    median: f64,
+    least: f64,
+    most: f64,
+}
+
+impl Spread {
+    fn of(mut runs: Vec<f64>) -> Self {
+        runs.sort_by(f64::total_cmp);
+        Self {
+            median: runs[runs.len() / 2],
+            least: runs[0],
+            most: runs[runs.len() - 1],
+        }
+    }
+}
+
+impl std::fmt::Display for Spread {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "{:.1} ({:.1} to {:.1})",
+            self.median, self.least, self.most
+        )
+    }
 }
 
 fn main() {
@@ -380,7 +413,10 @@ fn main() {
          delay | added | slow | samples |\n\
          |---|---|---|---|---|---|---|---|---|---|---|---|\n",
     );
-    for row in rows() {
+    let rows = rows();
+    let length = |row: &Row| (row.seconds * row.people.len() as i64) as f64;
+    let mut progress = Progress::new(rows.iter().map(length).sum());
+    for row in rows {
         let call = Call {
             busy: row.busy,
             speech: &speech,
@@ -392,18 +428,30 @@ fn main() {
         ] {
             text += &lines(&row, way, &call.run(wire));
         }
+        progress.advance(length(&row), &row.name);
     }
     text += "\n## Cost\n\nµs for 20 ms of one source, 48 kHz mono of speech, on one core, and what \
-             of it are resampler and detector.\n\n\
+             of it are resampler and detector: the median of ten runs, with the least and the \
+             greatest.\n\n\
              | sources | `Capture` | resampler and detector |\n|---|---|---|\n";
     for sources in [1, 2, 5, 20] {
         let rounds = if measures { 4_000 / sources } else { 2 };
         let (capture, streams) = cost(sources, &speech, rounds);
-        writeln!(text, "| {sources} | {capture:.1} | {streams:.1} |").expect("text has room");
+        writeln!(text, "| {sources} | {capture} | {streams} |").expect("text has room");
     }
     print!("{text}");
     if measures {
-        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../benches/results/capture.md");
-        std::fs::write(file, text).expect("the folder of the results is there");
+        let publish = std::env::var("PUBLISH").is_ok_and(|value| value == "1");
+        let folder = if publish {
+            "benches/results"
+        } else {
+            "target/bench-results"
+        };
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("../..")
+            .join(folder);
+        std::fs::create_dir_all(&folder).expect("a folder that can be made");
+        std::fs::write(folder.join("capture.md"), text).expect("a file that can be written");
+        eprintln!("written to {}", folder.join("capture.md").display());
     }
 }
