@@ -64,7 +64,7 @@ from report import machine
 from turn_taking import tables, trials
 from turn_taking.call import PEER, PEER_PYTHON
 from turn_taking.picture import picture
-from turn_taking.trials import BOTH, CASES, COMPANIES, FIRST_AT_S, TROUBLES, ReconnectAttempt
+from turn_taking.trials import BOTH, CASES, COMPANIES, FIRST_AT_S, TROUBLES, Plan
 
 PACKAGES = ("getstream-plugins-gemini", "getstream", "getstream-rtc", "google-genai", "numpy")
 
@@ -88,7 +88,7 @@ SHORT_CALL_S = 46.0
 QUICK_PARTS = ("latency", "conversation", "picture")
 
 
-async def measure(plan: ReconnectAttempt, parts: list[str]) -> tuple[list[str], str]:
+async def measure(plan: Plan, parts: list[str]) -> tuple[list[str], str]:
     """Measure the parts, one after the other; return the lines of the report, and the chart."""
     lines: list[str] = []
     barge_ins: dict[Any, Any] = {}
@@ -182,7 +182,7 @@ async def for_both(
     return found
 
 
-def head(plan: ReconnectAttempt, seconds: float) -> list[str]:
+def head(plan: Plan, seconds: float) -> list[str]:
     still = "It never stood still for 10 ms."
     if plan.stalls:
         longest = max(plan.stalls) * 1000
@@ -236,7 +236,7 @@ def main() -> None:
 
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="barge-in-") as temporary:
-        plan = ReconnectAttempt(Path(temporary), seed=options.seed)
+        plan = Plan(Path(temporary), seed=options.seed)
         if options.quick:
             plan.barge_ins, plan.minutes, plan.repeats = 8, 0.5, 1
         plan.barge_ins = options.trials or plan.barge_ins

@@ -12,7 +12,7 @@ from getstream.plugins.gemini.testing.signals import align
 from .call import Call, Service
 from .hearing import Heard
 from .sounds import RATE, Int16, Sound, clip, faded, short_word
-from .trials import ReconnectAttempt, sleep_until
+from .trials import Plan, sleep_until
 
 ANSWER = slice(round(0.10 * RATE), round(2.72 * RATE))
 ANSWER_TEXT = "Hello everyone. How can I help you today?"
@@ -22,7 +22,7 @@ DUCK_S, FADE_S = 0.010, 0.005  # see `Playback`
 TRIES = 5
 
 
-async def picture(plan: ReconnectAttempt) -> str:
+async def picture(plan: Plan) -> str:
     """Hold a call, and draw a turn of it, with both sides as they were said and heard.
 
     In one case of four, the first evidence of speech and its confirmation come in one frame of the

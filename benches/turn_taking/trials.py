@@ -58,7 +58,7 @@ BOTH: tuple[Who, ...] = ("ours", "earlier")
 
 
 @dataclass
-class ReconnectAttempt:
+class Plan:
     """Extent of the measurement.
 
     Attributes:
@@ -125,7 +125,7 @@ class BargeIn:
     disturbed: bool = False
 
 
-async def barge_in_latency(plan: ReconnectAttempt, who: Who, count: int) -> list[BargeIn]:
+async def barge_in_latency(plan: Plan, who: Who, count: int) -> list[BargeIn]:
     """Measure barge-ins into replies, with many different first words.
 
     The service detects no speech, so only the assistant itself can stop its reply. The clocks of
@@ -143,7 +143,7 @@ async def barge_in_latency(plan: ReconnectAttempt, who: Who, count: int) -> list
 
 
 async def _barge_in(
-    call: Call, who: Who, plan: ReconnectAttempt, sounds: Sequence[Sound]
+    call: Call, who: Who, plan: Plan, sounds: Sequence[Sound]
 ) -> list[tuple[Sound, float]]:
     """Say each sound into a reply of its own; return the sounds with their times."""
     answer = reply(BARGE_IN_MS, seed=1)
@@ -263,7 +263,7 @@ class FirstBargeIn:
         return self.barge_in.disturbed
 
 
-async def first_barge_ins(plan: ReconnectAttempt, moment: str, count: int) -> list[FirstBargeIn]:
+async def first_barge_ins(plan: Plan, moment: str, count: int) -> list[FirstBargeIn]:
     """Measure barge-ins into the first words of a call, by a person who sends no echo.
 
     Each is a call of its own, without any speech before.
@@ -388,7 +388,7 @@ class Exchange:
     disturbed: bool
 
 
-async def conversation(plan: ReconnectAttempt, who: Who, seconds: float) -> list[Exchange]:
+async def conversation(plan: Plan, who: Who, seconds: float) -> list[Exchange]:
     """Measure a conversation in which the model replies with varying delay after the last word."""
     sounds = itertools.cycle(openings())
     replies = [reply(ANSWER_MS, seed=200 + k) for k in range(8)]
@@ -449,7 +449,7 @@ class StallTrial:
     disturbed: bool
 
 
-async def stalls(plan: ReconnectAttempt, who: Who) -> list[StallTrial]:
+async def stalls(plan: Plan, who: Who) -> list[StallTrial]:
     """Stall the assistant's event loop in the middle of replies."""
     answer = reply(2000, seed=300)
     lengths = [ms for _ in range(plan.repeats + 1) for ms in STALLS_MS]
@@ -528,7 +528,7 @@ class SmallSound:
     later: float
 
 
-async def small_sounds(plan: ReconnectAttempt, who: Who, case: str) -> list[SmallSound]:
+async def small_sounds(plan: Plan, who: Who, case: str) -> list[SmallSound]:
     """Measure clicks, coughs and a short word, 1.5 s into replies of 5 s.
 
     Nobody has spoken before the clicks. A service that interrupts gets another click, into a reply
@@ -571,7 +571,7 @@ async def small_sounds(plan: ReconnectAttempt, who: Who, case: str) -> list[Smal
 # -- cuts ------------------------------------------------------------------------------------------
 
 
-async def cuts(plan: ReconnectAttempt) -> list[tuple[int, int]]:
+async def cuts(plan: Plan) -> list[tuple[int, int]]:
     """Let the application cut replies at full level.
 
     Returns:
@@ -641,7 +641,7 @@ class CompanyTrial:
     barge_ins: list[BargeIn]
 
 
-async def company(plan: ReconnectAttempt, name: str) -> CompanyTrial:
+async def company(plan: Plan, name: str) -> CompanyTrial:
     """Measure a person's words and barge-ins while other participants are silent.
 
     Every moment of the words differs from every other one, so that they can be found in the audio
@@ -723,7 +723,7 @@ class TroubleTrial:
     barge_ins: list[BargeIn]
 
 
-async def trouble(plan: ReconnectAttempt, who: Who, name: str) -> TroubleTrial:
+async def trouble(plan: Plan, who: Who, name: str) -> TroubleTrial:
     """Measure an undisturbed reply, and several barge-ins, under a fault."""
     what = TROUBLES[name]
     answer = reply(TROUBLE_REPLY_MS, seed=600)
