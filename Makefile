@@ -17,8 +17,8 @@ SOURCE  := pyproject.toml README.md LICENSE Cargo.toml Cargo.lock $(wildcard bui
            $(shell find rust -type f $(VISIBLE)) \
            $(shell find python $(VISIBLE) -not -name '*.so')
 
-.PHONY: help demo test test-rust test-python soak miri lint lint-workflows format house docs bench \
-        bench-barge-in bench-echo bench-import bench-session bench-vad develop clean
+.PHONY: help demo test test-rust test-python chromium soak miri lint lint-workflows format house docs \
+        bench bench-barge-in bench-echo bench-import bench-session bench-vad develop clean
 .DELETE_ON_ERROR:
 
 help:  ## show this list
@@ -35,6 +35,12 @@ test-rust:  ## the tests of the audio core
 # `pytest`, not `python -m pytest`: nothing of the checkout is on the path, the wheel is tested.
 test-python: $(VENV)/.installed $(VENV)/.test $(VENV6)/.installed  ## all Python tests, against the installed wheel
 	GETSTREAM6_PYTHON=$(CURDIR)/$(VENV6)/bin/python $(BIN)/pytest
+
+chromium:  ## install the browser that tests the report page, unless there is one (Debian and Ubuntu)
+	command -v chromium chromium-browser google-chrome >/dev/null || { \
+	  sudo=$$(command -v sudo || true); \
+	  $$sudo apt-get update --quiet --quiet && \
+	  $$sudo apt-get install --quiet --quiet --yes --no-install-recommends chromium; }
 
 soak: $(VENV)/.installed $(VENV)/.test  ## hours of conversation full of faults; SOAK_HOURS=1 SOAK_SEED=1
 	$(BIN)/pytest -m soak -s tests/live/test_soak.py

@@ -56,6 +56,7 @@ WIRING = (
 SHARED = ("live._events", "live._timing")  # by every part of live; as pure as PURE
 PROGRAMS = under("cli", "_cli", "__main__")
 IN_TIMELINE = under("_timeline")
+IN_RECORDING = under("recording")
 
 # Modules of the standard library that read the time, wait, or do I/O.
 IMPURE = frozenset({"asyncio", "concurrent", "datetime", "logging", "random", "select", "selectors",
@@ -231,6 +232,7 @@ def _forbidden_imports(found: list[Import]) -> Iterator[tuple[Import, str]]:
             ),
             (_policy_is_pure, "the rules have neither clock nor loop nor log"),
             (_timeline_draws_alone, "_timeline draws with numpy, and knows nothing of calls"),
+            (_reports_need_no_sdk, "a recording is read, and its page made, without any SDK"),
             (_leaves_import_nothing_heavy, "audio, errors, _terminal and _websocket import no SDK"),
         ):
             if not holds(each):
@@ -313,6 +315,16 @@ def _leaves_import_nothing_heavy(each: Import) -> bool:
     if each.foreign is None:
         return each.target in ("_core", "errors")
     return _is_standard(each.foreign) or each.is_of("numpy")
+
+
+def _reports_need_no_sdk(each: Import) -> bool:
+    if not IN_RECORDING(each.by):
+        return True
+    if each.foreign is not None:
+        return _is_standard(each.foreign) or each.is_of("numpy", "av")
+    if each.by == "recording.recorder":
+        return IN_RECORDING(each.target) or each.target in ("audio", "errors", "live")
+    return IN_RECORDING(each.target) or each.target in ("_terminal", "errors")
 
 
 def _is_standard(module: str) -> bool:
@@ -445,6 +457,11 @@ def broken(module: str, source: str) -> list[str]:
         ("live._media.video", "worker = ThreadPoolExecutor(1)"),
         ("live._media.video", "loop.run_in_executor(a, b)\nloop.run_in_executor(c, d)"),
         ("live._call", "await asyncio.to_thread(work)"),
+        ("recording.page", "from ..live import GeminiLive"),
+        ("recording.reader", "from google import genai"),
+        ("recording._analysis", "from ..audio import Vad"),
+        ("recording.recorder", "from ..live._gemini_live import GeminiLive"),
+        ("recording.recorder", "from ..testing import LocalGemini"),
     ],
 )
 def test_a_house_out_of_order_is_noticed(module: str, source: str) -> None:
@@ -469,6 +486,8 @@ def test_a_house_out_of_order_is_noticed(module: str, source: str) -> None:
         ("live._media.capture", "from ...audio import Vad\nimport numpy as np"),
         ("live._session.direct_send", "from ..._websocket import websocket_payload"),
         ("live._media.video", "loop.run_in_executor(a, b)"),
+        ("recording.recorder", "from ..audio import Resampler\nfrom ..live import Observer"),
+        ("recording.page", "import av\nimport numpy\nfrom .._terminal import one_line"),
         ("live._turns.policy", "from dataclasses import dataclass\nimport enum"),
         ("testing._stream", "from google.protobuf.message import DecodeError"),
         ("testing", "from ..audio import Vad\nfrom getstream import Stream"),

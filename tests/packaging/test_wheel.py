@@ -49,7 +49,7 @@ def test_it_holds_the_sources_and_the_extension_and_nothing_else(
 
 def test_it_holds_only_known_kinds_of_files(members: dict[str, bytes]) -> None:
     kinds = {PurePosixPath(name).suffix for name in members if name.startswith(PACKAGE)}
-    assert kinds <= {".md", ".py", ".pyi", ".so", ".typed", ".wav"}
+    assert kinds <= {".css", ".html", ".js", ".md", ".py", ".pyi", ".so", ".typed", ".wav"}
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
     getstream-gemini demo                  a whole call on this machine, without any key
     getstream-gemini join my-call          the assistant in a real call
     getstream-gemini doctor --live         whether the services are as this package believes
+    getstream-gemini report DIR            one page of a recorded session, to see and hear
 
 Exit codes: 0 done; 1 it failed, and the last line on stderr says why; 2 the command line is
 wrong; 3 `doctor` has found a service that is not as believed; 130 and 143 `demo` was stopped by
@@ -39,7 +40,9 @@ interrupts the answer, hears the next one and leaves. The local model answers
 with the person's own words, so that what comes back can be measured.
 
 DIR gets conversation.wav (left the person, right the assistant as the person
-heard it), timeline.svg (a picture of the call) and summary.json (the numbers)."""
+heard it), timeline.svg (a picture of the call), summary.json (the numbers),
+recording/ (what the assistant has recorded of the session) and report.html (one
+page of that, to see and hear in a browser)."""
 
 DEMO_EPILOG = """\
 environment:
@@ -85,6 +88,21 @@ environment:
 The exit code is 0 if all that could be checked holds, 3 if something does not,
 1 if nothing could be checked: no key, no network, a key or model that is
 refused."""
+
+
+REPORT = """\
+Make one HTML file of a recorded session, which needs nothing else and asks
+nobody for anything: both voices to see and to hear, every turn with what was
+heard of it, delays and their parts, tools, connection and counters. It also
+reads a recording that was cut off, by a full disk or a killed program.
+
+DIR is what was given to GeminiLive as record=; `demo` leaves one, too."""
+
+REPORT_EPILOG = """\
+example:
+  getstream-gemini report recordings/monday -o monday.html
+
+The page holds what people said: treat it as you treat the recording."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -138,6 +156,10 @@ def _run_command(options: argparse.Namespace) -> int:
         from ._cli.doctor import DoctorOptions, run_doctor
 
         return run_doctor(DoctorOptions(options.live, options.yes, options.model, options.out))
+    if options.command == "report":
+        from ._cli.view import ReportOptions, run_report
+
+        return run_report(ReportOptions(options.folder, options.out))
     from ._cli.join import JoinOptions, run_join
 
     return run_join(
@@ -152,6 +174,7 @@ def _run_command(options: argparse.Namespace) -> int:
             greeting=options.greeting,
             video=options.video,
             events_json=options.events_json,
+            record=options.record,
             verbose=options.verbose,
         )
     )
@@ -193,6 +216,7 @@ def _parser() -> argparse.ArgumentParser:
         help='what to ask the model first; "" for nothing (default: %(default)s)')  # fmt: skip
     add("--video", action="store_true", help="let the assistant see, too")
     add("--events-json", action="store_true", help="print events as JSON lines, and nothing else")
+    add("--record", type=Path, metavar="DIR", help="record the session there; see `report`")
     add("--verbose", action="store_true", help="log more, and show tracebacks")
 
     doctor = _command(
@@ -206,6 +230,13 @@ def _parser() -> argparse.ArgumentParser:
         "(default: $GEMINI_LIVE_MODEL, else gemini-3.8-live)")  # fmt: skip
     add("--out", type=Path, default=Path("doctor-report.json"), metavar="FILE",
         help="where the report of --live goes (default: %(default)s)")  # fmt: skip
+    add("--verbose", action="store_true", help="show tracebacks")
+
+    report = _command(commands, "report", "one page of a recorded session, to see and hear", REPORT)
+    report.epilog = REPORT_EPILOG
+    add = report.add_argument
+    add("folder", type=Path, metavar="DIR", help="the recording")
+    add("-o", "--out", type=Path, metavar="FILE", help="the page (default: DIR/report.html)")
     add("--verbose", action="store_true", help="show tracebacks")
     return parser
 

@@ -10,5 +10,6 @@
 `display`       the narration on a terminal, or as plain lines
 `measure`       figures of a call, from its recording and its events
 `report`        conversation.wav, timeline.svg, summary.json and the printed summary
+`view`          the command `report`: one HTML file of a recording
 ==============  ==================================================================
 """

@@ -11,6 +11,7 @@ import time
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import quote, urlencode
 
@@ -29,6 +30,7 @@ from ..live import (
     Stalled,
     TurnComplete,
 )
+from ..recording import Recorder
 
 __all__ = ["JoinOptions", "browser_link", "require_stream_keys", "run_join"]
 
@@ -59,6 +61,7 @@ class JoinOptions:
     greeting: str = ""
     video: bool = False
     events_json: bool = False
+    record: Path | None = None
     verbose: bool = False
 
 
@@ -210,6 +213,10 @@ class _Assistant:
                 voice=options.voice,
                 language=options.language,
             )
+            if options.record is not None:
+                gemini.add_observer(
+                    Recorder(options.record, config=self._config(), stats=gemini.stats)
+                )
             self._listen(gemini)
             try:
                 async with gemini:
@@ -220,6 +227,12 @@ class _Assistant:
             await client.aclose()
         if self._failure is not None:
             raise self._failure
+
+    def _config(self) -> dict[str, Any]:
+        """Return the configuration for the first line of a recording."""
+        options = asdict(self._options)
+        names = ("model", "voice", "language", "instructions", "video", "call_type", "call_id")
+        return {name: options[name] for name in names}
 
     async def _hold_call(self, client: AsyncStream, gemini: GeminiLive) -> None:
         options = self._options
