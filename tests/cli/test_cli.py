@@ -48,7 +48,8 @@ def run(*arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--help"], ["demo", "join"]),
+        (["--help"], ["demo", "join", "report"]),
+        (["report", "--help"], ["DIR", "-o", "example", "record"]),
         (["demo", "--help"], ["--input", "--real-gemini", "conversation.wav", "without any key"]),
         (["join", "--help"], ["--events-json", "STREAM_API_KEY", "STREAM_API_SECRET", "stats"]),
         (["--version"], ["getstream ", "google-genai", "CPython"]),
@@ -226,6 +227,15 @@ def test_results_that_cannot_be_written(
 def test_a_good_folder_is_left_empty(tmp_path: Path) -> None:
     report.prepare_folder(tmp_path / "a" / "b")
     assert list((tmp_path / "a" / "b").iterdir()) == []
+
+
+def test_the_recording_of_the_call_before_is_removed_and_nothing_else(tmp_path: Path) -> None:
+    folder = tmp_path / "recording"
+    folder.mkdir()
+    for name in ("audio.wav", "audio-2.wav", "events.jsonl", "notes.txt"):
+        (folder / name).write_text("before")
+    report.prepare_folder(tmp_path)
+    assert [path.name for path in folder.iterdir()] == ["notes.txt"]
 
 
 def test_the_person_interrupts_in_the_middle_of_a_short_answer(tmp_path: Path) -> None:

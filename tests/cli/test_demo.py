@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 from call_trial import CALL_RATE, assert_no_complaint, match, recorded
 from getstream.plugins.gemini._cli.clips import data_file, open_clip
+from getstream.plugins.gemini.recording import read_recording, write_page
 from getstream.plugins.gemini.testing.signals import longest_silence, read_wav, rms_dbfs
 from numpy.typing import NDArray
 
@@ -122,11 +123,13 @@ def test_it_worked(result: Result) -> None:
 def test_what_it_leaves(result: Result) -> None:
     assert sorted(path.name for path in result.folder.iterdir()) == [
         "conversation.wav",
+        "recording",
+        "report.html",
         "summary.json",
         "timeline.svg",
     ]
     for path in result.folder.iterdir():
-        assert str(path) in result.out
+        assert path.is_dir() or str(path) in result.out
 
 
 def test_it_tells_the_story_while_it_happens(result: Result) -> None:
@@ -223,6 +226,34 @@ def test_the_live_numbers_are_those_of_the_recording(result: Result) -> None:
     assert told == pytest.approx(result.numbers["answer_latency_ms"]["all"], abs=30)
     (silent,) = re.findall(r"silent (\d+) ms after", result.out)
     assert int(silent) == pytest.approx(result.numbers["barge_in_to_silence_ms"]["p50"], abs=30)
+
+
+def test_the_recording_of_the_assistant_agrees(result: Result, tmp_path: Path) -> None:
+    """Its delays are those of the person, less the way through the call and back."""
+    recording = read_recording(result.folder / "recording")
+    assert recording.is_complete
+    assert recording.unreadable_lines == 0
+    turns = write_page(recording, tmp_path / "page.html").turns
+    assert [(turn.who, turn.cut) for turn in turns] == [
+        ("assistant", False), ("person", False), ("assistant", True), ("person", False),
+        ("assistant", False),
+    ]  # fmt: skip
+    for turn, told in zip(
+        [turn for turn in turns if turn.who == "assistant"], result.turns("assistant"), strict=True
+    ):
+        assert turn.text == told["text"]
+        assert turn.end - turn.start == pytest.approx(told["end_s"] - told["start_s"], abs=0.4)
+        assert (turn.delay is None) is (told["latency_ms"] is None)
+        if turn.delay is not None:
+            assert 0 < told["latency_ms"] - turn.delay.total_ms < 350
+    cut = turns[2]
+    assert cut.text.startswith(cut.heard)
+    assert 0 < len(cut.heard) < len(cut.text)
+    assert cut.silent_after_ms == pytest.approx(
+        result.numbers["barge_in_to_silence_ms"]["p50"], abs=150
+    )
+    page = (result.folder / "report.html").read_text(encoding="utf-8")
+    assert cut.text in page
 
 
 def test_picture(result: Result) -> None:

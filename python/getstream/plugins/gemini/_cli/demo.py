@@ -119,6 +119,7 @@ async def _run(options: DemoOptions, said: list[Clip]) -> None:
     with tempfile.TemporaryDirectory(prefix="gemini-demo-") as folder:
         with display.following(story):
             call, complaints = await _hold_call(options, said, story, Path(folder))
+        report.keep_recording(Path(folder) / report.RECORDED, options.out)
     # After the call: nothing is late any more when this takes its time.
     measures = measure(call)
     numbers = report.summary(call, measures, gemini="real" if options.real_gemini else "local")
@@ -187,6 +188,7 @@ async def _hold_call(
             "getstream.plugins.gemini",
             [
                 *("join", CALL_ID, "--user-id", ASSISTANT_ID, "--events-json"),
+                *("--record", str(folder / report.RECORDED)),
                 *(("--verbose",) if options.verbose else ()),
             ],
             assistant_env,

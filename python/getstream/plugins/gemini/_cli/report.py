@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import platform
+import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
@@ -16,13 +17,25 @@ import numpy as np
 
 from .._timeline import Latency, Mark, Span, Timeline, Track, render_svg
 from ..errors import ConfigError
+from ..recording import read_recording, recording_files, write_page
 from ..testing.signals import write_wav
 from .clips import LOUD_DBFS
 from .measure import Call, Measures, median
 
-__all__ = ["prepare_folder", "printed_summary", "summary", "timeline", "write_report"]
+__all__ = [
+    "keep_recording",
+    "prepare_folder",
+    "printed_summary",
+    "summary",
+    "timeline",
+    "write_report",
+]
 
 RECORDING, PICTURE, NUMBERS = "conversation.wav", "timeline.svg", "summary.json"
+PAGE = "report.html"
+
+RECORDED = "recording"
+"""Folder of what the assistant records of the session."""
 
 ANSWER_LABEL = "answer"
 SILENCE_LABEL = "barge-in to silence"
@@ -31,6 +44,8 @@ SILENCE_LABEL = "barge-in to silence"
 def prepare_folder(folder: Path) -> None:
     """Make the folder, and check before the call that files can be written there.
 
+    The recording of a call before is removed: a recorder overwrites none.
+
     Raises:
         ConfigError: files cannot be written there.
     """
@@ -38,7 +53,9 @@ def prepare_folder(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             pass
-        for name in (RECORDING, PICTURE, NUMBERS):
+        for path in recording_files(folder / RECORDED):
+            path.unlink()
+        for name in (RECORDING, PICTURE, NUMBERS, PAGE):
             path = folder / name
             if path.exists() and not (path.is_file() and os.access(path, os.W_OK)):
                 raise PermissionError(errno.EACCES, f"{name} cannot be overwritten")
@@ -47,6 +64,24 @@ def prepare_folder(folder: Path) -> None:
             f"The results cannot be written to {folder} ({error.strerror or error}); "
             "choose another folder with --out"
         ) from error
+
+
+def keep_recording(recorded: Path, folder: Path) -> None:
+    """Move what the assistant has recorded to the results, and make the page of it.
+
+    Raises:
+        ConfigError: the folder cannot be written to (any more), or there is no recording.
+    """
+    target = folder / RECORDED
+    try:
+        target.mkdir(mode=0o700, exist_ok=True)
+        for path in recording_files(recorded):
+            shutil.move(path, target / path.name)
+    except OSError as error:
+        raise ConfigError(
+            f"The recording could not be written to {target}: {error.strerror or error}"
+        ) from error
+    write_page(read_recording(target), folder / PAGE)
 
 
 def write_report(folder: Path, call: Call, measures: Measures, numbers: Mapping[str, Any]) -> None:
@@ -260,6 +295,7 @@ def printed_summary(numbers: Mapping[str, Any], folder: Path) -> str:
         f"  {folder / RECORDING}  (left the person, right the assistant)",
         f"  {folder / PICTURE}",
         f"  {folder / NUMBERS}",
+        f"  {folder / PAGE}  (open it in a browser: the session as the assistant recorded it)",
     ]
     return "\n".join(lines)
 
