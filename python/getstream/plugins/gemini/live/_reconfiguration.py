@@ -8,7 +8,7 @@ from collections.abc import Callable
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
-from ..errors import GeminiError, ModelNotFoundError, RequestError, SessionError
+from ..errors import GeminiError, RequestError, SessionError
 from ._lifecycle import Life
 from ._models import check_config, model_of
 from ._session import validate_config
@@ -195,7 +195,7 @@ class Reconfiguration:
     def refused(self, error: SessionError) -> bool:
         """Take a change back if an attempt has failed because of it; return whether it did."""
         change = self._change
-        about_config = isinstance(error, (RequestError, ModelNotFoundError))
+        about_config = isinstance(error, RequestError)
         if change is None or change.stage is not Stage.TRIED or not about_config:
             return False
         self._change = None
