@@ -10,14 +10,16 @@ import threading
 from typing import Any
 
 import pytest
+from getstream import AsyncStream
 from getstream.plugins.gemini.errors import CallError, ClosedError, ConfigError
 from getstream.plugins.gemini.live import GeminiLive
 from getstream.plugins.gemini.live import _attachment as attachment_module
 from getstream.plugins.gemini.live import _presence as presence_module
 from getstream.plugins.gemini.live._presence import Assistants
 from getstream.plugins.gemini.live._session import connection as session_module
-from getstream.plugins.gemini.testing import Close, Parrot, Script, Turn
+from getstream.plugins.gemini.testing import Close, LocalStream, Parrot, Person, Script, Turn
 from getstream.plugins.gemini.testing.clock import run_virtual
+from getstream.video import rtc
 from getstream.video.rtc import PcmData
 from peopled_call import PeopledCall, Watched, attend
 from room import GRACE, TEXT, Local, voice, words
@@ -672,3 +674,39 @@ async def test_prewarm_without_a_key_says_so(monkeypatch: pytest.MonkeyPatch) ->
         await GeminiLive.prewarm()
     with pytest.raises(ConfigError, match="key"):
         await GeminiLive.prewarm(3)  # type: ignore[arg-type]
+
+
+# -- with the SDK itself -------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(
+    not hasattr(rtc, "RemoteTrack"), reason="getstream 6 blocks the event loop when it leaves"
+)
+async def test_the_real_sdk_is_left_when_the_last_person_has_gone(local: Local) -> None:
+    """A connection of its own that breaks and rejoins meanwhile is nobody's leaving."""
+    reasons: list[str] = []
+    async with local(Parrot()), LocalStream() as stream:
+        with stream.redirected():
+            async with AsyncStream(base_url=None) as client, GeminiLive() as gemini:
+                gemini.on("left", lambda left: reasons.append(left.reason))
+                person = Person("a-call", "anna")
+                await person.join()
+                call = client.video.call("default", "a-call")
+                await call.get_or_create(data={"created_by_id": "assistant"})
+                async with await rtc.join(call, "assistant") as connection:
+                    joined_again = asyncio.Event()
+
+                    def on_state(change: Any) -> None:
+                        if change["new"] == rtc.CallingState.JOINED:
+                            joined_again.set()
+
+                    await gemini.attach(connection, leave_when_alone_s=0.2)
+                    connection.on("connection.state_changed", on_state)
+                    await stream.drop_sfu_socket("assistant", "abort")
+                    await asyncio.wait_for(joined_again.wait(), 30)
+                    assert reasons == []
+                    await person.leave()
+                    await asyncio.wait_for(connection.wait(), 30)
+                    assert reasons == ["alone"]
+                    await stream.wait_left("assistant")
+                assert gemini.state == "ready"
