@@ -81,7 +81,6 @@ def test_it_shows_neither_its_handle_nor_what_was_said() -> None:
     "values",
     [
         {"handle": None},
-        {"handle": "a\nb"},
         {"model": ""},
         {"model": 3},
         {"at": -1.0},

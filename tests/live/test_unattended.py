@@ -601,6 +601,31 @@ def test_drain_and_close_and_drain_again(local: Local) -> None:
     attend(local, scenario, Script([Turn(text=TEXT, audio=voice(60))]))
 
 
+def test_drain_of_a_session_that_has_failed_plays_what_there_is(local: Local) -> None:
+    """It fails in the middle of a turn, of which three seconds have come."""
+
+    async def scenario(watched: Watched) -> None:
+        gemini, server = watched.gemini, watched.server
+        call = PeopledCall("anna")
+        await gemini.attach(call)
+        await gemini.send_text("Go on.")
+        await asyncio.sleep(2)
+        refusal = Close(1008, "models/x is not found for API version v1beta")
+        server.fail_next(refusal, times=9)
+        await server.sessions[0].close(refusal.code, refusal.reason)
+        while gemini.state != "closed":
+            await asyncio.sleep(0.01)
+        left_ms = gemini.stats().queued_ms
+        assert left_ms > 500
+        began = watched.now
+        assert await gemini.drain()
+        assert watched.now - began == pytest.approx(left_ms / 1000, abs=0.3)
+        await call.stop()
+
+    reply = Script([Turn(text=TEXT, audio=voice(30))])
+    attend(local, scenario, reply, server_options={"speed": 1.5})
+
+
 def test_drain_that_is_cancelled_closes_nothing(local: Local) -> None:
     async def scenario(watched: Watched) -> None:
         await watched.gemini.send_text("Go on.")
@@ -665,6 +690,17 @@ def test_the_first_connection_takes_the_client_that_is_there(
                 assert len(made) == 5, "it was of another key"
 
     run_virtual(main(), grace=GRACE)
+
+
+async def test_prewarm_asks_no_function_for_a_key() -> None:
+    asked: list[str] = []
+
+    def ask() -> str:
+        asked.append("key")
+        return "key"
+
+    await GeminiLive.prewarm(ask)
+    assert asked == []
 
 
 async def test_prewarm_without_a_key_says_so(monkeypatch: pytest.MonkeyPatch) -> None:

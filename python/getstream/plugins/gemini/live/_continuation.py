@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from ._event_source import EventSource
@@ -24,7 +24,7 @@ class Continuation(EventSource):
         self._supervisor = supervisor
 
     @staticmethod
-    async def prewarm(api_key: str | None = None) -> None:
+    async def prewarm(api_key: str | Callable[[], Any] | None = None) -> None:
         """Load what the first connection needs, so that it is set up sooner. May be called twice.
 
         Modules and models of the SDK are loaded, and a client is made and kept for the first
@@ -32,14 +32,14 @@ class Continuation(EventSource):
         while the program starts.
 
         Args:
-            api_key: as for `GeminiLive`; else the variables. A function as `api_key` and an own
-                `client` need no more than `prewarm("any")` can do.
+            api_key: as for `GeminiLive`. A function is not asked, and no client is kept for its key;
+                nor is there one to keep beside an own `client`: pass any string then.
 
         Raises:
             ConfigError: there is no key.
         """
         access = resolve_access(api_key)
-        await prewarm_sdk(access.api_key, access.vertexai)
+        await prewarm_sdk("unknown" if access.ask else access.api_key, access.vertexai)
 
     @property
     def resumption(self) -> Resumption | None:

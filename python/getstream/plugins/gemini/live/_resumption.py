@@ -51,7 +51,7 @@ class Resumption:
     at: float = field(default=0.0)
 
     def __post_init__(self) -> None:
-        if not isinstance(self.handle, str) or not self.handle.isprintable():
+        if not isinstance(self.handle, str):
             raise ConfigError(f"Resumption.handle is a string, not {type(self.handle).__name__}")
         if not isinstance(self.model, str) or not self.model.strip():
             raise ConfigError(f"Resumption.model is a non-empty string, not {self.model!r:.100}")

@@ -230,6 +230,8 @@ class Supervisor:
     @property
     def is_at_rest(self) -> bool:
         """Return whether nobody speaks, no answer is owed, and all of the speech was played."""
+        if self.lifecycle.is_over:
+            return not self.turns.output.playing  # nothing more comes
         since = self.turns.policy.idle_since
         rests = since is not None and self.now() - since >= REST_S
         return rests and not self.turns.output.playing and not self.send_queue.holds_request
