@@ -32,8 +32,8 @@ class Continuation(EventSource):
         while the program starts.
 
         Args:
-            api_key: as for `GeminiLive`. A function is not asked, and no client is kept for its key;
-                nor is there one to keep beside an own `client`: pass any string then.
+            api_key: as for `GeminiLive`. A function is not asked, and no client is kept for its
+                key; nor is there one to keep beside an own `client`: pass any string then.
 
         Raises:
             ConfigError: there is no key.
