@@ -225,6 +225,7 @@ class Supervisor:
         observers, output = self.events.observers, self.turns.output
         wanted = observers.has("on_output_audio")
         output.on_frame = partial(observers.notify, "on_output_audio") if wanted else None
+
     # -- rest ----------------------------------------------------------------------------------
 
     @property
