@@ -78,8 +78,7 @@ STARTERS = (
 BORROWS_THREADS = frozenset({"run_in_executor", "submit", "to_thread"})
 MAY_BORROW_THREADS = {
     "live._session.access": 1,  # the application's function that gives a key
-    "live._session.connection": 2,  # building and closing the SDK's client
-    "live._session.spare_client": 1,  # building one before it is needed
+    "live._session.connection": 3,  # building and closing the SDK's client, also in advance
     "live._media.video": 1,  # encoding a picture
 }
 

@@ -5,11 +5,10 @@
 from __future__ import annotations
 
 from .access import KeySource
-from .connection import HistoryMode, Session, validate_config
+from .connection import HistoryMode, Session, prewarm, validate_config
 from .protocol import ServerMessage
 from .resume_source import Resume, ResumeSource, check_resume
 from .sdk_protocol import warm_up
-from .spare_client import prewarm
 
 __all__ = [
     "HistoryMode",

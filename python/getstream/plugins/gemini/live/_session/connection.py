@@ -53,7 +53,7 @@ from .path import (
     watch_socket,
 )
 from .protocol import ServerMessage
-from .sdk_protocol import from_sdk
+from .sdk_protocol import from_sdk, warm_up
 from .spare_client import SPARE
 
 logger = logging.getLogger("getstream.plugins.gemini")
@@ -659,6 +659,22 @@ class Session:
     def _build_client(self) -> genai.Client:
         spare = SPARE.take(self._api_key, self._vertexai)
         return spare if spare is not None else build_client(self._api_key, self._vertexai)
+
+
+async def prewarm(api_key: str | None, vertexai: bool) -> None:
+    """Load the SDK, and make a client for the first session with that key, on a worker thread.
+
+    Raises:
+        ConfigError: the SDK does not accept the key.
+    """
+    await asyncio.to_thread(_prewarm, api_key, vertexai)
+
+
+def _prewarm(api_key: str | None, vertexai: bool) -> None:
+    warm_up()
+    before = SPARE.put(build_client(api_key, vertexai), api_key, vertexai)
+    if before is not None:
+        close_client(before)
 
 
 def build_client(api_key: str | None, vertexai: bool) -> genai.Client:

@@ -1,14 +1,11 @@
-"""Make a client of the SDK before it is needed."""
+"""Keep a client of the SDK that was made before it is needed."""
 
 from __future__ import annotations
 
-import asyncio
 import os
 import threading
 
 from google import genai
-
-from .sdk_protocol import warm_up
 
 _VARIABLES = (
     "GOOGLE_CLOUD_LOCATION",
@@ -52,22 +49,3 @@ def _kind_of(api_key: str | None, vertexai: bool) -> _Kind:
 
 SPARE = SpareClient()
 """The client that `prewarm` has made."""
-
-
-async def prewarm(api_key: str | None, vertexai: bool) -> None:
-    """Load the SDK and make a client, on a worker thread.
-
-    Raises:
-        ConfigError: the SDK does not accept the key.
-    """
-    await asyncio.to_thread(_prewarm, api_key, vertexai)
-
-
-def _prewarm(api_key: str | None, vertexai: bool) -> None:
-    from .connection import build_client, close_client
-
-    warm_up()
-    client = build_client(api_key, vertexai)
-    before = SPARE.put(client, api_key, vertexai)
-    if before is not None:
-        close_client(before)
