@@ -46,14 +46,17 @@ WIRING = (
     "live",
     "live._attachment",
     "live._call_audio",
+    "live._continuation",
     "live._emitter",
     "live._event_source",
     "live._gemini_live",
+    "live._reconfiguration",
     "live._settings",
     "live._supervisor",
     "live._turns.controller",
 )
-SHARED = ("live._events", "live._timing")  # by every part of live; as pure as PURE
+# By every part of live; as pure as PURE.
+SHARED = ("live._events", "live._resumption", "live._timing")
 PROGRAMS = under("cli", "_cli", "__main__")
 IN_TIMELINE = under("_timeline")
 IN_RECORDING = under("recording")
@@ -77,7 +80,7 @@ STARTERS = (
 BORROWS_THREADS = frozenset({"run_in_executor", "submit", "to_thread"})
 MAY_BORROW_THREADS = {
     "live._session.access": 1,  # the application's function that gives a key
-    "live._session.connection": 2,  # building and closing the SDK's client
+    "live._session.connection": 3,  # building and closing the SDK's client, also in advance
     "live._media.video": 1,  # encoding a picture
 }
 

@@ -226,6 +226,8 @@ def test_only_steps_that_make_sense_are_taken() -> None:
         (Life.NEW, Life.CLOSED),
         *itertools.product((Life.CONNECTING, Life.RECONNECTING), (Life.READY, *OVER)),
         *itertools.product((Life.READY,), (Life.RECONNECTING, *OVER)),
+        (Life.RECONNECTING, Life.RESTING),
+        *itertools.product((Life.RESTING,), (Life.RECONNECTING, *OVER)),
         (Life.FAILED, Life.CLOSED),
     }
     for before, after in itertools.product(Life, Life):

@@ -232,7 +232,7 @@ async def test_a_client_that_is_made_while_it_closes_is_closed(
     begun, may_end = threading.Event(), threading.Event()
     made: list[Any] = []
     closed: list[Any] = []
-    build, close = Session._build_client, session_module._close_client
+    build, close = Session._build_client, session_module.close_client
 
     def build_slowly(session: Session) -> Any:
         begun.set()
@@ -245,7 +245,7 @@ async def test_a_client_that_is_made_while_it_closes_is_closed(
         closed.append(client)
 
     monkeypatch.setattr(Session, "_build_client", build_slowly)
-    monkeypatch.setattr(session_module, "_close_client", note_closed)
+    monkeypatch.setattr(session_module, "close_client", note_closed)
     async with local(Parrot()):
         gemini = GeminiLive()
         waiting = asyncio.ensure_future(gemini.send_text("Hello."))

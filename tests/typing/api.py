@@ -15,9 +15,11 @@ from getstream import Stream
 from getstream.plugins.gemini import BargeIn, GeminiLive, audio, errors, live
 from getstream.plugins.gemini.live import (
     Interrupted,
+    Left,
     OutputTrack,
     PlaybackFinished,
     PlaybackStarted,
+    Resumption,
     RetiredModelWarning,
     Speech,
     Stalled,
@@ -92,6 +94,49 @@ async def the_methods(track: Any) -> None:
         assert_type(gemini.stats(), Stats)
         assert_type(gemini.stats().played_ms, float)
         await gemini.close()
+
+
+async def a_life_of_its_own(gemini: GeminiLive, connection: Any) -> None:
+    assert_type(await GeminiLive.prewarm(), None)
+    assert_type(
+        await gemini.attach(
+            connection,
+            leave_when_alone_s=30,
+            first_participant_timeout_s=None,
+            max_duration_s=3600.0,
+        ),
+        None,
+    )
+    assert_type(await gemini.reconfigure(instructions="Be brief.", voice="Kore"), None)
+    assert_type(await gemini.reconfigure(language="de-DE", tools=[{"google_search": {}}]), None)
+
+    @gemini.on("left")
+    def on_left(left: Left) -> None:
+        assert_type(left.turn, int)
+        if left.reason == "nobody_came":
+            print(left.at)
+
+    @gemini.on("resumption")
+    async def on_resumption(resumption: Resumption) -> None:
+        assert_type(resumption.to_json(), str)
+        assert_type(resumption.lines, tuple[tuple[str, str], ...])
+
+    gemini.once("left", on_left)
+    gemini.once("resumption", on_resumption)
+    assert_type(await gemini.detach(), None)
+    assert_type(await gemini.drain(timeout_s=5), bool)
+    before = gemini.resumption
+    assert_type(before, Resumption | None)
+
+    async def stored() -> Resumption | None:
+        return before
+
+    GeminiLive(resume=before)
+    GeminiLive(resume=Resumption.from_json("{}"))
+    GeminiLive(resume=stored)
+    GeminiLive(resume=stored())
+    GeminiLive(resume=lambda: before)
+    GeminiLive(history=[("user", "Hello."), {"role": "model", "parts": [{"text": "Hi."}]}])
 
 
 def the_keys() -> None:

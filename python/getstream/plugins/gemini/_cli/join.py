@@ -239,7 +239,13 @@ class _Assistant:
         async with AsyncExitStack() as stack:
             stack.callback(lambda: self._report("left", reason=str(self._failure or self.reason)))
             connection = await self._join(client, stack)
-            await gemini.attach(connection, video=options.video)
+            # Somebody is at the terminal, and may take their time to open the link.
+            await gemini.attach(
+                connection,
+                video=options.video,
+                leave_when_alone_s=None,
+                first_participant_timeout_s=None,
+            )
             self._joined_at, self._joined_cpu = time.monotonic(), time.process_time()
             self._report(
                 "joined",

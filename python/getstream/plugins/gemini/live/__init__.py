@@ -11,6 +11,7 @@ from ._events import (
     ErrorEvent,
     Event,
     Interrupted,
+    Left,
     PlaybackDucked,
     PlaybackFinished,
     PlaybackPaused,
@@ -19,6 +20,7 @@ from ._events import (
     PlaybackUnducked,
     Reconnecting,
     Resumed,
+    ResumptionEvent,
     Speech,
     SpeechStarted,
     SpeechStopped,
@@ -32,6 +34,7 @@ from ._media.capture import TrackStats
 from ._media.playout import OutputTrack
 from ._models import DEFAULT_MODEL, RetiredModelWarning
 from ._options import BargeIn, Watchdog
+from ._resumption import Resumption
 from ._session import warm_up as _warm_up
 from ._telemetry.observer import Observer
 from ._telemetry.stats import Stats
@@ -48,6 +51,7 @@ __all__ = [
     "EventStream",
     "GeminiLive",
     "Interrupted",
+    "Left",
     "Observer",
     "OutputTrack",
     "PlaybackDucked",
@@ -58,6 +62,8 @@ __all__ = [
     "PlaybackUnducked",
     "Reconnecting",
     "Resumed",
+    "Resumption",
+    "ResumptionEvent",
     "RetiredModelWarning",
     "Speech",
     "SpeechStarted",

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from typing import Any
 
 from ..errors import CallError
 from . import _call
 from ._call_audio import CallAudio
+from ._events import Left, LeftReason
 from ._media.video import VideoSender
 from ._media.video_input import VideoInput
+from ._presence import Presence, Stay
 from ._supervisor import Supervisor
+
+logger = logging.getLogger("getstream.plugins.gemini")
+
+LEAVE_S = 5.0
+"""Seconds for the SDK to leave a call. It takes one round trip; `getstream` 6 waits for its threads
+as well."""
 
 
 class CallAttachment:
@@ -27,10 +37,18 @@ class CallAttachment:
         self._audio = audio
         self._video = video
         self._attached: _call.Attachment | None = None
+        self._leaving: asyncio.Task[None] | None = None  # the connection that was left last
         supervisor.on_closed.append(self.detach)
 
     async def attach(
-        self, connection: Any, *, audio: bool, video: bool, fps: float, target_rate: int
+        self,
+        connection: Any,
+        *,
+        audio: bool,
+        video: bool,
+        fps: float,
+        target_rate: int,
+        stay: Stay,
     ) -> None:
         """Wire the assistant to a connection, as `GeminiLive.attach` says."""
         if self._attached is not None:
@@ -43,6 +61,7 @@ class CallAttachment:
                     "This GeminiLive is in another call, and one assistant can be in one call at a "
                     "time: leave that first, or make another GeminiLive"
                 )
+        self._supervisor.wake()
         self._attached = attached = _call.Attachment(connection)
         try:
             if video:
@@ -52,10 +71,14 @@ class CallAttachment:
             output = self._supervisor.turns.output
             if output.plays:
                 await _call.publish(connection, output.track)
-                self._lifecycle.check_open()  # publishing takes a while
+                # Publishing takes a while.
+                self._lifecycle.check_open()
+                if self._attached is not attached:
+                    raise CallError("The assistant has left the call while it was being attached")
             attached.add(_call.on_ended(connection, lambda: self._call_over(attached)))
             watch = self._supervisor.spawn(self._watch_call(attached, connection))
             attached.add(watch.cancel)
+            self._watch_people(attached, connection, stay)
             await _call.announce_present_tracks(connection)
         except BaseException:
             attached.detach()
@@ -68,6 +91,26 @@ class CallAttachment:
         attached, self._attached = self._attached, None
         if attached is not None:
             attached.detach()
+
+    async def leave(self, reason: LeftReason) -> None:
+        """Leave the call that the assistant is in, within `LEAVE_S`; nothing if it is in none."""
+        attached = self._attached
+        if attached is not None:
+            connection = attached.connection
+            self._call_over(attached, reason)
+            if hasattr(connection, "leave") and not _call.has_left(connection):
+                self._leaving = self._supervisor.spawn(self._leave(connection))
+        if self._leaving is not None:
+            await asyncio.wait([self._leaving], timeout=LEAVE_S)
+
+    async def _leave(self, connection: Any) -> None:
+        leaving = self._supervisor.spawn(_call.leave(connection))
+        await asyncio.wait([leaving], timeout=LEAVE_S)
+        if not leaving.done():
+            leaving.cancel()
+            logger.error("The call was not left within %g s", LEAVE_S)
+        elif not leaving.cancelled() and isinstance(error := leaving.exception(), CallError):
+            self._supervisor.report(error)
 
     def _listen(self, attached: _call.Attachment, connection: Any, target_rate: int) -> None:
         audio = self._audio
@@ -101,7 +144,23 @@ class CallAttachment:
         await _call.wait_left(connection)
         self._call_over(attached)
 
-    def _call_over(self, attached: _call.Attachment) -> None:
+    def _watch_people(self, attached: _call.Attachment, connection: Any, stay: Stay) -> None:
+        """Leave the call when nobody is there any more, and let Gemini rest before that."""
+        supervisor = self._supervisor
+
+        def leave(reason: LeftReason) -> None:
+            if self._attached is attached:
+                supervisor.spawn(self.leave(reason))
+
+        call, user_id = _call.identity_of(connection)
+        presence = Presence(
+            call, user_id, stay, leave=leave, rest=supervisor.rest, wake=supervisor.wake
+        )
+        attached.add(presence.stop)
+        if (stop := _call.watch_people(connection, presence.update)) is not None:
+            attached.add(stop)
+
+    def _call_over(self, attached: _call.Attachment, reason: LeftReason = "ended") -> None:
         """Leave nothing of a call behind: neither its people nor what was being said to them."""
         if self._attached is not attached:
             return
@@ -111,3 +170,4 @@ class CallAttachment:
             return
         self._audio.leave_all()
         self._supervisor.turns.leave_call()
+        self._supervisor.events.emit(Left, reason=reason)

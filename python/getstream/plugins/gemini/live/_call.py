@@ -30,6 +30,11 @@ class Attachment:
         return self._connection() is connection
 
     @property
+    def connection(self) -> Any:
+        """Return the connection, or None if it is gone."""
+        return self._connection()
+
+    @property
     def is_over(self) -> bool:
         """Whether the call is over, as far as the SDK tells."""
         connection = self._connection()
@@ -161,6 +166,52 @@ def on_audio_track(
 
     connection.on("track_added", on_track_added)
     return lambda: connection.remove_listener("track_added", on_track_added)
+
+
+def identity_of(connection: Any) -> tuple[str, str]:
+    """Return which call a connection is to, and the user id with which it is there."""
+    call = getattr(connection, "call", None)
+    names = [str(getattr(call, name, "")) for name in ("call_type", "id")]
+    name = ":".join(names) if any(names) else f"connection {id(connection)}"
+    return name, str(getattr(connection, "user_id", None) or "")
+
+
+def watch_people(
+    connection: Any, handler: Callable[[list[str]], None]
+) -> Callable[[], object] | None:
+    """Call `handler` with the user ids of all participants, now and at each change.
+
+    Whoever is connected counts, the connection's own user included, and without an event: an SDK
+    that reconnects replaces the list.
+
+    Returns:
+        How to stop that; None with an SDK that hides its list: then nothing is known.
+    """
+    follow = getattr(connection.participants_state, "map", None)
+    if not callable(follow):
+        return None
+
+    def on_list(participants: Any) -> None:
+        handler([participant.user_id for participant in participants])
+
+    # The SDK holds a weak reference to the handler; the subscription holds the strong one.
+    subscription = follow(on_list)
+    return lambda: subscription.unsubscribe()
+
+
+async def leave(connection: Any) -> None:
+    """Leave the call.
+
+    Raises:
+        CallError: the SDK could not.
+    """
+    try:
+        await connection.leave()
+    except Exception as error:
+        raise CallError(
+            f"The call could not be left ({type(error).__name__}: {error}); its connection may be "
+            "there until the program ends"
+        ) from error
 
 
 def on_joined(connection: Any, handler: Callable[[str, str], None]) -> Callable[[], None]:

@@ -9,6 +9,7 @@ from ._emitter import Emitter, EventStream, event_type_of
 from ._events import (
     Disconnected,
     Interrupted,
+    Left,
     PlaybackDucked,
     PlaybackFinished,
     PlaybackPaused,
@@ -21,6 +22,7 @@ from ._events import (
     Stalled,
     TurnComplete,
 )
+from ._resumption import Resumption
 
 Handler = Callable[..., Any]
 
@@ -61,6 +63,10 @@ _OnReconnecting = TypeVar(
     "_OnReconnecting", bound="Callable[[Reconnecting], object] | Callable[[], object]"
 )
 _OnResumed = TypeVar("_OnResumed", bound="Callable[[Resumed], object] | Callable[[], object]")
+_OnResumption = TypeVar(
+    "_OnResumption", bound="Callable[[Resumption], object] | Callable[[], object]"
+)
+_OnLeft = TypeVar("_OnLeft", bound="Callable[[Left], object] | Callable[[], object]")
 _OnError = TypeVar("_OnError", bound="Callable[[Exception], object] | Callable[[], object]")
 _OnClosed = TypeVar(
     "_OnClosed", bound="Callable[[Exception | None], object] | Callable[[], object]"
@@ -175,6 +181,14 @@ class EventSource:
     def on(self, event: Literal["resumed"]) -> Callable[[_OnResumed], _OnResumed]: ...
     @overload
     def on(self, event: Literal["resumed"], handler: _OnResumed) -> _OnResumed: ...
+    @overload
+    def on(self, event: Literal["resumption"]) -> Callable[[_OnResumption], _OnResumption]: ...
+    @overload
+    def on(self, event: Literal["resumption"], handler: _OnResumption) -> _OnResumption: ...
+    @overload
+    def on(self, event: Literal["left"]) -> Callable[[_OnLeft], _OnLeft]: ...
+    @overload
+    def on(self, event: Literal["left"], handler: _OnLeft) -> _OnLeft: ...
     @overload
     def on(self, event: Literal["error"]) -> Callable[[_OnError], _OnError]: ...
     @overload
@@ -295,6 +309,14 @@ class EventSource:
     def once(self, event: Literal["resumed"]) -> Callable[[_OnResumed], _OnResumed]: ...
     @overload
     def once(self, event: Literal["resumed"], handler: _OnResumed) -> _OnResumed: ...
+    @overload
+    def once(self, event: Literal["resumption"]) -> Callable[[_OnResumption], _OnResumption]: ...
+    @overload
+    def once(self, event: Literal["resumption"], handler: _OnResumption) -> _OnResumption: ...
+    @overload
+    def once(self, event: Literal["left"]) -> Callable[[_OnLeft], _OnLeft]: ...
+    @overload
+    def once(self, event: Literal["left"], handler: _OnLeft) -> _OnLeft: ...
     @overload
     def once(self, event: Literal["error"]) -> Callable[[_OnError], _OnError]: ...
     @overload

@@ -9,11 +9,16 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
+from ._resumption import Resumption
+
 Cause = Literal["server", "speech", "app", "call"]
 """The side that cut a turn."""
 
 StallReason = Literal["unanswered", "unfinished", "unheard", "empty", "rejected"]
 """The kind of answer that is missing; see `Stalled.reason`."""
+
+LeftReason = Literal["alone", "nobody_came", "max_duration", "ended", "detached"]
+"""The reason to leave a call; see `Left.reason`."""
 
 HoldReason = Literal["speech", "app", "unconfirmed"]
 """The reason to hold playback: speech, the application, or an unconfirmed interruption."""
@@ -311,6 +316,37 @@ class Resumed(Event):
 
 
 @dataclass(frozen=True)
+class ResumptionEvent(Event):
+    """The conversation can be resumed from here. Handlers get `resumption`.
+
+    Attributes:
+        resumption: what to store, in place of the one before.
+    """
+
+    name: ClassVar[str] = "resumption"
+    resumption: Resumption
+
+    def arguments(self) -> tuple[Any, ...]:
+        """Return the `Resumption`."""
+        return (self.resumption,)
+
+
+@dataclass(frozen=True)
+class Left(Event):
+    """The assistant has left its call, or is about to: nothing is heard or said there any more.
+
+    Attributes:
+        reason: `"alone"` (everybody else has left, `leave_when_alone_s` ago), `"nobody_came"`
+            (within `first_participant_timeout_s`), `"max_duration"` (`max_duration_s` is over),
+            `"ended"` (the call was ended, or the application has left the connection) or
+            `"detached"` (`detach()` was called).
+    """
+
+    name: ClassVar[str] = "left"
+    reason: LeftReason
+
+
+@dataclass(frozen=True)
 class ErrorEvent(Event):
     """Something failed. Handlers get `error`; it is logged when nobody listens.
 
@@ -363,6 +399,8 @@ EVENT_TYPES: dict[str, type[Event]] = {
         Disconnected,
         Reconnecting,
         Resumed,
+        ResumptionEvent,
+        Left,
         ErrorEvent,
         Closed,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -11,13 +11,15 @@ from ..errors import AudioError, ConfigError
 from . import _call
 from ._attachment import CallAttachment
 from ._call_audio import CallAudio
-from ._event_source import EventSource
+from ._continuation import Continuation
 from ._lifecycle import Life
 from ._media.capture import ListenTo, check_rate
 from ._media.playout import MODEL_RATE, OutputTrack
 from ._media.video import check_fps
 from ._media.video_input import VideoInput
-from ._options import BargeIn, Watchdog, check_choice
+from ._options import BargeIn, Watchdog, check_choice, check_seconds
+from ._presence import Stay
+from ._resumption import Resumption
 from ._settings import resolve_settings
 from ._supervisor import Supervisor
 from ._telemetry.observer import Observer
@@ -29,13 +31,14 @@ if TYPE_CHECKING:
     from google import genai
     from google.genai.types import LiveConnectConfigDict
 
-State = Literal["new", "connecting", "ready", "reconnecting", "closed"]
+State = Literal["new", "connecting", "ready", "reconnecting", "resting", "closed"]
 
 _STATES: dict[Life, State] = {
     Life.NEW: "new",
     Life.CONNECTING: "connecting",
     Life.READY: "ready",
     Life.RECONNECTING: "reconnecting",
+    Life.RESTING: "resting",
     Life.FAILED: "closed",
     Life.CLOSED: "closed",
 }
@@ -43,7 +46,7 @@ _STATES: dict[Life, State] = {
 SAMPLES_PER_MS = MODEL_RATE // 1000
 
 
-class GeminiLive(EventSource):
+class GeminiLive(Continuation):
     """Gemini Live as a participant of a Stream call: it hears, sees and speaks.
 
         async with GeminiLive(instructions="You are a friendly guide.") as gemini:
@@ -79,6 +82,8 @@ class GeminiLive(EventSource):
     `disconnected`      `Disconnected`: the connection is gone, or was left in time
     `reconnecting`      `Reconnecting`: an attempt to have it again begins
     `resumed`           `Resumed`: the conversation goes on over a new connection
+    `resumption`        `Resumption`: what to store to go on with the conversation elsewhere
+    `left`              `Left`: the assistant has left its call
     `error`             `Exception`: something failed; logged when nobody listens
     `closed`            `Exception | None`: the end, with its cause unless `close()` was called
     ==================  ====================================================================
@@ -104,6 +109,13 @@ class GeminiLive(EventSource):
         playback: False where the application plays what the `audio` event brings: on a telephone
             line, into a file. There is no `output_track` then, `attach` publishes nothing, and the
             speech is taken to be heard as it comes.
+        history: what was said before: pairs `("user" | "model", text)`, or `Content` of the SDK
+            with text. The newest 8,000 characters count.
+        resume: goes on with a conversation: a `Resumption`, or an awaitable or a function (sync, on
+            a worker thread, or async) that gives one or None, within 10 s. Where the service
+            refuses it, or it is of another model, a new session begins with what was said. What is
+            heard until then is kept. If it fails, the event `error` says so, and a new
+            conversation begins.
 
     Raises:
         ConfigError: no key, an argument that cannot be used, or an option of `config` that the
@@ -125,6 +137,11 @@ class GeminiLive(EventSource):
         listen_to: ListenTo = "everybody",
         watchdog: bool | Watchdog = True,
         playback: bool = True,
+        history: Sequence[Any] | None = None,
+        resume: Resumption
+        | Awaitable[Resumption | None]
+        | Callable[[], Resumption | Awaitable[Resumption | None] | None]
+        | None = None,
     ) -> None:
         settings = resolve_settings(
             api_key=api_key,
@@ -139,10 +156,12 @@ class GeminiLive(EventSource):
             listen_to=listen_to,
             watchdog=watchdog,
             playback=playback,
+            history=history,
+            resume=resume,
         )
         self._model = settings.model
-        self._supervisor = supervisor = Supervisor(settings, client)
-        super().__init__(supervisor.events)
+        supervisor = Supervisor(settings, client)
+        super().__init__(supervisor)
         self._audio = CallAudio(settings, supervisor)
         self._video = VideoInput(
             supervisor.spawn,
@@ -163,7 +182,8 @@ class GeminiLive(EventSource):
 
     @property
     def state(self) -> State:
-        """`new` before it is used, `connecting`, `ready`, `reconnecting`, `closed` at the end."""
+        """`new` before it is used, `connecting`, `ready`, `reconnecting`, `resting` (without a
+        connection, while a call is empty), `closed` at the end."""
         return _STATES[self._supervisor.lifecycle.life]
 
     @property
@@ -246,6 +266,7 @@ class GeminiLive(EventSource):
                 and dropped, because the SDK logs a traceback for each frame whose handler raises.
             ClosedError: `close()` was called.
         """
+        self._supervisor.wake()
         self._audio.push(pcm, target_rate)
 
     async def send_text(self, text: str) -> None:
@@ -294,11 +315,17 @@ class GeminiLive(EventSource):
         video: bool = False,
         fps: float = 1,
         target_rate: int = 16000,
+        leave_when_alone_s: float | None = 60.0,
+        first_participant_timeout_s: float | None = 300.0,
+        max_duration_s: float | None = None,
     ) -> None:
         """Wire the assistant to an entered connection: publish its voice, hear, and see.
 
         It ends with the call: what has not been said by then is dropped, and the assistant may be
-        attached to the next one.
+        attached to the next one. An assistant that nobody is with leaves the call, so that
+        `connection.wait()` returns; it stays open itself, until it is closed. The event `left` says
+        why. After 20 s without anybody the connection to Gemini is let go (`state` is `resting`),
+        and who comes back finds the same conversation.
 
         Args:
             connection: what `await rtc.join(...)` gives, entered.
@@ -308,6 +335,11 @@ class GeminiLive(EventSource):
                 `subscription_config=GeminiLive.subscription_config()`.
             fps: pictures per second.
             target_rate: the rate of the audio on the wire, in Hz; see `send_audio_pcm`.
+            leave_when_alone_s: seconds after the last person has left until the assistant leaves,
+                too; None: never. Participants with its own user id and the other assistants of this
+                process are no people.
+            first_participant_timeout_s: seconds to wait for the first person; None: for ever.
+            max_duration_s: seconds in the call, whoever is there; None: any time.
 
         Raises:
             CallError: the SDK refused to publish, the connection has no subscription to video, has
@@ -328,9 +360,25 @@ class GeminiLive(EventSource):
                 "unless told otherwise, send_audio_pcm 48000"
             )
         check_fps(fps)
-        await self._attachment.attach(
-            connection, audio=audio, video=video, fps=fps, target_rate=target_rate
+        stay = Stay(
+            leave_when_alone_s=leave_when_alone_s,
+            first_participant_timeout_s=first_participant_timeout_s,
+            max_duration_s=max_duration_s,
         )
+        for name, seconds in vars(stay).items():
+            check_seconds(name, seconds, none_is_never=True)
+        await self._attachment.attach(
+            connection, audio=audio, video=video, fps=fps, target_rate=target_rate, stay=stay
+        )
+
+    async def detach(self) -> None:
+        """Leave the call: hear, see and say nothing there any more, and leave the connection.
+
+        What was being said is dropped; `drain()` first where it matters. The assistant may be
+        attached to another call then. Nothing happens where it is in none.
+        """
+        self._supervisor.lifecycle.check_loop()
+        await self._attachment.leave("detached")
 
     @staticmethod
     def subscription_config() -> SubscriptionConfig:

@@ -27,6 +27,7 @@ class Life(Enum):
     NEW = "not used yet"
     CONNECTING = "about to be set up for the first time"
     READY = "set up"
+    RESTING = "without a connection, because nobody is there"
     RECONNECTING = "without a connection, about to have one again"
     FAILED = "ended by itself"
     CLOSED = "closed, or ended with its event loop"
@@ -36,7 +37,8 @@ _NEXT = {
     Life.NEW: {Life.CONNECTING, Life.CLOSED},
     Life.CONNECTING: {Life.READY, Life.FAILED, Life.CLOSED},
     Life.READY: {Life.RECONNECTING, Life.FAILED, Life.CLOSED},
-    Life.RECONNECTING: {Life.READY, Life.FAILED, Life.CLOSED},
+    Life.RECONNECTING: {Life.READY, Life.RESTING, Life.FAILED, Life.CLOSED},
+    Life.RESTING: {Life.RECONNECTING, Life.FAILED, Life.CLOSED},
     Life.FAILED: {Life.CLOSED},
     Life.CLOSED: set[Life](),
 }
@@ -57,6 +59,7 @@ class Lifecycle:
         on_abandoned: says that the session is over, without waiting, where there is no time to shut
             down: it had not begun when its event loop ended, or the event loop is gone.
         on_closed: called when the session is closed, before anything is shut down.
+        on_wanted: called when somebody waits for a connection.
     """
 
     def __init__(
@@ -66,11 +69,13 @@ class Lifecycle:
         *,
         on_abandoned: Callable[[], None],
         on_closed: Callable[[], None],
+        on_wanted: Callable[[], None] = lambda: None,
     ) -> None:
         self._do_run = run
         self._shut_down = shut_down
         self._on_abandoned = on_abandoned
         self._on_closed = on_closed
+        self._on_wanted = on_wanted
         self._life = Life.NEW
         self._failure: GeminiError | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -149,6 +154,7 @@ class Lifecycle:
         settled = self._settled
         assert settled is not None  # made by `start`
         if not settled.done():
+            self._on_wanted()
             # Not by `asyncio.wait_for`: before CPython 3.12 it loses a cancellation that meets the
             # end of what it waits for.
             await asyncio.wait([settled], timeout=timeout)
@@ -183,6 +189,10 @@ class Lifecycle:
         """Note that the connection is gone. Raises `ClosedError` if the session is over."""
         self._become(Life.RECONNECTING)
 
+    def resting(self) -> None:
+        """Note that there is to be no connection. Raises `ClosedError` if the session is over."""
+        self._become(Life.RESTING)
+
     async def close(self, *, wait: bool) -> None:
         """End the session, from any event loop, in any state, any number of times.
 
@@ -216,7 +226,9 @@ class Lifecycle:
         if life not in _NEXT[self._life]:
             raise ClosedError(f"This GeminiLive is {self._life.value}, and cannot be {life.value}")
         self._life = life
-        if life is Life.RECONNECTING and self._loop is not None:
+        # Who waits while there is no connection is not to wait for another future.
+        settled = self._settled is None or self._settled.done()
+        if life is Life.RECONNECTING and self._loop is not None and settled:
             self._settled = self._loop.create_future()
         if life in (Life.READY, *OVER):
             _finish(self._settled)

@@ -50,6 +50,9 @@ class Model:
         blocking_tools: whether a function may block the conversation.
         history_mode: how it takes the history of another session: as `history`, read before the
             conversation begins, or as `content` in its course.
+        context_updates: how its instructions are changed in the course of a session: by an
+            `update` of the context, which changes its tools as well, by `content` with the role
+            `system`, or `none`: that takes a new session.
     """
 
     text: bool = True
@@ -60,10 +63,12 @@ class Model:
     affective: bool = True
     blocking_tools: bool = True
     history_mode: Literal["history", "content"] = "history"
+    context_updates: Literal["update", "content", "none"] = "none"
 
 
 # By the start of the name, the longest first. Source: the migration sections and the model pages
-# of https://ai.google.dev/gemini-api/docs/live (September 2026).
+# of https://ai.google.dev/gemini-api/docs/live (September 2026); of the updates in mid-session, the
+# page "Start and manage live sessions" of Google Cloud ("... and tools with Gemini 3.8 Live").
 _MODELS: dict[str, Model] = {
     "gemini-3.8-live-extended-thinking": Model(
         text=False,
@@ -73,14 +78,23 @@ _MODELS: dict[str, Model] = {
         default_level="LOW",  # the least delay; without a level: 1007 (vercel/ai #20787)
         affective=False,
         blocking_tools=False,
+        context_updates="update",
     ),
-    "gemini-3.8-live": Model(text=False, proactive="always", thinking="none", affective=False),
+    "gemini-3.8-live": Model(
+        text=False,
+        proactive="always",
+        thinking="none",
+        affective=False,
+        context_updates="update",
+    ),
     "gemini-3.1-flash-live": Model(
         text=False, proactive="never", thinking="level", affective=False
     ),
-    "gemini-2.5-flash-native-audio": Model(text=False, thinking="budget", history_mode="content"),
+    "gemini-2.5-flash-native-audio": Model(
+        text=False, thinking="budget", history_mode="content", context_updates="content"
+    ),
     "gemini-live-2.5-flash-native-audio": Model(
-        text=False, thinking="budget", history_mode="content"
+        text=False, thinking="budget", history_mode="content", context_updates="content"
     ),
 }
 _UNKNOWN = Model()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import warnings
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -255,6 +255,19 @@ def resolve_switch(name: str, value: object, kind: type[_Options]) -> _Options |
     raise ConfigError(f"{name} must be True, False or {kind.__name__}(...), not {value!r}")
 
 
+def check_seconds(name: str, value: object, *, none_is_never: bool = False) -> None:
+    """Check a keyword that takes a time in seconds.
+
+    Raises:
+        ConfigError: it is no number, negative or infinite.
+    """
+    if value is None and none_is_never:
+        return
+    if not _is_number(value) or not 0 <= value < float("inf"):  # type: ignore[operator]
+        never = ", or None for never" if none_is_never else ""
+        raise ConfigError(f"{name} is a time in seconds, 0 or more{never}, not {value!r:.100}")
+
+
 def check_choice(name: str, value: object, choices: tuple[object, ...]) -> None:
     """Check a keyword that takes one of a few values.
 
@@ -446,6 +459,53 @@ def build_config(
         for path in _MAPPINGS:
             _check_mapping(own, path)
         merged = _merge(merged, own)
+    merged = _merge(merged, _keyword_options(instructions, voice, language))
+    _refuse_unsupported(merged)
+    return {key: value for key, value in merged.items() if value is not None}
+
+
+def change_config(
+    config: Mapping[str, Any],
+    *,
+    instructions: str | None = None,
+    voice: str | None = None,
+    language: str | None = None,
+    tools: Sequence[Any] | None = None,
+) -> dict[str, Any]:
+    """Change a merged configuration by what `GeminiLive.reconfigure` takes.
+
+    Args:
+        config: the configuration, which stays as it is.
+        instructions: the system instruction, in place of the one before.
+        voice: the name of a prebuilt voice.
+        language: a BCP-47 code.
+        tools: the tools, in place of those before; an empty list removes them.
+
+    Returns:
+        A new configuration.
+
+    Raises:
+        ConfigError: nothing is to be changed, or an argument cannot be used.
+    """
+    if instructions is None and voice is None and language is None and tools is None:
+        raise ConfigError(
+            "reconfigure() changes nothing: pass instructions, voice, language or tools"
+        )
+    changed = _merge(config, _keyword_options(instructions, voice, language))
+    if tools is not None:
+        if not isinstance(tools, (list, tuple)):
+            raise ConfigError(f"tools is a list of tools, not {type(tools).__name__}")
+        changed["tools"] = list(tools)
+        _refuse_unsupported(changed)
+        if not tools:
+            del changed["tools"]
+    return changed
+
+
+def _keyword_options(
+    instructions: str | None, voice: str | None, language: str | None
+) -> dict[str, Any]:
+    """Return the options that the keywords of `GeminiLive` stand for, checked."""
     keywords: dict[str, Any] = {}
     if _text("instructions", instructions):
         keywords["system_instruction"] = instructions
@@ -455,9 +515,7 @@ def build_config(
         }
     if _text("language", language):
         keywords.setdefault("speech_config", {})["language_code"] = language
-    merged = _merge(merged, keywords)
-    _refuse_unsupported(merged)
-    return {key: value for key, value in merged.items() if value is not None}
+    return keywords
 
 
 def _check_mapping(config: Mapping[str, Any], path: tuple[str, ...]) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
+from ..errors import ConfigError
 from ._media.capture import ListenTo
 from ._models import check_config, default_options, is_proactive, model_of, resolve_model
 from ._options import (
@@ -23,7 +24,8 @@ from ._options import (
     resolve_handle,
     resolve_switch,
 )
-from ._session import HistoryMode
+from ._resumption import Line, check_lines
+from ._session import HistoryMode, Resume, check_resume
 from ._timing import VAD_DELAY_MS, VAD_HANGOVER_MS
 from ._turns.policy import TurnOptions
 
@@ -55,6 +57,8 @@ class Settings:
         listen_to: who is heard.
         playback: whether the package plays the speech itself.
         proactive: the model may choose not to answer.
+        history: what was said before the first session.
+        resume: gives the conversation to go on with; None where there is none.
     """
 
     model: str
@@ -68,6 +72,8 @@ class Settings:
     listen_to: ListenTo
     playback: bool
     proactive: bool
+    history: tuple[Line, ...] = ()
+    resume: Resume | None = field(default=None, repr=False)
 
     @property
     def times(self) -> BargeIn:
@@ -136,6 +142,8 @@ def resolve_settings(
     listen_to: ListenTo,
     watchdog: bool | Watchdog,
     playback: bool,
+    history: Sequence[Any] | None = None,
+    resume: Resume | None = None,
 ) -> Settings:
     """Check the arguments of `GeminiLive`.
 
@@ -156,11 +164,17 @@ def resolve_settings(
         language=language,
     )
     check_config(model, merged)
+    handle = resolve_handle(merged)
+    if resume is not None:
+        check_resume(resume)
+        if handle or history is not None:
+            other = "history" if history is not None else "config['session_resumption']['handle']"
+            raise ConfigError(f"resume and {other} say both what to go on with; leave one out")
     return Settings(
         model=model,
         config=merged,
         access=None if has_client else resolve_access(api_key, stacklevel=3),
-        handle=resolve_handle(merged),
+        handle=handle,
         barge_in=gives_way,
         watchdog=watch,
         activity=resolve_activity(merged),
@@ -168,4 +182,6 @@ def resolve_settings(
         listen_to=listen_to,
         playback=playback,
         proactive=is_proactive(model, merged),
+        history=() if history is None else check_lines("history", history),
+        resume=resume,
     )

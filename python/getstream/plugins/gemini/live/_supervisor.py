@@ -5,18 +5,30 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import time
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from .._exit import outlast_native_threads
 from ..errors import ConnectionLostError, GeminiError, SessionError
 from ._emitter import Emitter
-from ._events import Closed, Connected, Disconnected, ErrorEvent, Reconnecting, Resumed
+from ._events import (
+    Closed,
+    Connected,
+    Disconnected,
+    ErrorEvent,
+    Reconnecting,
+    Resumed,
+    ResumptionEvent,
+)
 from ._lifecycle import Lifecycle
 from ._options import check_answered_key
-from ._session import KeySource, ServerMessage, Session
-from ._session.reconnect import ReconnectAttempt, ReconnectPolicy
+from ._reconfiguration import Reconfiguration
+from ._resumption import Resumption
+from ._session import KeySource, ResumeSource, ServerMessage, Session
+from ._session.reconnect import REST_S, ReconnectAttempt, ReconnectPolicy
 from ._session.send_queue import KEPT_SPEECH_MS, ActivityMarker, SendQueue, Text
 from ._settings import Settings
 from ._timing import FRAME_MS, PREROLL_MS
@@ -40,6 +52,9 @@ near."""
 HANDLER_GRACE_S = 2.0
 """Seconds from the end of the session in which async event handlers and the video source may finish
 what they are doing. Closing the connection counts, so that all of it takes less than 3 s."""
+
+DRAIN_POLL_S = 0.1
+"""Seconds between two looks whether the conversation has come to rest, in `drain`."""
 
 STOP_S = 0.3
 """Seconds that the tasks of a connection have to end when they are cancelled, which takes none."""
@@ -92,6 +107,7 @@ class Supervisor:
             self._shut_down,
             on_abandoned=self._abandon,
             on_closed=self._silence,
+            on_wanted=self.wake,
         )
         self.events = Emitter(self.spawn, self.now, lambda: self.turns.policy.turn)
         self.messages = self.tokens = 0
@@ -132,7 +148,11 @@ class Supervisor:
         )
         self.events.observers.changed.append(self._wire_observers)
         self.send_queue = SendQueue(settings.activity_preroll_ms, self.session.send_audio_now)
+        self.reconfiguration = Reconfiguration(self, settings)
+        self.turns.history.begin_with(settings.history)
+        self._resume = ResumeSource(settings.resume, self.spawn)
         self._leaving: asyncio.Future[SessionError | None] | None = None
+        self._awake: asyncio.Future[None] | None = None  # while there is to be no connection
         self._go_away_timer: asyncio.TimerHandle | None = None
         self._server_acks = False  # the service tells by number what it has taken
         self._handle_in_speech: float | None = None  # when the speech began in which the last came
@@ -180,6 +200,7 @@ class Supervisor:
         lifecycle = self.lifecycle
         await lifecycle.wait_until_settled()
         item = self.send_queue.push_text(text)
+        self.wake()
         try:
             await asyncio.wait([item.sent, lifecycle.ended], return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -205,6 +226,70 @@ class Supervisor:
         wanted = observers.has("on_output_audio")
         output.on_frame = partial(observers.notify, "on_output_audio") if wanted else None
 
+    # -- rest ----------------------------------------------------------------------------------
+
+    @property
+    def is_at_rest(self) -> bool:
+        """Return whether nobody speaks, no answer is owed, and all of the speech was played."""
+        if self.lifecycle.is_over:
+            return not self.turns.output.playing  # nothing more comes
+        since = self.turns.policy.idle_since
+        rests = since is not None and self.now() - since >= REST_S
+        return rests and not self.turns.output.playing and not self.send_queue.holds_request
+
+    async def wait_at_rest(self, timeout_s: float) -> bool:
+        """Wait until the conversation is at rest; False if the time is up before."""
+        latest = self.now() + timeout_s
+        while not self.is_at_rest:
+            left = latest - self.now()
+            if left <= 0 or self.lifecycle.is_closed:
+                return False
+            await asyncio.sleep(min(DRAIN_POLL_S, left))
+        return True
+
+    def rest(self) -> bool:
+        """Let the connection go until `wake`, if the conversation is at rest; return whether."""
+        if self._awake is None and self.lifecycle.is_ready and self.is_at_rest:
+            self._awake = asyncio.get_running_loop().create_future()
+            self.leave_connection(None)
+        return self._awake is not None
+
+    def wake(self) -> None:
+        """Have a connection again, if it was let go."""
+        if self._awake is not None and not self._awake.done():
+            self._awake.set_result(None)
+
+    # -- what is carried on, and changed -------------------------------------------------------
+
+    @property
+    def resumption(self) -> Resumption | None:
+        """Return what another session needs to go on; None if there is nothing to go on with."""
+        handle, lines = self._reconnect_policy.handle, self.turns.history.lines()
+        if not handle and not lines:
+            return None
+        return Resumption(handle, self._settings.model, tuple(lines), time.time())
+
+    async def _take_resume(self) -> None:
+        """Begin with the conversation that the application wants to go on with, if it has one."""
+        try:
+            resumption = await self._resume.get()
+        except SessionError as error:  # a fresh assistant is better than none
+            self.report(error)
+            return
+        if resumption is not None:
+            handle = resumption.handle_for(self._settings.model, time.time())
+            self._reconnect_policy.exchange_handle(handle)
+            self.turns.history.begin_with(resumption.lines)
+
+    @property
+    def is_between_turns(self) -> bool:
+        """Return whether nobody speaks, nothing is being sent and no answer is owed."""
+        return self.turns.policy.is_between_turns and not self.send_queue.holds_request
+
+    def exchange_handle(self, handle: str) -> str:
+        """Set the handle that the next connection resumes; return the one before."""
+        return self._reconnect_policy.exchange_handle(handle)
+
     # -- one connection after the other --------------------------------------------------------
 
     async def _run(self) -> None:
@@ -218,10 +303,11 @@ class Supervisor:
 
     async def _connect(self) -> None:
         """Set up the first connection, or raise why that is not possible."""
+        await self._take_resume()
         attempt = self._reconnect_policy.first_attempt(self.now())
         while True:
             try:
-                await self.session.open(attempt.handle)
+                await self._open(attempt.handle)
                 return
             except SessionError as error:
                 again = self._reconnect_policy.on_attempt_failed(self.now(), error)
@@ -282,15 +368,22 @@ class Supervisor:
         if reason is not None:
             logger.warning("Gemini Live: %s", reason)
         self.events.emit(Disconnected, reason=reason)
+        if self._awake is not None:
+            await self._rest()
         error: SessionError = reason or ConnectionLostError(
             "Gemini Live ends each connection soon after it was made", retryable=True
         )
-        attempt = self._reconnect_policy.on_disconnected(lost_at, reason)
+        attempt = self._reconnect_policy.on_disconnected(self.now(), reason)
         while attempt is not None:
+            if self.reconfiguration.begin():
+                attempt = replace(attempt, handle="")
             try:
                 await self._try(attempt, abort=reason is not None)
             except SessionError as failed:
                 error = failed
+                if self.reconfiguration.refused(failed):
+                    attempt = self._reconnect_policy.on_disconnected(self.now(), None)
+                    continue
                 attempt = self._reconnect_policy.on_attempt_failed(self.now(), failed)
                 continue
             self._note_open()
@@ -326,10 +419,26 @@ class Supervisor:
         await self.session.close(abort=abort)
         if attempt.delay_s:
             await asyncio.sleep(attempt.delay_s)
-        await self.session.open(attempt.handle, () if resuming else self.turns.history.lines())
+        await self._open(attempt.handle)
+
+    async def _open(self, handle: str) -> None:
+        """Resume the session of a handle, or begin a new one with what was said before."""
+        await self.session.open(handle, () if handle else self.turns.history.lines())
+
+    async def _rest(self) -> None:
+        """Wait without a connection until one is wanted."""
+        assert self._awake is not None
+        if not self.send_queue.holds_request:
+            self.lifecycle.resting()
+            await self.session.close()
+            logger.info("Gemini Live is let go until somebody is there")
+            await self._awake
+            self.lifecycle.reconnecting()
+        self._awake = None
 
     def _note_open(self) -> None:
         self._reconnect_policy.on_connected(self.now())
+        self.reconfiguration.accepted()
         self.lifecycle.ready()
 
     def _move_when_idle(self) -> None:
@@ -379,7 +488,13 @@ class Supervisor:
         await self.session.aclose()
         await self.events.drain(max(0.0, end_at - loop.time()))
 
+    def _tell_resumption(self) -> None:
+        if self.events.listens(ResumptionEvent) and (resumption := self.resumption) is not None:
+            self.events.emit(ResumptionEvent, resumption=resumption)
+
     def _tell_end(self, failure: GeminiError | None) -> None:
+        self._resume.discard()
+        self._tell_resumption()
         self.events.emit(Closed, cause=failure)
         self.events.end_streams()
         self.events.observers.notify("on_close")
@@ -438,7 +553,10 @@ class Supervisor:
     def _on_resumption_update(self, now: float, message: ServerMessage) -> None:
         """Note a resumption handle, and what the service has taken when it issues one."""
         assert message.resumable is not None
+        before = self._reconnect_policy.handle
         self._reconnect_policy.on_resumption_handle(message.handle, message.resumable)
+        if self._reconnect_policy.handle != before:
+            self._tell_resumption()
         if message.consumed is not None:
             self._server_acks = True
             self.send_queue.acknowledge(number=message.consumed)

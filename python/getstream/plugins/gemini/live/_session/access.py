@@ -48,7 +48,7 @@ class KeySource:
                 within `KEY_TIMEOUT_S`.
             GeminiError: the function raised it.
         """
-        call = _Call(self._ask)
+        call = Question(self._ask)
         task = self._spawn(call.run())
         try:
             await asyncio.wait([task], timeout=KEY_TIMEOUT_S)
@@ -69,10 +69,10 @@ class KeySource:
         return self._check(call.answer)
 
 
-class _Call:
+class Question:
     """One call of a function, and what came of it."""
 
-    def __init__(self, ask: Ask) -> None:
+    def __init__(self, ask: Callable[[], object]) -> None:
         self._ask = ask
         self.answer: object = None
         self.error: BaseException | None = asyncio.CancelledError()
@@ -92,7 +92,7 @@ class _Call:
         self.answer, self.error = answer, error
 
 
-def _answer_of(ask: Ask) -> tuple[object, Exception | None]:
+def _answer_of(ask: Callable[[], object]) -> tuple[object, Exception | None]:
     """Call the function: its answer, or what it raised. A future takes no `StopIteration`, which
     `next(tokens)` raises in the end."""
     try:
@@ -101,7 +101,7 @@ def _answer_of(ask: Ask) -> tuple[object, Exception | None]:
         return None, error
 
 
-def _is_async(ask: Ask) -> bool:
+def _is_async(ask: object) -> bool:
     return inspect.iscoroutinefunction(ask) or inspect.iscoroutinefunction(
         getattr(ask, "__call__", None)  # noqa: B004 -- an object with an async __call__
     )

@@ -53,7 +53,8 @@ from .path import (
     watch_socket,
 )
 from .protocol import ServerMessage
-from .sdk_protocol import from_sdk
+from .sdk_protocol import from_sdk, warm_up
+from .spare_client import SPARE
 
 logger = logging.getLogger("getstream.plugins.gemini")
 
@@ -184,6 +185,15 @@ class Session:
     def uses_raw_socket(self) -> bool:
         """Whether audio goes straight to the websocket, past the SDK."""
         return self._socket is not None
+
+    @property
+    def can_update_context(self) -> bool:
+        """Whether this release of the SDK can change the context of a running session."""
+        return hasattr(AsyncSession, "send_context_update")
+
+    def configure(self, config: dict[str, Any]) -> None:
+        """Use a configuration from the next connection on."""
+        self._plain_config, self._config = config, None
 
     # -- life ----------------------------------------------------------------------------------
 
@@ -331,7 +341,7 @@ class Session:
         if client is None or not self._owns_client:
             return
         # Closing it takes 8 ms, most of them for modules that it imports just then.
-        closing = asyncio.get_running_loop().run_in_executor(None, _close_client, client)
+        closing = asyncio.get_running_loop().run_in_executor(None, close_client, client)
         await asyncio.wait([closing], timeout=ACLOSE_S)
 
     async def keep_alive(self) -> None:
@@ -482,7 +492,41 @@ class Session:
         """Tell the service that no audio comes for a while, so that it ends the user's turn."""
         return await self._send_by_sdk(audio_stream_end=True)
 
+    async def update_context(
+        self, *, instructions: Any = None, tools: list[Any] | None = None
+    ) -> int:
+        """Replace the system instruction or the tools of the running session.
+
+        Raises:
+            SessionError: the connection is gone.
+        """
+        return await self._send_content(
+            lambda live: live.send_context_update(system_instruction=instructions, tools=tools)
+        )
+
+    async def add_instructions(self, instructions: str) -> int:
+        """Add a system instruction to the content of the running session.
+
+        Raises:
+            SessionError: the connection is gone.
+        """
+        turn = types.Content(role="system", parts=[types.Part(text=instructions)])
+        return await self._send_content(
+            lambda live: live.send_client_content(turns=turn, turn_complete=False)
+        )
+
     # -- inside --------------------------------------------------------------------------------
+
+    async def _send_content(self, send: Callable[[AsyncSession], Awaitable[None]]) -> int:
+        self._sdk_sends += 1
+        try:
+            await send(self._require_live())
+        except (genai_errors.APIError, websockets.exceptions.ConnectionClosed, OSError) as error:
+            raise self._lost(error) from without_frames(error)
+        finally:
+            self._sdk_sends -= 1
+        self._index += 1
+        return self._index
 
     async def _send_raw(self, message: bytes) -> int:
         socket = self._socket
@@ -499,15 +543,7 @@ class Session:
         return self._index
 
     async def _send_by_sdk(self, **message: Any) -> int:
-        self._sdk_sends += 1
-        try:
-            await self._require_live().send_realtime_input(**message)
-        except (genai_errors.APIError, websockets.exceptions.ConnectionClosed, OSError) as error:
-            raise self._lost(error) from without_frames(error)
-        finally:
-            self._sdk_sends -= 1
-        self._index += 1
-        return self._index
+        return await self._send_content(lambda live: live.send_realtime_input(**message))
 
     async def _next_of_sdk(self, live: AsyncSession) -> ServerMessage:
         while True:
@@ -595,15 +631,7 @@ class Session:
         return self._config.model_copy(update=update) if update else self._config
 
     def _prepare(self) -> None:
-        # Raised outside of the handler: pydantic's error, in the chain, holds the values, and some
-        # are secret.
-        refused: ConfigError | None = None
-        try:
-            config = types.LiveConnectConfig.model_validate(self._plain_config)
-        except ValueError as error:  # pydantic's ValidationError is one
-            refused = ConfigError(f"config is not valid: {_options_of(error)}")
-        if refused is not None:
-            raise refused
+        config = validate_config(self._plain_config)
         if self._client is None or self._api_key != self._client_key:
             client = self._build_client()
             with self._preparing_ends:
@@ -614,7 +642,7 @@ class Session:
             spare_long_lived_objects()
             unused = client if closed else before
             if unused is not None:
-                _close_client(unused)
+                close_client(unused)
             if closed:
                 return
         resumption = config.session_resumption
@@ -629,20 +657,59 @@ class Session:
         self._config = config
 
     def _build_client(self) -> genai.Client:
-        is_token = (self._api_key or "").startswith("auth_tokens/")
-        options = types.HttpOptions(async_client_args=dict(WEBSOCKET_OPTIONS))
-        if not self._vertexai:
-            options.api_version = TOKEN_API_VERSION if is_token else API_VERSION
-        try:
-            return genai.Client(
-                api_key=self._api_key, vertexai=self._vertexai, http_options=options
-            )
-        except Exception as error:
-            refused, cause = client_error(error), safe_cause(error)
-        raise refused from cause
+        spare = SPARE.take(self._api_key, self._vertexai)
+        return spare if spare is not None else build_client(self._api_key, self._vertexai)
 
 
-def _close_client(client: genai.Client) -> None:
+async def prewarm(api_key: str | None, vertexai: bool) -> None:
+    """Load the SDK, and make a client for the first session with that key, on a worker thread.
+
+    Raises:
+        ConfigError: the SDK does not accept the key.
+    """
+    await asyncio.to_thread(_prewarm, api_key, vertexai)
+
+
+def _prewarm(api_key: str | None, vertexai: bool) -> None:
+    warm_up()
+    before = SPARE.put(build_client(api_key, vertexai), api_key, vertexai)
+    if before is not None:
+        close_client(before)
+
+
+def build_client(api_key: str | None, vertexai: bool) -> genai.Client:
+    """Make a client of the SDK that is set up for Live sessions; it takes 60 ms.
+
+    Raises:
+        ConfigError: the SDK does not accept the key, or finds no credentials.
+    """
+    is_token = (api_key or "").startswith("auth_tokens/")
+    options = types.HttpOptions(async_client_args=dict(WEBSOCKET_OPTIONS))
+    if not vertexai:
+        options.api_version = TOKEN_API_VERSION if is_token else API_VERSION
+    try:
+        return genai.Client(api_key=api_key, vertexai=vertexai, http_options=options)
+    except Exception as error:
+        refused, cause = client_error(error), safe_cause(error)
+    raise refused from cause
+
+
+def validate_config(config: dict[str, Any]) -> types.LiveConnectConfig:
+    """Return a configuration as the SDK takes it.
+
+    Raises:
+        ConfigError: the SDK does not accept it.
+    """
+    # Raised outside of the handler: pydantic's error, in the chain, holds the values, and some are
+    # secret.
+    try:
+        return types.LiveConnectConfig.model_validate(config)
+    except ValueError as error:  # pydantic's ValidationError is one
+        refused = ConfigError(f"config is not valid: {_options_of(error)}")
+    raise refused
+
+
+def close_client(client: genai.Client) -> None:
     """Close what a client holds, on a thread of its own. What is left open closes itself in the
     end, by a task on whatever loop is running then."""
     try:

@@ -190,6 +190,11 @@ class ReconnectPolicy:
         """Before when `should_leave` is always False; None if no end is announced."""
         return self._announced.ends_at - LONG_REST_BEFORE_S if self._announced else None
 
+    def exchange_handle(self, handle: str) -> str:
+        """Set what the next connection resumes, "" for a new session; return it as it was."""
+        before, self._handle = self._handle, handle if self._resumable else ""
+        return before
+
     # -- while connected -----------------------------------------------------------------------
 
     def on_connected(self, now: float) -> None:

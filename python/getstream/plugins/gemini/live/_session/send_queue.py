@@ -204,6 +204,14 @@ class SendQueue:
         self._enqueue(item)
         return item
 
+    @property
+    def holds_request(self) -> bool:
+        """Whether a text, or anything that somebody has said, waits to be sent."""
+        return any(
+            isinstance(item, Text) or (isinstance(item, Frame) and not item.is_silence)
+            for item in self._queue.items
+        )
+
     def withdraw(self, item: Text) -> None:
         """Forget a text that was not sent."""
         if item in self._queue.items:

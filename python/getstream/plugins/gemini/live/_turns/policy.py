@@ -396,6 +396,16 @@ class TurnPolicy:
         return None if busy else self._last_activity_at
 
     @property
+    def is_between_turns(self) -> bool:
+        """Tell whether nobody speaks, nothing is being sent and no answer is owed.
+
+        What has been sent may still be playing.
+        """
+        people = self._speakers or self._starting or self._activity
+        owed = self.answer_due or self._in_progress
+        return not people and not owed and self._phase in (Phase.IDLE, Phase.SENT)
+
+    @property
     def turn_began_at(self) -> float:
         """Return when the newest turn of the model began."""
         return self._turn_began_at

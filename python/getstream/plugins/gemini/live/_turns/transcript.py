@@ -11,6 +11,7 @@ Standard library only; times are milliseconds of the turn's audio.
 from __future__ import annotations
 
 from collections import OrderedDict, deque
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -162,6 +163,11 @@ class ConversationHistory:
     def __init__(self) -> None:
         self._lines: deque[_Line] = deque()
         self._size = 0
+
+    def begin_with(self, lines: Iterable[tuple[str, str]]) -> None:
+        """Add what was said in an earlier session: `("user" | "model", text)`, oldest first."""
+        for role, text in lines:
+            self._append(_Line("model" if role == "model" else "user", text))
 
     def user_said(self, text: str) -> None:
         """Add something that the user has said or written as a whole."""

@@ -1,0 +1,207 @@
+"""Change the configuration of a session while it is held."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from enum import Enum
+from typing import TYPE_CHECKING, Any
+
+from ..errors import GeminiError, RequestError, SessionError
+from ._lifecycle import Life
+from ._models import check_config, model_of
+from ._session import validate_config
+
+if TYPE_CHECKING:
+    from ._settings import Settings
+    from ._supervisor import Supervisor
+
+logger = logging.getLogger("getstream.plugins.gemini")
+
+BOUNDARY_WAIT_S = 15.0
+"""Seconds to wait for a boundary between turns; then the change is made in mid-turn. A turn is sent
+within seconds, faster than it is spoken, and few people speak for longer without a pause."""
+
+BOUNDARY_POLL_S = 0.05
+"""Seconds between two looks for such a boundary."""
+
+
+class Stage(Enum):
+    """Names how far a change has come."""
+
+    WAITING = "for a boundary between turns"
+    TRIED = "for a connection that takes it"
+    DONE = "in effect, refused or given up"
+
+
+class Change:
+    """One change of the configuration.
+
+    Attributes:
+        config: the configuration, merged and checked.
+        before: the one that is in effect.
+        stage: how far it has come.
+        done: done when it is in effect, or fails with the reason why it is not.
+    """
+
+    def __init__(self, config: dict[str, Any], before: dict[str, Any]) -> None:
+        self.config = config
+        self.before = before
+        self.stage = Stage.WAITING
+        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def end(self, error: GeminiError | None = None) -> bool:
+        """Note the end; return whether somebody waits for it."""
+        self.stage = Stage.DONE
+        waited_for = not self.done.done()
+        if waited_for and error is None:
+            self.done.set_result(None)
+        elif waited_for and error is not None:
+            self.done.set_exception(error)
+        return waited_for
+
+
+class Reconfiguration:
+    """Brings one change after the other into effect, and takes a refused one back.
+
+    A change that the model takes in place is sent. Any other one needs a session of its own: the
+    connection is left at a boundary between turns, and the new session begins with what was said.
+    A configuration that the service refuses is given up: the session before is resumed.
+
+    Args:
+        supervisor: the session.
+        settings: its settings.
+    """
+
+    def __init__(self, supervisor: Supervisor, settings: Settings) -> None:
+        self._supervisor = supervisor
+        self._model = settings.model
+        self._config = settings.config  # of the session that there is, or of the next one
+        self._one_at_a_time = asyncio.Lock()
+        self._change: Change | None = None
+        self._handle_before = ""
+
+    async def apply(self, change: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+        """Bring a change into effect, after those that are under way.
+
+        Args:
+            change: returns another configuration than the one that it is given.
+
+        Raises:
+            ConfigError: the other configuration cannot be used.
+            SessionError: the service has refused it, or the session has failed.
+            ClosedError: the session was closed.
+        """
+        lifecycle = self._supervisor.lifecycle
+        lifecycle.check_open()
+        self._checked(change)  # what cannot be used is refused before anything is waited for
+        async with self._one_at_a_time:
+            lifecycle.check_open()
+            if lifecycle.life not in (Life.NEW, Life.RESTING):
+                await lifecycle.wait_until_settled()
+            wanted = self._checked(change)
+            if wanted == self._config:
+                return
+            if lifecycle.life is Life.NEW:
+                self._configure(wanted)
+            elif lifecycle.life is Life.RESTING:
+                self._change = Change(wanted, self._config)
+                self._change.done.set_result(None)  # the next connection takes it
+                self.begin()
+            elif await self._update_in_place(wanted):
+                self._configure(wanted)
+            else:
+                await self._move_to(wanted)
+
+    def _checked(self, change: Callable[[dict[str, Any]], dict[str, Any]]) -> dict[str, Any]:
+        wanted = change(self._config)
+        check_config(self._model, wanted)
+        validate_config(wanted)
+        return wanted
+
+    def _configure(self, config: dict[str, Any]) -> None:
+        self._config = config
+        self._supervisor.session.configure(config)
+
+    async def _update_in_place(self, wanted: dict[str, Any]) -> bool:
+        """Tell the service of the change in the running session, if that takes it."""
+        way, session = model_of(self._model).context_updates, self._supervisor.session
+        names = {*self._config, *wanted}
+        changed = {name for name in names if self._config.get(name) != wanted.get(name)}
+        instructions = wanted["system_instruction"] if "system_instruction" in changed else None
+        try:
+            if way == "update" and changed <= {"system_instruction", "tools"}:
+                if session.can_update_context:
+                    tools = wanted.get("tools", []) if "tools" in changed else None
+                    await session.update_context(instructions=instructions, tools=tools)
+                    return True
+            elif way == "content" and changed == {"system_instruction"}:
+                await session.add_instructions(str(instructions))
+                return True
+        except SessionError as error:
+            self._supervisor.leave_connection(error)
+        return False
+
+    async def _move_to(self, wanted: dict[str, Any]) -> None:
+        """Go on in a session of another configuration."""
+        self._change = change = Change(wanted, self._config)
+        try:
+            await self._wait(change)
+        finally:
+            if change.stage is Stage.WAITING:
+                self._change = None
+            change.done.cancel()  # nobody waits any more
+
+    async def _wait(self, change: Change) -> None:
+        """Leave the connection at a boundary between turns, and wait for the next one."""
+        supervisor, lifecycle = self._supervisor, self._supervisor.lifecycle
+        latest = supervisor.now() + BOUNDARY_WAIT_S
+        while not change.done.done() and not lifecycle.is_over:
+            in_time = supervisor.is_between_turns or supervisor.now() >= latest
+            if change.stage is Stage.WAITING and lifecycle.is_ready and in_time:
+                supervisor.leave_connection(None)
+            await asyncio.wait(
+                [change.done, lifecycle.ended],
+                timeout=BOUNDARY_POLL_S,
+                return_when=asyncio.FIRST_COMPLETED,
+            )
+        if not change.done.done():
+            lifecycle.check_open()
+        change.done.result()
+
+    # -- what the session tells while it reconnects ----------------------------------------------
+
+    def begin(self) -> bool:
+        """Use the configuration that waits; return whether there was one: then nothing is resumed.
+
+        Called before each attempt to have a connection.
+        """
+        change = self._change
+        if change is None or change.stage is not Stage.WAITING:
+            return False
+        change.stage = Stage.TRIED
+        self._configure(change.config)
+        self._handle_before = self._supervisor.exchange_handle("")
+        return True
+
+    def accepted(self) -> None:
+        """Note that there is a connection."""
+        change = self._change
+        if change is not None and change.stage is Stage.TRIED:
+            self._change = None
+            change.end()
+
+    def refused(self, error: SessionError) -> bool:
+        """Take a change back if an attempt has failed because of it; return whether it did."""
+        change = self._change
+        about_config = isinstance(error, RequestError)
+        if change is None or change.stage is not Stage.TRIED or not about_config:
+            return False
+        self._change = None
+        self._configure(change.before)
+        self._supervisor.exchange_handle(self._handle_before)
+        logger.warning("Gemini Live does not accept the new configuration: %s", error)
+        if not change.end(error):
+            self._supervisor.report(error)
+        return True
