@@ -24,6 +24,9 @@ from ._events import (
     SpeechStopped,
     Stalled,
     Text,
+    ToolCall,
+    ToolCancelled,
+    ToolResult,
     TurnComplete,
     UserText,
 )
@@ -35,6 +38,7 @@ from ._options import BargeIn, Watchdog
 from ._session import warm_up as _warm_up
 from ._telemetry.observer import Observer
 from ._telemetry.stats import Stats
+from ._tools.declarations import Tool, ToolContext, tool
 
 __all__ = [
     "DEFAULT_MODEL",
@@ -65,10 +69,16 @@ __all__ = [
     "Stalled",
     "Stats",
     "Text",
+    "Tool",
+    "ToolCall",
+    "ToolCancelled",
+    "ToolContext",
+    "ToolResult",
     "TrackStats",
     "TurnComplete",
     "UserText",
     "Watchdog",
+    "tool",
 ]
 
 # At import, where no call is waiting for the event loop.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import warnings
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -431,7 +431,7 @@ def build_config(
     Raises:
         ConfigError: `config` is not a mapping, an option that has to be one is not, a keyword is
             not a non-empty string, `generation_config` contradicts what is beside it or holds what
-            belongs there, or an option would make the assistant hang: see `_refuse_unsupported`.
+            belongs there.
     """
     merged = _merge(DEFAULT_CONFIG, defaults or {})
     if config is not None:
@@ -456,7 +456,6 @@ def build_config(
     if _text("language", language):
         keywords.setdefault("speech_config", {})["language_code"] = language
     merged = _merge(merged, keywords)
-    _refuse_unsupported(merged)
     return {key: value for key, value in merged.items() if value is not None}
 
 
@@ -525,17 +524,15 @@ def _plain(value: Any) -> Any:
     return getattr(value, "value", value)
 
 
-def _refuse_unsupported(config: Mapping[str, Any]) -> None:
-    """Refuse what the service would accept, and this version would not answer."""
-    for tool in config.get("tools") or ():
-        fields = tool if isinstance(tool, Mapping) else getattr(tool, "__dict__", {})
-        if callable(tool) or any(
-            fields.get(name) for name in ("function_declarations", "functionDeclarations")
-        ):
-            raise ConfigError(
-                "config['tools'] holds functions: this version cannot call them, and the model "
-                "would wait for an answer. Tools of the service, such as google_search, may stay."
-            )
+def check_tools(name: str, tools: object) -> Sequence[Any]:
+    """Return the tools that were passed, of whatever kind.
+
+    Raises:
+        ConfigError: it is not a list.
+    """
+    if not isinstance(tools, Sequence) or isinstance(tools, (str, bytes)):
+        raise ConfigError(f"{name} is a list of tools, such as [book], not {tools!r}")
+    return tools
 
 
 def _text(name: str, value: str | None) -> bool:

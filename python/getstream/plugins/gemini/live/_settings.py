@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,7 @@ from ._options import (
     Watchdog,
     build_config,
     check_choice,
+    check_tools,
     is_only_speech,
     resolve_access,
     resolve_activity,
@@ -25,6 +26,7 @@ from ._options import (
 )
 from ._session import HistoryMode
 from ._timing import VAD_DELAY_MS, VAD_HANGOVER_MS
+from ._tools.registry import ToolRegistry
 from ._turns.policy import TurnOptions
 
 TAIL_MS = 2000
@@ -55,6 +57,7 @@ class Settings:
         listen_to: who is heard.
         playback: whether the package plays the speech itself.
         proactive: the model may choose not to answer.
+        tools: the functions that the model may call.
     """
 
     model: str
@@ -68,6 +71,7 @@ class Settings:
     listen_to: ListenTo
     playback: bool
     proactive: bool
+    tools: ToolRegistry
 
     @property
     def times(self) -> BargeIn:
@@ -136,6 +140,7 @@ def resolve_settings(
     listen_to: ListenTo,
     watchdog: bool | Watchdog,
     playback: bool,
+    tools: Sequence[Any],
 ) -> Settings:
     """Check the arguments of `GeminiLive`.
 
@@ -156,6 +161,7 @@ def resolve_settings(
         language=language,
     )
     check_config(model, merged)
+    given = [*check_tools("config['tools']", merged.pop("tools", ())), *check_tools("tools", tools)]
     return Settings(
         model=model,
         config=merged,
@@ -168,4 +174,5 @@ def resolve_settings(
         listen_to=listen_to,
         playback=playback,
         proactive=is_proactive(model, merged),
+        tools=ToolRegistry(given, behaviors=model_of(model).tool_behaviors, model=model),
     )

@@ -178,6 +178,7 @@ class Session:
         self._index = 0  # of the newest client message of this connection
         self._sdk_sends = 0  # that have not returned
         self._told_of_fallback = False
+        self.tools: list[Any] = []  # of the configuration; set before the first connection
         self.unreadable = 0
 
     @property
@@ -478,6 +479,23 @@ class Session:
             return await self._send_by_sdk(activity_start=types.ActivityStart())
         return await self._send_by_sdk(activity_end=types.ActivityEnd())
 
+    async def send_tool_responses(self, responses: Sequence[dict[str, Any]]) -> int:
+        """Answer functions that the model has called.
+
+        Args:
+            responses: fields of `FunctionResponse`.
+        """
+        answers = [types.FunctionResponse.model_validate(each) for each in responses]
+        self._sdk_sends += 1
+        try:
+            await self._require_live().send_tool_response(function_responses=answers)
+        except (genai_errors.APIError, websockets.exceptions.ConnectionClosed, OSError) as error:
+            raise self._lost(error) from without_frames(error)
+        finally:
+            self._sdk_sends -= 1
+        self._index += 1
+        return self._index
+
     async def send_audio_stream_end(self) -> int:
         """Tell the service that no audio comes for a while, so that it ends the user's turn."""
         return await self._send_by_sdk(audio_stream_end=True)
@@ -599,7 +617,8 @@ class Session:
         # are secret.
         refused: ConfigError | None = None
         try:
-            config = types.LiveConnectConfig.model_validate(self._plain_config)
+            plain = {**self._plain_config, "tools": self.tools or None}
+            config = types.LiveConnectConfig.model_validate(plain)
         except ValueError as error:  # pydantic's ValidationError is one
             refused = ConfigError(f"config is not valid: {_options_of(error)}")
         if refused is not None:

@@ -40,6 +40,7 @@ __all__ = [
     "Tool",
     "ToolContext",
     "declare",
+    "declare_as",
     "nearest",
     "tool",
 ]
@@ -173,6 +174,18 @@ def tool(function: Callable[..., Any] | None = None, **options: Any) -> Any:
     return Tool(function, **options)
 
 
+def declare_as(
+    add: Callable[[Tool], None], function: Callable[..., Any] | None, options: dict[str, Any]
+) -> Any:
+    """Add a function as a tool and return it, or return a decorator that does so."""
+
+    def decorate(decorated: Any) -> Any:
+        add(tool(decorated, **options))
+        return decorated
+
+    return decorate if function is None else decorate(function)
+
+
 Kind = Literal["sync", "async", "generator", "async generator"]
 
 
@@ -200,21 +213,19 @@ class Declared:
     context: str
     signature: inspect.Signature
 
-    def declaration(self, default_behavior: Behavior | None) -> dict[str, Any]:
+    def declaration(self) -> dict[str, Any]:
         """Return the function declaration, as google-genai takes it in a dictionary.
 
-        Args:
-            default_behavior: What is declared for a tool without a `behavior`; None declares
-                nothing.
+        A behavior is in it only where the tool names one: models that know only one are not known
+        to take it.
         """
         fields: dict[str, Any] = {"name": self.name}
         if self.description:
             fields["description"] = self.description
         if self.codecs:
             fields["parameters_json_schema"] = object_schema(self.codecs, self.optional)
-        behavior = self.tool.behavior or default_behavior
-        if behavior is not None:
-            fields["behavior"] = behavior
+        if self.tool.behavior is not None:
+            fields["behavior"] = self.tool.behavior
         return fields
 
     def bind(self, args: Mapping[str, Any], context: ToolContext) -> inspect.BoundArguments:

@@ -22,7 +22,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Union
 
-__all__ = ["ArgumentError", "Codec", "UntranslatableError", "described", "resolve", "translate"]
+__all__ = [
+    "ArgumentError",
+    "Codec",
+    "UntranslatableError",
+    "decode_fields",
+    "described",
+    "object_schema",
+    "resolve",
+    "translate",
+    "without_references",
+]
 
 _MISSING: Any = object()
 _MOST_ITEMS_TOLD = 20  # alternatives that a message to the model lists
@@ -525,7 +535,7 @@ def _pydantic(cls: Any) -> Codec:
         schema = cls.model_json_schema()
     except Exception as error:
         raise UntranslatableError(f"{cls.__name__} has no JSON schema ({error})") from None
-    flat = _without_references(schema, schema.get("$defs", {}), (), cls.__name__)
+    flat = without_references(schema, schema.get("$defs", {}), (), cls.__name__)
 
     def decode(value: Any, path: str) -> Any:
         try:
@@ -536,12 +546,12 @@ def _pydantic(cls: Any) -> Codec:
     return Codec(flat, decode)
 
 
-def _without_references(
+def without_references(
     node: Any, definitions: Mapping[str, Any], within: tuple[str, ...], owner: str
 ) -> Any:
     """Write out what a schema refers to, and leave out what the service does not know."""
     if isinstance(node, list):
-        return [_without_references(each, definitions, within, owner) for each in node]
+        return [without_references(each, definitions, within, owner) for each in node]
     if not isinstance(node, dict):
         return node
     reference = node.get("$ref")
@@ -551,12 +561,12 @@ def _without_references(
             raise UntranslatableError(f"{owner} holds itself ({name}), which a schema cannot say")
         beside = {key: value for key, value in node.items() if key != "$ref"}
         target = {**definitions.get(name, {}), **beside}
-        return _without_references(target, definitions, (*within, name), owner)
+        return without_references(target, definitions, (*within, name), owner)
     flat: Schema = {}
     for key, value in node.items():
         if key == "properties" and isinstance(value, dict):
             flat[key] = {
-                name: _without_references(each, definitions, within, owner)
+                name: without_references(each, definitions, within, owner)
                 for name, each in value.items()
             }
         elif key == "const":
@@ -564,7 +574,7 @@ def _without_references(
         elif key in ("enum", "required"):
             flat[key] = value
         elif key in _KEYWORDS:
-            flat[key] = _without_references(value, definitions, within, owner)
+            flat[key] = without_references(value, definitions, within, owner)
     return flat
 
 

@@ -106,7 +106,7 @@ def schema_of(annotation: Any) -> dict[str, Any]:
     def f(x: Any) -> None: ...
 
     f.__annotations__["x"] = annotation
-    schema: dict[str, Any] = declare(f).declaration(None)["parameters_json_schema"]
+    schema: dict[str, Any] = declare(f).declaration()["parameters_json_schema"]
     return dict(schema["properties"]["x"])
 
 
@@ -359,7 +359,7 @@ def book(seats: int, /, room: Room = Room.HALL, *, note: str | None = None) -> s
 
 
 def test_a_function_and_its_google_docstring() -> None:
-    assert declare(book).declaration("NON_BLOCKING") == {
+    assert declare(tool(book, behavior="NON_BLOCKING")).declaration() == {
         "name": "book",
         "description": "Book a table.\nIt is held for ten minutes.",
         "parameters_json_schema": {
@@ -385,7 +385,7 @@ def test_a_function_and_its_google_docstring() -> None:
 
 def test_the_sdk_takes_declarations_as_they_are() -> None:
     for function in (book, tool(book, behavior="BLOCKING")):
-        declared = types.FunctionDeclaration.model_validate(declare(function).declaration(None))
+        declared = types.FunctionDeclaration.model_validate(declare(function).declaration())
         assert declared.name == "book"
         assert declared.parameters_json_schema["required"] == ["seats"]
 
@@ -440,7 +440,7 @@ def careless(function: Callable[..., Any]) -> Callable[..., Any]:
     ],
 )
 def test_every_kind_of_callable(function: Any, name: str) -> None:
-    declaration = declare(function).declaration(None)
+    declaration = declare(function).declaration()
     assert declaration["name"] == name
     assert declaration["description"] == "Count."
     assert declaration["parameters_json_schema"]["properties"] == {"seats": INTEGER}
@@ -477,7 +477,7 @@ def test_kinds() -> None:
 def test_a_function_without_parameters_or_docstring() -> None:
     def f() -> None: ...
 
-    assert declare(f).declaration(None) == {"name": "f"}
+    assert declare(f).declaration() == {"name": "f"}
 
 
 def test_annotations_of_an_enclosing_function() -> None:
