@@ -22,18 +22,19 @@ from getstream.plugins.gemini.live import (
 from getstream.plugins.gemini.live._tools import executor as executor_module
 from getstream.plugins.gemini.testing import FunctionCall, LocalGemini, Script, Turn
 from google.genai import types
+from room import TEXT, Room, hears, hold, voice
 
 Local = Callable[..., Any]
 Collect = Callable[..., list[tuple[Any, ...]]]
 
 
-class Room(enum.Enum):
-    """A room."""
+class Place(enum.Enum):
+    """A place for a table."""
 
     GARDEN = "garden"
 
 
-def book(seats: int, room: Room = Room.GARDEN) -> str:
+def book(seats: int, room: Place = Place.GARDEN) -> str:
     """Book a table."""
     return f"{seats} in the {room.value}"
 
@@ -421,31 +422,33 @@ async def test_more_calls_than_can_wait_are_refused(
         await server.wait_tool_responses(3)
 
 
-async def test_the_reader_does_not_wait_for_a_tool_that_blocks_its_thread(local: Local) -> None:
+def test_no_frame_is_late_while_a_tool_blocks_its_thread(local: Local) -> None:
+    """Five seconds of the room; on the event loop, the tool would wait for its own end."""
     release = threading.Event()
 
-    def blocks() -> str:
-        release.wait(10)
-        return "done"
+    def blocks() -> bool:
+        return release.wait(30)
 
-    talk = Turn(text="word " * 8)
-    async with (
-        local(Script([FunctionCall("blocks"), talk, "Done."]), speed=20) as server,
-        GeminiLive(tools=[blocks]) as gemini,
-    ):
-        spoken: list[bytes] = []
-        gemini.on("audio", spoken.append)
-        await gemini.send_text("Block.")
-        await server.wait_tool_calls()
+    talk = Turn(audio=voice(4.0), text=TEXT)
+
+    async def scenario(room: Room) -> None:
         try:
-            await gemini.send_text("And talk.")  # it is answered while the thread is blocked
-            await server.sessions[0].wait_turns(2)
-            await until(lambda: sum(map(len, spoken)) >= talk.pcm.nbytes)
-            assert not release.is_set()
-            assert server.tool_responses == []
+            await room.gemini.send_text("Block, and talk.")
+            await room.server.wait_tool_calls()
+            began = room.now
+            await room.until(began + 5.0)
+            assert room.server.tool_responses == []
+            assert room.gemini.stats().played_ms == 4000
         finally:
             release.set()
-        await server.wait_tool_responses()
+        await room.server.wait_tool_responses()
+
+    script = Script([[FunctionCall("blocks"), talk], Turn(audio=voice(0.5))])
+    room, sound = hold(local, scenario, script, tools=[blocks])
+    assert responses(room.server) == [{"status": "ok", "result": True}]
+    stats = room.gemini.stats()
+    assert (stats.late_frames, stats.playout_underruns, stats.underruns) == (0, 0, 0)
+    assert hears(sound, talk.pcm) > 0.95
 
 
 # -- reconnects ----------------------------------------------------------------------------------

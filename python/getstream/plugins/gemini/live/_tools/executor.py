@@ -282,6 +282,11 @@ class ToolExecutor:
 
     # -- the end -------------------------------------------------------------------------------
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether functions are still at it."""
+        return bool(self._work)
+
     def cancel(self) -> None:
         """Begin to end: no call is taken any more, and those that run are cancelled."""
         self._is_closing = True
