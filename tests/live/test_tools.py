@@ -170,6 +170,51 @@ async def test_what_the_model_is_told(
     assert result.error == response.get("message" if response["status"] == "error" else "error")
 
 
+async def test_a_function_whose_signature_has_changed(local: Local) -> None:
+    def count(seats: int) -> int:
+        return seats
+
+    script = Script([FunctionCall("count", {"seats": 2}), "I see."])
+    async with local(script) as server, GeminiLive(tools=[count]) as gemini:
+        count.__code__ = (lambda places: places).__code__
+        (response,) = await ask(gemini, server)
+    assert response["status"] == "error"
+    assert response["message"].startswith("TypeError: ")
+
+
+async def test_vertex_ai_gets_one_result_of_a_generator(local: Local) -> None:
+    from google import genai
+
+    @tool(behavior="NON_BLOCKING")
+    def search() -> Iterator[str]:
+        yield "one"
+        yield "two"
+
+    script = Script([FunctionCall("search"), "Both."])
+    async with local(script) as server:
+        options = types.HttpOptions(
+            base_url=server.url, async_client_args={"ssl": server.client_context()}
+        )
+        client = genai.Client(vertexai=True, api_key="key", http_options=options)
+        async with GeminiLive(client=client, tools=[search]) as gemini:
+            assert await ask(gemini, server) == [{"status": "ok", "result": ["one", "two"]}]
+
+
+async def test_a_call_without_an_id_does_not_end_the_session(local: Local) -> None:
+    """The Gemini API takes no answer without an id; the SDK refuses to send one."""
+    calls = [
+        {"name": "book", "args": {"seats": 1}},
+        {"name": "book", "args": {"seats": 2}, "id": "2"},
+    ]
+    async with local(Script(["Yes."])) as server, GeminiLive(tools=[book]) as gemini:
+        await server.sessions[0].send({"toolCall": {"functionCalls": calls}})
+        (answer,) = await server.wait_tool_responses()
+        assert (answer.id, answer.response["result"]) == ("2", "2 in the garden")
+        await gemini.send_text("Are you there?")
+        await server.sessions[0].wait_turns(1)
+        assert gemini.state == "ready"
+
+
 async def test_a_result_that_is_too_large(local: Local) -> None:
     script = Script([FunctionCall("huge"), "I see."])
     async with local(script) as server, GeminiLive(tools=[huge]) as gemini:
@@ -478,6 +523,42 @@ async def test_a_result_goes_to_the_resumed_session(
         assert [frame.kind for frame in session.frames if frame.kind == "text"] == []
         assert server.tool_violations == []
         assert cancelled == []
+
+
+BAD = {
+    "raises": (broken, {}),
+    "is refused": (refuses, {}),
+    "returns what is no JSON": (unserialisable, {}),
+    "returns nothing": (nothing, {}),
+    "gets wrong arguments": (book, {"seats": "two"}),
+    "does not exist": (book, {"seats": 2}),
+}
+
+
+@pytest.mark.parametrize("what", BAD)
+async def test_an_answer_that_is_lost_with_its_connection_is_sent_again(
+    local: Local, what: str
+) -> None:
+    function, args = BAD[what]
+    name = "boook" if what == "does not exist" else function.__name__
+    script = Script([FunctionCall(name, args, id="1"), "I see."])
+    async with local(script) as server, GeminiLive(tools=[function]) as gemini:
+        # The server does not read any more from the moment at which the call arrives.
+        gemini.on("tool_call", lambda: server.sessions[0].freeze())
+        results = asyncio.Queue[ToolResult]()
+        gemini.on("tool_result", results.put_nowait)
+        await gemini.send_text("Please.")
+        await asyncio.wait_for(results.get(), 10)
+        tools = gemini._supervisor.tools
+        await until(lambda: not tools._outbox)  # it has gone into the connection
+        server.sessions[0].abort()
+        session = await server.wait_session(1)
+        await session.wait_turns(1)
+        (answer,) = server.tool_responses
+        assert (answer.session, answer.id) == (1, "1")
+        assert answer.response["status"] == ("ok" if function is nothing else "error")
+        assert results.empty(), "it was called once"
+        assert server.tool_violations == []
 
 
 async def test_a_new_session_does_not_get_the_result_of_another(

@@ -143,6 +143,7 @@ class Supervisor:
             emit=self.events.emit,
             listens=self.events.listens,
             send=self.session.send_tool_responses,
+            streams=lambda: self.session.streams_tool_results,
             surroundings=self,
         )
         self.add_resource(self.tools)

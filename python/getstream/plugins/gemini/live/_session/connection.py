@@ -479,6 +479,11 @@ class Session:
             return await self._send_by_sdk(activity_start=types.ActivityStart())
         return await self._send_by_sdk(activity_end=types.ActivityEnd())
 
+    @property
+    def streams_tool_results(self) -> bool:
+        """Whether the service takes several results of one call; Vertex AI does not."""
+        return not getattr(self._client, "vertexai", False)
+
     async def send_tool_responses(self, responses: Sequence[dict[str, Any]]) -> int:
         """Answer functions that the model has called.
 

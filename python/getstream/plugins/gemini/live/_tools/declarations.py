@@ -228,8 +228,16 @@ class Declared:
             fields["behavior"] = self.tool.behavior
         return fields
 
-    def bind(self, args: Mapping[str, Any], context: ToolContext) -> inspect.BoundArguments:
+    def bind(
+        self, args: Mapping[str, Any], context: ToolContext
+    ) -> tuple[list[Any], dict[str, Any]]:
         """Make the arguments of the function of those that the model has sent.
+
+        By name wherever the function allows it: one that was exchanged for another is not called
+        with what was meant for other parameters.
+
+        Returns:
+            Positional arguments, and keyword arguments.
 
         Raises:
             ArgumentError: One is missing, unknown or not of its type.
@@ -237,11 +245,12 @@ class Declared:
         values = decode_fields(self.codecs, self.optional, args)
         if self.context:
             values[self.context] = context
-        # In the order of the signature: positional-only parameters are passed by their place.
-        ordered = {name: values[name] for name in self.signature.parameters if name in values}
-        bound = inspect.BoundArguments(self.signature, ordered)
-        bound.apply_defaults()
-        return bound
+        positional = [
+            values.pop(each.name, each.default)
+            for each in self.signature.parameters.values()
+            if each.kind is each.POSITIONAL_ONLY
+        ]
+        return positional, values
 
 
 def declare(given: Callable[..., Any] | Tool) -> Declared:

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Protocol
 
-from ...errors import ConfigError, ToolError
+from ...errors import ConfigError, GeminiError, ToolError
 from .._events import Event, ToolCall, ToolCancelled, ToolResult
 from .declarations import ArgumentError, ToolContext, nearest, to_json
 from .registry import Entry, ToolRegistry
@@ -156,6 +156,7 @@ class ToolExecutor:
         emit: Tells an event.
         listens: Tells whether anybody gets an event.
         send: Sends answers, as fields of `FunctionResponse`; raises when the connection is gone.
+        streams: Tells whether the service takes several results of one call.
         surroundings: The conversation.
     """
 
@@ -167,6 +168,7 @@ class ToolExecutor:
         emit: Callable[..., object],
         listens: Callable[[type[Event]], bool],
         send: Callable[[list[dict[str, Any]]], Awaitable[object]],
+        streams: Callable[[], bool],
         surroundings: ToolSurroundings,
     ) -> None:
         self.registry = registry
@@ -174,6 +176,7 @@ class ToolExecutor:
         self._emit = emit
         self._listens = listens
         self._send_answers = send
+        self._streams = streams
         self._surroundings = surroundings
         self._threads = ToolThreads()
         self._running = asyncio.Semaphore(MOST_RUNNING)
@@ -229,10 +232,26 @@ class ToolExecutor:
                 self._changed.clear()
                 await self._changed.wait()
             answers = list(self._outbox)
-            await self._send_answers([answer.fields() for answer in answers])
+            try:
+                await self._send_answers([answer.fields() for answer in answers])
+            except GeminiError:
+                raise
+            except Exception:
+                # The SDK refuses one of them: the others are not to be lost with it.
+                await self._send_one_by_one(answers)
             for answer in answers:
                 self._note_sent(answer)
             self._changed.set()
+
+    async def _send_one_by_one(self, answers: list[_Answer]) -> None:
+        for answer in answers:
+            try:
+                await self._send_answers([answer.fields()])
+            except GeminiError:
+                raise
+            except Exception as error:
+                logger.error("The answer of the tool %s is refused: %s", answer.run.name, error)
+            self._note_sent(answer)
 
     def connected(self, *, same_session: bool) -> None:
         """Take note of another connection.
@@ -427,12 +446,12 @@ class ToolExecutor:
         if not isinstance(run.args, Mapping):
             raise ArgumentError("", "the arguments are no object")
         context = self._surroundings.tool_context(run.id, run.name)
-        bound = entry.declared.bind(run.args, context)
+        args, kwargs = entry.declared.bind(run.args, context)
         function, kind = entry.declared.tool.function, entry.declared.kind
         if kind == "sync":
-            result = await self._threads.run(function, *bound.args, **bound.kwargs)
+            result = await self._threads.run(function, *args, **kwargs)
         else:
-            result = function(*bound.args, **bound.kwargs)
+            result = function(*args, **kwargs)
         if inspect.isawaitable(result):
             result = await result
         if inspect.isgenerator(result):
@@ -459,11 +478,12 @@ class ToolExecutor:
                 generator.close()
 
     async def _stream(self, run: _Run, entry: Entry, results: Any) -> _Outcome:
-        """Answer with each result as it comes; all at once where the model waits."""
+        """Answer with each result as it comes; all at once where the service takes one only."""
         collected: list[Any] = []
+        at_once = entry.waits or not self._streams()
         async with contextlib.aclosing(results):
             async for item in results:
-                if entry.waits:
+                if at_once:
                     collected.append(item)
                     continue
                 while len(self._outbox) >= MOST_ANSWERS and run.wanted:
@@ -473,7 +493,7 @@ class ToolExecutor:
                 collected.append(None)
                 if run.wanted:
                     self._post(_Answer(run, response, entry.scheduling, will_continue=True))
-        if entry.waits:
+        if at_once:
             return _Outcome(collected)
         return _Outcome(streamed=bool(collected))
 

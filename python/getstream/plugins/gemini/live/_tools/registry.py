@@ -267,7 +267,3 @@ def _mcp_declaration(tool: Any) -> dict[str, Any]:
     if flat.get("properties"):
         fields["parameters_json_schema"] = flat
     return fields
-
-
-ToolLike = Callable[..., Any] | Tool | Mapping[str, Any] | Any
-"""What `GeminiLive(tools=[...])` takes; objects of google-genai and of MCP have no type here."""

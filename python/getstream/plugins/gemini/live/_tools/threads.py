@@ -34,6 +34,7 @@ class ToolThreads:
     def __init__(self) -> None:
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._threads: list[threading.Thread] = []
+        self._waiting = 0  # jobs that no thread has taken
         self._idle = 0
         self._lock = threading.Lock()
         self._is_closed = False
@@ -47,9 +48,14 @@ class ToolThreads:
         loop = asyncio.get_running_loop()
         context = contextvars.copy_context()
         done: asyncio.Future[Any] = loop.create_future()
-        self._jobs.put(_Job(lambda: context.run(function, *args, **kwargs), done, loop))
         with self._lock:
-            if not self._idle and len(self._threads) < MOST_THREADS and not self._is_closed:
+            self._waiting += 1
+            self._jobs.put(_Job(lambda: context.run(function, *args, **kwargs), done, loop))
+            if (
+                self._waiting > self._idle
+                and len(self._threads) < MOST_THREADS
+                and not self._is_closed
+            ):
                 number = len(self._threads)
                 thread = threading.Thread(
                     target=self._work, name=f"gemini-tool-{number}", daemon=True
@@ -74,6 +80,7 @@ class ToolThreads:
             job = self._jobs.get()
             with self._lock:
                 self._idle -= 1
+                self._waiting -= 0 if job is None else 1
             if job is None:
                 return
             if job.done.cancelled():  # before it has begun
