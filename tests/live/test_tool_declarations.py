@@ -23,6 +23,7 @@ from getstream.plugins.gemini.live._tools.declarations import (
     tool,
 )
 from getstream.plugins.gemini.live._tools.docstrings import read_docstring
+from getstream.plugins.gemini.live._tools.schema import service_schema
 from google.genai import types
 from pydantic import BaseModel, Field
 from typing_extensions import NotRequired, TypedDict
@@ -106,8 +107,7 @@ def schema_of(annotation: Any) -> dict[str, Any]:
     def f(x: Any) -> None: ...
 
     f.__annotations__["x"] = annotation
-    schema: dict[str, Any] = declare(f).declaration()["parameters_json_schema"]
-    return dict(schema["properties"]["x"])
+    return declare(f).codecs["x"].schema
 
 
 def call(function: Callable[..., T], **args: Any) -> T:
@@ -127,6 +127,16 @@ def decoded(annotation: Any, value: Any) -> Any:
 
 
 STRING, INTEGER = {"type": "string"}, {"type": "integer"}
+
+
+def pairs(value: Any, key: Any = STRING) -> dict[str, Any]:
+    """Return the schema of a dictionary."""
+    pair = {
+        "type": "object",
+        "properties": {"key": key, "value": value},
+        "required": ["key", "value"],
+    }
+    return {"type": "array", "items": pair}
 
 
 @pytest.mark.parametrize(
@@ -159,22 +169,12 @@ STRING, INTEGER = {"type": "string"}, {"type": "integer"}
             [1, "a"],
             (1, "a"),
         ),
-        (dict, {"type": "object"}, {"a": 1}, {"a": 1}),
-        (
-            dict[str, int],
-            {"type": "object", "additionalProperties": INTEGER},
-            {"a": 1.0},
-            {"a": 1},
-        ),
-        (
-            Mapping[str, bool],
-            {"type": "object", "additionalProperties": {"type": "boolean"}},
-            {"a": True},
-            {"a": True},
-        ),
+        (dict, pairs({}), [{"key": "a", "value": 1}], {"a": 1}),
+        (dict[str, int], pairs(INTEGER), [{"key": "a", "value": 1.0}], {"a": 1}),
+        (Mapping[str, bool], pairs({"type": "boolean"}), {"a": True}, {"a": True}),
         (
             dict[Room, int],
-            {"type": "object", "additionalProperties": INTEGER},
+            pairs(INTEGER, {"type": "string", "enum": ["garden", "hall"]}),
             {"hall": 1},
             {Room.HALL: 1},
         ),
@@ -247,19 +247,27 @@ STRING, INTEGER = {"type": "string"}, {"type": "integer"}
         ),
         (
             datetime.date,
-            {"type": "string", "format": "date"},
+            {
+                "type": "string",
+                "format": "date",
+                "description": "ISO 8601, such as 2026-11-30",
+            },
             "2026-11-30",
             datetime.date(2026, 11, 30),
         ),
         (
             datetime.datetime,
-            {"type": "string", "format": "date-time"},
+            {
+                "type": "string",
+                "format": "date-time",
+                "description": "ISO 8601, such as 2026-11-30T19:30:00",
+            },
             "2026-11-30T19:30:00Z",
             datetime.datetime(2026, 11, 30, 19, 30, tzinfo=datetime.timezone.utc),
         ),
         (
             datetime.time,
-            {"type": "string", "format": "time"},
+            {"type": "string", "format": "time", "description": "ISO 8601, such as 19:30:00"},
             "19:30:00",
             datetime.time(19, 30),
         ),
@@ -299,7 +307,8 @@ def test_types(annotation: Any, schema: dict[str, Any], sent: Any, got: Any) -> 
         (tuple[int, str], [1], "x: must have 2 items, not 1"),
         (set[Any], [[1]], "x: holds items that a set cannot hold"),
         (dict[str, int], {"a": "b"}, "x.a: must be an integer, not 'b'"),
-        (dict[str, int], [], r"x: must be an object, not \[\]"),
+        (dict[str, int], "a", "x: must be an array, not 'a'"),
+        (dict[str, int], [{"key": "a"}], "x: must be an array of objects with key and value"),
         (Literal["a", "b"], "c", "x: must be one of 'a', 'b', not 'c'"),
         (Literal[1], True, "x: must be one of 1, not True"),
         (Room, "cellar", "x: must be one of 'garden', 'hall', not 'cellar'"),
@@ -338,6 +347,82 @@ def test_types_that_no_model_can_send(annotation: Any, message: str) -> None:
         schema_of(annotation)
 
 
+ANY = {"anyOf": [{"type": "STRING"}, {"type": "NUMBER"}, {"type": "BOOLEAN"}]}
+
+
+@pytest.mark.parametrize(
+    ("annotation", "schema"),
+    [
+        (Optional[int], {"type": "INTEGER", "nullable": True}),
+        (
+            Union[int, str, None],
+            {"anyOf": [{"type": "INTEGER"}, {"type": "STRING"}], "nullable": True},
+        ),
+        (None, {"type": "STRING", "nullable": True}),
+        (Any, ANY),
+        (list, {"type": "ARRAY", "items": ANY}),
+        (Literal[1, 2], {"type": "INTEGER", "description": "(one of 1, 2)"}),
+        (
+            Annotated[Literal["a", 1], "either"],
+            {
+                "description": "either (one of 'a', 1)",
+                "anyOf": [{"type": "NUMBER"}, {"type": "STRING"}],
+            },
+        ),
+        (Literal[True, None], {"type": "BOOLEAN", "nullable": True}),
+        (
+            tuple[int, str, int],
+            {
+                "type": "ARRAY",
+                "items": {"anyOf": [{"type": "INTEGER"}, {"type": "STRING"}]},
+                "minItems": 3,
+                "maxItems": 3,
+            },
+        ),
+        (
+            tuple[int, int],
+            {"type": "ARRAY", "items": {"type": "INTEGER"}, "minItems": 2, "maxItems": 2},
+        ),
+        (
+            datetime.date,
+            {"type": "STRING", "description": "ISO 8601, such as 2026-11-30 (date)"},
+        ),
+        (
+            dict[str, int],
+            {
+                "type": "ARRAY",
+                "items": {
+                    "type": "OBJECT",
+                    "properties": {"key": {"type": "STRING"}, "value": {"type": "INTEGER"}},
+                    "required": ["key", "value"],
+                },
+            },
+        ),
+    ],
+)
+def test_what_the_service_reads(annotation: Any, schema: dict[str, Any]) -> None:
+    """Only keywords of its `Schema`: with others, a setup may be refused as a whole."""
+    assert service_schema(schema_of(annotation)) == schema
+    types.Schema.model_validate(schema)
+
+
+def test_schemas_of_others() -> None:
+    assert service_schema(
+        {
+            "type": "object",
+            "properties": {
+                "a": {"type": ["integer", "null"]},
+                "b": {"oneOf": [{"type": "string"}]},
+            },
+            "required": ["c"],
+            "additionalProperties": False,
+        }
+    ) == {
+        "type": "OBJECT",
+        "properties": {"a": {"type": "INTEGER", "nullable": True}, "b": {"type": "STRING"}},
+    }
+
+
 # -- functions -----------------------------------------------------------------------------------
 
 
@@ -362,16 +447,16 @@ def test_a_function_and_its_google_docstring() -> None:
     assert declare(tool(book, behavior="NON_BLOCKING")).declaration() == {
         "name": "book",
         "description": "Book a table.\nIt is held for ten minutes.",
-        "parameters_json_schema": {
-            "type": "object",
+        "parameters": {
+            "type": "OBJECT",
             "properties": {
-                "seats": {"type": "integer", "description": "how many people come."},
+                "seats": {"type": "INTEGER", "description": "how many people come."},
                 "room": {
-                    "type": "string",
+                    "type": "STRING",
                     "enum": ["garden", "hall"],
                     "description": "where (default: 'hall')",
                 },
-                "note": {"anyOf": [{"type": "string"}, {"type": "null"}]},
+                "note": {"type": "STRING", "nullable": True},
             },
             "required": ["seats"],
         },
@@ -387,7 +472,9 @@ def test_the_sdk_takes_declarations_as_they_are() -> None:
     for function in (book, tool(book, behavior="BLOCKING")):
         declared = types.FunctionDeclaration.model_validate(declare(function).declaration())
         assert declared.name == "book"
-        assert declared.parameters_json_schema["required"] == ["seats"]
+        assert declared.parameters is not None
+        assert declared.parameters.required == ["seats"]
+        assert declared.parameters_json_schema is None
 
 
 class Desk:
@@ -443,7 +530,7 @@ def test_every_kind_of_callable(function: Any, name: str) -> None:
     declaration = declare(function).declaration()
     assert declaration["name"] == name
     assert declaration["description"] == "Count."
-    assert declaration["parameters_json_schema"]["properties"] == {"seats": INTEGER}
+    assert declaration["parameters"]["properties"] == {"seats": {"type": "INTEGER"}}
 
 
 def test_a_partial_has_what_is_left_open() -> None:

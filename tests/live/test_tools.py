@@ -61,7 +61,7 @@ async def test_a_function_is_declared_called_and_answered(local: Local, collect:
         (declared,) = server.sessions[0].setup["tools"]
         (declaration,) = declared["functionDeclarations"]
         assert declaration["name"] == "book"
-        assert declaration["parametersJsonSchema"]["required"] == ["seats"]
+        assert declaration["parameters"]["required"] == ["seats"]
         assert "behavior" not in declaration
         assert server.tool_violations == []
         assert server.tool_responses[0].scheduling == ""
@@ -714,6 +714,12 @@ async def test_a_declaration_by_hand_with_a_function_of_its_name(local: Local) -
         assert await ask(gemini, server) == [{"status": "ok", "result": "2 in the garden"}]
         (declared,) = server.sessions[0].setup["tools"]
         assert declared["functionDeclarations"] == [declaration]
+
+
+def test_a_declaration_that_live_does_not_read_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    declaration = {"name": "look", "parameters_json_schema": {"type": "object"}}
+    GeminiLive("key", tools=[{"function_declarations": [declaration]}])
+    assert "ignores parameters_json_schema, and would call look without arguments" in caplog.text
 
 
 async def test_calls_that_the_application_answers(local: Local) -> None:

@@ -59,9 +59,9 @@ async def test_a_tool_of_an_mcp_server(local: Local) -> None:
             (declaration,) = declared["functionDeclarations"]
             assert declaration["name"] == "price"
             assert declaration["description"] == "Tell a price."
-            schema = declaration["parametersJsonSchema"]
+            schema = declaration["parameters"]
             assert schema["required"] == ["dish"]
-            assert schema["properties"]["dish"] == {"type": "string"}
+            assert schema["properties"]["dish"] == {"type": "STRING"}
             await gemini.send_text("How much is the soup?")
             await server.wait_tool_responses(2)
             first, second = (each.response for each in server.tool_responses)

@@ -53,9 +53,9 @@ def response(call_id: str, content: object = "done", **more: Any) -> dict[str, A
 
 @contextlib.asynccontextmanager
 async def connected(
-    server: LocalGemini, index: int = 0, *, handle: str = "", behavior: str = ""
+    server: LocalGemini, index: int = 0, *, handle: str = "", **fields: Any
 ) -> AsyncIterator[tuple[Client, LiveSession]]:
-    declaration = {"name": "book", **({"behavior": behavior} if behavior else {})}
+    declaration = {"name": "book", **fields}
     setup: dict[str, Any] = {
         "model": "models/gemini-3.8-live",
         "tools": [{"functionDeclarations": [declaration]}],
@@ -199,6 +199,18 @@ async def test_taking_every_result() -> None:
         assert len(server.tool_calls) == 1
     with pytest.raises(ConfigError, match="repeats_empty_calls"):
         LocalGemini(repeats_empty_calls=True)
+
+
+async def test_parameters_that_live_does_not_read() -> None:
+    hidden = {"type": "object", "properties": {"seats": {"type": "integer"}}}
+    read = {"parameters": {"type": "OBJECT"}}
+    for more, args in (({}, {}), (read, {"seats": 2})):
+        declaration = {"parametersJsonSchema": hidden, **more}
+        async with LocalGemini(Script([BOOK])) as server:
+            async with connected(server, **declaration) as (client, _):
+                await client.ask("Book a table")
+                (call,) = await server.wait_tool_calls()
+                assert call.args == args
 
 
 @pytest.mark.parametrize("keeps", [True, False])

@@ -354,6 +354,16 @@ BELIEFS: tuple[Belief, ...] = (
         automatic=False,
     ),
     Belief(
+        name="json_schema_ignored",
+        claim="Live ignores parameters_json_schema of a function, and calls it without arguments.",
+        value=True,
+        support="reported",
+        evidence=("python-genai #1147", "livekit agents #2940, #3135 and, in April 2026, #5560"),
+        local="The same: functions without `parameters` are called with empty arguments.",
+        check="By hand: declare a function by parameters_json_schema, and have it called.",
+        automatic=False,
+    ),
+    Belief(
         name="empty_results",
         claim="gemini-3.8-live calls a function again whose result says nothing.",
         value=2,

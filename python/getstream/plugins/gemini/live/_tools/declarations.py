@@ -28,6 +28,7 @@ from .schema import (
     described,
     object_schema,
     resolve,
+    service_schema,
     translate,
 )
 
@@ -46,17 +47,17 @@ __all__ = [
 ]
 
 Behavior = Literal["BLOCKING", "NON_BLOCKING"]
-"""Whether the model waits for the result of a function before it goes on."""
+"""A kind of function: one whose result the model waits for, or one beside which it goes on."""
 
 Scheduling = Literal["INTERRUPT", "WHEN_IDLE", "SILENT"]
-"""When the model speaks of a result that it does not wait for."""
+"""The moment at which the model speaks of a result that it does not wait for."""
 
 DEFAULT_TIMEOUT_S = 20.0
 """Seconds that a function may take: enough for a slow web request, which clients of HTTP commonly
 give up after 10 to 30 s, and about as long as somebody on a call waits."""
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.:-]{0,63}")
-"""What the service takes as the name of a function."""
+"""Names of functions that the service takes."""
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -223,7 +224,7 @@ class Declared:
         if self.description:
             fields["description"] = self.description
         if self.codecs:
-            fields["parameters_json_schema"] = object_schema(self.codecs, self.optional)
+            fields["parameters"] = service_schema(object_schema(self.codecs, self.optional))
         if self.tool.behavior is not None:
             fields["behavior"] = self.tool.behavior
         return fields
@@ -292,7 +293,11 @@ def declare(given: Callable[..., Any] | Tool) -> Declared:
             context = parameter.name
             continue
         codec = _codec_of(name, parameter, annotation)
-        description = codec.schema.get("description", "") or told.get(parameter.name, "")
+        # `Annotated` says more of a parameter than the docstring of a class that it is an instance
+        # of, and the docstring of the function more than that.
+        annotated = hasattr(annotation, "__metadata__")
+        own, read = codec.schema.get("description", ""), told.get(parameter.name, "")
+        description = own if annotated or not read else read
         codecs[parameter.name] = described(codec, _with_default(description, parameter))
         optional[parameter.name] = parameter.default is not parameter.empty
     return Declared(

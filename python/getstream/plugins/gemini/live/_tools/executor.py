@@ -43,7 +43,7 @@ MOST_RESULT_BYTES = 256 * 1024
 """JSON of one result: half of the context of a model (128k tokens of about four characters)."""
 
 MOST_ERROR_CHARACTERS = 500
-"""Of a message to the model about what a function has raised."""
+"""Length of a message to the model about an exception."""
 
 REMEMBERED_IDS = 1_000
 """Ids of calls that were answered, so that one that comes twice runs once."""
@@ -52,7 +52,7 @@ _END: Any = object()
 
 
 class CallState(Enum):
-    """The state of a call."""
+    """State of a call, from the function to its answer."""
 
     RUNNING = "the function runs, or waits for its turn"
     ANSWERED = "the answer waits to be sent"
@@ -97,13 +97,20 @@ class _Run:
 
     @property
     def waits(self) -> bool:
-        """Whether the model waits for it."""
+        """Return whether the model waits for it."""
         return self.entry is not None and self.entry.waits
 
 
 @dataclass(frozen=True)
 class _Outcome:
-    """What has become of a call: a result, or an error with whether to try again."""
+    """Result of a call, or its error.
+
+    Attributes:
+        result: What the function has returned.
+        error: A message to the model; None where there was no failure.
+        retryable: Whether the model may call again.
+        streamed: Results were sent before, one by one.
+    """
 
     result: Any = None
     error: str | None = None
@@ -113,7 +120,14 @@ class _Outcome:
 
 @dataclass(frozen=True, eq=False)
 class _Answer:
-    """An answer that is to be sent."""
+    """An answer to a call, which is to be sent.
+
+    Attributes:
+        run: The call.
+        response: What the model reads.
+        scheduling: When it speaks of it; None leaves that to the service.
+        will_continue: More answers to the same call follow.
+    """
 
     run: _Run
     response: dict[str, Any]
@@ -133,7 +147,7 @@ class _Answer:
 
 
 class ToolSurroundings(Protocol):
-    """What a call is told about the conversation, and what is told of it."""
+    """Conversation around a call: it tells what a function may ask for, and is told of calls."""
 
     def tool_called(self, *, waits: bool) -> None:
         """Take note that the model has called a function, and whether it waits for the result."""
@@ -192,7 +206,7 @@ class ToolExecutor:
 
     @property
     def newest_call_at(self) -> float | None:
-        """When the newest call was made that is not known to be answered, or None."""
+        """Return when the newest call was made that is not known to be answered, or None."""
         return max((run.called_at for run in self._runs.values()), default=None)
 
     # -- from the service ----------------------------------------------------------------------
@@ -303,7 +317,7 @@ class ToolExecutor:
 
     @property
     def is_busy(self) -> bool:
-        """Whether functions are still at it."""
+        """Return whether functions are still running."""
         return bool(self._work)
 
     def cancel(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import importlib
 import inspect
+import logging
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,9 +19,11 @@ from .declarations import (
     Tool,
     declare,
 )
-from .schema import UntranslatableError, without_references
+from .schema import UntranslatableError, service_schema, without_references
 
 __all__ = ["Entry", "ToolRegistry"]
+
+logger = logging.getLogger("getstream.plugins.gemini")
 
 Spawn = Callable[[Coroutine[Any, Any, Any]], "asyncio.Task[Any]"]
 
@@ -52,12 +55,12 @@ class Entry:
 
     @property
     def is_manual(self) -> bool:
-        """Whether the application answers its calls."""
+        """Return whether the application answers its calls."""
         return self.declared is None and self.mcp is None
 
 
 class ToolRegistry:
-    """The tools of one assistant; open until it connects.
+    """Holds the tools of one assistant, and takes more until it connects.
 
     Args:
         given: What was passed: functions, `Tool`, dictionaries, `Tool` objects of google-genai, and
@@ -90,13 +93,8 @@ class ToolRegistry:
 
     @property
     def entries(self) -> Mapping[str, Entry]:
-        """The functions by name; complete once `prepare` has been called."""
+        """Return the functions by name; they are complete once `prepare` has been called."""
         return self._entries
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether there is nothing to declare."""
-        return not (self._functions or self._passed_on or self._mcp_sessions)
 
     def add(self, given: Any) -> None:
         """Add a tool.
@@ -172,6 +170,12 @@ class ToolRegistry:
                 raise ConfigError(f"a function declaration in tools has no name: {each!r}")
             if name in self._described:
                 raise ConfigError(f"two function declarations in tools have the name {name!r}")
+            if _field(each, "parameters_json_schema") or _field(each, "parametersJsonSchema"):
+                logger.warning(
+                    "Gemini Live ignores parameters_json_schema, and would call %s without "
+                    "arguments; write parameters instead",
+                    name,
+                )
             behavior = _field(each, "behavior")
             self._described[name] = getattr(behavior, "value", behavior)
         self._passed_on.append(given)
@@ -265,5 +269,5 @@ def _mcp_declaration(tool: Any) -> dict[str, Any]:
     except UntranslatableError as error:
         raise ConfigError(f"the tool {tool.name!r} of an MCP server: {error}") from None
     if flat.get("properties"):
-        fields["parameters_json_schema"] = flat
+        fields["parameters"] = service_schema(flat)
     return fields

@@ -1,10 +1,11 @@
 """Translate types of Python into JSON schemas, arguments of the model into values of those types.
 
-A `Codec` is one type, both ways. Schemas hold only the keywords that the service lists for
-`parameters_json_schema` (https://ai.google.dev/api/caching#FunctionDeclaration), since one that it
-does not know may be refused with the whole setup; what cannot be said in them is checked here all
-the same. Nested types are written out, without references. pydantic is never imported: its models
-bring what is needed.
+A `Codec` is one type, both ways. Its schema is plain JSON schema; `service_schema` makes of it what
+Gemini Live reads: the field `parameters`, in the subset of https://ai.google.dev/api/caching#Schema.
+Live takes `parameters_json_schema`, too, but ignores it, and calls with empty arguments
+(python-genai #1147, livekit agents #2940 and #5560). What cannot be said in the subset is said in
+the description, and is checked here all the same. pydantic is never imported: its models bring what
+is needed.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ __all__ = [
     "described",
     "object_schema",
     "resolve",
+    "service_schema",
     "translate",
     "without_references",
 ]
@@ -251,7 +253,8 @@ def _moment(format_: str, example: str, parse: Callable[[str], Any]) -> Codec:
             pass
         raise ArgumentError(path, f"must be a {format_} such as {example}, not {_shown(value)}")
 
-    return Codec({"type": "string", "format": format_}, decode)
+    schema = {"type": "string", "format": format_, "description": f"ISO 8601, such as {example}"}
+    return Codec(schema, decode)
 
 
 _SCALARS: dict[Any, Codec] = {
@@ -367,22 +370,27 @@ def _tuple(origin: Any, args: tuple[Any, ...], within: tuple[Any, ...]) -> Codec
 
 
 def _mapping(origin: Any, args: tuple[Any, ...], within: tuple[Any, ...]) -> Codec:
+    """Offer a dictionary as a list of keys and values: the service knows no open objects."""
     key = translate(args[0], within) if args else _SCALARS[str]
     if key.schema.get("type") != "string":
         raise UntranslatableError(f"the keys of {origin.__name__}[...] must be strings")
     item = translate(args[1], within) if args else Codec({}, lambda value, path: value)
+    pair = object_schema({"key": key, "value": item}, {"key": False, "value": False})
 
     def decode(value: Any, path: str) -> Any:
-        pairs = _fields(value, path).items()
+        if isinstance(value, Mapping):  # a model that sends what is meant
+            pairs = list(value.items())
+        else:
+            each_pair = [_fields(each, path) for each in _sequence(value, path)]
+            if any(set(each) != {"key", "value"} for each in each_pair):
+                raise ArgumentError(path, "must be an array of objects with key and value")
+            pairs = [(each["key"], each["value"]) for each in each_pair]
         return {
             key.decode(name, f"{path}.{name}"): item.decode(each, f"{path}.{name}")
             for name, each in pairs
         }
 
-    schema: Schema = {"type": "object"}
-    if args:
-        schema["additionalProperties"] = item.schema
-    return Codec(schema, decode)
+    return Codec({"type": "array", "items": pair}, decode)
 
 
 _CONTAINERS: tuple[tuple[tuple[Any, ...], Callable[..., Codec]], ...] = (
@@ -544,6 +552,75 @@ def _pydantic(cls: Any) -> Codec:
             raise ArgumentError(path, _told_by_pydantic(error)) from None
 
     return Codec(flat, decode)
+
+
+_ANY: list[Schema] = [{"type": "STRING"}, {"type": "NUMBER"}, {"type": "BOOLEAN"}]
+"""Kinds of value that stand for any: the service wants a type."""
+
+_KEPT = ("description", "minItems", "maxItems", "minimum", "maximum")
+
+
+def service_schema(schema: Mapping[str, Any]) -> Schema:
+    """Return a JSON schema in the subset that the service reads.
+
+    Enums are of strings, only dates with a time have a format, there are no positions in arrays and
+    no open objects; null is a flag.
+    """
+    alternatives = list(schema.get("anyOf") or schema.get("oneOf") or ())
+    kind = schema.get("type")
+    if isinstance(kind, list):
+        alternatives = [{**schema, "type": each} for each in kind]
+        kind = None
+    result: Schema = {name: schema[name] for name in _KEPT if name in schema}
+    if alternatives:
+        others = [each for each in alternatives if each.get("type") != "null"]
+        converted = [service_schema(each) for each in others]
+        if len(converted) == 1:
+            result = {**converted[0], **result}
+        elif converted:
+            result["anyOf"] = converted
+        if len(others) < len(alternatives):
+            result["nullable"] = True
+        return result
+    choices = schema.get("enum")
+    if choices and all(isinstance(each, str) for each in choices):
+        result.update(type="STRING", enum=list(choices))
+    elif choices:
+        told = f"one of {', '.join(map(repr, choices))}"
+        result["description"] = f"{result.get('description', '')} ({told})".strip()
+        kinds = {"STRING" if isinstance(each, str) else "NUMBER" for each in choices}
+        if len(kinds) > 1:
+            result["anyOf"] = [{"type": each} for each in sorted(kinds)]
+        else:
+            result["type"] = str(kind or kinds.pop()).upper()
+    elif kind == "object":
+        result["type"] = "OBJECT"
+        if schema.get("properties"):
+            parts = schema["properties"]
+            result["properties"] = {name: service_schema(each) for name, each in parts.items()}
+            result["required"] = [name for name in schema.get("required", ()) if name in parts]
+            if not result["required"]:
+                del result["required"]
+    elif kind == "array":
+        result["type"] = "ARRAY"
+        items = [service_schema(each) for each in schema.get("prefixItems") or ()]
+        distinct = [each for i, each in enumerate(items) if each not in items[:i]]
+        if len(distinct) > 1:
+            result["items"] = {"anyOf": distinct}
+        else:
+            result["items"] = distinct[0] if distinct else service_schema(schema.get("items") or {})
+    elif kind == "null":
+        result.update(type="STRING", nullable=True)
+    elif kind is None:
+        result["anyOf"] = _ANY
+    else:
+        result["type"] = kind.upper()
+        format_ = schema.get("format")
+        if format_ == "date-time":
+            result["format"] = format_
+        elif format_ and kind == "string":
+            result["description"] = f"{result.get('description', '')} ({format_})".strip()
+    return result
 
 
 def without_references(

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from websockets.exceptions import ConnectionClosed
 
+from ..._beliefs import believed
 from .log import Recording, SpokenTurn
 from .options import Outgoing, SessionOptions
 from .replies import OUTPUT_RATE, FunctionCall, ReplyPolicy, Stall, Turn, Turns, UserTurn
@@ -23,6 +24,7 @@ __all__ = ["Model"]
 
 _TOKENS_PER_AUDIO_SECOND = 25
 _CHARACTERS_PER_TOKEN = 4
+_IGNORES_JSON_SCHEMA: bool = believed("json_schema_ignored")
 _LATE_AUDIO = OUTPUT_RATE // 5  # samples of a cut turn that come late, see `InterruptionOptions`
 
 
@@ -356,12 +358,19 @@ class Model:
         for call in calls:
             self._calls += 1
             call_id = call.id or f"function-call-{self._index}-{self._calls}"
-            self.waiting_calls[call_id] = self._tools.called(
-                self._index, call_id, call.name, call.args
-            )
-            described.append({"name": call.name, "args": call.args, "id": call_id})
+            args = {} if self._has_hidden_parameters(call.name) else call.args
+            self.waiting_calls[call_id] = self._tools.called(self._index, call_id, call.name, args)
+            described.append({"name": call.name, "args": args, "id": call_id})
         message: Message = {"toolCall": {"functionCalls": described}}
         await self._transmit(self._with_status(message, "IN_PROGRESS"))
+
+    def _has_hidden_parameters(self, name: str) -> bool:
+        """Whether a function is declared by a JSON schema alone, which Live does not read."""
+        for tool in self._setup.get("tools") or []:
+            for declaration in tool.get("functionDeclarations") or []:
+                if declaration.get("name") == name and "parametersJsonSchema" in declaration:
+                    return _IGNORES_JSON_SCHEMA and "parameters" not in declaration
+        return False
 
     def _turn_complete(self, turn: Turn, spoken: SpokenTurn) -> Message:
         content: Message = {"turnComplete": True}
