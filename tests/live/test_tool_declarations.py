@@ -331,6 +331,8 @@ def test_arguments_that_are_not_of_their_type(annotation: Any, sent: Any, messag
     ("annotation", "message"),
     [
         (bytes, "builtins.bytes cannot be sent by a model"),
+        ({"a": int}, "is no type"),
+        (5, "no type that a model can send"),
         (complex, "builtins.complex cannot be sent"),
         (Callable[[], None], "cannot be sent|no type that a model can send"),
         (dict[int, str], "keys of dict"),

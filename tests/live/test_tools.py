@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import enum
 import threading
@@ -635,6 +636,30 @@ async def test_a_stuck_thread_does_not_hold_up_the_end(local: Local) -> None:
                 assert not release.is_set()
     finally:
         release.set()
+
+
+async def test_a_tool_that_ignores_its_cancellation_is_left(
+    local: Local, caplog: pytest.LogCaptureFixture
+) -> None:
+    began, let_go, ended = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def stubborn() -> None:
+        began.set()
+        while not let_go.is_set():
+            with contextlib.suppress(asyncio.CancelledError):
+                await let_go.wait()
+        ended.set()
+
+    async with local(Script([FunctionCall("stubborn")])):
+        async with GeminiLive(tools=[stubborn]) as gemini:
+            await gemini.send_text("Do not stop.")
+            await began.wait()
+            closing = asyncio.ensure_future(gemini.close())
+            done, _ = await asyncio.wait([closing], timeout=3)
+            assert done
+        assert "A tool does not end although it was cancelled" in caplog.text
+        let_go.set()
+        await ended.wait()
 
 
 async def test_cancellation_and_calls_during_the_end_are_ignored(local: Local) -> None:

@@ -48,6 +48,10 @@ MOST_ERROR_CHARACTERS = 500
 REMEMBERED_IDS = 1_000
 """Ids of calls that were answered, so that one that comes twice runs once."""
 
+CANCEL_GRACE_S = 1.0
+"""Seconds that functions have to end when they are cancelled: half of what the end of a session
+allows (`HANDLER_GRACE_S`), so that closing the connection and event handlers have theirs."""
+
 _END: Any = object()
 
 
@@ -332,7 +336,7 @@ class ToolExecutor:
     async def aclose(self) -> None:
         """Wait for the functions that were cancelled; a thread is not waited for."""
         if self._work:
-            await asyncio.wait(set(self._work))
+            await asyncio.wait(set(self._work), timeout=CANCEL_GRACE_S)
 
     def discard(self) -> None:
         """Let go of what is left."""

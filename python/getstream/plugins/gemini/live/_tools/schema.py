@@ -19,7 +19,7 @@ import re
 import sys
 import types
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Union
 
@@ -186,6 +186,8 @@ def _limited(codec: Codec, limits: Mapping[str, Any]) -> Codec:
 
 
 def _translate_plain(annotation: Any, within: tuple[Any, ...]) -> Codec:
+    if not isinstance(annotation, Hashable):
+        raise UntranslatableError(f"{annotation!r} is no type")
     if annotation in _SCALARS:
         return _SCALARS[annotation]
     if annotation is Any or annotation is object:
