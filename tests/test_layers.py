@@ -41,7 +41,7 @@ PURE = (
     "live._turns.policy",
     "live._turns.transcript",
 )
-WINGS = ("live._media", "live._session", "live._telemetry", "live._turns")
+WINGS = ("live._media", "live._session", "live._telemetry", "live._tools", "live._turns")
 WIRING = (
     "live",
     "live._attachment",
@@ -74,6 +74,7 @@ STARTERS = (
     "live._lifecycle",
     "live._media.video_input",  # its worker
     "live._supervisor",
+    "live._tools.threads",  # of blocking tools
 )
 
 # Calls that hand work to an existing thread and await it.

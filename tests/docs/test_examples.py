@@ -17,7 +17,14 @@ from pathlib import Path
 
 import pytest
 from call_trial import assert_no_complaint
-from getstream.plugins.gemini.testing import LocalServers, Person, signals
+from getstream.plugins.gemini.testing import (
+    FunctionCall,
+    LocalGemini,
+    LocalServers,
+    Person,
+    Script,
+    signals,
+)
 from getstream.video import rtc
 from pages import ROOT
 
@@ -111,6 +118,45 @@ async def test_group_call() -> None:
     assert told == ["anna speaks", "anna stops", "ben speaks", "ben stops"]
     reported = {line.split()[0] for line in run.lines if " received, " in line}
     assert reported == {"anna", "ben"}
+
+
+async def test_tools() -> None:
+    script = Script(
+        [
+            "Welcome. How may I help?",
+            FunctionCall("free_times", {"seats": 2}),
+            "There is a table at half past six.",
+            FunctionCall("book_table", {"seats": 12, "time": "18:30"}),
+            "I can offer two tables.",
+            FunctionCall("ask_kitchen", {"question": "Is there soup?"}),
+            "Never mind.",
+        ]
+    )
+    said, rate = signals.read_wav(QUESTION)
+    said = said[: round(1.6 * rate)]
+    async with LocalServers(gemini=LocalGemini(script)) as servers:
+        server = servers.gemini
+        with servers.stream.redirected():
+            async with Person(CALL_ID, "anna") as anna:
+                async with running(servers, "tools", "assistant-bot") as run:
+                    session = await server.wait_session()
+                    await anna.hear_speech(timeout=15)
+                    for calls in (1, 2, 3):
+                        await anna.hear_silence(600, timeout=20)
+                        await anna.say(said, rate)
+                        await server.wait_tool_calls(calls, timeout=20)
+                        if calls < 3:
+                            await server.wait_tool_responses(calls, timeout=20)
+                            await anna.hear_speech(timeout=20)
+                    await anna.say(said, rate)  # while the model waits for the kitchen
+                    await session.wait_turns(7, timeout=20)
+        assert [call.state for call in server.tool_calls] == ["answered", "answered", "cancelled"]
+        assert server.tool_violations == []
+    assert run.lines == [
+        "free_times: ['18:30', '20:00']",
+        "book_table: failed: the largest table has 8 seats; offer two tables",
+        "ask_kitchen: cancelled",
+    ]
 
 
 async def test_custom_client() -> None:

@@ -23,13 +23,20 @@ from getstream.plugins.gemini.errors import (
     SessionError,
     SessionExpiredError,
 )
-from getstream.plugins.gemini.live import Disconnected, GeminiLive, Resumed, Watchdog
+from getstream.plugins.gemini.live import (
+    Disconnected,
+    GeminiLive,
+    Resumed,
+    ToolCancelled,
+    Watchdog,
+)
 from getstream.plugins.gemini.live._session import connection as session_module
 from getstream.plugins.gemini.live._session import reconnect
 from getstream.plugins.gemini.testing import (
     QUOTA_EXCEEDED,
     Abort,
     Close,
+    FunctionCall,
     LiveSession,
     LocalGemini,
     NeverAnswer,
@@ -42,7 +49,7 @@ from getstream.plugins.gemini.testing import (
     signals,
 )
 from getstream.plugins.gemini.testing.clock import run_virtual
-from room import CALL, GRACE, MODEL, WIRE, Local, Room, happens, hold, voice, words
+from room import CALL, GRACE, MODEL, WIRE, Local, Room, happens, hears, hold, voice, words
 
 Break = Callable[[LiveSession], Awaitable[None]]
 
@@ -178,6 +185,76 @@ def test_the_conversation_goes_on(
     session = "resumed" if resumed.same_session else "new session"
     lost_ms = received - stats.played_ms
     outcomes[name, moment] = f"{session}, {max(0.0, lost_ms):.0f} ms lost"
+
+
+class Booking:
+    """A function of two seconds, and how often it has run."""
+
+    def __init__(self) -> None:
+        self.runs: list[int] = []
+
+    async def book(self, seats: int) -> str:
+        """Book a table."""
+        self.runs.append(seats)
+        await asyncio.sleep(2.0)
+        return "table 7"
+
+
+BOOK, BOOKED = FunctionCall("book", {"seats": 2}), Turn(audio=voice(1.0), text="It is booked.")
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_function_runs_once_and_is_answered(
+    local: Local, name: str, outcomes: dict[tuple[str, str], str]
+) -> None:
+    """Its result goes to the resumed session; a new one gets it when it asks for the same."""
+    fault, _ = FAULTS[name]
+    booking, cancelled = Booking(), list[ToolCancelled]()
+
+    async def scenario(room: Room) -> None:
+        room.gemini.on("tool_cancelled", cancelled.append)
+        await room.gemini.send_text("Book a table.")
+        await room.server.wait_tool_calls()
+        await room.until(1.0)
+        await fault(room.session)
+        resumed = await happens(room, "resumed")
+        if not resumed.same_session:
+            await room.gemini.send_text("So?")
+        await room.until(12)
+        assert room.gemini.state == "ready"
+
+    is_new = name == "1007"
+    script = Script([BOOK, BOOK, BOOKED] if is_new else [BOOK, BOOKED])
+    room, sound = hold(local, scenario, script, tools=[booking.book])
+    assert booking.runs == [2], "what it does is done once"
+    (answer,) = room.server.tool_responses
+    assert answer.response == {"status": "ok", "result": "table 7"}
+    assert (answer.session, answer.id) == (1, room.server.tool_calls[-1].id)
+    assert hears(sound, voice(1.0)) > 0.95
+    assert [each.reason for each in cancelled] == (["new session"] if is_new else [])
+    assert room.server.tool_violations == []
+    assert not room.of("error")
+    assert not room.of("stalled")
+    session = "new session" if is_new else "resumed"
+    outcomes[name, "tool runs"] = f"{session}, ran once, answered"
+
+
+def test_a_result_that_was_lost_on_the_way_is_sent_again(local: Local) -> None:
+    booking = Booking()
+
+    async def scenario(room: Room) -> None:
+        await room.gemini.send_text("Book a table.")
+        await room.server.wait_tool_calls()
+        room.session.freeze()
+        await room.until(3.0)  # it has been sent into the buffers of the connection
+        room.session.abort()
+        await room.until(8)
+
+    room, sound = hold(local, scenario, Script([BOOK, BOOKED]), tools=[booking.book])
+    assert booking.runs == [2]
+    (answer,) = room.server.tool_responses
+    assert (answer.session, answer.id) == (1, room.server.tool_calls[0].id)
+    assert hears(sound, voice(1.0)) > 0.95
 
 
 @pytest.mark.parametrize("name", DURING_SETUP)

@@ -1137,19 +1137,6 @@ async def test_wait_until_ready_without_patience(local: Local) -> None:
         assert await gemini.wait_until_ready(None)
 
 
-@pytest.mark.parametrize(
-    "config",
-    [
-        {"tools": [{"function_declarations": [{"name": "f"}]}]},
-        {"tools": [{"functionDeclarations": [{"name": "f"}]}]},
-        {"tools": [print]},
-    ],
-)
-def test_what_this_version_would_not_answer_is_refused(config: Any) -> None:
-    with pytest.raises(ConfigError, match="this version"):
-        GeminiLive("key", config=config)
-
-
 def test_tools_of_the_service_and_objects_of_the_sdk_are_merged() -> None:
     from google.genai import types
 

@@ -324,7 +324,7 @@ def test_nobody_waits_for_the_refusal(local: Local) -> None:
         {"tools": {"google_search": {}}},
         {"tools": "google_search"},
         {"tools": [print]},
-        {"tools": [{"function_declarations": [{"name": "f"}]}]},
+        {"tools": [{"function_declarations": [{"name": "f"}, {"name": "f"}]}]},
         {"tools": [{"no_such_tool": {}}]},
     ],
 )

@@ -220,7 +220,7 @@ async def test_status_in_both_places_and_beside_a_tool_call() -> None:
             message = await client.until(lambda each: "toolCall" in each)
             status = {"interactionStatus": "IN_PROGRESS"}
             assert {**message, **status, "serverContent": status} == message
-            response = {"id": "1", "name": "f", "response": {}}
+            response = {"id": "1", "name": "f", "response": {"result": "done"}}
             await client.send({"toolResponse": {"functionResponses": [response]}})
             message = await client.until(lambda m: "turnComplete" in m.get("serverContent", {}))
             assert message["interactionStatus"] == "IDLE"

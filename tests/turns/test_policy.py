@@ -77,6 +77,12 @@ def play(conversation: TurnPolicy, now: float, event: str) -> list[Action]:
         "resumed": lambda: conversation.connection_resumed(now),
         "interrupted": lambda: conversation.interrupted(now, playing),
         "at work": lambda: conversation.at_work(now),
+        "calls": lambda: conversation.tool_called(now, waits=False),
+        "calls and waits": lambda: conversation.tool_called(now, waits=True),
+        "answers": lambda: conversation.tool_answered(now, waits=False, expects=True),
+        "answers who waits": lambda: conversation.tool_answered(now, waits=True, expects=True),
+        "answers silently": lambda: conversation.tool_answered(now, waits=False, expects=False),
+        "cancels who waits": lambda: conversation.tool_answered(now, waits=True, expects=False),
         "text": lambda: conversation.text_sent(now),
         "nudge": lambda: conversation.text_sent(now, is_nudge=True),
         "hold": lambda: conversation.interrupt(now, drop=False),
@@ -628,6 +634,104 @@ STALLS: dict[str, tuple[TurnOptions, list[Step]]] = {
     "silence is meant": (
         TurnOptions(stall_after_s=5.0, may_stay_silent=True),
         [(0.0, "speech", []), (2.0, "silence", []), (9.0, "time", [])],
+    ),
+    "a function that the model waits for is no stall; its answer is a request": (
+        WATCHED,
+        [
+            (0.0, "text", []),
+            (1.0, "calls and waits", []),
+            (30.0, "time", []),
+            (31.0, "answers who waits", []),
+            (35.9, "time", []),
+            (36.0, "time", [UNANSWERED]),
+        ],
+    ),
+    "a function that nobody waits for is no stall either": (
+        WATCHED,
+        [
+            (0.0, "text", []),
+            (1.0, "calls", []),
+            (1.1, "complete", []),  # of the turn that has only called
+            (30.0, "time", []),
+            (31.0, "answers", []),
+            (36.0, "time", [UNANSWERED]),
+        ],
+    ),
+    "the answer to a function is answered": (
+        WATCHED,
+        [
+            (0.0, "text", []),
+            (1.0, "calls", []),
+            (2.0, "answers", []),
+            (3.0, "audio", [Play(1)]),
+            (3.5, "complete", [EndTurn(1), DONE]),
+            (99.0, "time", []),
+        ],
+    ),
+    "what is said while a function runs is a request of its own": (
+        WATCHED,
+        [
+            (0.0, "calls", []),
+            (1.0, "speech", []),
+            (2.0, "silence", []),
+            (7.0, "time", [UNANSWERED]),
+        ],
+    ),
+    "while the model waits for a function, what is said waits, too": (
+        WATCHED,
+        [
+            (0.0, "calls and waits", []),
+            (1.0, "speech", []),
+            (2.0, "silence", []),
+            (9.0, "time", []),
+            (10.0, "cancels who waits", []),
+            (14.9, "time", []),
+            (15.0, "time", [UNANSWERED]),
+        ],
+    ),
+    "of two functions that are waited for, the second one counts": (
+        WATCHED,
+        [
+            (0.0, "calls and waits", []),
+            (0.1, "calls and waits", []),
+            (1.0, "answers who waits", []),
+            (9.0, "time", []),
+            (10.0, "answers who waits", []),
+            (15.0, "time", [UNANSWERED]),
+        ],
+    ),
+    "a silent result is no request": (
+        WATCHED,
+        [
+            (0.0, "speech", []),
+            (1.0, "silence", []),
+            (1.5, "calls", []),
+            (2.0, "answers silently", []),
+            (2.1, "complete", []),
+            (99.0, "time", []),
+        ],
+    ),
+    "a call in the middle of a turn, of which the rest comes with the answer": (
+        WATCHED,
+        [
+            (0.0, "audio", [Play(1)]),
+            (1.0, "calls and waits", []),
+            (20.0, "time", []),
+            (21.0, "answers who waits", []),
+            (25.9, "time", []),
+            (26.0, "time", [UNFINISHED]),
+        ],
+    ),
+    "a call in the middle of a turn, and its answer": (
+        WATCHED,
+        [
+            (0.0, "audio", [Play(1)]),
+            (1.0, "calls", []),
+            (2.0, "answers", []),
+            (3.0, "audio", [Play(1)]),
+            (3.5, "complete", [EndTurn(1), DONE]),
+            (99.0, "time", []),
+        ],
     ),
     "mhm over the assistant needs no answer": (
         WATCHED,
@@ -2242,6 +2346,9 @@ def test_rest() -> None:
     assert rests((0.9, "sign", []), (1.0, "speech", []), (2.0, "silence", [])) == 2.0
     assert rests((1.0, "text", [])) is None
     assert rests((1.0, "writes", [])) is None
+    assert rests((1.0, "calls", [])) is None
+    assert rests((1.0, "calls", []), (2.0, "answers", [])) is None
+    assert rests((1.0, "calls", []), (2.0, "answers silently", [])) == 2.0
 
 
 def test_rest_without_the_detection_of_the_service() -> None:
@@ -2355,6 +2462,7 @@ class Listener(RuleBasedStateMachine):
         self.cut: set[int] = set()
         self.ended: set[int] = set()
         self.complete_turns: set[int] = set()
+        self.calls: list[bool] = []  # of functions: whether the model waits
 
     @property
     def playing(self) -> bool:
@@ -2403,7 +2511,7 @@ class Listener(RuleBasedStateMachine):
                 self.queue.clear()
             elif isinstance(action, StartActivity):
                 assert not self.told
-                assert action.since >= 0
+                assert action.since_s >= 0
                 self.told = True
             elif isinstance(action, EndActivity):
                 assert self.told
@@ -2411,7 +2519,8 @@ class Listener(RuleBasedStateMachine):
             elif isinstance(action, Nudge):
                 assert self.rules.nudge
             elif isinstance(action, Stalled):
-                assert self.rules.stall_after is not None
+                assert self.rules.stall_after_s is not None
+                assert action.reason != "unanswered" or not any(self.calls)
                 assert action.waited >= 0
         if self.withheld and self.conversation.phase is not Phase.STALE:
             self.lost |= set(self.withheld)
@@ -2420,6 +2529,17 @@ class Listener(RuleBasedStateMachine):
     def note_played_out(self, turn: int) -> None:
         if turn in self.ended and not any(each == turn for each, _ in self.queue):
             self.obey(self.conversation.playback_finished(self.now, turn))
+
+    @rule(waits=st.booleans())
+    def a_function_is_called(self, waits: bool) -> None:
+        self.calls.append(waits)
+        self.obey(self.conversation.tool_called(self.now, waits))
+        assert self.conversation.idle_since is None
+
+    @precondition(lambda self: self.calls)
+    @rule(expects=st.booleans())
+    def a_function_is_answered(self, expects: bool) -> None:
+        self.obey(self.conversation.tool_answered(self.now, self.calls.pop(), expects))
 
     @rule(seconds=st.sampled_from([0.02, 0.1, 0.3, 1.0, 3.0]))
     def time_passes(self, seconds: float) -> None:

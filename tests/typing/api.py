@@ -24,8 +24,14 @@ from getstream.plugins.gemini.live import (
     Speech,
     Stalled,
     Stats,
+    Tool,
+    ToolCall,
+    ToolCancelled,
+    ToolContext,
+    ToolResult,
     TurnComplete,
     Watchdog,
+    tool,
 )
 from getstream.plugins.gemini.testing import (
     BELIEFS,
@@ -33,12 +39,16 @@ from getstream.plugins.gemini.testing import (
     IRREGULAR_CHUNKS,
     Chunk,
     EphemeralToken,
+    FunctionCall,
     InterruptionOptions,
     LocalGemini,
     LocalServers,
     Parrot,
     ResumptionOptions,
     Script,
+    ToolCallRecord,
+    ToolResponseRecord,
+    ToolViolation,
     Turn,
 )
 from getstream.video import rtc
@@ -186,6 +196,47 @@ def the_events(gemini: GeminiLive) -> None:
     gemini.remove_listener("speech_started", on_speech)
 
 
+def the_tools(gemini: GeminiLive) -> None:
+    def book(seats: int, context: ToolContext) -> str:
+        assert_type(context.user_id, str)
+        assert_type(context.transcript, tuple[tuple[str, str], ...])
+        return "booked"
+
+    wrapped = tool(book, timeout_s=None, behavior="NON_BLOCKING", scheduling="SILENT")
+    assert_type(wrapped, Tool)
+    GeminiLive(tools=[book, wrapped, {"google_search": {}}])
+
+    @tool(name="cancel")
+    async def cancel_booking(number: int) -> None: ...
+
+    assert_type(cancel_booking, Tool)
+
+    @gemini.tool
+    def plain(seats: int) -> str:
+        return "yes"
+
+    @gemini.tool(timeout_s=5, description="Count.")
+    async def counted(seats: int) -> int:
+        return seats
+
+    assert_type(plain(2), str)  # a decorated function keeps its type
+    assert_type(gemini.send_tool_response("1", {"sky": "grey"}, error=None), None)
+
+    @gemini.on("tool_call")
+    def on_call(call: ToolCall) -> None:
+        assert_type(call.args, dict[str, Any])
+
+    @gemini.on("tool_result")
+    async def on_result(result: ToolResult) -> None:
+        assert_type(result.error, str | None)
+
+    @gemini.once("tool_cancelled")
+    def on_cancelled(call: ToolCancelled) -> None:
+        assert_type(call.tool, str)
+
+    raise errors.ToolError("no table is left", retryable=True)
+
+
 def the_errors(error: errors.SessionError) -> None:
     assert_type(error.code, int | None)
     assert_type(error.retryable, bool)
@@ -244,6 +295,10 @@ async def the_test_kit() -> None:
         versions=["v1beta"],
     )
     assert_type(variants.expire_token("auth_tokens/x"), None)
+    scripted = LocalGemini(Script([FunctionCall("book", {"seats": 2}), ["One moment.", "Done."]]))
+    assert_type(scripted.tool_calls, list[ToolCallRecord])
+    assert_type(scripted.tool_responses, list[ToolResponseRecord])
+    assert_type(scripted.tool_violations, list[ToolViolation])
     assert_type([belief.claim for belief in BELIEFS], list[str])
 
 
@@ -256,6 +311,8 @@ def what_a_checker_must_refuse(gemini: GeminiLive, pcm: NDArray[np.float64]) -> 
     gemini.output_track = None  # type: ignore[assignment, misc]
     BargeIn(400.0)  # type: ignore[call-arg]
     GeminiLive(listen_to="anna")  # type: ignore[arg-type]
+    tool(lambda: None, behavior="blocking")  # type: ignore[call-overload]
+    gemini.on("tool_cal", print)  # type: ignore[call-overload]
     audio.Resampler(48000)  # type: ignore[call-arg]
     audio.Resampler(48000, 16000).push(pcm)  # type: ignore[arg-type]
     LocalGemini(quirks=["noise"])  # type: ignore[list-item]

@@ -341,6 +341,39 @@ BELIEFS: tuple[Belief, ...] = (
         check="Resumes beside the open connection, then after it was closed.",
     ),
     Belief(
+        name="resumed_calls",
+        claim="A resumed session takes the answers to functions that were called before it.",
+        value=True,
+        support="assumed",
+        evidence=(
+            "answers on another socket than the one that asked are reported as lost where "
+            "the session was not resumed (dograh #281)",
+        ),
+        local="The same; ResumptionOptions(keeps_calls=False) has never called them.",
+        check="By hand: cut the connection while a function runs, answer on the resumed one.",
+        automatic=False,
+    ),
+    Belief(
+        name="json_schema_ignored",
+        claim="Live ignores parameters_json_schema of a function, and calls it without arguments.",
+        value=True,
+        support="reported",
+        evidence=("python-genai #1147", "livekit agents #2940, #3135 and, in April 2026, #5560"),
+        local="The same: functions without `parameters` are called with empty arguments.",
+        check="By hand: declare a function by parameters_json_schema, and have it called.",
+        automatic=False,
+    ),
+    Belief(
+        name="empty_results",
+        claim="gemini-3.8-live calls a function again whose result says nothing.",
+        value=2,
+        support="documented",
+        evidence=("two to five times, by the migration page of Google's Agent Platform",),
+        local="Twice; LocalGemini(repeats_empty_calls=) sets how often, 0 not at all.",
+        check="By hand: answer a call with an empty object, and count the calls.",
+        automatic=False,
+    ),
+    Belief(
         name="handle_refused",
         claim="A handle that is not known is refused in words that are known.",
         value=(

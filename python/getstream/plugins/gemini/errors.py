@@ -15,6 +15,7 @@ Everything that the package raises on its own account is a `GeminiError`::
     │   ├── ConnectionLostError                 it ended after having been set up
     │   └── SessionExpiredError                 it has reached its greatest age, or is not known
     ├── CallError(GeminiError)                  the Stream side; see `__cause__`
+    ├── ToolError(GeminiError)                  raised by a tool, for the model to read
     └── ClosedError(GeminiError)                a method was called after `close()`
 
 A message says what happened and what to do about it.
@@ -38,6 +39,7 @@ __all__ = [
     "RequestError",
     "SessionError",
     "SessionExpiredError",
+    "ToolError",
     "VideoError",
 ]
 
@@ -145,6 +147,18 @@ class SessionExpiredError(SessionError):
 
 class CallError(GeminiError):
     """The Stream side of the call failed; `__cause__` is getstream's own error."""
+
+
+class ToolError(GeminiError):
+    """A tool cannot do what it was called for; the model reads the message.
+
+    Attributes:
+        retryable: Whether the model may call it again.
+    """
+
+    def __init__(self, message: str, *, retryable: bool = False) -> None:
+        super().__init__(message)
+        self.retryable = retryable
 
 
 class ClosedError(GeminiError):

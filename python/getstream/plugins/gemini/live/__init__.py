@@ -26,6 +26,9 @@ from ._events import (
     SpeechStopped,
     Stalled,
     Text,
+    ToolCall,
+    ToolCancelled,
+    ToolResult,
     TurnComplete,
     UserText,
 )
@@ -38,6 +41,7 @@ from ._resumption import Resumption
 from ._session import warm_up as _warm_up
 from ._telemetry.observer import Observer
 from ._telemetry.stats import Stats
+from ._tools.declarations import Tool, ToolContext, tool
 
 __all__ = [
     "DEFAULT_MODEL",
@@ -71,10 +75,16 @@ __all__ = [
     "Stalled",
     "Stats",
     "Text",
+    "Tool",
+    "ToolCall",
+    "ToolCancelled",
+    "ToolContext",
+    "ToolResult",
     "TrackStats",
     "TurnComplete",
     "UserText",
     "Watchdog",
+    "tool",
 ]
 
 # At import, where no call is waiting for the event loop.

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from ..errors import ConfigError
 from ._event_source import EventSource
-from ._options import change_config, check_seconds, resolve_access
+from ._options import change_config, check_seconds, check_tools, resolve_access
 from ._resumption import Resumption
 from ._session import prewarm as prewarm_sdk
 from ._supervisor import Supervisor
@@ -100,9 +101,14 @@ class Continuation(EventSource):
                 session has failed.
             ClosedError: `close()` was called.
         """
+        if instructions is None and voice is None and language is None and tools is None:
+            raise ConfigError(
+                "reconfigure() changes nothing: pass instructions, voice, language or tools"
+            )
         self._supervisor.lifecycle.check_loop()
         await self._supervisor.reconfiguration.apply(
             lambda config: change_config(
-                config, instructions=instructions, voice=voice, language=language, tools=tools
-            )
+                config, instructions=instructions, voice=voice, language=language
+            ),
+            None if tools is None else check_tools("tools", tools),
         )

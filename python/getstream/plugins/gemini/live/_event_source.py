@@ -20,6 +20,9 @@ from ._events import (
     Resumed,
     Speech,
     Stalled,
+    ToolCall,
+    ToolCancelled,
+    ToolResult,
     TurnComplete,
 )
 from ._resumption import Resumption
@@ -56,6 +59,13 @@ _OnTurnComplete = TypeVar(
 )
 _OnSpeech = TypeVar("_OnSpeech", bound="Callable[[Speech], object] | Callable[[], object]")
 _OnStalled = TypeVar("_OnStalled", bound="Callable[[Stalled], object] | Callable[[], object]")
+_OnToolCall = TypeVar("_OnToolCall", bound="Callable[[ToolCall], object] | Callable[[], object]")
+_OnToolResult = TypeVar(
+    "_OnToolResult", bound="Callable[[ToolResult], object] | Callable[[], object]"
+)
+_OnToolCancelled = TypeVar(
+    "_OnToolCancelled", bound="Callable[[ToolCancelled], object] | Callable[[], object]"
+)
 _OnDisconnected = TypeVar(
     "_OnDisconnected", bound="Callable[[Disconnected], object] | Callable[[], object]"
 )
@@ -161,6 +171,22 @@ class EventSource:
     def on(
         self, event: Literal["speech_started", "speech_stopped"], handler: _OnSpeech
     ) -> _OnSpeech: ...
+    @overload
+    def on(self, event: Literal["tool_call"]) -> Callable[[_OnToolCall], _OnToolCall]: ...
+    @overload
+    def on(self, event: Literal["tool_call"], handler: _OnToolCall) -> _OnToolCall: ...
+    @overload
+    def on(self, event: Literal["tool_result"]) -> Callable[[_OnToolResult], _OnToolResult]: ...
+    @overload
+    def on(self, event: Literal["tool_result"], handler: _OnToolResult) -> _OnToolResult: ...
+    @overload
+    def on(
+        self, event: Literal["tool_cancelled"]
+    ) -> Callable[[_OnToolCancelled], _OnToolCancelled]: ...
+    @overload
+    def on(
+        self, event: Literal["tool_cancelled"], handler: _OnToolCancelled
+    ) -> _OnToolCancelled: ...
     @overload
     def on(self, event: Literal["stalled"]) -> Callable[[_OnStalled], _OnStalled]: ...
     @overload
@@ -289,6 +315,22 @@ class EventSource:
     def once(
         self, event: Literal["speech_started", "speech_stopped"], handler: _OnSpeech
     ) -> _OnSpeech: ...
+    @overload
+    def once(self, event: Literal["tool_call"]) -> Callable[[_OnToolCall], _OnToolCall]: ...
+    @overload
+    def once(self, event: Literal["tool_call"], handler: _OnToolCall) -> _OnToolCall: ...
+    @overload
+    def once(self, event: Literal["tool_result"]) -> Callable[[_OnToolResult], _OnToolResult]: ...
+    @overload
+    def once(self, event: Literal["tool_result"], handler: _OnToolResult) -> _OnToolResult: ...
+    @overload
+    def once(
+        self, event: Literal["tool_cancelled"]
+    ) -> Callable[[_OnToolCancelled], _OnToolCancelled]: ...
+    @overload
+    def once(
+        self, event: Literal["tool_cancelled"], handler: _OnToolCancelled
+    ) -> _OnToolCancelled: ...
     @overload
     def once(self, event: Literal["stalled"]) -> Callable[[_OnStalled], _OnStalled]: ...
     @overload

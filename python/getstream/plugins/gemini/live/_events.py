@@ -20,6 +20,9 @@ StallReason = Literal["unanswered", "unfinished", "unheard", "empty", "rejected"
 LeftReason = Literal["alone", "nobody_came", "max_duration", "ended", "detached"]
 """The reason to leave a call; see `Left.reason`."""
 
+ToolCancelReason = Literal["model", "new session", "closed"]
+"""The side that no longer wants an answer; see `ToolCancelled.reason`."""
+
 HoldReason = Literal["speech", "app", "unconfirmed"]
 """The reason to hold playback: speech, the application, or an unconfirmed interruption."""
 
@@ -269,6 +272,61 @@ class Stalled(Event):
 
 
 @dataclass(frozen=True)
+class ToolCall(Event):
+    """The model has called a function.
+
+    Attributes:
+        id: the id of the call; "" where the service gives none.
+        tool: the name of the function.
+        args: its arguments, as the model has sent them.
+    """
+
+    name: ClassVar[str] = "tool_call"
+    id: str
+    tool: str
+    args: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class ToolResult(Event):
+    """A function has returned, has failed, or could not be called; the model is told.
+
+    Attributes:
+        id: the id of the call.
+        tool: the name of the function.
+        result: what it has returned; None where it has failed, or has streamed its results.
+        error: what the model is told about the failure; None where there was none.
+        duration_ms: from the call to the answer.
+    """
+
+    name: ClassVar[str] = "tool_result"
+    id: str
+    tool: str
+    result: Any
+    error: str | None
+    duration_ms: float
+
+
+@dataclass(frozen=True)
+class ToolCancelled(Event):
+    """The answer to a call is not wanted any more.
+
+    Attributes:
+        id: the id of the call.
+        tool: the name of the function.
+        reason: `"model"`: the model has cancelled the call, because somebody has spoken.
+            `"new session"`: the session that has called could not be resumed; the function runs
+            on, and its result answers the new session should that call the same. `"closed"`: the
+            session is over.
+    """
+
+    name: ClassVar[str] = "tool_cancelled"
+    id: str
+    tool: str
+    reason: ToolCancelReason
+
+
+@dataclass(frozen=True)
 class Disconnected(Event):
     """The connection to Gemini is gone; the assistant is going to have it again.
 
@@ -396,6 +454,9 @@ EVENT_TYPES: dict[str, type[Event]] = {
         SpeechStarted,
         SpeechStopped,
         Stalled,
+        ToolCall,
+        ToolResult,
+        ToolCancelled,
         Disconnected,
         Reconnecting,
         Resumed,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 from ..errors import AudioError, ConfigError
 from . import _call
@@ -25,11 +25,14 @@ from ._supervisor import Supervisor
 from ._telemetry.observer import Observer
 from ._telemetry.stats import Stats
 from ._timing import FRAME_MS
+from ._tools.declarations import DEFAULT_TIMEOUT_S, Behavior, Scheduling, declare_as
 
 if TYPE_CHECKING:
     from getstream.video.rtc.tracks import SubscriptionConfig
     from google import genai
     from google.genai.types import LiveConnectConfigDict
+
+_F = TypeVar("_F", bound=Callable[..., Any])
 
 State = Literal["new", "connecting", "ready", "reconnecting", "resting", "closed"]
 
@@ -79,6 +82,9 @@ class GeminiLive(Continuation):
     `speech_started`    `Speech`: somebody in the call has begun to speak
     `speech_stopped`    `Speech`: and has stopped
     `stalled`           `Stalled`: the model owes an answer and nothing comes
+    `tool_call`         `ToolCall`: the model calls a function
+    `tool_result`       `ToolResult`: the function has returned or failed
+    `tool_cancelled`    `ToolCancelled`: nobody wants its answer any more
     `disconnected`      `Disconnected`: the connection is gone, or was left in time
     `reconnecting`      `Reconnecting`: an attempt to have it again begins
     `resumed`           `Resumed`: the conversation goes on over a new connection
@@ -116,6 +122,8 @@ class GeminiLive(Continuation):
             refuses it, or it is of another model, a new session begins with what was said. What is
             heard until then is kept. If it fails, the event `error` says so, and a new
             conversation begins.
+        tools: what the model may call: functions with annotations, `tool(function, ...)`, and what
+            google-genai takes (`{"google_search": {}}`, `Tool`, MCP `ClientSession`s).
 
     Raises:
         ConfigError: no key, an argument that cannot be used, or an option of `config` that the
@@ -142,6 +150,7 @@ class GeminiLive(Continuation):
         | Awaitable[Resumption | None]
         | Callable[[], Resumption | Awaitable[Resumption | None] | None]
         | None = None,
+        tools: Sequence[Any] = (),
     ) -> None:
         settings = resolve_settings(
             api_key=api_key,
@@ -158,9 +167,11 @@ class GeminiLive(Continuation):
             playback=playback,
             history=history,
             resume=resume,
+            tools=tools,
         )
         self._model = settings.model
         supervisor = Supervisor(settings, client)
+        supervisor.assistant = self
         super().__init__(supervisor)
         self._audio = CallAudio(settings, supervisor)
         self._video = VideoInput(
@@ -282,6 +293,61 @@ class GeminiLive(Continuation):
             raise ConfigError(f"send_text takes a non-empty string, not {text!r}")
         self._supervisor.lifecycle.start()
         await self._supervisor.send_text(text)
+
+    @overload
+    def tool(self, function: _F) -> _F: ...
+    @overload
+    def tool(
+        self,
+        *,
+        name: str | None = None,
+        description: str | None = None,
+        timeout_s: float | None = DEFAULT_TIMEOUT_S,
+        behavior: Behavior | None = None,
+        scheduling: Scheduling | None = None,
+    ) -> Callable[[_F], _F]: ...
+    def tool(self, function: Any = None, **options: Any) -> Any:
+        """Let the model call a function; a decorator, with or without options.
+
+        Functions are declared when the session is set up: inside a running event loop, before the
+        first `await` after the assistant was made.
+
+        Args:
+            function: a function with annotations; sync or async, a generator or an async generator.
+            **options: `name`, `description`, `timeout_s`, `behavior` and `scheduling`, as `Tool`
+                documents them.
+
+        Returns:
+            The function itself.
+
+        Raises:
+            ConfigError: it cannot be declared, its name is taken, or the session is being set up.
+        """
+        return declare_as(self._supervisor.tools.registry.add, function, options)
+
+    def send_tool_response(
+        self,
+        call_id: str,
+        result: Any = None,
+        *,
+        error: str | None = None,
+        retryable: bool = False,
+    ) -> None:
+        """Answer a function that was declared as a dictionary, and that no function answers.
+
+        Its calls come by the event `tool_call`. They time out as functions do.
+
+        Args:
+            call_id: `ToolCall.id`.
+            result: what the function returns: anything that has a form in JSON.
+            error: what has failed, for the model to read.
+            retryable: whether the model may call it again.
+
+        Raises:
+            ConfigError: no such call waits for an answer.
+        """
+        self._supervisor.lifecycle.check_loop()
+        self._supervisor.tools.answer(call_id, result, error, retryable=retryable)
 
     async def start_video_sender(self, track: Any, fps: float = 1) -> None:
         """Send pictures of a video track until it ends. A sender that runs is replaced.

@@ -20,6 +20,10 @@ DEFAULT_MODEL = "gemini-3.8-live"
 MODEL_VARIABLE = "GEMINI_LIVE_MODEL"
 
 
+ToolBehavior = Literal["BLOCKING", "NON_BLOCKING"]
+"""Whether a model waits for the result of a function before it goes on."""
+
+
 @dataclass(frozen=True)
 class Retirement:
     """The end of a model."""
@@ -47,7 +51,7 @@ class Model:
         default_level: the level that is asked for where the user names none, because the service
             refuses a session without one; empty where it does not.
         affective: whether `enable_affective_dialog` is an option.
-        blocking_tools: whether a function may block the conversation.
+        tool_behaviors: what a function may be declared as, the model's own default first.
         history_mode: how it takes the history of another session: as `history`, read before the
             conversation begins, or as `content` in its course.
         context_updates: how its instructions are changed in the course of a session: by an
@@ -61,7 +65,7 @@ class Model:
     levels: frozenset[str] = frozenset()
     default_level: str = ""
     affective: bool = True
-    blocking_tools: bool = True
+    tool_behaviors: tuple[ToolBehavior, ...] = ("BLOCKING", "NON_BLOCKING")
     history_mode: Literal["history", "content"] = "history"
     context_updates: Literal["update", "content", "none"] = "none"
 
@@ -77,7 +81,7 @@ _MODELS: dict[str, Model] = {
         levels=frozenset({"LOW", "MEDIUM", "HIGH"}),
         default_level="LOW",  # the least delay; without a level: 1007 (vercel/ai #20787)
         affective=False,
-        blocking_tools=False,
+        tool_behaviors=("NON_BLOCKING",),
         context_updates="update",
     ),
     "gemini-3.8-live": Model(
@@ -85,10 +89,15 @@ _MODELS: dict[str, Model] = {
         proactive="always",
         thinking="none",
         affective=False,
+        tool_behaviors=("NON_BLOCKING", "BLOCKING"),
         context_updates="update",
     ),
     "gemini-3.1-flash-live": Model(
-        text=False, proactive="never", thinking="level", affective=False
+        text=False,
+        proactive="never",
+        thinking="level",
+        affective=False,
+        tool_behaviors=("BLOCKING",),
     ),
     "gemini-2.5-flash-native-audio": Model(
         text=False, thinking="budget", history_mode="content", context_updates="content"

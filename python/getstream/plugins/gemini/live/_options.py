@@ -444,7 +444,7 @@ def build_config(
     Raises:
         ConfigError: `config` is not a mapping, an option that has to be one is not, a keyword is
             not a non-empty string, `generation_config` contradicts what is beside it or holds what
-            belongs there, or an option would make the assistant hang: see `_refuse_unsupported`.
+            belongs there.
     """
     merged = _merge(DEFAULT_CONFIG, defaults or {})
     if config is not None:
@@ -460,7 +460,6 @@ def build_config(
             _check_mapping(own, path)
         merged = _merge(merged, own)
     merged = _merge(merged, _keyword_options(instructions, voice, language))
-    _refuse_unsupported(merged)
     return {key: value for key, value in merged.items() if value is not None}
 
 
@@ -470,36 +469,22 @@ def change_config(
     instructions: str | None = None,
     voice: str | None = None,
     language: str | None = None,
-    tools: Sequence[Any] | None = None,
 ) -> dict[str, Any]:
-    """Change a merged configuration by what `GeminiLive.reconfigure` takes.
+    """Change a merged configuration by what `GeminiLive.reconfigure` takes, tools aside.
 
     Args:
         config: the configuration, which stays as it is.
         instructions: the system instruction, in place of the one before.
         voice: the name of a prebuilt voice.
         language: a BCP-47 code.
-        tools: the tools, in place of those before; an empty list removes them.
 
     Returns:
         A new configuration.
 
     Raises:
-        ConfigError: nothing is to be changed, or an argument cannot be used.
+        ConfigError: an argument cannot be used.
     """
-    if instructions is None and voice is None and language is None and tools is None:
-        raise ConfigError(
-            "reconfigure() changes nothing: pass instructions, voice, language or tools"
-        )
-    changed = _merge(config, _keyword_options(instructions, voice, language))
-    if tools is not None:
-        if not isinstance(tools, (list, tuple)):
-            raise ConfigError(f"tools is a list of tools, not {type(tools).__name__}")
-        changed["tools"] = list(tools)
-        _refuse_unsupported(changed)
-        if not tools:
-            del changed["tools"]
-    return changed
+    return _merge(config, _keyword_options(instructions, voice, language))
 
 
 def _keyword_options(
@@ -583,17 +568,15 @@ def _plain(value: Any) -> Any:
     return getattr(value, "value", value)
 
 
-def _refuse_unsupported(config: Mapping[str, Any]) -> None:
-    """Refuse what the service would accept, and this version would not answer."""
-    for tool in config.get("tools") or ():
-        fields = tool if isinstance(tool, Mapping) else getattr(tool, "__dict__", {})
-        if callable(tool) or any(
-            fields.get(name) for name in ("function_declarations", "functionDeclarations")
-        ):
-            raise ConfigError(
-                "config['tools'] holds functions: this version cannot call them, and the model "
-                "would wait for an answer. Tools of the service, such as google_search, may stay."
-            )
+def check_tools(name: str, tools: object) -> Sequence[Any]:
+    """Return the tools that were passed, of whatever kind.
+
+    Raises:
+        ConfigError: it is not a list.
+    """
+    if not isinstance(tools, Sequence) or isinstance(tools, (str, bytes)):
+        raise ConfigError(f"{name} is a list of tools, such as [book], not {tools!r}")
+    return tools
 
 
 def _text(name: str, value: str | None) -> bool:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import Enum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..errors import GeminiError, RequestError, SessionError
 from ._lifecycle import Life
 from ._models import check_config, model_of
 from ._session import validate_config
+from ._tools.registry import ToolRegistry
 
 if TYPE_CHECKING:
     from ._settings import Settings
@@ -35,18 +36,30 @@ class Stage(Enum):
     DONE = "in effect, refused or given up"
 
 
+class Configuration(NamedTuple):
+    """A configuration, and the functions that its tools call.
+
+    Attributes:
+        config: a merged `LiveConnectConfigDict`, with the declarations of the tools.
+        tools: the functions.
+    """
+
+    config: dict[str, Any]
+    tools: ToolRegistry
+
+
 class Change:
     """One change of the configuration.
 
     Attributes:
-        config: the configuration, merged and checked.
+        wanted: the configuration with its tools, checked.
         before: the one that is in effect.
         stage: how far it has come.
         done: done when it is in effect, or fails with the reason why it is not.
     """
 
-    def __init__(self, config: dict[str, Any], before: dict[str, Any]) -> None:
-        self.config = config
+    def __init__(self, wanted: Configuration, before: Configuration) -> None:
+        self.wanted = wanted
         self.before = before
         self.stage = Stage.WAITING
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -77,16 +90,32 @@ class Reconfiguration:
     def __init__(self, supervisor: Supervisor, settings: Settings) -> None:
         self._supervisor = supervisor
         self._model = settings.model
-        self._config = settings.config  # of the session that there is, or of the next one
+        # Of the session that there is, or of the next one.
+        self._current = Configuration(settings.config, settings.tools)
         self._one_at_a_time = asyncio.Lock()
         self._change: Change | None = None
         self._handle_before = ""
 
-    async def apply(self, change: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+    async def prepare_tools(self) -> None:
+        """Declare the tools, before the first connection.
+
+        Raises:
+            ConfigError: an MCP server did not list its tools, or two tools have one name.
+        """
+        config, tools = self._current
+        declared = await tools.prepare(self._supervisor.spawn)
+        self._configure(Configuration(_with_tools(config, declared), tools))
+
+    async def apply(
+        self,
+        change: Callable[[dict[str, Any]], dict[str, Any]],
+        tools: Sequence[Any] | None = None,
+    ) -> None:
         """Bring a change into effect, after those that are under way.
 
         Args:
             change: returns another configuration than the one that it is given.
+            tools: the tools in place of those before; None leaves them.
 
         Raises:
             ConfigError: the other configuration cannot be used.
@@ -95,18 +124,26 @@ class Reconfiguration:
         """
         lifecycle = self._supervisor.lifecycle
         lifecycle.check_open()
-        self._checked(change)  # what cannot be used is refused before anything is waited for
+        # What cannot be used is refused before anything is waited for.
+        self._checked(change)
+        registry = None if tools is None else self._registry_of(tools)
         async with self._one_at_a_time:
             lifecycle.check_open()
             if lifecycle.life not in (Life.NEW, Life.RESTING):
                 await lifecycle.wait_until_settled()
-            wanted = self._checked(change)
-            if wanted == self._config:
-                return
+            config = self._checked(change)
             if lifecycle.life is Life.NEW:
-                self._configure(wanted)
+                # The tools are declared before the first connection.
+                self._configure(Configuration(config, registry or self._current.tools))
+                return
+            if registry is not None:
+                declared = await registry.prepare(self._supervisor.spawn)
+                config = _with_tools(config, declared)
+            wanted = Configuration(config, registry or self._current.tools)
+            if config == self._current.config:
+                self._configure(wanted)  # functions may differ although their declarations do not
             elif lifecycle.life is Life.RESTING:
-                self._change = Change(wanted, self._config)
+                self._change = Change(wanted, self._current)
                 self._change.done.set_result(None)  # the next connection takes it
                 self.begin()
             elif await self._update_in_place(wanted):
@@ -115,25 +152,30 @@ class Reconfiguration:
                 await self._move_to(wanted)
 
     def _checked(self, change: Callable[[dict[str, Any]], dict[str, Any]]) -> dict[str, Any]:
-        wanted = change(self._config)
-        check_config(self._model, wanted)
-        validate_config(wanted)
-        return wanted
+        config = change(self._current.config)
+        check_config(self._model, config)
+        validate_config(config)
+        return config
 
-    def _configure(self, config: dict[str, Any]) -> None:
-        self._config = config
-        self._supervisor.session.configure(config)
+    def _registry_of(self, tools: Sequence[Any]) -> ToolRegistry:
+        behaviors = model_of(self._model).tool_behaviors
+        return ToolRegistry(tools, behaviors=behaviors, model=self._model)
 
-    async def _update_in_place(self, wanted: dict[str, Any]) -> bool:
+    def _configure(self, configuration: Configuration) -> None:
+        self._current = configuration
+        self._supervisor.session.configure(configuration.config)
+        self._supervisor.tools.registry = configuration.tools
+
+    async def _update_in_place(self, wanted: Configuration) -> bool:
         """Tell the service of the change in the running session, if that takes it."""
         way, session = model_of(self._model).context_updates, self._supervisor.session
-        names = {*self._config, *wanted}
-        changed = {name for name in names if self._config.get(name) != wanted.get(name)}
-        instructions = wanted["system_instruction"] if "system_instruction" in changed else None
+        config, current = wanted.config, self._current.config
+        changed = {name for name in {*config, *current} if config.get(name) != current.get(name)}
+        instructions = config["system_instruction"] if "system_instruction" in changed else None
         try:
             if way == "update" and changed <= {"system_instruction", "tools"}:
                 if session.can_update_context:
-                    tools = wanted.get("tools", []) if "tools" in changed else None
+                    tools = config.get("tools", []) if "tools" in changed else None
                     await session.update_context(instructions=instructions, tools=tools)
                     return True
             elif way == "content" and changed == {"system_instruction"}:
@@ -143,9 +185,9 @@ class Reconfiguration:
             self._supervisor.leave_connection(error)
         return False
 
-    async def _move_to(self, wanted: dict[str, Any]) -> None:
+    async def _move_to(self, wanted: Configuration) -> None:
         """Go on in a session of another configuration."""
-        self._change = change = Change(wanted, self._config)
+        self._change = change = Change(wanted, self._current)
         try:
             await self._wait(change)
         finally:
@@ -181,7 +223,7 @@ class Reconfiguration:
         if change is None or change.stage is not Stage.WAITING:
             return False
         change.stage = Stage.TRIED
-        self._configure(change.config)
+        self._configure(change.wanted)
         self._handle_before = self._supervisor.exchange_handle("")
         return True
 
@@ -205,3 +247,9 @@ class Reconfiguration:
         if not change.end(error):
             self._supervisor.report(error)
         return True
+
+
+def _with_tools(config: dict[str, Any], declared: list[Any]) -> dict[str, Any]:
+    """Return a configuration with these declarations, or with none."""
+    rest = {name: value for name, value in config.items() if name != "tools"}
+    return {**rest, "tools": declared} if declared else rest

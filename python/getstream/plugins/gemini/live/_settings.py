@@ -18,6 +18,7 @@ from ._options import (
     Watchdog,
     build_config,
     check_choice,
+    check_tools,
     is_only_speech,
     resolve_access,
     resolve_activity,
@@ -27,6 +28,7 @@ from ._options import (
 from ._resumption import Line, check_lines
 from ._session import HistoryMode, Resume, check_resume
 from ._timing import VAD_DELAY_MS, VAD_HANGOVER_MS
+from ._tools.registry import ToolRegistry
 from ._turns.policy import TurnOptions
 
 TAIL_MS = 2000
@@ -59,6 +61,7 @@ class Settings:
         proactive: the model may choose not to answer.
         history: what was said before the first session.
         resume: gives the conversation to go on with; None where there is none.
+        tools: the functions that the model may call.
     """
 
     model: str
@@ -72,6 +75,7 @@ class Settings:
     listen_to: ListenTo
     playback: bool
     proactive: bool
+    tools: ToolRegistry
     history: tuple[Line, ...] = ()
     resume: Resume | None = field(default=None, repr=False)
 
@@ -142,6 +146,7 @@ def resolve_settings(
     listen_to: ListenTo,
     watchdog: bool | Watchdog,
     playback: bool,
+    tools: Sequence[Any],
     history: Sequence[Any] | None = None,
     resume: Resume | None = None,
 ) -> Settings:
@@ -170,6 +175,7 @@ def resolve_settings(
         if handle or history is not None:
             other = "history" if history is not None else "config['session_resumption']['handle']"
             raise ConfigError(f"resume and {other} say both what to go on with; leave one out")
+    given = [*check_tools("config['tools']", merged.pop("tools", ())), *check_tools("tools", tools)]
     return Settings(
         model=model,
         config=merged,
@@ -184,4 +190,5 @@ def resolve_settings(
         proactive=is_proactive(model, merged),
         history=() if history is None else check_lines("history", history),
         resume=resume,
+        tools=ToolRegistry(given, behaviors=model_of(model).tool_behaviors, model=model),
     )

@@ -32,6 +32,8 @@ from ._session.reconnect import REST_S, ReconnectAttempt, ReconnectPolicy
 from ._session.send_queue import KEPT_SPEECH_MS, ActivityMarker, SendQueue, Text
 from ._settings import Settings
 from ._timing import FRAME_MS, PREROLL_MS
+from ._tools.declarations import ToolContext
+from ._tools.executor import ToolExecutor
 from ._turns.controller import TurnController
 from ._turns.policy import Phase
 
@@ -93,6 +95,8 @@ class Supervisor:
         session: the connection to the service.
         send_queue: what is to be sent.
         turns: the turns of the conversation.
+        tools: the functions that the model may call.
+        assistant: the `GeminiLive`, for functions that ask for their context.
         messages: how many messages the service has sent.
         tokens: total tokens as last reported by the service.
         disconnects: connections that ended without having been asked to.
@@ -148,6 +152,17 @@ class Supervisor:
         )
         self.events.observers.changed.append(self._wire_observers)
         self.send_queue = SendQueue(settings.activity_preroll_ms, self.session.send_audio_now)
+        self.assistant: Any = None
+        self.tools = ToolExecutor(
+            settings.tools,
+            spawn=self.spawn,
+            emit=self.events.emit,
+            listens=self.events.listens,
+            send=self.session.send_tool_responses,
+            streams=lambda: self.session.streams_tool_results,
+            surroundings=self,
+        )
+        self.add_resource(self.tools)
         self.reconfiguration = Reconfiguration(self, settings)
         self.turns.history.begin_with(settings.history)
         self._resume = ResumeSource(settings.resume, self.spawn)
@@ -295,6 +310,7 @@ class Supervisor:
     async def _run(self) -> None:
         """Hold the session over one connection after the other, until one cannot be had."""
         outlast_native_threads()
+        await self.reconfiguration.prepare_tools()
         await self._connect()
         self._note_open()
         self.events.emit(Connected)
@@ -329,11 +345,12 @@ class Supervisor:
         self._leaving = asyncio.get_running_loop().create_future()
         receiving = asyncio.ensure_future(self._receive())
         sending = asyncio.ensure_future(self._send())
+        answering = asyncio.ensure_future(self.tools.send())
         living = asyncio.ensure_future(self.session.keep_alive())
-        work: tuple[asyncio.Future[Any], ...] = (receiving, sending, living)
+        work: tuple[asyncio.Future[Any], ...] = (receiving, sending, answering, living)
         try:
             await asyncio.wait([*work, self._leaving], return_when=asyncio.FIRST_COMPLETED)
-            if sending.done() and not receiving.done():
+            if (sending.done() or answering.done()) and not receiving.done():
                 # What has arrived before the end is still to be read; and the reader has seen the
                 # close code.
                 await asyncio.wait([receiving], timeout=DRAIN_S)
@@ -363,6 +380,11 @@ class Supervisor:
         before = self.send_queue.retransmitted
         turns = self.turns
         turns.apply(turns.policy.connection_lost(lost_at))
+        asked_before = self.tools.newest_call_at
+        if asked_before is not None:
+            # Sent again, it would be done again: the function that it has led to is running.
+            self.send_queue.acknowledge_texts(before=asked_before)
+            self.send_queue.acknowledge(before=asked_before)
         if given_up := self.send_queue.requeue_unacked():
             logger.warning("Gemini Live: %d texts without an answer are not sent again", given_up)
         if reason is not None:
@@ -387,9 +409,10 @@ class Supervisor:
                 attempt = self._reconnect_policy.on_attempt_failed(self.now(), failed)
                 continue
             self._note_open()
+            same_session = bool(attempt.handle)
+            self.tools.connected(same_session=same_session)
             turns.apply(turns.policy.connection_resumed(self.now()))
             gap_ms = (self.now() - lost_at) * 1000
-            same_session = bool(attempt.handle)
             retransmitted_ms = (self.send_queue.retransmitted - before) * FRAME_MS
             logger.info(
                 "Gemini Live goes on after %.0f ms without a connection, in %s session",
@@ -534,13 +557,16 @@ class Supervisor:
             self._move_when_idle()
         if message.resumable is not None:
             self._on_resumption_update(now, message)
-        if message.tool_calls:
-            names = ", ".join(str(call.get("name")) for call in message.tool_calls)
-            logger.warning("Gemini Live calls functions that nobody has declared: %s", names)
         policy = self.turns.policy
         is_under_way = policy.phase in (Phase.GENERATING, Phase.SENT, Phase.CUT)
         in_turn = is_under_way or bool(message.audio or message.text)
         self.turns.on_server_message(message)
+        if message.turn_complete:
+            self.tools.confirm()
+        if message.cancelled_calls:
+            self.tools.cancel_calls(message.cancelled_calls)
+        if message.tool_calls:
+            self.tools.call(message.tool_calls)
         if message.generation_complete and not self._server_acks:
             self._acknowledge(policy.turn_began_at)
         # A text has its answer when a turn is over that began after it, and not before: what a
@@ -621,6 +647,22 @@ class Supervisor:
     def leave_stalled(self) -> None:
         """Try another connection: this one has stalled."""
         self.leave_connection(ConnectionLostError("Gemini Live has stalled", retryable=True))
+
+    # -- what the tools ask for ----------------------------------------------------------------
+
+    def tool_called(self, *, waits: bool) -> None:
+        """Take note that the model has called a function, and whether it waits for the result."""
+        self.turns.apply(self.turns.policy.tool_called(self.now(), waits))
+
+    def tool_answered(self, *, waits: bool, expects: bool) -> None:
+        """Take note that a call is over, and whether the model is to speak of it."""
+        self.turns.apply(self.turns.policy.tool_answered(self.now(), waits, expects))
+
+    def tool_context(self, call_id: str, name: str) -> ToolContext:
+        """Return what a function is told about its call."""
+        turns = self.turns
+        said = tuple(turns.history.lines())
+        return ToolContext(self.assistant, call_id, name, turns.last_speaker, said)
 
     async def _send_nudge(self) -> None:
         assert self._nudge is not None

@@ -488,6 +488,28 @@ class Session:
             return await self._send_by_sdk(activity_start=types.ActivityStart())
         return await self._send_by_sdk(activity_end=types.ActivityEnd())
 
+    @property
+    def streams_tool_results(self) -> bool:
+        """Whether the service takes several results of one call; Vertex AI does not."""
+        return not getattr(self._client, "vertexai", False)
+
+    async def send_tool_responses(self, responses: Sequence[dict[str, Any]]) -> int:
+        """Answer functions that the model has called.
+
+        Args:
+            responses: fields of `FunctionResponse`.
+        """
+        answers = [types.FunctionResponse.model_validate(each) for each in responses]
+        self._sdk_sends += 1
+        try:
+            await self._require_live().send_tool_response(function_responses=answers)
+        except (genai_errors.APIError, websockets.exceptions.ConnectionClosed, OSError) as error:
+            raise self._lost(error) from without_frames(error)
+        finally:
+            self._sdk_sends -= 1
+        self._index += 1
+        return self._index
+
     async def send_audio_stream_end(self) -> int:
         """Tell the service that no audio comes for a while, so that it ends the user's turn."""
         return await self._send_by_sdk(audio_stream_end=True)

@@ -146,6 +146,7 @@ class TurnController:
         )
         self.history = ConversationHistory()
         self.counts = Counts()
+        self.last_speaker = ""  # the participant who has begun to speak last
         self._duck_db = duck_db
         self._events = events
         self._effects = effects
@@ -252,6 +253,7 @@ class TurnController:
                 self.apply(policy.speech_dismissed(now, event.who))
             elif event.kind == "started":
                 self._unasked = False
+                self.last_speaker = event.user_id
                 self.apply(policy.speech_started(now, event.who, playing))
                 self._events.emit(SpeechStarted, user_id=event.user_id)
             elif event.kind == "sustained":

@@ -51,6 +51,8 @@ Stalls
 - A turn that ends without audio answers nothing: what the model only writes where audio is speech
   (reasoning, stray text) is heard by nobody. It is reported after `stall_after_s`, or when somebody
   speaks again before that; at once where the service says that it has rejected the answer.
+- A function that the model has called is a request to this side: nothing is owed until it is
+  answered, and nothing can come while the model waits for it. The answer is a request again.
 - For each stall the service is nudged once. A new connection is tried once until the model speaks
   again: it sends again what was not answered.
 """
@@ -359,6 +361,8 @@ class TurnPolicy:
         self._asked_at: float | None = None
         self._remedy = Remedy.NONE
         self._reconnected = False  # since the model last spoke
+        self._tool_calls = 0  # that are not answered
+        self._blocking_calls = 0  # those of them that the model waits for
 
     @property
     def phase(self) -> Phase:
@@ -392,7 +396,7 @@ class TurnPolicy:
         """Return since when nobody speaks and no answer is expected; None if that is not so."""
         people = self._speakers or self._starting or self._activity
         expected = self._response_pending is not None or self._in_progress
-        busy = people or expected or self._phase is not Phase.IDLE
+        busy = people or expected or self._tool_calls or self._phase is not Phase.IDLE
         return None if busy else self._last_activity_at
 
     @property
@@ -673,6 +677,40 @@ class TurnPolicy:
         self._in_progress = in_progress
         return []
 
+    def tool_called(self, now: float, waits: bool) -> list[Action]:
+        """Take note that the model has called a function: it is this side's turn to answer.
+
+        Args:
+            now: the time.
+            waits: the model says nothing until the function is answered.
+        """
+        self._tool_calls += 1
+        self._blocking_calls += 1 if waits else 0
+        self._last_activity_at = now
+        self._response_pending = None
+        self._remedy = Remedy.NONE
+        if not self._speakers:
+            self._unanswered_since = None
+        self._cancel("stall")
+        return []
+
+    def tool_answered(self, now: float, waits: bool, expects: bool) -> list[Action]:
+        """Take note that a call is over: it was answered, or no answer is wanted.
+
+        Args:
+            now: the time.
+            waits: as in `tool_called`.
+            expects: the model has to speak of it.
+        """
+        self._tool_calls -= 1
+        self._blocking_calls -= 1 if waits else 0
+        self._last_activity_at = now
+        if expects and self._phase is not Phase.GENERATING:
+            self._expect_answer(now)
+        elif expects or (self._response_pending is not None and not self._speakers):
+            self._watch(now)
+        return []
+
     def connection_lost(self, now: float) -> list[Action]:
         """End what the connection that is gone has taken with it: the rest of the turn."""
         phase, actions = self._phase, list[Action]()
@@ -827,7 +865,7 @@ class TurnPolicy:
         if late:
             self._late_completion_until = float("-inf")
             return []
-        if self._speakers or self._activity or self._in_progress or reason:
+        if self._speakers or self._activity or self._in_progress or self._tool_calls or reason:
             return []
         if self._response_pending == "unheard":
             return []
@@ -941,7 +979,7 @@ class TurnPolicy:
 
     def _watch(self, now: float) -> None:
         """Expect the service to say something within `stall_after_s` from here on."""
-        if self._rules.stall_after_s is not None:
+        if self._rules.stall_after_s is not None and not self._blocking_calls:
             self._deadlines["stall"] = now + self._rules.stall_after_s
 
     def _expect_answer(self, now: float) -> None:

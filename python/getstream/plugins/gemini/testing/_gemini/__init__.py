@@ -19,6 +19,7 @@ from .replies import FunctionCall, Parrot, ReplyPolicy, Script, Stall, Turn, Use
 from .server import LocalGemini
 from .session import LiveSession
 from .tokens import EphemeralToken
+from .tools import ToolCallRecord, ToolResponseRecord, ToolViolation
 from .variants import IRREGULAR_CHUNKS, Chunk, InterruptionOptions, ResumptionOptions
 
 __all__ = [
@@ -47,6 +48,9 @@ __all__ = [
     "SetupFault",
     "SpokenTurn",
     "Stall",
+    "ToolCallRecord",
+    "ToolResponseRecord",
+    "ToolViolation",
     "Turn",
     "UserAudio",
     "UserTurn",

@@ -13,15 +13,18 @@ import numpy as np
 from numpy.typing import NDArray
 from websockets.exceptions import ConnectionClosed
 
+from ..._beliefs import believed
 from .log import Recording, SpokenTurn
 from .options import Outgoing, SessionOptions
 from .replies import OUTPUT_RATE, FunctionCall, ReplyPolicy, Stall, Turn, Turns, UserTurn
+from .tools import ToolCallRecord, ToolLog, is_empty_result
 from .wire import Endpoint, Message, model_generation
 
 __all__ = ["Model"]
 
 _TOKENS_PER_AUDIO_SECOND = 25
 _CHARACTERS_PER_TOKEN = 4
+_IGNORES_JSON_SCHEMA: bool = believed("json_schema_ignored")
 _LATE_AUDIO = OUTPUT_RATE // 5  # samples of a cut turn that come late, see `InterruptionOptions`
 
 
@@ -35,6 +38,7 @@ class Model:
         policy: What is said.
         recording: Where turns are noted, and the user's audio is counted.
         context: What was said by both sides; it is added to.
+        tools: Where calls of functions and their answers are noted.
         transmit: Sends a message, in order.
         post: Sends messages without waiting, in order, after so many seconds.
         announce_handle: Tells whether the session can be resumed now.
@@ -50,6 +54,7 @@ class Model:
         policy: ReplyPolicy,
         recording: Recording,
         context: deque[str],
+        tools: ToolLog,
         *,
         transmit: Callable[[Outgoing], Awaitable[None]],
         post: Callable[[Sequence[Message], float], None],
@@ -63,6 +68,7 @@ class Model:
         self._policy = policy
         self._recording = recording
         self._context = context
+        self._tools = tools
         self._transmit = transmit
         self._post = post
         self._announce_handle = announce_handle
@@ -74,7 +80,9 @@ class Model:
         self._resumable = False
         self._late_transcript = ""  # of the user's turn that is being answered
         self._current: _Progress | None = None  # the turn that is being sent, as far as it got
-        self._pending_calls: dict[str, FunctionCall] = {}
+        self.waiting_calls: dict[str, ToolCallRecord] = {}
+        self._tool_results: list[Message] = []  # that wait for those of the other blocking calls
+        self._repeats: dict[str, int] = {}  # by name, of calls whose result was empty
         self._calls = 0
         self._billed_audio_ms = 0.0
         self._release = asyncio.Event()
@@ -113,20 +121,46 @@ class Model:
 
     def take_tool_response(self, content: Message) -> None:
         """Takes the `toolResponse` of the client."""
-        answered, silent = [], True
+        silent = True
         for response in content.get("functionResponses") or []:
-            call = self._pending_calls.get(response.get("id", ""))
+            call = self._tools.responded(self._index, response, self.waiting_calls)
             if call is None:  # cancelled, or never asked
                 continue
             if not response.get("willContinue"):
-                del self._pending_calls[call.id]
+                del self.waiting_calls[call.id]
+                if self._repeat_call(call, response):
+                    continue
             if response.get("scheduling") == "INTERRUPT":
-                self.interrupt()
+                self.interrupt(cancel_calls=False)
             silent = silent and response.get("scheduling") == "SILENT"
-            answered.append(response)
-        if answered and not silent:
-            responses = tuple(answered)
+            self._tool_results.append(response)
+        self._notify()
+        if any(map(self._blocking, self.waiting_calls.values())):
+            return  # it goes on when the last one is answered
+        responses, self._tool_results = tuple(self._tool_results), []
+        if responses and not silent:
             self.answer(UserTurn("tool_response", tool_responses=responses, session=self._index))
+
+    def cancel_calls(self, ids: Sequence[str]) -> None:
+        """Tells the client that calls are cancelled, whose answers are no longer wanted."""
+        for call_id in ids:
+            self.waiting_calls.pop(call_id).state = "cancelled"
+        if ids:
+            self._post([{"toolCallCancellation": {"ids": list(ids)}}], 0.0)
+
+    def _repeat_call(self, call: ToolCallRecord, response: Message) -> bool:
+        """Calls again where the result says nothing, as 3.8 is reported to do."""
+        if model_generation(self._setup["model"]) != "3.8":
+            return False
+        if not is_empty_result(response.get("response")):
+            self._repeats.pop(call.name, None)
+            return False
+        repeated = self._repeats.get(call.name, 0)
+        if repeated >= self._options.repeats_empty_calls:
+            return False
+        self._repeats[call.name] = repeated + 1
+        self.say(Turn(function_calls=(FunctionCall(call.name, call.args),)))
+        return True
 
     def interrupt_on_speech(self) -> None:
         """Interrupts because the user speaks, unless the setup says otherwise."""
@@ -140,19 +174,22 @@ class Model:
             self._notify()
         self.interrupt()
 
-    def interrupt(self) -> None:
-        """Drops what is being said and what was going to be said."""
+    def interrupt(self, *, cancel_calls: bool = True) -> None:
+        """Drops what is being said and what was going to be said.
+
+        Args:
+            cancel_calls: Also cancel the blocking calls that wait for their answers.
+        """
         while not self._jobs.empty():
             self._jobs.get_nowait()
-        cancelled = [call.id for call in self._pending_calls.values() if self._blocking(call)]
-        for call_id in cancelled:
-            del self._pending_calls[call_id]
-        if cancelled:
-            self._post([{"toolCallCancellation": {"ids": cancelled}}], 0.0)
+        if cancel_calls:
+            self._tool_results.clear()
+            waiting = self.waiting_calls.values()
+            self.cancel_calls([call.id for call in waiting if self._blocking(call)])
         if self._generation is not None:
             self._generation.cancel()
 
-    def _blocking(self, call: FunctionCall) -> bool:
+    def _blocking(self, call: ToolCallRecord) -> bool:
         """New input cancels blocking calls only; 3.8 does not block unless it is told to."""
         for tool in self._setup.get("tools") or []:
             for declaration in tool.get("functionDeclarations") or []:
@@ -320,15 +357,20 @@ class Model:
         described = []
         for call in calls:
             self._calls += 1
-            identified = FunctionCall(
-                call.name, call.args, call.id or f"function-call-{self._index}-{self._calls}"
-            )
-            self._pending_calls[identified.id] = identified
-            described.append(
-                {"name": identified.name, "args": identified.args, "id": identified.id}
-            )
+            call_id = call.id or f"function-call-{self._index}-{self._calls}"
+            args = {} if self._has_hidden_parameters(call.name) else call.args
+            self.waiting_calls[call_id] = self._tools.called(self._index, call_id, call.name, args)
+            described.append({"name": call.name, "args": args, "id": call_id})
         message: Message = {"toolCall": {"functionCalls": described}}
         await self._transmit(self._with_status(message, "IN_PROGRESS"))
+
+    def _has_hidden_parameters(self, name: str) -> bool:
+        """Whether a function is declared by a JSON schema alone, which Live does not read."""
+        for tool in self._setup.get("tools") or []:
+            for declaration in tool.get("functionDeclarations") or []:
+                if declaration.get("name") == name and "parametersJsonSchema" in declaration:
+                    return _IGNORES_JSON_SCHEMA and "parameters" not in declaration
+        return False
 
     def _turn_complete(self, turn: Turn, spoken: SpokenTurn) -> Message:
         content: Message = {"turnComplete": True}

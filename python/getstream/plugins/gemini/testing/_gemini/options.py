@@ -38,6 +38,7 @@ class SessionOptions:
     quirks: frozenset[Quirk]
     pong_delay_s: float
     announced_end_s: float | None
+    repeats_empty_calls: int
     models: frozenset[str]
     transcribe: Callable[[UserTurn], str]
     on_send: Callable[[LiveSession, Message], Iterable[Outgoing]] | None

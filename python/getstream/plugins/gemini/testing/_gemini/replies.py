@@ -221,21 +221,35 @@ class Parrot:
         return [Turn(audio=audio, text=user.text, delay_ms=self._delay_ms)]
 
 
+Spoken = Turn | str | FunctionCall
+"""What a script holds: a turn, or what makes one."""
+
+
 class Script:
     """Answers with turns written down beforehand, in order, whatever the user says.
+
+    A function is called, and the next entry is what follows its result::
+
+        Script([FunctionCall("book", {"seats": 2}), "Your table is booked."])
 
     All sessions of a server read the same script, so that it goes on after a reconnect.
 
     Args:
-        turns: One entry for each turn of the user: a `Turn`, or several that are said in a row. An
-            empty entry is silence.
+        turns: One entry for each turn of the user, and for each answer to a function that was
+            called: a `Turn`, a text that is said, a `FunctionCall` that is made, or several of them
+            in a row. An empty sequence is silence.
         then: What answers after the last entry; None is silence.
     """
 
     def __init__(
-        self, turns: Sequence[Turn | Sequence[Turn]], *, then: ReplyPolicy | None = None
+        self, turns: Sequence[Spoken | Sequence[Spoken]], *, then: ReplyPolicy | None = None
     ) -> None:
-        self._turns = [[entry] if isinstance(entry, Turn) else list(entry) for entry in turns]
+        self._turns = [
+            [_turn(entry)]
+            if isinstance(entry, (Turn, str, FunctionCall))
+            else [_turn(each) for each in entry]
+            for entry in turns
+        ]
         self._then = then
         self._next = 0
 
@@ -250,6 +264,12 @@ class Script:
             self._next += 1
             return self._turns[self._next - 1]
         return self._then.reply(user) if self._then else []
+
+
+def _turn(entry: Spoken) -> Turn:
+    if isinstance(entry, str):
+        return Turn(text=entry)
+    return Turn(function_calls=(entry,)) if isinstance(entry, FunctionCall) else entry
 
 
 def to_output_rate(samples: NDArray[np.int16], rate: int) -> NDArray[np.int16]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from .tools import ToolCallRecord, ToolLog
 from .user_speech import Unfinished
 from .variants import ResumptionOptions
 from .wire import Message, RefusalError
@@ -16,9 +17,16 @@ _HANDLES_KEPT = 1_000
 
 @dataclass
 class Lease:
-    """Tells whether the connection that issued a handle is still open."""
+    """Tells whether the connection that issued a handle is still open.
+
+    Attributes:
+        open: Whether it is.
+        waiting_calls: The calls of functions that waited for their answers when it ended, until a
+            session that resumes this one takes them.
+    """
 
     open: bool = True
+    waiting_calls: dict[str, ToolCallRecord] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -42,11 +50,13 @@ class SharedState:
     Attributes:
         handles: Resumption handles that were issued.
         errors: Exceptions that a reply policy or a hook raised.
+        tools: Calls of functions, and their answers.
     """
 
     def __init__(self) -> None:
         self.handles: dict[str, ResumePoint] = {}
         self.errors: list[Exception] = []
+        self.tools = ToolLog()
 
     def issue(self, handle: str, point: ResumePoint) -> None:
         """Remembers a handle; forgets the oldest one beyond a thousand."""
@@ -111,9 +121,14 @@ class Handles:
         unasked: Message | None = {} if self._options.unasked else None
         self._asked = setup.get("sessionResumption", unasked)
 
-    def end(self) -> None:
-        """The connection is closed: its handles can be used from now on."""
+    def end(self, waiting_calls: dict[str, ToolCallRecord]) -> None:
+        """The connection is closed: its handles can be used from now on.
+
+        Args:
+            waiting_calls: Calls of functions that are not answered.
+        """
         self._lease.open = False
+        self._lease.waiting_calls.update(waiting_calls)
 
     async def announce(self, consumed: int, *, resumable: bool = True) -> None:
         """Tells where the session can be resumed: nowhere while the model is at work.

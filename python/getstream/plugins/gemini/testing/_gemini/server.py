@@ -28,6 +28,7 @@ from .replies import Parrot, ReplyPolicy, UserTurn
 from .resumption import SharedState
 from .session import LiveSession
 from .tokens import EphemeralToken, TokenState
+from .tools import ToolCallRecord, ToolResponseRecord, ToolViolation
 from .variants import (
     Chunk,
     InterruptionOptions,
@@ -131,6 +132,8 @@ class LocalGemini:
             with the same text, so a client should go by the text.
         tokens: Ephemeral tokens that are accepted within their limits. They start to age when the
             server starts.
+        repeats_empty_calls: How often a model of 3.8 calls a function again whose result says
+            nothing, as it is reported to do two to five times; 0 takes every result.
         models: Names of models that exist beside the service's own (without `models/`); they have
             no restrictions and may answer in text.
         transcribe: Makes the transcript of the user's speech; the default describes it.
@@ -177,6 +180,7 @@ class LocalGemini:
         refused_keys: Collection[str] = (),
         refused_key_code: int = _INVALID_KEY_CODE,
         tokens: Collection[EphemeralToken] = (),
+        repeats_empty_calls: int = believed("empty_results"),
         models: Collection[str] = (),
         transcribe: Callable[[UserTurn], str] | None = None,
         setup_fault: SetupFault | None = None,
@@ -210,6 +214,8 @@ class LocalGemini:
                 raise ConfigError(
                     "chunks is a whole pace: leave chunk_ms, speed and parts_per_message out"
                 )
+        if isinstance(repeats_empty_calls, bool) or not isinstance(repeats_empty_calls, int):
+            raise ConfigError(f"repeats_empty_calls is a number, not {repeats_empty_calls!r}")
         names = [token.name for token in tokens]
         if len(set(names)) < len(names):
             raise ConfigError("tokens holds one token twice")
@@ -236,6 +242,7 @@ class LocalGemini:
             quirks=frozenset(quirks),
             pong_delay_s=pong_delay_s,
             announced_end_s=announced_end_s,
+            repeats_empty_calls=repeats_empty_calls,
             models=frozenset(models),
             transcribe=transcribe or _describe,
             on_send=on_send,
@@ -309,6 +316,47 @@ class LocalGemini:
     def sessions(self) -> list[LiveSession]:
         """Connections that passed the WebSocket handshake, oldest first; the newest are kept."""
         return list(self._sessions)
+
+    @property
+    def tool_calls(self) -> list[ToolCallRecord]:
+        """Calls of functions that the models of all sessions have made, oldest first."""
+        return list(self._shared.tools.calls)
+
+    @property
+    def tool_responses(self) -> list[ToolResponseRecord]:
+        """Answers that clients have sent to them, in the order of arrival."""
+        return list(self._shared.tools.responses)
+
+    @property
+    def tool_violations(self) -> list[ToolViolation]:
+        """What was wrong about those answers: unknown ids, missing ones, and the like."""
+        return self._shared.tools.violations
+
+    async def wait_tool_calls(self, count: int = 1, timeout: float = 10.0) -> list[ToolCallRecord]:
+        """Waits until the models have made `count` calls of functions.
+
+        Raises:
+            TimeoutError: They did not, within `timeout` seconds.
+        """
+
+        def condition() -> list[ToolCallRecord] | None:
+            return self.tool_calls if len(self._shared.tools.calls) >= count else None
+
+        return await self._watch.until(condition, f"{count} calls of functions", timeout)
+
+    async def wait_tool_responses(
+        self, count: int = 1, timeout: float = 10.0
+    ) -> list[ToolResponseRecord]:
+        """Waits until clients have sent `count` answers to calls of functions.
+
+        Raises:
+            TimeoutError: They did not, within `timeout` seconds.
+        """
+
+        def condition() -> list[ToolResponseRecord] | None:
+            return self.tool_responses if len(self._shared.tools.responses) >= count else None
+
+        return await self._watch.until(condition, f"{count} answers to functions", timeout)
 
     def fail_next(self, fault: SetupFault, times: int = 1) -> None:
         """The next connections fail; they come before `setup_fault`, and add up."""

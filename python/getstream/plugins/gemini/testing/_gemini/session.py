@@ -127,6 +127,7 @@ class LiveSession:
             policy,
             self._recording,
             self._context,
+            shared.tools,
             transmit=self._outbox.send,
             post=self._post,
             announce_handle=self._announce_handle,
@@ -203,6 +204,18 @@ class LiveSession:
     def say(self, turn: Turn) -> None:
         """The model speaks without being asked, after what it is saying now."""
         self._model.say(turn)
+
+    def cancel_calls(self, *ids: str) -> None:
+        """The model no longer wants the answers to functions that it has called.
+
+        Args:
+            ids: Ids of the calls, which wait for their answers; none means all of them.
+
+        Raises:
+            KeyError: There is no such call, or it was answered.
+        """
+        self._model.cancel_calls(ids or list(self._model.waiting_calls))
+        self._notify()
 
     async def close(self, code: int = 1000, reason: str = "") -> None:
         """Closes the connection with a close frame; returns when it is closed.
@@ -421,7 +434,10 @@ class LiveSession:
         self.close_code = first.code if first else 1006
         self.close_text = first.reason if first else ""
         self.state = "closed"
-        self._handles.end()
+        self._shared.tools.ended(
+            self.index, self._model.waiting_calls.values(), by_client=self.closed_by == "client"
+        )
+        self._handles.end(self._model.waiting_calls)
         for turn in self._recording.turns:
             if turn.outcome == "speaking":
                 turn.outcome, turn.ended_at = "aborted", time.monotonic()
@@ -480,6 +496,10 @@ class LiveSession:
         if point is not None:
             self._context.extend(point.context)
             self.resumed_from = handle
+            if self._options.resumption.keeps_calls:
+                self._model.waiting_calls.update(point.lease.waiting_calls)
+                self._shared.tools.resumed(point.lease.waiting_calls.values())
+                point.lease.waiting_calls.clear()
         self.setup = fields
         self._model.begin(fields)
         self._handles.begin(fields)

@@ -77,6 +77,8 @@ class ResumptionOptions:
             before it. Without, a resumed session has never heard it.
         needs_closed: Whether a handle is refused, with 1011, while the connection that issued it is
             open.
+        keeps_calls: Whether a resumed session still takes the answers to the functions that were
+            called before it; without, it has never called them.
         refusal: How a handle is refused that is not known: `SESSION_NOT_FOUND`, `INVALID_HANDLE`,
             `ENTITY_NOT_FOUND`, or a `Close` of your own.
 
@@ -89,6 +91,7 @@ class ResumptionOptions:
     withdrawn_in_turns: bool = True
     holds_audio: bool = believed("handle_holds_audio")
     needs_closed: bool = believed("handle_needs_closed")
+    keeps_calls: bool = believed("resumed_calls")
     refusal: Close = SESSION_NOT_FOUND
 
     def __post_init__(self) -> None:

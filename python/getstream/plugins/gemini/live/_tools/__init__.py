@@ -1,0 +1,1 @@
+"""Let the model call functions: what they are declared as, and how they run."""
