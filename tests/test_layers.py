@@ -38,8 +38,12 @@ PURE = (
     "live._timing",
     "live._session.protocol",
     "live._session.reconnect",
+    "live._turns.history",
     "live._turns.policy",
+    "live._turns.speakers",
     "live._turns.transcript",
+    "live._turns.transcript_writer",
+    "live._turns.turn_text",
 )
 WINGS = ("live._media", "live._session", "live._telemetry", "live._turns")
 WIRING = (
@@ -286,7 +290,7 @@ def _policy_is_pure(each: Import) -> bool:
     if each.by not in PURE:
         return True
     if each.foreign is None:
-        if each.target in SHARED:
+        if each.target in SHARED or each.target in PURE:
             return True
         return each.by == "live._session.reconnect" and each.target == "errors"
     root = each.foreign.partition(".")[0]

@@ -15,6 +15,8 @@ from getstream import Stream
 from getstream.plugins.gemini import BargeIn, GeminiLive, audio, errors, live
 from getstream.plugins.gemini.live import (
     Interrupted,
+    Line,
+    LineEvent,
     OutputTrack,
     PlaybackFinished,
     PlaybackStarted,
@@ -22,6 +24,7 @@ from getstream.plugins.gemini.live import (
     Speech,
     Stalled,
     Stats,
+    Transcript,
     TurnComplete,
     Watchdog,
 )
@@ -109,6 +112,11 @@ def the_events(gemini: GeminiLive) -> None:
     @gemini.on("text")
     async def on_text(text: str) -> None: ...
 
+    @gemini.on("line")
+    def on_line(line: Line) -> None:
+        assert_type(line.who, Literal["user", "several", "assistant", "application"])
+        assert_type(line.ended_at, float | None)
+
     @gemini.on("interrupted")
     def on_interrupted(cut: Interrupted) -> None:
         assert_type(cut.heard_ms, float)
@@ -139,6 +147,15 @@ def the_events(gemini: GeminiLive) -> None:
     gemini.on("turn_complete", on_turn_complete)(TurnComplete(1, "text"))
     gemini.on("speech_started", on_speech)
     gemini.remove_listener("speech_started", on_speech)
+
+
+def the_transcript(gemini: GeminiLive, event: LineEvent) -> None:
+    assert_type(gemini.transcript, Transcript)
+    assert_type(gemini.transcript[0], Line)
+    assert_type(gemini.transcript[-5:], list[Line])
+    assert_type([line.name for line in gemini.transcript], list[str])
+    assert_type(gemini.transcript.to_markdown(), str)
+    assert_type(event.line, Line)
 
 
 def the_errors(error: errors.SessionError) -> None:
@@ -210,6 +227,9 @@ def what_a_checker_must_refuse(gemini: GeminiLive, pcm: NDArray[np.float64]) -> 
     gemini.send_txt("Hello")  # type: ignore[attr-defined]
     gemini.output_track = None  # type: ignore[assignment, misc]
     BargeIn(400.0)  # type: ignore[call-arg]
+    gemini.on("interupted")  # type: ignore[call-overload]
+    gemini.once("interupted", print)  # type: ignore[call-overload]
+    gemini.on("line")(lambda line, more: None)  # type: ignore[type-var]
     GeminiLive(listen_to="anna")  # type: ignore[arg-type]
     audio.Resampler(48000)  # type: ignore[call-arg]
     audio.Resampler(48000, 16000).push(pcm)  # type: ignore[arg-type]

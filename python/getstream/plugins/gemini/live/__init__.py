@@ -11,6 +11,7 @@ from ._events import (
     ErrorEvent,
     Event,
     Interrupted,
+    LineEvent,
     PlaybackDucked,
     PlaybackFinished,
     PlaybackPaused,
@@ -35,6 +36,7 @@ from ._options import BargeIn, Watchdog
 from ._session import warm_up as _warm_up
 from ._telemetry.observer import Observer
 from ._telemetry.stats import Stats
+from ._turns.transcript import Line, Transcript
 
 __all__ = [
     "DEFAULT_MODEL",
@@ -48,6 +50,8 @@ __all__ = [
     "EventStream",
     "GeminiLive",
     "Interrupted",
+    "Line",
+    "LineEvent",
     "Observer",
     "OutputTrack",
     "PlaybackDucked",
@@ -66,6 +70,7 @@ __all__ = [
     "Stats",
     "Text",
     "TrackStats",
+    "Transcript",
     "TurnComplete",
     "UserText",
     "Watchdog",

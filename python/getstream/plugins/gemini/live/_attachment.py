@@ -44,6 +44,7 @@ class CallAttachment:
                     "time: leave that first, or make another GeminiLive"
                 )
         self._attached = attached = _call.Attachment(connection)
+        self._supervisor.turns.feed.lines.name_of = _call.names_of(connection)
         try:
             if video:
                 self._watch_video(attached, connection, fps)

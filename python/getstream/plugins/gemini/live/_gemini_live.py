@@ -23,6 +23,7 @@ from ._supervisor import Supervisor
 from ._telemetry.observer import Observer
 from ._telemetry.stats import Stats
 from ._timing import FRAME_MS
+from ._turns.transcript import Transcript
 
 if TYPE_CHECKING:
     from getstream.video.rtc.tracks import SubscriptionConfig
@@ -69,8 +70,13 @@ class GeminiLive(EventSource):
     `text`              `str`: a piece of what the assistant says: of its transcript, or of its
                         text parts where it has none
     `user_text`         `str`: a piece of what the user says (its transcript)
+    `line`              `Line`: a line of the transcript is final, or a final one has changed
     `playback_started`  `PlaybackStarted`: a turn begins to be heard
     `playback_finished` `PlaybackFinished`: what was said in it, what was heard, and when
+    `playback_ducked`   `PlaybackDucked`: the voice is lowered, somebody may have begun to speak
+    `playback_unducked` `PlaybackUnducked`: and is back at its level
+    `playback_paused`   `PlaybackPaused`: the voice is held, with the reason
+    `playback_resumed`  `PlaybackResumed`: and goes on
     `interrupted`       `Interrupted`: a turn was cut short
     `turn_complete`     `TurnComplete`: the model has finished a turn
     `speech_started`    `Speech`: somebody in the call has begun to speak
@@ -174,6 +180,11 @@ class GeminiLive(EventSource):
             ConfigError: this assistant was made with `playback=False`.
         """
         return self._supervisor.turns.output.track
+
+    @property
+    def transcript(self) -> Transcript:
+        """The lines of the conversation so far: who said what, and how much of it was heard."""
+        return self._supervisor.turns.feed.transcript
 
     # -- life ----------------------------------------------------------------------------------
 

@@ -128,6 +128,7 @@ class Supervisor:
             effects=self,
             only_speech=settings.only_speech,
             plays=settings.playback,
+            detection_s=settings.detection_ms / 1000,
             nudge=self._nudge,
         )
         self.events.observers.changed.append(self._wire_observers)

@@ -817,6 +817,11 @@ class AudioOutput:
         stats = self._playback.turn_stats(turn)
         return stats.pushed * 1000 / MODEL_RATE if stats else 0.0
 
+    def was_cut(self, turn: int) -> bool:
+        """Tell whether a turn was dropped or refused."""
+        stats = self._playback.turn_stats(turn)
+        return stats is not None and stats.cut
+
     def stats(self) -> PlaybackStats:
         """The counters of the store."""
         return self._playback.stats()
