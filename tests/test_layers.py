@@ -53,6 +53,7 @@ WIRING = (
     "live._emitter",
     "live._event_source",
     "live._gemini_live",
+    "live._requests",
     "live._settings",
     "live._supervisor",
     "live._turns.controller",
@@ -79,6 +80,7 @@ STARTERS = (
 # Calls that hand work to an existing thread and await it.
 BORROWS_THREADS = frozenset({"run_in_executor", "submit", "to_thread"})
 MAY_BORROW_THREADS = {
+    "live._requests": 1,  # reading or encoding an image
     "live._session.access": 1,  # the application's function that gives a key
     "live._session.connection": 2,  # building and closing the SDK's client
     "live._media.video": 1,  # encoding a picture

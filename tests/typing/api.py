@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -86,6 +87,10 @@ async def the_methods(track: Any) -> None:
         await as_the_sdk_takes_it.flush()
         assert_type(await gemini.wait_until_ready(timeout=10.0), bool)
         assert_type(await gemini.wait_until_ready(None), bool)
+        assert_type(await gemini.send_image(b"png"), None)
+        assert_type(await gemini.send_image(Path("image.png")), None)
+        assert_type(await gemini.send_image(np.zeros((2, 2, 3), np.uint8)), None)
+        assert_type(await gemini.send_content(genai.types.Content(), turn_complete=False), None)
         assert_type(await gemini.start_video_sender(track, fps=1), None)
         assert_type(await gemini.stop_video_sender(), None)
         assert_type(await gemini.interrupt_playback(drop=True), None)
@@ -230,6 +235,7 @@ def what_a_checker_must_refuse(gemini: GeminiLive, pcm: NDArray[np.float64]) -> 
     gemini.on("interupted")  # type: ignore[call-overload]
     gemini.once("interupted", print)  # type: ignore[call-overload]
     gemini.on("line")(lambda line, more: None)  # type: ignore[type-var]
+    gemini.send_image(3)  # type: ignore[arg-type, unused-coroutine]
     GeminiLive(listen_to="anna")  # type: ignore[arg-type]
     audio.Resampler(48000)  # type: ignore[call-arg]
     audio.Resampler(48000, 16000).push(pcm)  # type: ignore[arg-type]

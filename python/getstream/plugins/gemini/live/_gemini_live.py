@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from os import PathLike
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
 
-from ..errors import AudioError, ConfigError
+from ..errors import AudioError
 from . import _call
 from ._attachment import CallAttachment
 from ._call_audio import CallAudio
@@ -18,6 +19,7 @@ from ._media.playout import MODEL_RATE, OutputTrack
 from ._media.video import check_fps
 from ._media.video_input import VideoInput
 from ._options import BargeIn, Watchdog, check_choice
+from ._requests import RequestSender
 from ._settings import resolve_settings
 from ._supervisor import Supervisor
 from ._telemetry.observer import Observer
@@ -26,9 +28,11 @@ from ._timing import FRAME_MS
 from ._turns.transcript import Transcript
 
 if TYPE_CHECKING:
+    import numpy as np
     from getstream.video.rtc.tracks import SubscriptionConfig
     from google import genai
     from google.genai.types import LiveConnectConfigDict
+    from numpy.typing import NDArray
 
 State = Literal["new", "connecting", "ready", "reconnecting", "closed"]
 
@@ -157,6 +161,7 @@ class GeminiLive(EventSource):
             supervisor.report,
         )
         supervisor.add_resource(self._video)
+        self._requests = RequestSender(settings, supervisor)
         self._attachment = CallAttachment(supervisor, self._audio, self._video)
         try:
             asyncio.get_running_loop()
@@ -268,10 +273,35 @@ class GeminiLive(EventSource):
             SessionError: connecting failed, or the connection is lost.
             ClosedError: `close()` was called.
         """
-        if not isinstance(text, str) or not text.strip():
-            raise ConfigError(f"send_text takes a non-empty string, not {text!r}")
-        self._supervisor.lifecycle.start()
-        await self._supervisor.send_text(text)
+        await self._requests.send_text(text)
+
+    async def send_image(self, image: bytes | str | PathLike[str] | NDArray[np.uint8]) -> None:
+        """Send one image, which the model sees with what is said or sent next. As `send_text`, it
+        waits for the session, and is sent again when the connection is lost on the way.
+
+        Args:
+            image: the bytes or the path of a JPEG or PNG of up to 7 MB, sent as it is, or an RGB
+                array, uint8 of shape (height, width, 3), sent as JPEG of at most 768 pixels a side.
+
+        Raises:
+            ConfigError: it is none of these, or the file cannot be read.
+            VideoError: it is neither JPEG nor PNG, or too large.
+            SessionError, ClosedError: as `send_text`.
+        """
+        await self._requests.send_image(image)
+
+    async def send_content(self, turns: Any, *, turn_complete: bool = True) -> None:
+        """Send turns of a conversation, such as an earlier one. Delivered like `send_text`.
+
+        Args:
+            turns: a `google.genai.types.Content`, a dict of one, or a list of these.
+            turn_complete: whether the model answers now; this interrupts it. Otherwise it waits.
+
+        Raises:
+            ConfigError: `turns` cannot be used, or the model takes no content in a session.
+            SessionError, ClosedError: as `send_text`.
+        """
+        await self._requests.send_content(turns, turn_complete=turn_complete)
 
     async def start_video_sender(self, track: Any, fps: float = 1) -> None:
         """Send pictures of a video track until it ends. A sender that runs is replaced.

@@ -50,6 +50,8 @@ class Model:
         blocking_tools: whether a function may block the conversation.
         history_mode: how it takes the history of another session: as `history`, read before the
             conversation begins, or as `content` in its course.
+        takes_content: whether it takes contents in the course of a session; else it ends the
+            session with 1007.
     """
 
     text: bool = True
@@ -60,6 +62,7 @@ class Model:
     affective: bool = True
     blocking_tools: bool = True
     history_mode: Literal["history", "content"] = "history"
+    takes_content: bool = True
 
 
 # By the start of the name, the longest first. Source: the migration sections and the model pages
@@ -76,7 +79,7 @@ _MODELS: dict[str, Model] = {
     ),
     "gemini-3.8-live": Model(text=False, proactive="always", thinking="none", affective=False),
     "gemini-3.1-flash-live": Model(
-        text=False, proactive="never", thinking="level", affective=False
+        text=False, proactive="never", thinking="level", affective=False, takes_content=False
     ),
     "gemini-2.5-flash-native-audio": Model(text=False, thinking="budget", history_mode="content"),
     "gemini-live-2.5-flash-native-audio": Model(

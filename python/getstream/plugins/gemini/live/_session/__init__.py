@@ -18,7 +18,17 @@ from __future__ import annotations
 
 from .access import KeySource
 from .connection import HistoryMode, Session
+from .content import contents_of, inline_bytes, texts_of
 from .protocol import ServerMessage
 from .sdk_protocol import warm_up
 
-__all__ = ["HistoryMode", "KeySource", "ServerMessage", "Session", "warm_up"]
+__all__ = [
+    "HistoryMode",
+    "KeySource",
+    "ServerMessage",
+    "Session",
+    "contents_of",
+    "inline_bytes",
+    "texts_of",
+    "warm_up",
+]

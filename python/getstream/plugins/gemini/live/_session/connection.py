@@ -468,6 +468,18 @@ class Session:
             return await self._send_raw(protocol.image_message(base64.b64encode(jpeg)))
         return await self._send_by_sdk(video=types.Blob(data=jpeg, mime_type="image/jpeg"))
 
+    async def send_still(self, encoded: bytes, mime_type: str) -> int:
+        """Send one image of the application, given as base64."""
+        if self._socket is not None:
+            return await self._send_raw(wire.image_message(encoded, mime_type))
+        data = base64.b64decode(encoded)
+        return await self._send_by_sdk(video=types.Blob(data=data, mime_type=mime_type))
+
+    async def send_content(self, turns: list[Any], *, turn_complete: bool) -> int:
+        """Send turns of a conversation, as `contents_of` returns them."""
+        await self._send_content(turns, turn_complete=turn_complete)
+        return self._index
+
     async def send_text(self, text: str) -> int:
         """Send text that the model answers."""
         return await self._send_by_sdk(text=text)
@@ -539,12 +551,15 @@ class Session:
         turns: list[types.Content | types.ContentDict] = [
             types.Content(role=role, parts=[types.Part(text=text)]) for role, text in history
         ]
+        # As history, the service takes it without an answer; as content, it would answer what is
+        # complete.
+        await self._send_content(turns, turn_complete=self._history_mode == "history")
+
+    async def _send_content(
+        self, turns: list[types.Content | types.ContentDict], *, turn_complete: bool
+    ) -> None:
         try:
-            # As history, the service takes it without an answer; as content, it would answer what
-            # is complete.
-            await self._require_live().send_client_content(
-                turns=turns, turn_complete=self._history_mode == "history"
-            )
+            await self._require_live().send_client_content(turns=turns, turn_complete=turn_complete)
         except (genai_errors.APIError, websockets.exceptions.ConnectionClosed, OSError) as error:
             raise self._lost(error) from without_frames(error)
         self._index += 1

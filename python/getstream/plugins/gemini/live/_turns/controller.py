@@ -273,6 +273,14 @@ class TurnController:
             self.feed.lines.application_said(text, _now())
         self.apply(self.policy.text_sent(_now(), is_nudge=text == self._nudge))
 
+    def content_sent(self, texts: list[tuple[str, str]], *, asks: bool) -> None:
+        """Take note of turns that were sent: what they say, and whether they ask for an answer."""
+        self._unasked = False
+        for role, text in texts:
+            self.feed.lines.application_said(text, _now(), as_assistant=role == "model")
+        if asks:
+            self.apply(self.policy.text_sent(_now()))
+
     def interrupt(self) -> None:
         """End the turn, as the application wants it."""
         self.apply(self.policy.interrupt(_now(), drop=True))

@@ -43,7 +43,8 @@ class Line:
         text: what is said, as far as its transcript has come.
         heard_text: the part of `text` that was heard: less than all of it in a turn of the
             assistant that was cut. Empty while such a turn is under way.
-        turn: the turn of the assistant, or the one that answers this line; 0 while there is none.
+        turn: the turn of the assistant, or the one that answers this line; 0 while there is none,
+            and where `send_content` has given the model words as its own.
         started_at: when it began, in seconds of the event loop's clock (`loop.time()`): when its
             speech began, or its first text or audio came where that is not known.
         ended_at: when its speech ended, on the same clock; None while it goes on.

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from .speakers import Attribution, SpeakerLog
-from .transcript import MAX_LINE_CHARS, Line, LineStore
+from .transcript import MAX_LINE_CHARS, Line, LineStore, Who
 
 QUESTION_S = 3.0
 """Seconds after the begin of a turn for which what the user is heard saying may be its question."""
@@ -73,10 +73,17 @@ class TranscriptWriter:
         self._heard_at = at
         self._expect(line, at + (QUESTION_S if answered else QUIET_S))
 
-    def application_said(self, text: str, at: float) -> None:
-        """Add something that the application has sent as a whole."""
+    def application_said(self, text: str, at: float, *, as_assistant: bool = False) -> None:
+        """Add something that the application has sent as a whole.
+
+        Args:
+            text: what it says.
+            at: when it was sent.
+            as_assistant: it was given to the model as its own words.
+        """
         text = text[-MAX_LINE_CHARS:]
-        line = Line("application", "", "", text, text, 0, at, at, final=True)
+        who: Who = "assistant" if as_assistant else "application"
+        line = Line(who, "", "", text, text, 0, at, at, final=True)
         self._store.insert(len(self._lines), line)
         self._on_final(line)
 
