@@ -55,6 +55,7 @@ WIRING = (
     "live._gemini_live",
     "live._requests",
     "live._settings",
+    "live._sound_player",
     "live._supervisor",
     "live._turns.controller",
 )
@@ -81,6 +82,7 @@ STARTERS = (
 BORROWS_THREADS = frozenset({"run_in_executor", "submit", "to_thread"})
 MAY_BORROW_THREADS = {
     "live._requests": 1,  # reading or encoding an image
+    "live._sound_player": 1,  # reading a sound
     "live._session.access": 1,  # the application's function that gives a key
     "live._session.connection": 2,  # building and closing the SDK's client
     "live._media.video": 1,  # encoding a picture
@@ -271,7 +273,7 @@ def _frames_stay_at_the_ends(each: Import) -> bool:
 def _samples_stay_in_audio(each: Import) -> bool:
     if each.target != "audio" or not IN_LIVE(each.by):
         return True
-    return each.by in ("live._media.capture", "live._media.playout")
+    return each.by in ("live._media.capture", "live._media.playout", "live._media.sounds")
 
 
 def _live_stands_alone(each: Import) -> bool:

@@ -21,6 +21,7 @@ from getstream.plugins.gemini.live import (
     OutputTrack,
     PlaybackFinished,
     PlaybackStarted,
+    PlayedSound,
     RetiredModelWarning,
     Speech,
     Stalled,
@@ -94,6 +95,8 @@ async def the_methods(track: Any) -> None:
         assert_type(await gemini.start_video_sender(track, fps=1), None)
         assert_type(await gemini.stop_video_sender(), None)
         assert_type(await gemini.interrupt_playback(drop=True), None)
+        assert_type(await gemini.play("chime.wav"), PlayedSound)
+        assert_type(await gemini.play(np.zeros(9, np.int16), 48000, duck=False), PlayedSound)
         gemini.resume_playback()
         await gemini.resume_playback()
         assert_type(GeminiLive.subscription_config(), SubscriptionConfig)

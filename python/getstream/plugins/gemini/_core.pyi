@@ -518,7 +518,8 @@ class Playback:
 
         Returns:
             The samples, int16 in the machine's byte order; whether they sound (False: exact
-            silence, and no `under`); what `next_frame` is now; and what `take_progress` would return.
+            silence, and no `under`); what `next_frame` is now; and what `take_progress` would
+            return.
 
         Raises:
             AudioError: `at` is not a finite number of seconds, or `under` has another length than a

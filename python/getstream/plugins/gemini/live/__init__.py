@@ -31,6 +31,7 @@ from ._events import (
 from ._gemini_live import GeminiLive
 from ._media.capture import TrackStats
 from ._media.playout import OutputTrack
+from ._media.sounds import PlayedSound
 from ._models import DEFAULT_MODEL, RetiredModelWarning
 from ._options import BargeIn, Watchdog
 from ._session import warm_up as _warm_up
@@ -60,6 +61,7 @@ __all__ = [
     "PlaybackResumed",
     "PlaybackStarted",
     "PlaybackUnducked",
+    "PlayedSound",
     "Reconnecting",
     "Resumed",
     "RetiredModelWarning",

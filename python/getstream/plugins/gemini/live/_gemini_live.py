@@ -16,11 +16,13 @@ from ._event_source import EventSource
 from ._lifecycle import Life
 from ._media.capture import ListenTo, check_rate
 from ._media.playout import MODEL_RATE, OutputTrack
+from ._media.sounds import PlayedSound
 from ._media.video import check_fps
 from ._media.video_input import VideoInput
 from ._options import BargeIn, Watchdog, check_choice
 from ._requests import RequestSender
 from ._settings import resolve_settings
+from ._sound_player import SoundPlayer
 from ._supervisor import Supervisor
 from ._telemetry.observer import Observer
 from ._telemetry.stats import Stats
@@ -162,6 +164,7 @@ class GeminiLive(EventSource):
         )
         supervisor.add_resource(self._video)
         self._requests = RequestSender(settings, supervisor)
+        self._sounds = SoundPlayer(supervisor)
         self._attachment = CallAttachment(supervisor, self._audio, self._video)
         try:
             asyncio.get_running_loop()
@@ -399,6 +402,31 @@ class GeminiLive(EventSource):
         self._supervisor.lifecycle.check_loop()
         self._supervisor.turns.apply(self._supervisor.turns.policy.resume())
         return _Done()
+
+    async def play(
+        self,
+        sound: str | PathLike[str] | bytes | NDArray[np.int16],
+        rate: int | None = None,
+        *,
+        duck: bool = True,
+    ) -> PlayedSound:
+        """Play a sound beside the assistant's speech, and return when it was heard or cut.
+
+        Sounds wait for each other. Who speaks over one ducks, pauses and cuts it like speech, and
+        so does `interrupt_playback`. Cancelling this call cuts it.
+
+        Args:
+            sound: the path of an audio file, or mono samples: an int16 array or s16le bytes.
+            rate: the rate of samples in Hz; none for a file. A sound has ten minutes at most.
+            duck: whether the assistant is lowered meanwhile.
+
+        Raises:
+            ConfigError: `sound` is none of these, the file is not there, or `playback=False`.
+            AudioError: it cannot be decoded, or is too long.
+            CallError: `output_track` is in no call for 10 s.
+            SessionError, ClosedError: the session is over.
+        """
+        return await self._sounds.play(sound, rate, duck=duck)
 
     # -- what is seen --------------------------------------------------------------------------
 

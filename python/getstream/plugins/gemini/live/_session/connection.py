@@ -471,7 +471,7 @@ class Session:
     async def send_still(self, encoded: bytes, mime_type: str) -> int:
         """Send one image of the application, given as base64."""
         if self._socket is not None:
-            return await self._send_raw(wire.image_message(encoded, mime_type))
+            return await self._send_raw(protocol.image_message(encoded, mime_type))
         data = base64.b64decode(encoded)
         return await self._send_by_sdk(video=types.Blob(data=data, mime_type=mime_type))
 
