@@ -206,6 +206,20 @@ def test_closing_cuts_it(local: Local) -> None:
     assert played.heard_ms == pytest.approx(1000, abs=60)
 
 
+def test_the_end_of_a_call_cuts_it(local: Local) -> None:
+    async def scenario(room: Room) -> PlayedSound:
+        await room.until(1)
+        playing = asyncio.ensure_future(room.gemini.play(chime(9.0), CALL))
+        await asyncio.sleep(1.0)
+        room.gemini._supervisor.turns.leave_call()
+        return await playing
+
+    _, sound, played = in_a_room(local, scenario)
+    assert played.cut
+    assert played.heard_ms == pytest.approx(1000, abs=60)
+    assert not sound[round(2.1 * CALL) :].any()
+
+
 # -- what can be played --------------------------------------------------------------------------
 
 

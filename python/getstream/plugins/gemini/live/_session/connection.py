@@ -558,10 +558,13 @@ class Session:
     async def _send_content(
         self, turns: list[types.Content | types.ContentDict], *, turn_complete: bool
     ) -> None:
+        self._sdk_sends += 1
         try:
             await self._require_live().send_client_content(turns=turns, turn_complete=turn_complete)
         except (genai_errors.APIError, websockets.exceptions.ConnectionClosed, OSError) as error:
             raise self._lost(error) from without_frames(error)
+        finally:
+            self._sdk_sends -= 1
         self._index += 1
 
     def _lost(self, error: Exception) -> SessionError:
