@@ -38,8 +38,12 @@ PURE = (
     "live._timing",
     "live._session.protocol",
     "live._session.reconnect",
+    "live._turns.history",
     "live._turns.policy",
+    "live._turns.speakers",
     "live._turns.transcript",
+    "live._turns.transcript_writer",
+    "live._turns.turn_text",
 )
 WINGS = ("live._media", "live._session", "live._telemetry", "live._tools", "live._turns")
 WIRING = (
@@ -51,7 +55,9 @@ WIRING = (
     "live._event_source",
     "live._gemini_live",
     "live._reconfiguration",
+    "live._requests",
     "live._settings",
+    "live._sound_player",
     "live._supervisor",
     "live._turns.controller",
 )
@@ -80,6 +86,8 @@ STARTERS = (
 # Calls that hand work to an existing thread and await it.
 BORROWS_THREADS = frozenset({"run_in_executor", "submit", "to_thread"})
 MAY_BORROW_THREADS = {
+    "live._requests": 1,  # reading or encoding an image
+    "live._sound_player": 1,  # reading a sound
     "live._session.access": 1,  # the application's function that gives a key
     "live._session.connection": 3,  # building and closing the SDK's client, also in advance
     "live._media.video": 1,  # encoding a picture
@@ -271,7 +279,7 @@ def _frames_stay_at_the_ends(each: Import) -> bool:
 def _samples_stay_in_audio(each: Import) -> bool:
     if each.target != "audio" or not IN_LIVE(each.by):
         return True
-    return each.by in ("live._media.capture", "live._media.playout")
+    return each.by in ("live._media.capture", "live._media.playout", "live._media.sounds")
 
 
 def _live_stands_alone(each: Import) -> bool:
@@ -292,7 +300,7 @@ def _policy_is_pure(each: Import) -> bool:
     if each.by not in PURE:
         return True
     if each.foreign is None:
-        if each.target in SHARED:
+        if each.target in SHARED or each.target in PURE:
             return True
         return each.by == "live._session.reconnect" and each.target == "errors"
     root = each.foreign.partition(".")[0]

@@ -383,3 +383,40 @@ def test_what_is_cleared_is_silent_at_once() -> None:
     assert not playback.pop_frame().any()
     assert playback.take_progress() == ((1, False), (1, True))
     assert playback.push(np.ones(5, np.int16), 1) == 0
+
+
+def test_a_frame_is_added_under_the_next_one_for_the_listener_and_the_echo() -> None:
+    plain, mixed, alone = (Playback(echo=EchoReference(48000)) for _ in range(3))
+    pcm = signals.speech_like(200, 24000)
+    for playback in (plain, mixed):
+        playback.push(pcm, 1)
+        playback.end_turn(1)
+    under = signals.speech_like(200, 48000, seed=2)[:960]
+    speech, sounding, _, _ = plain.pop(0.0)
+    both, sounding_too, _, _ = mixed.pop(0.0, under.tobytes())
+    assert sounding
+    assert sounding_too
+    total = np.frombuffer(speech, np.int16).astype(int) + under
+    np.testing.assert_array_equal(np.frombuffer(both, np.int16), np.clip(total, -32768, 32767))
+    # Under silence there is the frame itself.
+    samples, sounding, ahead, _ = alone.pop(0.0, under.tobytes())
+    assert (samples, sounding, ahead) == (under.tobytes(), True, "silent")
+
+
+def test_sums_saturate() -> None:
+    playback = Playback(48000, 48000, prefill_ms=0)
+    playback.push(np.full(4800, 30_000, np.int16), 1)
+    playback.pop(0.0)
+    loud = np.full(960, 30_000, np.int16)
+    assert np.frombuffer(playback.pop(0.02, loud.tobytes())[0], np.int16).max() == 32_767
+    assert np.frombuffer(playback.pop(0.04, (-loud).tobytes())[0], np.int16).max() < 100
+
+
+@pytest.mark.parametrize("under", [b"", bytes(1919), bytes(1921), bytes(960)])
+def test_a_frame_of_another_length_is_refused(under: bytes) -> None:
+    playback = Playback()
+    playback.push(np.ones(24_000, np.int16), 1)
+    before = playback.stats()
+    with pytest.raises(AudioError, match="1920"):
+        playback.pop(0.0, under)
+    assert playback.stats().frames == before.frames

@@ -11,10 +11,13 @@ from getstream.plugins.gemini.live._session.send_queue import (
     MAX_END_WAIT_MS,
     MAX_QUEUED_MS,
     MAX_SENT_MS,
+    MAX_UNACKED_BYTES,
     SILENCE_WRITE_MS,
     STEADY_SILENCE_MS,
     ActivityMarker,
+    Content,
     Frame,
+    Image,
     SendQueue,
     Text,
 )
@@ -304,6 +307,67 @@ def test_only_the_newest_unanswered_texts_are_kept() -> None:
         uplink.acknowledge(before=12.0)
         uplink.requeue_unacked()
         assert await drain(uplink) == [str(number) for number in range(3, 15)]
+
+    run_virtual(main())
+
+
+def test_an_image_is_taken_with_the_audio_before_it_and_answers_nothing() -> None:
+    async def main() -> None:
+        uplink = SendQueue()
+        image = Image(b"x", "image/png")
+        uplink.push_request(image)
+        uplink.push_text("What is it?")
+        await waiting(uplink)
+        uplink.mark_sent(image, 1, 1.0)
+        await drain(uplink, now=1.0, first=2)
+        assert uplink.requeue_unacked() == 0
+        assert await waiting(uplink) is image, "first of all, as before"
+        uplink.mark_sent(image, 1, 2.0)
+        await drain(uplink, now=2.0, first=2)
+        uplink.acknowledge(before=3.0)
+        uplink.requeue_unacked()
+        assert await drain(uplink) == ["What is it?"]
+
+    run_virtual(main())
+
+
+@pytest.mark.parametrize("complete", [True, False])
+def test_content_is_answered_only_where_it_is_complete(complete: bool) -> None:
+    async def main() -> None:
+        uplink = SendQueue()
+        content = Content(["turn"], [], turn_complete=complete, size=1)
+        uplink.push_request(content)
+        await waiting(uplink)
+        uplink.mark_sent(content, 1, 1.0)
+        uplink.acknowledge(before=2.0)
+        uplink.requeue_unacked()
+        assert (await waiting(uplink) is content) == complete
+        if complete:
+            uplink.mark_sent(content, 1, 3.0)
+            uplink.acknowledge_texts(before=4.0)
+            uplink.requeue_unacked()
+            assert await waiting(uplink) is None
+
+    run_virtual(main())
+
+
+def test_large_requests_are_kept_up_to_a_bound() -> None:
+    async def main() -> None:
+        uplink = SendQueue()
+        images = [Image(bytes(MAX_UNACKED_BYTES // 2), "image/png") for _ in range(4)]
+        for number, image in enumerate(images):
+            uplink.push_request(image)
+            await waiting(uplink)
+            uplink.mark_sent(image, number, number)
+            uplink.push(data(number), number)
+            await drain(uplink, number)
+        uplink.requeue_unacked()
+        kept = []
+        while (item := await waiting(uplink)) is not None:
+            uplink.mark_sent(item, 1, 9.0)
+            kept.append(item)
+        assert [item for item in kept if isinstance(item, Image)] == images[2:]
+        assert len(kept) == 6, "all audio is there"
 
     run_virtual(main())
 

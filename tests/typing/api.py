@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -16,9 +17,12 @@ from getstream.plugins.gemini import BargeIn, GeminiLive, audio, errors, live
 from getstream.plugins.gemini.live import (
     Interrupted,
     Left,
+    Line,
+    LineEvent,
     OutputTrack,
     PlaybackFinished,
     PlaybackStarted,
+    PlayedSound,
     Resumption,
     RetiredModelWarning,
     Speech,
@@ -29,6 +33,7 @@ from getstream.plugins.gemini.live import (
     ToolCancelled,
     ToolContext,
     ToolResult,
+    Transcript,
     TurnComplete,
     Watchdog,
     tool,
@@ -95,9 +100,15 @@ async def the_methods(track: Any) -> None:
         await as_the_sdk_takes_it.flush()
         assert_type(await gemini.wait_until_ready(timeout=10.0), bool)
         assert_type(await gemini.wait_until_ready(None), bool)
+        assert_type(await gemini.send_image(b"png"), None)
+        assert_type(await gemini.send_image(Path("image.png")), None)
+        assert_type(await gemini.send_image(np.zeros((2, 2, 3), np.uint8)), None)
+        assert_type(await gemini.send_content(genai.types.Content(), turn_complete=False), None)
         assert_type(await gemini.start_video_sender(track, fps=1), None)
         assert_type(await gemini.stop_video_sender(), None)
         assert_type(await gemini.interrupt_playback(drop=True), None)
+        assert_type(await gemini.play("chime.wav"), PlayedSound)
+        assert_type(await gemini.play(np.zeros(9, np.int16), 48000, duck=False), PlayedSound)
         gemini.resume_playback()
         await gemini.resume_playback()
         assert_type(GeminiLive.subscription_config(), SubscriptionConfig)
@@ -163,6 +174,11 @@ def the_events(gemini: GeminiLive) -> None:
 
     @gemini.on("text")
     async def on_text(text: str) -> None: ...
+
+    @gemini.on("line")
+    def on_line(line: Line) -> None:
+        assert_type(line.who, Literal["user", "several", "assistant", "application"])
+        assert_type(line.ended_at, float | None)
 
     @gemini.on("interrupted")
     def on_interrupted(cut: Interrupted) -> None:
@@ -235,6 +251,15 @@ def the_tools(gemini: GeminiLive) -> None:
         assert_type(call.tool, str)
 
     raise errors.ToolError("no table is left", retryable=True)
+
+
+def the_transcript(gemini: GeminiLive, event: LineEvent) -> None:
+    assert_type(gemini.transcript, Transcript)
+    assert_type(gemini.transcript[0], Line)
+    assert_type(gemini.transcript[-5:], list[Line])
+    assert_type([line.name for line in gemini.transcript], list[str])
+    assert_type(gemini.transcript.to_markdown(), str)
+    assert_type(event.line, Line)
 
 
 def the_errors(error: errors.SessionError) -> None:
@@ -310,6 +335,10 @@ def what_a_checker_must_refuse(gemini: GeminiLive, pcm: NDArray[np.float64]) -> 
     gemini.send_txt("Hello")  # type: ignore[attr-defined]
     gemini.output_track = None  # type: ignore[assignment, misc]
     BargeIn(400.0)  # type: ignore[call-arg]
+    gemini.on("interupted")  # type: ignore[call-overload]
+    gemini.once("interupted", print)  # type: ignore[call-overload]
+    gemini.on("line")(lambda line, more: None)  # type: ignore[type-var]
+    gemini.send_image(3)  # type: ignore[arg-type, unused-coroutine]
     GeminiLive(listen_to="anna")  # type: ignore[arg-type]
     tool(lambda: None, behavior="blocking")  # type: ignore[call-overload]
     gemini.on("tool_cal", print)  # type: ignore[call-overload]

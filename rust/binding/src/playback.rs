@@ -219,17 +219,34 @@ impl Playback {
         to_array(py, &inner.frame)
     }
 
-    fn pop<'py>(&self, py: Python<'py>, at: f64) -> PyResult<Popped<'py>> {
+    #[pyo3(signature = (at, under=None))]
+    fn pop<'py>(&self, py: Python<'py>, at: f64, under: Option<&[u8]>) -> PyResult<Popped<'py>> {
         let inner = &mut *self.state.lock(py);
+        if let Some(under) = under
+            && under.len() != 2 * inner.frame.len()
+        {
+            return Err(AudioError::new_err(format!(
+                "under must be a frame of {} bytes, not {}",
+                2 * inner.frame.len(),
+                under.len()
+            )));
+        }
         let mut reference = self.echo.as_ref().map(|echo| echo.get().state.lock(py));
         if let Some(reference) = &mut reference {
             // A time that is none is refused, while nothing has been popped.
             reference.push(&[], at).map_err(audio_error)?;
         }
         inner.playback.pass_time(at).map_err(audio_error)?;
-        let sounds = inner.playback.audible();
+        let sounds = inner.playback.audible() || under.is_some();
         let popped = inner.playback.pop_frame_at(&mut inner.frame, at);
         popped.map_err(audio_error)?;
+        for (sample, pair) in inner
+            .frame
+            .iter_mut()
+            .zip(under.unwrap_or_default().chunks_exact(2))
+        {
+            *sample = sample.saturating_add(i16::from_ne_bytes([pair[0], pair[1]]));
+        }
         if let Some(reference) = &mut reference {
             reference.push(&inner.frame, at).map_err(audio_error)?;
         }

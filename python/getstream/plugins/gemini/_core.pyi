@@ -506,20 +506,24 @@ class Playback:
         """Return the next 20 ms at the output rate, always full: speech, fades or silence."""
 
     def pop(
-        self, at: float
+        self, at: float, under: bytes | None = None
     ) -> tuple[bytes, bool, Literal["silent", "starved", "sound"], tuple[tuple[int, bool], ...]]:
         """Pop the next 20 ms, and give them to the echo reference, in one call.
 
         Args:
             at: When the frame is played, in seconds, on the clock of `push`. A turn whose
                 `patience_ms` are over starts; and it is the time for the echo reference.
+            under: Another frame, int16 in the machine's byte order, to which this one is added; a
+                sum beyond full scale saturates. The echo reference is given the sum.
 
         Returns:
             The samples, int16 in the machine's byte order; whether they sound (False: exact
-            silence); what `next_frame` is now; and what `take_progress` would return.
+            silence, and no `under`); what `next_frame` is now; and what `take_progress` would
+            return.
 
         Raises:
-            AudioError: `at` is not a finite number of seconds. Nothing is popped then.
+            AudioError: `at` is not a finite number of seconds, or `under` has another length than a
+                frame. Nothing is popped then.
         """
 
     def take_progress(self) -> tuple[tuple[int, bool], ...]:

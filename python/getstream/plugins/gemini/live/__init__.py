@@ -12,6 +12,7 @@ from ._events import (
     Event,
     Interrupted,
     Left,
+    LineEvent,
     PlaybackDucked,
     PlaybackFinished,
     PlaybackPaused,
@@ -35,6 +36,7 @@ from ._events import (
 from ._gemini_live import GeminiLive
 from ._media.capture import TrackStats
 from ._media.playout import OutputTrack
+from ._media.sounds import PlayedSound
 from ._models import DEFAULT_MODEL, RetiredModelWarning
 from ._options import BargeIn, Watchdog
 from ._resumption import Resumption
@@ -42,6 +44,7 @@ from ._session import warm_up as _warm_up
 from ._telemetry.observer import Observer
 from ._telemetry.stats import Stats
 from ._tools.declarations import Tool, ToolContext, tool
+from ._turns.transcript import Line, Transcript
 
 __all__ = [
     "DEFAULT_MODEL",
@@ -56,6 +59,8 @@ __all__ = [
     "GeminiLive",
     "Interrupted",
     "Left",
+    "Line",
+    "LineEvent",
     "Observer",
     "OutputTrack",
     "PlaybackDucked",
@@ -64,6 +69,7 @@ __all__ = [
     "PlaybackResumed",
     "PlaybackStarted",
     "PlaybackUnducked",
+    "PlayedSound",
     "Reconnecting",
     "Resumed",
     "Resumption",
@@ -81,6 +87,7 @@ __all__ = [
     "ToolContext",
     "ToolResult",
     "TrackStats",
+    "Transcript",
     "TurnComplete",
     "UserText",
     "Watchdog",

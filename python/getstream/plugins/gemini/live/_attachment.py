@@ -63,6 +63,7 @@ class CallAttachment:
                 )
         self._supervisor.wake()
         self._attached = attached = _call.Attachment(connection)
+        self._supervisor.turns.feed.lines.name_of = _call.names_of(connection)
         try:
             if video:
                 self._watch_video(attached, connection, fps)

@@ -235,6 +235,19 @@ def _on_participants(
     return lambda: participants.remove_listener(event, on_event)
 
 
+def names_of(connection: Any) -> Callable[[str], str]:
+    """Return a function from the id of a user in the call to the name; "" where it is not known."""
+    seen = weakref.ref(connection)
+
+    def name_of(user_id: str) -> str:
+        state = getattr(seen(), "participants_state", None)
+        participants = getattr(state, "get_participants", lambda: ())()
+        names = (str(each.name) for each in participants if each.user_id == user_id)
+        return next(names, "")
+
+    return name_of
+
+
 def on_video(connection: Any, handler: Callable[[Any], Awaitable[None]]) -> Callable[[], None]:
     """Call `handler` with each video track that is added; returns how to stop that.
 

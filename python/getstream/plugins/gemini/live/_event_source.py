@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 from ._emitter import Emitter, EventStream, event_type_of
 from ._events import (
@@ -27,12 +27,16 @@ from ._events import (
 )
 from ._resumption import Resumption
 
+if TYPE_CHECKING:
+    from ._turns.transcript import Line
+
 Handler = Callable[..., Any]
 
 # A handler takes what its event is about, or nothing, and may be async.
 _OnConnected = TypeVar("_OnConnected", bound=Callable[[], object])
 _OnAudio = TypeVar("_OnAudio", bound="Callable[[bytes], object] | Callable[[], object]")
 _OnText = TypeVar("_OnText", bound="Callable[[str], object] | Callable[[], object]")
+_OnLine = TypeVar("_OnLine", bound="Callable[[Line], object] | Callable[[], object]")
 _OnPlaybackStarted = TypeVar(
     "_OnPlaybackStarted", bound="Callable[[PlaybackStarted], object] | Callable[[], object]"
 )
@@ -105,6 +109,10 @@ class EventSource:
     def on(self, event: Literal["text", "user_text"]) -> Callable[[_OnText], _OnText]: ...
     @overload
     def on(self, event: Literal["text", "user_text"], handler: _OnText) -> _OnText: ...
+    @overload
+    def on(self, event: Literal["line"]) -> Callable[[_OnLine], _OnLine]: ...
+    @overload
+    def on(self, event: Literal["line"], handler: _OnLine) -> _OnLine: ...
     @overload
     def on(
         self, event: Literal["playback_started"]
@@ -247,6 +255,10 @@ class EventSource:
     def once(self, event: Literal["text", "user_text"]) -> Callable[[_OnText], _OnText]: ...
     @overload
     def once(self, event: Literal["text", "user_text"], handler: _OnText) -> _OnText: ...
+    @overload
+    def once(self, event: Literal["line"]) -> Callable[[_OnLine], _OnLine]: ...
+    @overload
+    def once(self, event: Literal["line"], handler: _OnLine) -> _OnLine: ...
     @overload
     def once(
         self, event: Literal["playback_started"]

@@ -7,7 +7,10 @@ for the six simplest ones, with what it is about. `gemini.events()` yields the e
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+if TYPE_CHECKING:
+    from ._turns.transcript import Line
 
 from ._resumption import Resumption
 
@@ -104,6 +107,22 @@ class UserText(Event):
     def arguments(self) -> tuple[Any, ...]:
         """Return the text."""
         return (self.text,)
+
+
+@dataclass(frozen=True)
+class LineEvent(Event):
+    """A line of the transcript is final, or a final line has changed. Handlers get `line`.
+
+    Attributes:
+        line: the line as it is now.
+    """
+
+    name: ClassVar[str] = "line"
+    line: Line
+
+    def arguments(self) -> tuple[Any, ...]:
+        """Return the line."""
+        return (self.line,)
 
 
 @dataclass(frozen=True)
@@ -443,6 +462,7 @@ EVENT_TYPES: dict[str, type[Event]] = {
         Audio,
         Text,
         UserText,
+        LineEvent,
         PlaybackStarted,
         PlaybackFinished,
         PlaybackDucked,

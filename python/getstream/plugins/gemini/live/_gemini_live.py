@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from os import PathLike
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
-from ..errors import AudioError, ConfigError
+from ..errors import AudioError
 from . import _call
 from ._attachment import CallAttachment
 from ._call_audio import CallAudio
@@ -15,22 +16,28 @@ from ._continuation import Continuation
 from ._lifecycle import Life
 from ._media.capture import ListenTo, check_rate
 from ._media.playout import MODEL_RATE, OutputTrack
+from ._media.sounds import PlayedSound
 from ._media.video import check_fps
 from ._media.video_input import VideoInput
 from ._options import BargeIn, Watchdog, check_choice, check_seconds
 from ._presence import Stay
+from ._requests import RequestSender
 from ._resumption import Resumption
 from ._settings import resolve_settings
+from ._sound_player import SoundPlayer
 from ._supervisor import Supervisor
 from ._telemetry.observer import Observer
 from ._telemetry.stats import Stats
 from ._timing import FRAME_MS
 from ._tools.declarations import DEFAULT_TIMEOUT_S, Behavior, Scheduling, declare_as
+from ._turns.transcript import Transcript
 
 if TYPE_CHECKING:
+    import numpy as np
     from getstream.video.rtc.tracks import SubscriptionConfig
     from google import genai
     from google.genai.types import LiveConnectConfigDict
+    from numpy.typing import NDArray
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -75,8 +82,13 @@ class GeminiLive(Continuation):
     `text`              `str`: a piece of what the assistant says: of its transcript, or of its
                         text parts where it has none
     `user_text`         `str`: a piece of what the user says (its transcript)
+    `line`              `Line`: a line of the transcript is final, or a final one has changed
     `playback_started`  `PlaybackStarted`: a turn begins to be heard
     `playback_finished` `PlaybackFinished`: what was said in it, what was heard, and when
+    `playback_ducked`   `PlaybackDucked`: the voice is lowered, somebody may have begun to speak
+    `playback_unducked` `PlaybackUnducked`: and is back at its level
+    `playback_paused`   `PlaybackPaused`: the voice is held, with the reason
+    `playback_resumed`  `PlaybackResumed`: and goes on
     `interrupted`       `Interrupted`: a turn was cut short
     `turn_complete`     `TurnComplete`: the model has finished a turn
     `speech_started`    `Speech`: somebody in the call has begun to speak
@@ -181,6 +193,8 @@ class GeminiLive(Continuation):
             supervisor.report,
         )
         supervisor.add_resource(self._video)
+        self._requests = RequestSender(settings, supervisor)
+        self._sounds = SoundPlayer(supervisor)
         self._attachment = CallAttachment(supervisor, self._audio, self._video)
         try:
             asyncio.get_running_loop()
@@ -205,6 +219,11 @@ class GeminiLive(Continuation):
             ConfigError: this assistant was made with `playback=False`.
         """
         return self._supervisor.turns.output.track
+
+    @property
+    def transcript(self) -> Transcript:
+        """The lines of the conversation so far: who said what, and how much of it was heard."""
+        return self._supervisor.turns.feed.transcript
 
     # -- life ----------------------------------------------------------------------------------
 
@@ -289,10 +308,35 @@ class GeminiLive(Continuation):
             SessionError: connecting failed, or the connection is lost.
             ClosedError: `close()` was called.
         """
-        if not isinstance(text, str) or not text.strip():
-            raise ConfigError(f"send_text takes a non-empty string, not {text!r}")
-        self._supervisor.lifecycle.start()
-        await self._supervisor.send_text(text)
+        await self._requests.send_text(text)
+
+    async def send_image(self, image: bytes | str | PathLike[str] | NDArray[np.uint8]) -> None:
+        """Send one image, which the model sees with what is said or sent next. As `send_text`, it
+        waits for the session, and is sent again when the connection is lost on the way.
+
+        Args:
+            image: the bytes or the path of a JPEG or PNG of up to 7 MB, sent as it is, or an RGB
+                array, uint8 of shape (height, width, 3), sent as JPEG of at most 768 pixels a side.
+
+        Raises:
+            ConfigError: it is none of these, or the file cannot be read.
+            VideoError: it is neither JPEG nor PNG, or too large.
+            SessionError, ClosedError: as `send_text`.
+        """
+        await self._requests.send_image(image)
+
+    async def send_content(self, turns: Any, *, turn_complete: bool = True) -> None:
+        """Send turns of a conversation, such as an earlier one. Delivered like `send_text`.
+
+        Args:
+            turns: a `google.genai.types.Content`, a dict of one, or a list of these.
+            turn_complete: whether the model answers now; this interrupts it. Otherwise it waits.
+
+        Raises:
+            ConfigError: `turns` cannot be used, or the model takes no content in a session.
+            SessionError, ClosedError: as `send_text`.
+        """
+        await self._requests.send_content(turns, turn_complete=turn_complete)
 
     @overload
     def tool(self, function: _F) -> _F: ...
@@ -472,6 +516,31 @@ class GeminiLive(Continuation):
         self._supervisor.lifecycle.check_loop()
         self._supervisor.turns.apply(self._supervisor.turns.policy.resume())
         return _Done()
+
+    async def play(
+        self,
+        sound: str | PathLike[str] | bytes | NDArray[np.int16],
+        rate: int | None = None,
+        *,
+        duck: bool = True,
+    ) -> PlayedSound:
+        """Play a sound beside the assistant's speech, and return when it was heard or cut.
+
+        Sounds wait for each other. Who speaks over one ducks, pauses and cuts it like speech, and
+        so does `interrupt_playback`. Cancelling this call cuts it.
+
+        Args:
+            sound: the path of an audio file, or mono samples: an int16 array or s16le bytes.
+            rate: the rate of samples in Hz; none for a file. A sound has ten minutes at most.
+            duck: whether the assistant is lowered meanwhile.
+
+        Raises:
+            ConfigError: `sound` is none of these, the file is not there, or `playback=False`.
+            AudioError: it cannot be decoded, or is too long.
+            CallError: `output_track` is in no call for 10 s.
+            SessionError, ClosedError: the session is over.
+        """
+        return await self._sounds.play(sound, rate, duck=duck)
 
     # -- what is seen --------------------------------------------------------------------------
 

@@ -57,6 +57,8 @@ class Model:
         context_updates: how its instructions are changed in the course of a session: by an
             `update` of the context, which changes its tools as well, by `content` with the role
             `system`, or `none`: that takes a new session.
+        takes_content: whether it takes contents in the course of a session; else it ends the
+            session with 1007.
     """
 
     text: bool = True
@@ -68,6 +70,7 @@ class Model:
     tool_behaviors: tuple[ToolBehavior, ...] = ("BLOCKING", "NON_BLOCKING")
     history_mode: Literal["history", "content"] = "history"
     context_updates: Literal["update", "content", "none"] = "none"
+    takes_content: bool = True
 
 
 # By the start of the name, the longest first. Source: the migration sections and the model pages
@@ -98,6 +101,7 @@ _MODELS: dict[str, Model] = {
         thinking="level",
         affective=False,
         tool_behaviors=("BLOCKING",),
+        takes_content=False,
     ),
     "gemini-2.5-flash-native-audio": Model(
         text=False, thinking="budget", history_mode="content", context_updates="content"

@@ -90,6 +90,11 @@ class Settings:
         return model_of(self.model).history_mode
 
     @property
+    def takes_content(self) -> bool:
+        """Return whether the model takes contents in the course of a session."""
+        return model_of(self.model).takes_content
+
+    @property
     def only_speech(self) -> bool:
         """Return whether text parts of the model are not what the assistant says."""
         return is_only_speech(self.config)

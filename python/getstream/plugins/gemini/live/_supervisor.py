@@ -29,7 +29,15 @@ from ._reconfiguration import Reconfiguration
 from ._resumption import Resumption
 from ._session import KeySource, ResumeSource, ServerMessage, Session
 from ._session.reconnect import REST_S, ReconnectAttempt, ReconnectPolicy
-from ._session.send_queue import KEPT_SPEECH_MS, ActivityMarker, SendQueue, Text
+from ._session.send_queue import (
+    KEPT_SPEECH_MS,
+    ActivityMarker,
+    Content,
+    Image,
+    Request,
+    SendQueue,
+    Text,
+)
 from ._settings import Settings
 from ._timing import FRAME_MS, PREROLL_MS
 from ._tools.declarations import ToolContext
@@ -148,6 +156,7 @@ class Supervisor:
             effects=self,
             only_speech=settings.only_speech,
             plays=settings.playback,
+            detection_s=settings.detection_ms / 1000,
             nudge=self._nudge,
         )
         self.events.observers.changed.append(self._wire_observers)
@@ -206,15 +215,19 @@ class Supervisor:
         if self._leaving is not None and not self._leaving.done():
             self._leaving.set_result(reason)
 
-    async def send_text(self, text: str) -> None:
-        """Send a text, now or when there is a connection.
+    async def send_request(self, make: Callable[[], Request]) -> None:
+        """Send something of the application, now or when there is a connection.
+
+        Args:
+            make: makes it, when there has been a connection.
 
         Raises:
             SessionError, ClosedError: there will never be one.
         """
         lifecycle = self.lifecycle
         await lifecycle.wait_until_settled()
-        item = self.send_queue.push_text(text)
+        item = make()
+        self.send_queue.push_request(item)
         self.wake()
         try:
             await asyncio.wait([item.sent, lifecycle.ended], return_when=asyncio.FIRST_COMPLETED)
@@ -620,13 +633,27 @@ class Supervisor:
             elif isinstance(item, ActivityMarker):
                 starts = item is ActivityMarker.ACTIVITY_START
                 number = await self.session.send_activity(starts=starts)
-            elif isinstance(item, Text):
-                number = await self.session.send_text(item.text)
-                if not item.sent.done():
-                    self.turns.text_sent(item.text)
+            elif isinstance(item, Request):
+                number = await self._send_request(item)
             else:
                 number = await self.session.send_audio(item.data)
             self.send_queue.mark_sent(item, number, self.now())
+
+    async def _send_request(self, item: Request) -> int:
+        is_first = not item.sent.done()
+        if isinstance(item, Text):
+            number = await self.session.send_text(item.text)
+            if is_first:
+                self.turns.text_sent(item.text)
+        elif isinstance(item, Image):
+            number = await self.session.send_still(item.encoded, item.mime_type)
+        else:
+            assert isinstance(item, Content)
+            complete = item.turn_complete
+            number = await self.session.send_content(item.turns, turn_complete=complete)
+            if is_first:
+                self.turns.content_sent(item.texts, asks=complete)
+        return number
 
     # -- what the turns ask for ----------------------------------------------------------------
 
@@ -665,9 +692,10 @@ class Supervisor:
         return ToolContext(self.assistant, call_id, name, turns.last_speaker, said)
 
     async def _send_nudge(self) -> None:
-        assert self._nudge is not None
+        nudge = self._nudge
+        assert nudge is not None
         try:
-            await self.send_text(self._nudge)
+            await self.send_request(lambda: Text(nudge))
         except GeminiError as error:
             logger.debug("The nudge was not sent: %s", error)
 

@@ -18,6 +18,7 @@ from getstream.video.rtc.audio_track import AudioStreamTrack
 
 from ...audio import EchoReference, Playback, PlaybackStats, Resampler, decode_base64
 from ...errors import AudioError, CallError, ConfigError
+from .sounds import SOUND_DUCK_DB, MixedPlayback, SoundLayer
 
 logger = logging.getLogger("getstream.plugins.gemini")
 
@@ -106,7 +107,7 @@ class OutputTrack(AudioStreamTrack):
 
     def __init__(
         self,
-        playback: Playback,
+        playback: Playback | MixedPlayback,
         popped: Callable[[float, bytes, Progress], None],
         unpublished: Callable[[], None] = lambda: None,
     ) -> None:
@@ -675,9 +676,14 @@ class AudioOutput:
         self._newest = 0
         self._unread_told = False
         self._frame_at = 0.0  # when the newest frame begins to be heard
+        self.sounds = SoundLayer(self._wake)
+        self.hold_sounds = SoundLayer(self._wake, gives_way=True)
+        self.sounds.on_ducks = self._set_gain
+        self._duck_db = 0.0
         self._track: OutputTrack | None = None
         if plays:
-            self._track = OutputTrack(self._playback, self._note_frame, on_unpublished)
+            mixed = MixedPlayback(self._playback, self._layers)
+            self._track = OutputTrack(mixed, self._note_frame, on_unpublished)
         self._head = self._track or ClockedOutput(self._playback, self._note_frame)
 
     @property
@@ -700,6 +706,11 @@ class AudioOutput:
         return self._track is not None
 
     @property
+    def is_read(self) -> bool:
+        """Return whether somebody takes what is played."""
+        return self._head.is_read
+
+    @property
     def late_frames(self) -> int:
         """Frames that the track has handed over late, but in time to be heard."""
         return self._track.late_frames if self._track else 0
@@ -714,7 +725,9 @@ class AudioOutput:
         """Whether any speech is queued or sounding for somebody: what nobody reads does not."""
         if not self._head.is_read:
             return False
-        return self._playback.level_ms > 0 or self._playback.audible
+        if self._playback.level_ms > 0 or self._playback.audible:
+            return True
+        return any(layer.is_waiting for layer in self._layers)
 
     @property
     def waiting(self) -> bool:
@@ -777,22 +790,31 @@ class AudioOutput:
     def duck(self, db: float) -> None:
         """Set the gain in dB, zero or negative."""
         if self.plays:
-            self._playback.duck(db)
+            self._duck_db = db
+            self._set_gain()
+            for layer in self._layers:
+                layer.duck(db)
 
     def pause(self) -> None:
         """Fade out and hold the read head; not that of an application that plays on."""
         if self.plays:
             self._playback.pause()
+            for layer in self._layers:
+                layer.hold("playback")
             self._head.wake()
 
     def resume(self) -> None:
         """Fade in where the read head stands."""
         self._playback.resume()
+        for layer in self._layers:
+            layer.release("playback")
         self._head.wake()
 
     def drop(self) -> None:
         """Fade out and forget everything that is queued."""
         self._playback.flush()
+        for layer in self._layers:
+            layer.flush()
         self._forget_conversion()
         self._report(self._playback.take_progress())
         self._head.wake()
@@ -800,6 +822,8 @@ class AudioOutput:
     def forget(self) -> None:
         """Forget everything that is queued, at once: nobody hears even a fade of it."""
         self._playback.clear()
+        for layer in self._layers:
+            layer.clear()
         self._forget_conversion()
         self._report(self._playback.take_progress())
         self._head.wake()
@@ -807,6 +831,8 @@ class AudioOutput:
     def stop(self) -> None:
         """End the track for good."""
         self._head.stop()
+        for layer in self._layers:
+            layer.clear()
 
     def heard_ms(self, turn: int) -> float:
         """Return how much of a turn has been played, in milliseconds."""
@@ -817,9 +843,25 @@ class AudioOutput:
         stats = self._playback.turn_stats(turn)
         return stats.pushed * 1000 / MODEL_RATE if stats else 0.0
 
+    def was_cut(self, turn: int) -> bool:
+        """Tell whether a turn was dropped or refused."""
+        stats = self._playback.turn_stats(turn)
+        return stats is not None and stats.cut
+
     def stats(self) -> PlaybackStats:
         """The counters of the store."""
         return self._playback.stats()
+
+    @property
+    def _layers(self) -> tuple[SoundLayer, ...]:
+        return self.sounds, self.hold_sounds
+
+    def _set_gain(self) -> None:
+        """Lower the speech for whoever speaks, or for a sound, whichever is more."""
+        self._playback.duck(min(self._duck_db, SOUND_DUCK_DB if self.sounds.ducks else 0.0))
+
+    def _wake(self) -> None:
+        self._head.wake()
 
     def _end_conversion(self, turn: int, at: float | None) -> None:
         """Push what a conversion from another rate still holds."""

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from .access import KeySource
 from .connection import HistoryMode, Session, prewarm, validate_config
+from .content import contents_of, inline_bytes, texts_of
 from .protocol import ServerMessage
 from .resume_source import Resume, ResumeSource, check_resume
 from .sdk_protocol import warm_up
@@ -18,7 +19,10 @@ __all__ = [
     "ServerMessage",
     "Session",
     "check_resume",
+    "contents_of",
+    "inline_bytes",
     "prewarm",
+    "texts_of",
     "validate_config",
     "warm_up",
 ]

@@ -478,6 +478,19 @@ class Session:
             return await self._send_raw(protocol.image_message(base64.b64encode(jpeg)))
         return await self._send_by_sdk(video=types.Blob(data=jpeg, mime_type="image/jpeg"))
 
+    async def send_still(self, encoded: bytes, mime_type: str) -> int:
+        """Send one image of the application, given as base64."""
+        if self._socket is not None:
+            return await self._send_raw(protocol.image_message(encoded, mime_type))
+        data = base64.b64decode(encoded)
+        return await self._send_by_sdk(video=types.Blob(data=data, mime_type=mime_type))
+
+    async def send_content(self, turns: list[Any], *, turn_complete: bool) -> int:
+        """Send turns of a conversation, as `contents_of` returns them."""
+        return await self._send_by_call(
+            lambda live: live.send_client_content(turns=turns, turn_complete=turn_complete)
+        )
+
     async def send_text(self, text: str) -> int:
         """Send text that the model answers."""
         return await self._send_by_sdk(text=text)
@@ -522,7 +535,7 @@ class Session:
         Raises:
             SessionError: the connection is gone.
         """
-        return await self._send_content(
+        return await self._send_by_call(
             lambda live: live.send_context_update(system_instruction=instructions, tools=tools)
         )
 
@@ -533,13 +546,13 @@ class Session:
             SessionError: the connection is gone.
         """
         turn = types.Content(role="system", parts=[types.Part(text=instructions)])
-        return await self._send_content(
+        return await self._send_by_call(
             lambda live: live.send_client_content(turns=turn, turn_complete=False)
         )
 
     # -- inside --------------------------------------------------------------------------------
 
-    async def _send_content(self, send: Callable[[AsyncSession], Awaitable[None]]) -> int:
+    async def _send_by_call(self, send: Callable[[AsyncSession], Awaitable[None]]) -> int:
         self._sdk_sends += 1
         try:
             await send(self._require_live())
@@ -594,18 +607,10 @@ class Session:
             )
 
     async def _seed(self, history: Sequence[tuple[str, str]]) -> None:
-        turns: list[types.Content | types.ContentDict] = [
-            types.Content(role=role, parts=[types.Part(text=text)]) for role, text in history
-        ]
-        try:
-            # As history, the service takes it without an answer; as content, it would answer what
-            # is complete.
-            await self._require_live().send_client_content(
-                turns=turns, turn_complete=self._history_mode == "history"
-            )
-        except (genai_errors.APIError, websockets.exceptions.ConnectionClosed, OSError) as error:
-            raise self._lost(error) from without_frames(error)
-        self._index += 1
+        turns = [types.Content(role=role, parts=[types.Part(text=text)]) for role, text in history]
+        # As history, the service takes it without an answer; as content, it would answer what is
+        # complete.
+        await self.send_content(turns, turn_complete=self._history_mode == "history")
 
     def _lost(self, error: Exception) -> SessionError:
         """Return why a session that was set up has ended."""

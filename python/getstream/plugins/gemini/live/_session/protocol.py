@@ -211,6 +211,7 @@ def read_audio(message: bytes) -> tuple[bytes, int]:
     return base64.b64decode(audio["data"]), rate_of(audio["mimeType"])
 
 
-def image_message(encoded: bytes) -> bytes:
-    """Return a client message with one JPEG, given as base64."""
-    return b'{"realtimeInput":{"video":{"mimeType":"image/jpeg","data":"' + encoded + b'"}}}'
+def image_message(encoded: bytes, mime_type: str = "image/jpeg") -> bytes:
+    """Return a client message with one image, given as base64."""
+    before = f'{{"realtimeInput":{{"video":{{"mimeType":"{mime_type}","data":"'
+    return before.encode("ascii") + encoded + b'"}}}'

@@ -1,4 +1,4 @@
-"""The queue to the service: frames of the call, marks between them, and texts.
+"""The queue to the service: frames of the call, marks between them, and what the program sends.
 
 Nothing that somebody says is lost up to stated bounds. What waits for a connection is kept; what
 was sent is kept, too, until the service is known to have taken it: a session is resumed as it was
@@ -13,7 +13,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 from enum import Enum
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from .._timing import FRAME_MS
 
@@ -51,6 +51,9 @@ KEPT_SPEECH_MS = 400
 handle stands for the audio before it; but the end of speech is only found where there is some, and
 half of this may be the detector's hangover."""
 
+MAX_UNACKED_BYTES = 16 << 20
+"""Bytes of images and contents that are kept for another connection: two of the largest."""
+
 MOST_UNANSWERED_TEXTS = 10
 """Texts that are kept for another connection: nobody waits for more answers than that."""
 
@@ -75,22 +78,72 @@ class Frame(NamedTuple):
     is_silence: bool
 
 
-class Text:
-    """A text of the application.
+class Request:
+    """Holds something that the application has sent.
+
+    Args:
+        is_answered: whether the model answers it; what it does not answer counts as taken with the
+            audio before it.
+        size: its bytes.
 
     Attributes:
-        text: what it says.
         sent: done when it was sent for the first time.
         sendings: how many times it was sent.
     """
 
-    def __init__(self, text: str) -> None:
-        self.text = text
+    def __init__(self, *, is_answered: bool = True, size: int = 0) -> None:
+        self.is_answered = is_answered
+        self.size = size
         self.sendings = 0
         self.sent: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
 
-Item = Frame | ActivityMarker | Text
+class Text(Request):
+    """Holds a text of the application.
+
+    Args:
+        text: what it says.
+    """
+
+    def __init__(self, text: str) -> None:
+        super().__init__(size=len(text))
+        self.text = text
+
+
+class Image(Request):
+    """Holds an image of the application.
+
+    Args:
+        encoded: the file as base64.
+        mime_type: what it is, such as "image/jpeg".
+    """
+
+    def __init__(self, encoded: bytes, mime_type: str) -> None:
+        super().__init__(is_answered=False, size=len(encoded))
+        self.encoded = encoded
+        self.mime_type = mime_type
+
+
+class Content(Request):
+    """Holds turns of a conversation that the application adds to it.
+
+    Args:
+        turns: contents as the SDK takes them.
+        texts: what they say: `("user" | "model", text)`.
+        turn_complete: whether the model is to answer now.
+        size: bytes of images and sounds in them.
+    """
+
+    def __init__(
+        self, turns: list[Any], texts: list[tuple[str, str]], *, turn_complete: bool, size: int
+    ) -> None:
+        super().__init__(is_answered=turn_complete, size=size)
+        self.turns = turns
+        self.texts = texts
+        self.turn_complete = turn_complete
+
+
+Item = Frame | ActivityMarker | Request
 
 
 class SendQueue:
@@ -201,19 +254,24 @@ class SendQueue:
     def push_text(self, text: str) -> Text:
         """Take a text; it is sent behind what was said before it."""
         item = Text(text)
-        self._enqueue(item)
+        self.push_request(item)
         return item
 
     @property
     def holds_request(self) -> bool:
-        """Whether a text, or anything that somebody has said, waits to be sent."""
+        """Return whether a request, or anything that somebody has said, waits to be sent."""
         return any(
-            isinstance(item, Text) or (isinstance(item, Frame) and not item.is_silence)
+            isinstance(item, (Text, Image, Content))
+            or (isinstance(item, Frame) and not item.is_silence)
             for item in self._queue.items
         )
 
-    def withdraw(self, item: Text) -> None:
-        """Forget a text that was not sent."""
+    def push_request(self, item: Request) -> None:
+        """Take something that the application sends, behind what was said before it."""
+        self._enqueue(item)
+
+    def withdraw(self, item: Request) -> None:
+        """Forget something that was not sent."""
         if item in self._queue.items:
             self._queue.items.remove(item)
 
@@ -261,8 +319,22 @@ class SendQueue:
                 item.sent.set_result(None)
         if self._unacked.append(item, shorten=True):
             self._sendings.append((number, now))
+        if isinstance(item, Request):
+            self._forget_large()
         if len(self._sendings) > len(self._unacked.items):
             del self._sendings[self._unacked.dropped_at]
+
+    def _forget_large(self) -> None:
+        """Keep no more of what was sent than `MAX_UNACKED_BYTES`; the newest stays in any case."""
+        requests = [item for item in self._unacked.items if isinstance(item, Request)]
+        total = sum(item.size for item in requests)
+        for item in requests[:-1]:
+            if total <= MAX_UNACKED_BYTES:
+                return
+            place = self._unacked.items.index(item)
+            del self._unacked.items[place]
+            del self._sendings[place]
+            total -= item.size
 
     @property
     def silence_ms(self) -> int:
@@ -291,7 +363,7 @@ class SendQueue:
             ):
                 break
             item, sending = self._unacked.popleft(), self._sendings.popleft()
-            if isinstance(item, Text) and not everything:
+            if isinstance(item, Request) and item.is_answered and not everything:
                 texts.append((item, sending))
             elif isinstance(item, ActivityMarker):
                 before_it = self._active_before_unacked
@@ -312,7 +384,7 @@ class SendQueue:
         answered = [
             index
             for index, (item, (_, sent_at)) in enumerate(zip(items, self._sendings, strict=True))
-            if isinstance(item, Text) and sent_at <= before
+            if isinstance(item, Request) and item.is_answered and sent_at <= before
         ]
         for index in reversed(answered[:1] if cut else answered):
             del items[index]
@@ -328,7 +400,7 @@ class SendQueue:
         again: list[Item] = [
             item
             for item in self._unacked.items
-            if not isinstance(item, Text) or item.sendings < MOST_TEXT_SENDINGS
+            if not isinstance(item, Request) or item.sendings < MOST_TEXT_SENDINGS
         ]
         given_up = before - len(again)
         self._unacked = _BoundedItems(MAX_SENT_MS)

@@ -53,7 +53,9 @@ from .policy import (
     Withhold,
 )
 from .policy import Stalled as StalledAction
-from .transcript import AssistantTurns, ConversationHistory
+from .transcript_feed import TranscriptFeed
+from .transcript_writer import QUESTION_S
+from .turn_text import AssistantTurns
 
 logger = logging.getLogger("getstream.plugins.gemini")
 
@@ -67,9 +69,6 @@ EARLY_TEXT_S = 1.0
 TEXT_LAG_S = 1.0
 """Seconds after the last audio of a turn for which text may still be of it although the next turn
 has begun. The one that answers somebody begins later than that."""
-
-QUESTION_S = 3.0
-"""Seconds after the begin of a turn for which what the user is heard saying may be its question."""
 
 HOLD_WARNING_S = 30.0
 """Seconds for which the application may hold speech back before a warning says so."""
@@ -123,6 +122,7 @@ class TurnController:
         only_speech: whether only the transcript is what the assistant says, and text parts of the
             model are not (reasoning, stray text).
         plays: whether speech is played on a track; otherwise the application plays it as it comes.
+        detection_s: seconds from the first sound of speech until it counts as speech.
         nudge: the text with which the owner reminds the service, to know it from a request.
     """
 
@@ -135,6 +135,7 @@ class TurnController:
         effects: Effects,
         only_speech: bool = False,
         plays: bool = True,
+        detection_s: float = 0.0,
         nudge: str | None = None,
     ) -> None:
         self.policy = TurnPolicy(rules)
@@ -144,7 +145,8 @@ class TurnController:
             on_unpublished=self.leave_call,
             plays=plays,
         )
-        self.history = ConversationHistory()
+        self.feed = TranscriptFeed(events, detection_s=detection_s, hangover_s=rules.hangover_s)
+        self.history = self.feed.history
         self.counts = Counts()
         self.last_speaker = ""  # the participant who has begun to speak last
         self._duck_db = duck_db
@@ -174,6 +176,8 @@ class TurnController:
 
     def stop(self) -> None:
         """The end of the session: set no timer, tell of no playback any more."""
+        if not self._over:
+            self.feed.end(self._heard_so_far)
         self._over = True
         for timer in (self._timer, self._hold_warning):
             if timer is not None:
@@ -232,7 +236,8 @@ class TurnController:
         if message.output_transcription_finished:
             self._finish_text(now)
         if message.input_transcription:
-            self.history.user_heard(message.input_transcription, self._turn_that_answers(now))
+            answered_by = self._turn_that_answers(now)
+            self.feed.lines.user_heard(message.input_transcription, now, answered_by)
             self._events.emit(UserText, text=message.input_transcription)
             self.apply(policy.user_transcribed(now, self.output.playing))
         if message.generation_complete:
@@ -247,6 +252,7 @@ class TurnController:
         for event in events:
             now = _now()
             observers.notify("on_speech", now, event.user_id, event.kind)
+            self.feed.note_speech(now, event)
             if event.kind == "starting":
                 self.apply(policy.speech_starting(event.who, playing))
             elif event.kind == "dismissed":
@@ -266,8 +272,16 @@ class TurnController:
         """Take note of a text that was sent."""
         if text != self._nudge:
             self._unasked = False
-        self.history.user_said(text)
+            self.feed.lines.application_said(text, _now())
         self.apply(self.policy.text_sent(_now(), is_nudge=text == self._nudge))
+
+    def content_sent(self, texts: list[tuple[str, str]], *, asks: bool) -> None:
+        """Take note of turns that were sent: what they say, and whether they ask for an answer."""
+        self._unasked = False
+        for role, text in texts:
+            self.feed.lines.application_said(text, _now(), as_assistant=role == "model")
+        if asks:
+            self.apply(self.policy.text_sent(_now()))
 
     def interrupt(self) -> None:
         """End the turn, as the application wants it."""
@@ -361,7 +375,7 @@ class TurnController:
             self._drop_withheld()
         self._begun, self._pushed_before_at = turn, self._pushed_at
         self._stalls_in_a_row = 0
-        self.history.model_began(turn)
+        self.feed.lines.model_began(turn, now)
         early, self._early_text = self._early_text, []
         ended_at = self.policy.ended_at
         for at, text in early:
@@ -375,6 +389,7 @@ class TurnController:
         self.output.end_turn(turn)
         if turn not in self.output.unfinished():
             # Nothing of it is left to play, or there never was any.
+            self.feed.lines.model_ended(turn, _now(), self._heard_text(turn))
             self.apply(self.policy.playback_finished(_now(), turn))
 
     def _withhold(self, item: _Audio | str) -> None:
@@ -410,7 +425,7 @@ class TurnController:
             self.counts.interruptions += 1
             heard_ms = self.output.heard_ms(turn)
             heard_text = self._spoken[turn].transcript.heard(heard_ms)
-            self.history.model_was_cut(turn, heard_text)
+            self.feed.lines.model_ended(turn, _now(), heard_text)
             self._events.emit(
                 Interrupted,
                 turn=turn,
@@ -488,13 +503,20 @@ class TurnController:
 
     def _note_spoken(self, turn: int, text: str) -> None:
         """Add text to a turn; to one that was cut, as far as it was heard."""
-        spoken = self._spoken[turn]
-        spoken.transcript.add(text, self.output.received_ms(turn))
-        if spoken.cut:
-            heard_text = spoken.transcript.heard(self.output.heard_ms(turn))
-            self.history.model_was_cut(turn, heard_text)
-        else:
-            self.history.model_said(turn, text)
+        transcript = self._spoken[turn].transcript
+        transcript.add(text, self.output.received_ms(turn))
+        self.feed.lines.model_said(turn, transcript.text, _now(), self._heard_text(turn))
+
+    def _heard_text(self, turn: int) -> str:
+        """Return what was heard of a turn that was cut or refused; else all of its text."""
+        spoken, heard_ms = self._spoken[turn], self.output.heard_ms(turn)
+        if spoken.cut or (not heard_ms and self.output.was_cut(turn)):
+            return spoken.transcript.heard(heard_ms)
+        return spoken.transcript.text
+
+    def _heard_so_far(self, turn: int) -> str:
+        """Return what was heard of a turn up to now."""
+        return self._spoken[turn].transcript.heard(self.output.heard_ms(turn))
 
     def _turn_that_answers(self, now: float) -> int:
         """Return the turn that answers what the user is heard saying; 0: one that has not begun."""
@@ -519,12 +541,14 @@ class TurnController:
 
     def _playback_started(self, turn: int, at: float) -> None:
         self._spoken[turn].started_at = at
+        self.feed.lines.model_started(turn, at)
         self._emit_soon(PlaybackStarted, turn=turn, at=at)
 
     def _playback_finished(self, turn: int, at: float) -> None:
         spoken = self._spoken[turn]
         cut, heard_ms = spoken.cut, self.output.heard_ms(turn)
         text = spoken.transcript.text
+        self.feed.lines.model_ended(turn, at, self._heard_text(turn))
         self._emit_soon(
             PlaybackFinished,
             turn=turn,
