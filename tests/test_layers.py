@@ -38,6 +38,7 @@ PURE = (
     "live._timing",
     "live._session.protocol",
     "live._session.reconnect",
+    "live._tokens",
     "live._turns.policy",
     "live._turns.transcript",
 )
@@ -53,7 +54,7 @@ WIRING = (
     "live._supervisor",
     "live._turns.controller",
 )
-SHARED = ("live._events", "live._timing")  # by every part of live; as pure as PURE
+SHARED = ("live._events", "live._timing", "live._tokens")  # by every part of live; as pure as PURE
 PROGRAMS = under("cli", "_cli", "__main__")
 IN_TIMELINE = under("_timeline")
 IN_RECORDING = under("recording")

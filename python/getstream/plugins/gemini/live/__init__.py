@@ -25,6 +25,7 @@ from ._events import (
     Stalled,
     Text,
     TurnComplete,
+    TurnMetrics,
     UserText,
 )
 from ._gemini_live import GeminiLive
@@ -33,8 +34,11 @@ from ._media.playout import OutputTrack
 from ._models import DEFAULT_MODEL, RetiredModelWarning
 from ._options import BargeIn, Watchdog
 from ._session import warm_up as _warm_up
+from ._telemetry.latency import Latency, Percentiles
 from ._telemetry.observer import Observer
+from ._telemetry.prices import Cost
 from ._telemetry.stats import Stats
+from ._tokens import ModalityTokens, TokenUsage
 
 __all__ = [
     "DEFAULT_MODEL",
@@ -42,14 +46,18 @@ __all__ = [
     "BargeIn",
     "Closed",
     "Connected",
+    "Cost",
     "Disconnected",
     "ErrorEvent",
     "Event",
     "EventStream",
     "GeminiLive",
     "Interrupted",
+    "Latency",
+    "ModalityTokens",
     "Observer",
     "OutputTrack",
+    "Percentiles",
     "PlaybackDucked",
     "PlaybackFinished",
     "PlaybackPaused",
@@ -65,8 +73,10 @@ __all__ = [
     "Stalled",
     "Stats",
     "Text",
+    "TokenUsage",
     "TrackStats",
     "TurnComplete",
+    "TurnMetrics",
     "UserText",
     "Watchdog",
 ]

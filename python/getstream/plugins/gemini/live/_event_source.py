@@ -20,6 +20,7 @@ from ._events import (
     Speech,
     Stalled,
     TurnComplete,
+    TurnMetrics,
 )
 
 Handler = Callable[..., Any]
@@ -51,6 +52,9 @@ _OnInterrupted = TypeVar(
 )
 _OnTurnComplete = TypeVar(
     "_OnTurnComplete", bound="Callable[[TurnComplete], object] | Callable[[], object]"
+)
+_OnTurnMetrics = TypeVar(
+    "_OnTurnMetrics", bound="Callable[[TurnMetrics], object] | Callable[[], object]"
 )
 _OnSpeech = TypeVar("_OnSpeech", bound="Callable[[Speech], object] | Callable[[], object]")
 _OnStalled = TypeVar("_OnStalled", bound="Callable[[Stalled], object] | Callable[[], object]")
@@ -147,6 +151,10 @@ class EventSource:
     ) -> Callable[[_OnTurnComplete], _OnTurnComplete]: ...
     @overload
     def on(self, event: Literal["turn_complete"], handler: _OnTurnComplete) -> _OnTurnComplete: ...
+    @overload
+    def on(self, event: Literal["turn_metrics"]) -> Callable[[_OnTurnMetrics], _OnTurnMetrics]: ...
+    @overload
+    def on(self, event: Literal["turn_metrics"], handler: _OnTurnMetrics) -> _OnTurnMetrics: ...
     @overload
     def on(
         self, event: Literal["speech_started", "speech_stopped"]
@@ -267,6 +275,12 @@ class EventSource:
     def once(
         self, event: Literal["turn_complete"], handler: _OnTurnComplete
     ) -> _OnTurnComplete: ...
+    @overload
+    def once(
+        self, event: Literal["turn_metrics"]
+    ) -> Callable[[_OnTurnMetrics], _OnTurnMetrics]: ...
+    @overload
+    def once(self, event: Literal["turn_metrics"], handler: _OnTurnMetrics) -> _OnTurnMetrics: ...
     @overload
     def once(
         self, event: Literal["speech_started", "speech_stopped"]

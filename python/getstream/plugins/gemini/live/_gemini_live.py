@@ -73,6 +73,7 @@ class GeminiLive(EventSource):
     `playback_finished` `PlaybackFinished`: what was said in it, what was heard, and when
     `interrupted`       `Interrupted`: a turn was cut short
     `turn_complete`     `TurnComplete`: the model has finished a turn
+    `turn_metrics`      `TurnMetrics`: the delays, the tokens and the cost of a turn that is over
     `speech_started`    `Speech`: somebody in the call has begun to speak
     `speech_stopped`    `Speech`: and has stopped
     `stalled`           `Stalled`: the model owes an answer and nothing comes
@@ -400,7 +401,9 @@ class GeminiLive(EventSource):
             video_frames_sent=video.frames_sent,
             video_frames_rejected=video.frames_rejected,
             events_lost=supervisor.events.lost,
-            tokens=supervisor.tokens,
+            tokens=supervisor.metrics.tokens,
+            cost=supervisor.metrics.cost(),
+            latency=supervisor.metrics.latency(),
             tracks=tuple(audio.input.track_stats()),
         )
 

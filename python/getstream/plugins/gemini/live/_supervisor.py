@@ -19,6 +19,7 @@ from ._session import KeySource, ServerMessage, Session
 from ._session.reconnect import ReconnectAttempt, ReconnectPolicy
 from ._session.send_queue import KEPT_SPEECH_MS, ActivityMarker, SendQueue, Text
 from ._settings import Settings
+from ._telemetry.metrics import SessionMetrics
 from ._timing import FRAME_MS, PREROLL_MS
 from ._turns.controller import TurnController
 from ._turns.policy import Phase
@@ -79,7 +80,7 @@ class Supervisor:
         send_queue: what is to be sent.
         turns: the turns of the conversation.
         messages: how many messages the service has sent.
-        tokens: total tokens as last reported by the service.
+        metrics: delays, tokens and cost.
         disconnects: connections that ended without having been asked to.
         planned_reconnects: connections that were left because their end was announced.
         on_closed: called when the session is closed, before anything is shut down.
@@ -94,7 +95,9 @@ class Supervisor:
             on_closed=self._silence,
         )
         self.events = Emitter(self.spawn, self.now, lambda: self.turns.policy.turn)
-        self.messages = self.tokens = 0
+        self.messages = 0
+        self.metrics = SessionMetrics(settings.model)
+        self.events.observers.add(self.metrics)
         self.disconnects = self.planned_reconnects = 0
         self.on_closed: list[Callable[[], None]] = []
         self.on_shut_down: list[Callable[[], None]] = []
@@ -129,9 +132,14 @@ class Supervisor:
             only_speech=settings.only_speech,
             plays=settings.playback,
             nudge=self._nudge,
+            metrics=self.metrics,
+        )
+        self.send_queue = SendQueue(
+            settings.activity_preroll_ms,
+            self.session.send_audio_now,
+            self.metrics.send_queue_ms.append,
         )
         self.events.observers.changed.append(self._wire_observers)
-        self.send_queue = SendQueue(settings.activity_preroll_ms, self.session.send_audio_now)
         self._leaving: asyncio.Future[SessionError | None] | None = None
         self._go_away_timer: asyncio.TimerHandle | None = None
         self._server_acks = False  # the service tells by number what it has taken
@@ -409,8 +417,8 @@ class Supervisor:
     def _on_server_message(self, message: ServerMessage) -> None:
         now = self.now()
         self.events.observers.notify("on_message", now, message)
-        if message.tokens is not None:
-            self.tokens = message.tokens
+        if message.usage is not None:
+            self.metrics.add_usage(message.usage)
         if message.time_left is not None:
             logger.info("Gemini Live will end this connection in %g s", message.time_left)
             self._reconnect_policy.on_go_away(now, message.time_left)
