@@ -5,17 +5,20 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 from getstream.plugins.gemini.live import (
+    Audio,
     Event,
+    GeminiLive,
     Interrupted,
     ModalityTokens,
     Observer,
     Percentiles,
+    PlaybackDucked,
     TokenUsage,
     TurnMetrics,
 )
@@ -374,7 +377,7 @@ class ToolEvent(Event):
 
     name: ClassVar[str] = "tool_call"
     id: str
-    will_continue: bool = field(default=False, kw_only=True)
+    tool: str = "look_up"
 
 
 @dataclass(frozen=True)
@@ -397,7 +400,6 @@ def test_tools_are_timed_and_belong_to_the_turn_that_they_come_before_or_in() ->
     metrics.on_event(ToolEvent("slow", at=1.0))
     metrics.on_event(ToolResult("a", at=1.5))
     metrics.begin_turn(2.0, 1)
-    metrics.on_event(ToolResult("slow", at=3.0, will_continue=True))
     metrics.on_event(ToolResult("slow", at=4.0))
     metrics.on_event(ToolEvent("b", at=4.0))
     metrics.on_event(ToolCancelled("b", at=5.0))
@@ -410,6 +412,17 @@ def test_tools_are_timed_and_belong_to_the_turn_that_they_come_before_or_in() ->
     assert (first.tool_calls, first.tool_ms) == (("a", "slow", "b"), 3500.0)
     assert (second.tool_calls, second.tool_ms) == (("later",), None)
     assert metrics.latency().tool_ms == Percentiles(2, 500.0, 3000.0)
+
+
+def test_a_result_that_knows_its_duration_is_believed() -> None:
+    @dataclass(frozen=True)
+    class TimedResult(ToolResult):
+        duration_ms: float = 0.0
+
+    metrics = SessionMetrics("gemini-3.8-live")
+    metrics.on_event(ToolEvent("", "look_up", at=1.0))  # the service has given no id
+    metrics.on_event(TimedResult("", "look_up", duration_ms=120.0, at=9.0))
+    assert metrics.latency().tool_ms == Percentiles(1, 120.0, 120.0)
 
 
 def test_calls_that_nobody_answers_are_bounded() -> None:
@@ -478,8 +491,6 @@ async def test_an_observer_gets_the_events_that_it_names_and_spares_the_others(
         def on_event(self, event: Event) -> None:
             names.append(event.name)
 
-    from getstream.plugins.gemini.live import Audio, Connected, GeminiLive
-
     names: list[str] = []
     async with local(Script([])), GeminiLive() as gemini:
         events = gemini._supervisor.events
@@ -487,9 +498,9 @@ async def test_an_observer_gets_the_events_that_it_names_and_spares_the_others(
         some = Seen()
         gemini.add_observer(some)
         assert events.listens(Audio)
-        assert not events.listens(Connected)
+        assert not events.listens(PlaybackDucked)
         gemini.add_observer(All())
-        assert events.listens(Connected)
+        assert events.listens(PlaybackDucked)
         gemini.remove_observer(some)
         events.emit(Audio, pcm=b"")
         assert names == ["audio"]

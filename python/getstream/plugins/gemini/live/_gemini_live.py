@@ -20,6 +20,7 @@ from ._media.video_input import VideoInput
 from ._options import BargeIn, Watchdog, check_choice
 from ._settings import resolve_settings
 from ._supervisor import Supervisor
+from ._telemetry import observer_for
 from ._telemetry.observer import Observer
 from ._telemetry.stats import Stats
 from ._timing import FRAME_MS
@@ -105,10 +106,12 @@ class GeminiLive(EventSource):
         playback: False where the application plays what the `audio` event brings: on a telephone
             line, into a file. There is no `output_track` then, `attach` publishes nothing, and the
             speech is taken to be heard as it comes.
+        telemetry: whether to export spans and metrics to OpenTelemetry, which the extra `otel`
+            brings. None does so where it is installed and imported, by `getstream` for example.
 
     Raises:
-        ConfigError: no key, an argument that cannot be used, or an option of `config` that the
-            model does not accept.
+        ConfigError: no key, an argument that cannot be used, an option of `config` that the model
+            does not accept, or `telemetry=True` without OpenTelemetry.
     """
 
     def __init__(
@@ -126,7 +129,9 @@ class GeminiLive(EventSource):
         listen_to: ListenTo = "everybody",
         watchdog: bool | Watchdog = True,
         playback: bool = True,
+        telemetry: bool | None = None,
     ) -> None:
+        check_choice("telemetry", telemetry, (True, False, None))
         settings = resolve_settings(
             api_key=api_key,
             has_client=client is not None,
@@ -152,6 +157,10 @@ class GeminiLive(EventSource):
             supervisor.report,
         )
         supervisor.add_resource(self._video)
+        vertexai = bool(getattr(settings.access or client, "vertexai", False))
+        exporter = observer_for(telemetry, model=settings.model, vertexai=vertexai)
+        if exporter is not None:
+            supervisor.events.observers.add(exporter)
         self._attachment = CallAttachment(supervisor, self._audio, self._video)
         try:
             asyncio.get_running_loop()

@@ -307,10 +307,11 @@ class SessionMetrics(Observer):
     def on_event(self, event: Event) -> None:
         """Measure the time from the call of a tool to its result.
 
-        The events of tools are known by their names and by `id`; a result that is to be continued
-        (`will_continue`) is not the last one.
+        The events of tools are known by their names, by `id`, and by `tool` where the service gives
+        no id. A result has its own `duration_ms`.
         """
-        call_id = str(getattr(event, "id", ""))
+        tool = str(getattr(event, "tool", ""))
+        call_id = str(getattr(event, "id", "")) or tool
         if event.name == "tool_call":
             turn = self._open_turn()
             ids = (turn or self._carried).tool_calls
@@ -319,10 +320,10 @@ class SessionMetrics(Observer):
             self._calls[call_id] = _ToolCall(event.at, turn)
             if len(self._calls) > MOST_PENDING_CALLS:
                 del self._calls[next(iter(self._calls))]
-        elif not getattr(event, "will_continue", False):
+        else:
             call = self._calls.pop(call_id, None)
             if call is not None and event.name == "tool_result":
-                took_ms = (event.at - call.at) * 1000
+                took_ms = float(getattr(event, "duration_ms", (event.at - call.at) * 1000))
                 self._tool_ms.append(took_ms)
                 place = call.turn or self._turn_with(call_id)
                 place.tool_ms = (place.tool_ms or 0.0) + took_ms
