@@ -374,6 +374,8 @@ class _Assistant:
             for name, value in asdict(stats).items()
         }
         numbers["tokens"] = stats.tokens.total
+        numbers["cost_usd"] = None if stats.cost is None else round(stats.cost.usd, 6)
+        del numbers["cost"]
         self._report(
             "stats",
             **numbers,
