@@ -39,6 +39,7 @@ PURE = (
     "live._session.protocol",
     "live._session.reconnect",
     "live._turns.history",
+    "live._tokens",
     "live._turns.policy",
     "live._turns.speakers",
     "live._turns.transcript",
@@ -62,7 +63,7 @@ WIRING = (
     "live._turns.controller",
 )
 # By every part of live; as pure as PURE.
-SHARED = ("live._events", "live._resumption", "live._timing")
+SHARED = ("live._events", "live._resumption", "live._timing", "live._tokens")
 PROGRAMS = under("cli", "_cli", "__main__")
 IN_TIMELINE = under("_timeline")
 IN_RECORDING = under("recording")
@@ -231,6 +232,7 @@ def _forbidden_imports(found: list[Import]) -> Iterator[tuple[Import, str]]:
             (_named_in_the_source, "this table cannot see what it is"),
             (_genai_is_wrapped, "only live._session talks to google.genai"),
             (_getstream_is_wrapped, "only live._call and the track's class know getstream"),
+            (_exports_are_optional, "only live._telemetry.otel imports opentelemetry"),
             (_core_is_private, "_core is reached through audio and _websocket"),
             (_frames_stay_at_the_ends, "only live._session reads frames"),
             (
@@ -266,6 +268,12 @@ def _getstream_is_wrapped(each: Import) -> bool:
     if each.by == "live._media.playout":
         return each.is_of("getstream.video.rtc.audio_track")
     return each.by == "live._call" or IN_TESTING(each.by) or PROGRAMS(each.by)
+
+
+def _exports_are_optional(each: Import) -> bool:
+    if each.target == "live._telemetry.otel":
+        return each.by == "live._telemetry"  # where it is asked for
+    return not each.is_of("opentelemetry") or each.by == "live._telemetry.otel"
 
 
 def _core_is_private(each: Import) -> bool:
@@ -407,8 +415,9 @@ def broken(module: str, source: str) -> list[str]:
     """Return the violations of a package with this one module (and empty neighbours)."""
     neighbours = ("", "_terminal", "_websocket", "audio", "cli", "errors", "live", "live._call",
                   "live._gemini_live", "live._media", "live._media.playout", "live._session",
-                  "live._session.protocol", "live._turns", "live._turns.policy", "testing",
-                  "testing._stream", "_timeline", "_timeline.model")  # fmt: skip
+                  "live._session.protocol", "live._telemetry", "live._telemetry.otel",
+                  "live._turns", "live._turns.policy", "testing", "testing._stream", "_timeline",
+                  "_timeline.model")  # fmt: skip
     house = dict.fromkeys((*neighbours, module), "") | {module: source}
     return violations({name: ast.parse(text) for name, text in house.items()})
 
@@ -441,6 +450,9 @@ def broken(module: str, source: str) -> list[str]:
         ("live._gemini_live", "from ..testing import LocalGemini"),
         ("live._gemini_live", "from ..cli import main"),
         ("live._session", "from getstream.plugins.gemini import testing"),
+        ("live._gemini_live", "from opentelemetry import trace"),
+        ("live._telemetry.metrics", "def late():\n    import opentelemetry.trace"),
+        ("live._supervisor", "from ._telemetry.otel import OpenTelemetryObserver"),
         ("live._media.playout", "from .._session import Session"),
         ("live._media.playout", "from .. import _call"),
         ("live._media.video", "from .. import GeminiLive"),
@@ -491,6 +503,8 @@ def test_a_house_out_of_order_is_noticed(module: str, source: str) -> None:
         ("live._gemini_live", "if TYPE_CHECKING:\n    from google import genai"),
         ("live._gemini_live", "if typing.TYPE_CHECKING:\n    from getstream import Stream"),
         ("live._gemini_live", "from . import _call\nfrom ._session import Session"),
+        ("live._telemetry", "def late():\n    from .otel import OpenTelemetryObserver"),
+        ("live._telemetry.otel", "from opentelemetry import trace"),
         ("live._supervisor", "asyncio.create_task(work())"),
         ("live._lifecycle", "asyncio.ensure_future(work())"),
         ("live._call", "from getstream.video import rtc\nfrom ..errors import CallError"),

@@ -16,8 +16,10 @@ from getstream.plugins.gemini.errors import (
     SessionError,
     SessionExpiredError,
 )
+from getstream.plugins.gemini.live import ModalityTokens, TokenUsage
 from getstream.plugins.gemini.live._session.close_errors import connect_error, lost_error, option_of
 from getstream.plugins.gemini.live._session.protocol import (
+    MOST_TOKENS,
     ServerMessage,
     audio_envelope,
     image_message,
@@ -71,8 +73,49 @@ MESSAGES: dict[str, tuple[dict[str, Any], ServerMessage]] = {
             handle="h",
             resumable=True,
             consumed=17,
-            tokens=42,
+            usage=TokenUsage(input=ModalityTokens(other=42)),
         ),
+    ),
+    "tokens": (
+        {
+            "usageMetadata": {
+                # As gemini-3.8-live was seen to report them in September 2026: 25 of the prompt
+                # have no modality, and the total leaves the thoughts out.
+                "promptTokenCount": 522,
+                "responseTokenCount": 42,
+                "totalTokenCount": 564,
+                "promptTokensDetails": [
+                    {"modality": "TEXT", "tokenCount": 332},
+                    {"modality": "AUDIO", "tokenCount": 165},
+                ],
+                "responseTokensDetails": [{"modality": "AUDIO", "tokenCount": 42}],
+                "thoughtsTokenCount": 136,
+                "cachedContentTokenCount": 100,
+                "toolUsePromptTokenCount": 7,
+            }
+        },
+        ServerMessage(
+            usage=TokenUsage(
+                input=ModalityTokens(text=332, audio=165, other=25),
+                output=ModalityTokens(audio=42),
+                cached=100,
+                thoughts=136,
+                tool_use=7,
+            )
+        ),
+    ),
+    "tokens of documents and pictures": (
+        {
+            "usageMetadata": {
+                "promptTokenCount": 6,
+                "promptTokensDetails": [
+                    {"modality": "IMAGE", "tokenCount": 1},
+                    {"modality": "VIDEO", "tokenCount": 2},
+                    {"modality": "DOCUMENT", "tokenCount": 3},
+                ],
+            }
+        },
+        ServerMessage(usage=TokenUsage(input=ModalityTokens(image=1, video=2, other=3))),
     ),
     "audio alone": (
         {"serverContent": {"modelTurn": {"parts": [{"inlineData": BLOB}]}}},
@@ -200,7 +243,9 @@ JUNK: Any = st.recursive(
                     *("timeLeft", "sessionResumptionUpdate", "newHandle", "resumable", "toolCall"),
                     *("functionCalls", "toolCallCancellation", "ids", "usageMetadata", "other"),
                     *("totalTokenCount", "lastConsumedClientMessageIndex", "interactionStatus"),
-                    *("turnComplete", "turnCompleteReason", "finished"),
+                    *("turnComplete", "turnCompleteReason", "finished", "modality", "tokenCount"),
+                    *("promptTokenCount", "promptTokensDetails", "candidatesTokenCount"),
+                    *("responseTokensDetails", "thoughtsTokenCount"),
                 ]
             ),
             inner,
@@ -226,6 +271,7 @@ def test_no_message_is_too_strange(message: Any) -> None:
     )
     assert isinstance(result.output_transcription_finished, bool)
     assert result.time_left is None or result.time_left >= 0
+    assert result.usage is None or 0 <= result.usage.total < 100 * MOST_TOKENS
 
 
 @given(st.binary(max_size=40))

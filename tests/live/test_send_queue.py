@@ -577,7 +577,7 @@ def test_a_waiting_sender_is_woken() -> None:
         loop = asyncio.get_running_loop()
         uplink = SendQueue()
         loop.call_later(0.5, lambda: uplink.push(data(7), loop.time()))
-        assert await uplink.next() == Frame(data(7), is_silence=False)
+        assert await uplink.next() == Frame(data(7), is_silence=False, at=0.5)
         assert loop.time() == 0.5
 
     run_virtual(main())

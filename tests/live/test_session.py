@@ -82,7 +82,7 @@ def check_conversation(room: Room, sound: Any) -> None:
     assert room.gemini.stats().played_ms == pytest.approx(
         sum(turn.sent_ms for turn in room.session.spoken), abs=0.2
     )
-    assert room.gemini.stats().tokens > 0
+    assert room.gemini.stats().tokens.total > 0
     assert room.gemini._supervisor._reconnect_policy.handle
 
 

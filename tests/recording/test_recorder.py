@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import wave
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ import numpy as np
 import pytest
 import recorded_call as call
 from getstream.plugins.gemini.errors import ConfigError
+from getstream.plugins.gemini.live import ModalityTokens, TokenUsage
 from getstream.plugins.gemini.recording import Recorder, Recording, read_recording
 from getstream.plugins.gemini.recording import recorder as module
 from numpy.typing import NDArray
@@ -190,6 +192,17 @@ def test_counters_come_every_ten_seconds_and_at_the_end(tmp_path: Path) -> None:
     assert recording.entries[-1].event == "end"
     assert recording.entries[-1].text("reason") == "closed"
     assert recording.named("recorder")
+
+
+def test_the_tokens_of_a_session_are_their_total(tmp_path: Path) -> None:
+    @dataclass(frozen=True)
+    class Counters:
+        tokens: TokenUsage
+
+    counters = Counters(TokenUsage(input=ModalityTokens(audio=100), thoughts=20))
+    recorder = Recorder(tmp_path / "r", stats=lambda: counters)
+    recorder.on_event(ducked(0))
+    assert [entry.fields["tokens"] for entry in finished(recorder).named("stats")] == [120, 120]
 
 
 def test_counters_that_fail_are_told_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -27,6 +27,7 @@ from getstream.plugins.gemini.live import (
     SpeechStarted,
     SpeechStopped,
     Text,
+    TokenUsage,
     TurnComplete,
     UserText,
 )
@@ -64,7 +65,7 @@ class ToolResult(Event):
 class Message:
     """Message of the service, as far as the recorder looks at it."""
 
-    tokens: int | None = None
+    usage: TokenUsage | None = None
     audio: list[Any] = field(default_factory=list)
     turn_complete: bool = False
     handle: str = ""
@@ -178,8 +179,13 @@ def short_call() -> Script:
     ]
     script.messages += [
         (START + 0.52, Message(audio=[("", 24000)])),
-        (START + 2.0, Message(tokens=120, turn_complete=True, resumable=True, handle="secret")),
-        (START + 9.0, Message(tokens=312)),
+        (
+            START + 2.0,
+            Message(
+                usage=TokenUsage(thoughts=120), turn_complete=True, resumable=True, handle="secret"
+            ),
+        ),
+        (START + 9.0, Message(usage=TokenUsage(thoughts=312))),
     ]
     script.seconds = end + 2.0
     return script

@@ -35,6 +35,7 @@ from getstream.plugins.gemini.live import (
     ToolResult,
     Transcript,
     TurnComplete,
+    TurnMetrics,
     Watchdog,
     tool,
 )
@@ -113,7 +114,12 @@ async def the_methods(track: Any) -> None:
         await gemini.resume_playback()
         assert_type(GeminiLive.subscription_config(), SubscriptionConfig)
         assert_type(gemini.stats(), Stats)
-        assert_type(gemini.stats().played_ms, float)
+        stats = gemini.stats()
+        assert_type(stats.played_ms, float)
+        assert_type(stats.tokens.total, int)
+        assert_type(stats.tokens.input.audio, int)
+        assert_type(stats.latency.first_audio_ms.p95, float | None)
+        assert_type(stats.cost.usd if stats.cost else None, float | None)
         await gemini.close()
 
 
@@ -204,6 +210,14 @@ def the_events(gemini: GeminiLive) -> None:
     def on_turn_complete(turn: TurnComplete) -> None: ...
 
     def on_speech(speech: Speech) -> None: ...
+
+    @gemini.on("turn_metrics")
+    def on_metrics(metrics: TurnMetrics) -> None:
+        assert_type(metrics.first_sample_ms, float | None)
+        assert_type(metrics.tokens.output.audio, int)
+        assert_type(metrics.tool_calls, tuple[str, ...])
+
+    gemini.once("turn_metrics", on_metrics)
 
     # A handler keeps its type.
     on_audio(b"")
@@ -330,6 +344,7 @@ async def the_test_kit() -> None:
 def what_a_checker_must_refuse(gemini: GeminiLive, pcm: NDArray[np.float64]) -> None:
     # With `warn_unused_ignores`, each line fails the check if it is *not* an error.
     GeminiLive(model=3)  # type: ignore[arg-type]
+    gemini.on("turn_metrics", gemini.send_text)  # type: ignore[call-overload]
     GeminiLive(lambda: 3)  # type: ignore[arg-type, return-value]
     GeminiLive(None, None, None, "instructions")  # type: ignore[call-arg]
     gemini.send_txt("Hello")  # type: ignore[attr-defined]

@@ -374,10 +374,14 @@ class _Assistant:
     def _report_stats(self, gemini: GeminiLive) -> None:
         seconds = time.monotonic() - self._joined_at if self._joined_at else 0.0
         cpu = time.process_time() - self._joined_cpu if self._joined_at else 0.0
+        stats = gemini.stats()
         numbers = {
             name: round(value, 1) if isinstance(value, float) else value
-            for name, value in asdict(gemini.stats()).items()
+            for name, value in asdict(stats).items()
         }
+        numbers["tokens"] = stats.tokens.total
+        numbers["cost_usd"] = None if stats.cost is None else round(stats.cost.usd, 6)
+        del numbers["cost"]
         self._report(
             "stats",
             **numbers,

@@ -31,6 +31,7 @@ from ._events import (
     ToolCancelled,
     ToolResult,
     TurnComplete,
+    TurnMetrics,
     UserText,
 )
 from ._gemini_live import GeminiLive
@@ -41,8 +42,11 @@ from ._models import DEFAULT_MODEL, RetiredModelWarning
 from ._options import BargeIn, Watchdog
 from ._resumption import Resumption
 from ._session import warm_up as _warm_up
+from ._telemetry.latency import Latency, Percentiles
 from ._telemetry.observer import Observer
+from ._telemetry.prices import Cost
 from ._telemetry.stats import Stats
+from ._tokens import ModalityTokens, TokenUsage
 from ._tools.declarations import Tool, ToolContext, tool
 from ._turns.transcript import Line, Transcript
 
@@ -52,17 +56,21 @@ __all__ = [
     "BargeIn",
     "Closed",
     "Connected",
+    "Cost",
     "Disconnected",
     "ErrorEvent",
     "Event",
     "EventStream",
     "GeminiLive",
     "Interrupted",
+    "Latency",
     "Left",
     "Line",
     "LineEvent",
+    "ModalityTokens",
     "Observer",
     "OutputTrack",
+    "Percentiles",
     "PlaybackDucked",
     "PlaybackFinished",
     "PlaybackPaused",
@@ -81,6 +89,7 @@ __all__ = [
     "Stalled",
     "Stats",
     "Text",
+    "TokenUsage",
     "Tool",
     "ToolCall",
     "ToolCancelled",
@@ -89,6 +98,7 @@ __all__ = [
     "TrackStats",
     "Transcript",
     "TurnComplete",
+    "TurnMetrics",
     "UserText",
     "Watchdog",
     "tool",

@@ -62,6 +62,7 @@ class CallAudio:
             listen_to=settings.listen_to,
             echo=supervisor.turns.output.reference,
         )
+        supervisor.metrics.jitter_of = self._input.jitter_of
         self._timer: asyncio.TimerHandle | None = None
         self._muted_until = 0.0
         self._failure_told = False

@@ -123,7 +123,7 @@ class Emitter:
         fields.setdefault("at", self._now())
         fields.setdefault("turn", self._turn())
         event = event_type(**fields)
-        self.observers.notify("on_event", event)
+        self.observers.notify_event(event)
         listeners = self._listeners[event.name]
         heard = bool(listeners)
         arguments = event.arguments()
@@ -142,7 +142,7 @@ class Emitter:
         name = event_type.name
         return (
             bool(self._listeners[name])
-            or self.observers.has("on_event")
+            or self.observers.take(name)
             or (bool(self._streams) and any(each.takes(event_type) for each in self._streams))
         )
 

@@ -24,6 +24,7 @@ from ._events import (
     ToolCancelled,
     ToolResult,
     TurnComplete,
+    TurnMetrics,
 )
 from ._resumption import Resumption
 
@@ -60,6 +61,9 @@ _OnInterrupted = TypeVar(
 )
 _OnTurnComplete = TypeVar(
     "_OnTurnComplete", bound="Callable[[TurnComplete], object] | Callable[[], object]"
+)
+_OnTurnMetrics = TypeVar(
+    "_OnTurnMetrics", bound="Callable[[TurnMetrics], object] | Callable[[], object]"
 )
 _OnSpeech = TypeVar("_OnSpeech", bound="Callable[[Speech], object] | Callable[[], object]")
 _OnStalled = TypeVar("_OnStalled", bound="Callable[[Stalled], object] | Callable[[], object]")
@@ -171,6 +175,10 @@ class EventSource:
     ) -> Callable[[_OnTurnComplete], _OnTurnComplete]: ...
     @overload
     def on(self, event: Literal["turn_complete"], handler: _OnTurnComplete) -> _OnTurnComplete: ...
+    @overload
+    def on(self, event: Literal["turn_metrics"]) -> Callable[[_OnTurnMetrics], _OnTurnMetrics]: ...
+    @overload
+    def on(self, event: Literal["turn_metrics"], handler: _OnTurnMetrics) -> _OnTurnMetrics: ...
     @overload
     def on(
         self, event: Literal["speech_started", "speech_stopped"]
@@ -319,6 +327,12 @@ class EventSource:
     def once(
         self, event: Literal["turn_complete"], handler: _OnTurnComplete
     ) -> _OnTurnComplete: ...
+    @overload
+    def once(
+        self, event: Literal["turn_metrics"]
+    ) -> Callable[[_OnTurnMetrics], _OnTurnMetrics]: ...
+    @overload
+    def once(self, event: Literal["turn_metrics"], handler: _OnTurnMetrics) -> _OnTurnMetrics: ...
     @overload
     def once(
         self, event: Literal["speech_started", "speech_stopped"]

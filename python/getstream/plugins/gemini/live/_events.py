@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 if TYPE_CHECKING:
+    from ._tokens import TokenUsage
     from ._turns.transcript import Line
 
 from ._resumption import Resumption
@@ -244,6 +245,45 @@ class TurnComplete(Event):
 
 
 @dataclass(frozen=True)
+class TurnMetrics(Event):
+    """The numbers of a turn that is over: sent by the service, and played or cut.
+
+    What is not known, or has not happened, is None. Tokens that the service reports after its
+    `turn_complete` count for the next turn.
+
+    Attributes:
+        turn: the number of the turn.
+        began_at: when its first audio came, in seconds of the event loop's clock.
+        speech_ended_at: when the speech ended that it answers, by the local detector, on that
+            clock; None if it answers a text or nothing.
+        first_audio_ms: from there to `began_at`.
+        first_sample_ms: from there to the first sample that was played.
+        barge_in_ms: from the first sign that somebody spoke over it until the output was silent.
+        tool_ms: time that its tool calls took, added up.
+        tool_calls: the ids of its tool calls.
+        interrupted: whether it was cut short.
+        heard_ms: how much of it was played, in milliseconds of speech.
+        tokens: what it has taken.
+        cost_usd: an estimate of what they cost, in US dollars; None for a model whose price is not
+            known here.
+    """
+
+    name: ClassVar[str] = "turn_metrics"
+    turn: int = field()
+    began_at: float
+    speech_ended_at: float | None
+    first_audio_ms: float | None
+    first_sample_ms: float | None
+    barge_in_ms: float | None
+    tool_ms: float | None
+    tool_calls: tuple[str, ...]
+    interrupted: bool
+    heard_ms: float
+    tokens: TokenUsage
+    cost_usd: float | None
+
+
+@dataclass(frozen=True)
 class Speech(Event):
     """Somebody in the call started or stopped speaking, as the local detector hears it.
 
@@ -471,6 +511,7 @@ EVENT_TYPES: dict[str, type[Event]] = {
         PlaybackResumed,
         Interrupted,
         TurnComplete,
+        TurnMetrics,
         SpeechStarted,
         SpeechStopped,
         Stalled,

@@ -26,6 +26,7 @@ from ._resumption import Resumption
 from ._settings import resolve_settings
 from ._sound_player import SoundPlayer
 from ._supervisor import Supervisor
+from ._telemetry import observer_for
 from ._telemetry.observer import Observer
 from ._telemetry.stats import Stats
 from ._timing import FRAME_MS
@@ -91,6 +92,7 @@ class GeminiLive(Continuation):
     `playback_resumed`  `PlaybackResumed`: and goes on
     `interrupted`       `Interrupted`: a turn was cut short
     `turn_complete`     `TurnComplete`: the model has finished a turn
+    `turn_metrics`      `TurnMetrics`: the delays, the tokens and the cost of a turn that is over
     `speech_started`    `Speech`: somebody in the call has begun to speak
     `speech_stopped`    `Speech`: and has stopped
     `stalled`           `Stalled`: the model owes an answer and nothing comes
@@ -136,10 +138,12 @@ class GeminiLive(Continuation):
             conversation begins.
         tools: what the model may call: functions with annotations, `tool(function, ...)`, and what
             google-genai takes (`{"google_search": {}}`, `Tool`, MCP `ClientSession`s).
+        telemetry: whether to export spans and metrics to OpenTelemetry, which the extra `otel`
+            brings. None does so where it is installed and imported, by `getstream` for example.
 
     Raises:
-        ConfigError: no key, an argument that cannot be used, or an option of `config` that the
-            model does not accept.
+        ConfigError: no key, an argument that cannot be used, an option of `config` that the model
+            does not accept, or `telemetry=True` without OpenTelemetry.
     """
 
     def __init__(
@@ -163,7 +167,9 @@ class GeminiLive(Continuation):
         | Callable[[], Resumption | Awaitable[Resumption | None] | None]
         | None = None,
         tools: Sequence[Any] = (),
+        telemetry: bool | None = None,
     ) -> None:
+        check_choice("telemetry", telemetry, (True, False, None))
         settings = resolve_settings(
             api_key=api_key,
             has_client=client is not None,
@@ -195,6 +201,10 @@ class GeminiLive(Continuation):
         supervisor.add_resource(self._video)
         self._requests = RequestSender(settings, supervisor)
         self._sounds = SoundPlayer(supervisor)
+        vertexai = bool(getattr(settings.access or client, "vertexai", False))
+        exporter = observer_for(telemetry, model=settings.model, vertexai=vertexai)
+        if exporter is not None:
+            supervisor.events.observers.add(exporter)
         self._attachment = CallAttachment(supervisor, self._audio, self._video)
         try:
             asyncio.get_running_loop()
@@ -583,7 +593,9 @@ class GeminiLive(Continuation):
             video_frames_sent=video.frames_sent,
             video_frames_rejected=video.frames_rejected,
             events_lost=supervisor.events.lost,
-            tokens=supervisor.tokens,
+            tokens=supervisor.metrics.tokens,
+            cost=supervisor.metrics.cost(),
+            latency=supervisor.metrics.latency(),
             tracks=tuple(audio.input.track_stats()),
         )
 

@@ -39,6 +39,7 @@ from ._session.send_queue import (
     Text,
 )
 from ._settings import Settings
+from ._telemetry.metrics import SessionMetrics
 from ._timing import FRAME_MS, PREROLL_MS
 from ._tools.declarations import ToolContext
 from ._tools.executor import ToolExecutor
@@ -106,7 +107,7 @@ class Supervisor:
         tools: the functions that the model may call.
         assistant: the `GeminiLive`, for functions that ask for their context.
         messages: how many messages the service has sent.
-        tokens: total tokens as last reported by the service.
+        metrics: delays, tokens and cost.
         disconnects: connections that ended without having been asked to.
         planned_reconnects: connections that were left because their end was announced.
         on_closed: called when the session is closed, before anything is shut down.
@@ -122,7 +123,9 @@ class Supervisor:
             on_wanted=self.wake,
         )
         self.events = Emitter(self.spawn, self.now, lambda: self.turns.policy.turn)
-        self.messages = self.tokens = 0
+        self.messages = 0
+        self.metrics = SessionMetrics(settings.model)
+        self.events.observers.add(self.metrics)
         self.disconnects = self.planned_reconnects = 0
         self.on_closed: list[Callable[[], None]] = []
         self.on_shut_down: list[Callable[[], None]] = []
@@ -158,9 +161,14 @@ class Supervisor:
             plays=settings.playback,
             detection_s=settings.detection_ms / 1000,
             nudge=self._nudge,
+            metrics=self.metrics,
+        )
+        self.send_queue = SendQueue(
+            settings.activity_preroll_ms,
+            self.session.send_audio_now,
+            self.metrics.send_queue_ms.append,
         )
         self.events.observers.changed.append(self._wire_observers)
-        self.send_queue = SendQueue(settings.activity_preroll_ms, self.session.send_audio_now)
         self.assistant: Any = None
         self.tools = ToolExecutor(
             settings.tools,
@@ -560,8 +568,8 @@ class Supervisor:
     def _on_server_message(self, message: ServerMessage) -> None:
         now = self.now()
         self.events.observers.notify("on_message", now, message)
-        if message.tokens is not None:
-            self.tokens = message.tokens
+        if message.usage is not None:
+            self.metrics.add_usage(message.usage)
         if message.time_left is not None:
             logger.info("Gemini Live will end this connection in %g s", message.time_left)
             self._reconnect_policy.on_go_away(now, message.time_left)

@@ -134,7 +134,6 @@ class Recorder(Observer):
         self._newest = 0.0
         self._stats_due = 0.0
         self._audio_turn: object = None
-        self._tokens: object = None
         self._in_audio = False
         self._wake = threading.Event()
         self._disk = _Disk(self._folder)
@@ -186,9 +185,9 @@ class Recorder(Observer):
     def on_message(self, at: float, message: object) -> None:
         """Record what no event says: tokens, ends that are announced, and borders of turns."""
         fields: dict[str, Any] = {}
-        tokens = getattr(message, "tokens", None)
-        if tokens is not None and tokens != self._tokens:
-            self._tokens = fields["tokens"] = tokens
+        tokens = _total_of(getattr(message, "usage", None))
+        if tokens is not None:
+            fields["tokens"] = tokens
         for name in _MESSAGE_FIELDS:
             value = getattr(message, name, None)
             if value is not None and value is not False and value not in ("", []):
@@ -259,7 +258,11 @@ class Recorder(Observer):
 
     def _stats_line(self, stats: Callable[[], object]) -> dict[str, Any]:
         try:
-            numbers = plain(stats())
+            counted = stats()
+            numbers = plain(counted)
+            tokens = _total_of(getattr(counted, "tokens", None))
+            if tokens is not None and isinstance(numbers, dict):
+                numbers["tokens"] = tokens
         except Exception:
             _logger.exception("The recorder gets no counters any more")
             self._stats = None
@@ -532,3 +535,9 @@ def _versions() -> dict[str, str]:
         except PackageNotFoundError:  # from a source tree, or a build of one's own
             found[name] = "not installed"
     return {**found, "python": platform.python_version(), "platform": platform.platform()}
+
+
+def _total_of(usage: object) -> int | None:
+    """Return all tokens of a `TokenUsage`; None for anything else."""
+    total = getattr(usage, "total", None)
+    return total if isinstance(total, int) else None

@@ -258,6 +258,10 @@ class AudioInput:
         numbers = ((track, self._capture.stats(track.number)) for track in self._tracks.values())
         return [_stats_of(track, stats) for track, stats in numbers if stats is not None]
 
+    def jitter_of(self, user_id: str) -> list[float]:
+        """Return the delay of each jitter buffer of a participant, in milliseconds."""
+        return [track.jitter_ms for track in self.track_stats() if track.user_id == user_id]
+
     def _deliver(
         self,
         due: tuple[list[tuple[bytes, bool]], list[CaptureEvent], float, float | None, bool],

@@ -26,6 +26,7 @@ MODEL_RATE = 24000  # Gemini speaks s16le mono at this rate
 SAMPLE_RATE = 48000  # Opus in WebRTC
 FRAME_S = 0.020
 FRAME_SAMPLES = 960
+FADE_S = 0.005  # of a pause and of a drop, in the core
 
 _FORMAT, _LAYOUT = av.AudioFormat("s16"), av.AudioLayout("mono")
 _TIME_BASE = fractions.Fraction(1, SAMPLE_RATE)
@@ -851,6 +852,15 @@ class AudioOutput:
     def stats(self) -> PlaybackStats:
         """The counters of the store."""
         return self._playback.stats()
+
+    def silent_at(self, now: float) -> float | None:
+        """Return when a pause or a drop at this moment silences the output; None if it is silent.
+
+        The frame that is handed over next has the fade in it.
+        """
+        if not self._playback.audible:
+            return None
+        return max(now, self._frame_at + FRAME_S) + FADE_S
 
     @property
     def _layers(self) -> tuple[SoundLayer, ...]:

@@ -513,15 +513,9 @@ class Session:
             responses: fields of `FunctionResponse`.
         """
         answers = [types.FunctionResponse.model_validate(each) for each in responses]
-        self._sdk_sends += 1
-        try:
-            await self._require_live().send_tool_response(function_responses=answers)
-        except (genai_errors.APIError, websockets.exceptions.ConnectionClosed, OSError) as error:
-            raise self._lost(error) from without_frames(error)
-        finally:
-            self._sdk_sends -= 1
-        self._index += 1
-        return self._index
+        return await self._send_by_call(
+            lambda live: live.send_tool_response(function_responses=answers)
+        )
 
     async def send_audio_stream_end(self) -> int:
         """Tell the service that no audio comes for a while, so that it ends the user's turn."""
@@ -578,7 +572,7 @@ class Session:
         return self._index
 
     async def _send_by_sdk(self, **message: Any) -> int:
-        return await self._send_content(lambda live: live.send_realtime_input(**message))
+        return await self._send_by_call(lambda live: live.send_realtime_input(**message))
 
     async def _next_of_sdk(self, live: AsyncSession) -> ServerMessage:
         while True:

@@ -15,8 +15,13 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
+from .._tokens import TokenUsage, tokens_by_modality
+
 DEFAULT_RATE = 24000
 """Hz: what the model speaks at when a message does not say."""
+
+MOST_TOKENS = 10**9
+"""Tokens in one report that are believed; a context holds 131,072."""
 
 
 @dataclass(slots=True)
@@ -43,7 +48,7 @@ class ServerMessage:
         handle: a handle with which the session can be resumed, or "".
         resumable: whether it can be resumed at this moment; None if the message does not say.
         consumed: index of the newest client message that the handle covers, or None.
-        tokens: total tokens that the service reports with this message, or None.
+        usage: tokens that the service reports with this message, or None.
         tool_calls: the functions that the model calls.
         cancelled_calls: ids of calls that the model no longer waits for.
         unreadable: it was no message at all.
@@ -64,7 +69,7 @@ class ServerMessage:
     handle: str = ""
     resumable: bool | None = None
     consumed: int | None = None
-    tokens: int | None = None
+    usage: TokenUsage | None = None
     tool_calls: list[dict[str, Any]] = field(default_factory=list)
     cancelled_calls: list[str] = field(default_factory=list)
     unreadable: bool = False
@@ -145,7 +150,7 @@ def _read_rest(message: dict[str, Any], result: ServerMessage) -> None:
     note_status(message.get("interactionStatus"), result)  # beside `toolCall`, in Google's examples
     usage = message.get("usageMetadata")
     if isinstance(usage, dict):
-        result.tokens = _whole_number(usage.get("totalTokenCount"))
+        result.usage = usage_of(usage)
     going = message.get("goAway")
     if isinstance(going, dict):
         result.time_left = seconds_of(going.get("timeLeft"))
@@ -161,6 +166,48 @@ def _read_rest(message: dict[str, Any], result: ServerMessage) -> None:
     cancelled = message.get("toolCallCancellation")
     if isinstance(cancelled, dict) and isinstance(cancelled.get("ids"), list):
         result.cancelled_calls = [each for each in cancelled["ids"] if isinstance(each, str)]
+
+
+def usage_of(usage: dict[str, Any]) -> TokenUsage:
+    """Return the tokens of a `usageMetadata`, whose answer Vertex AI calls its candidates.
+
+    Where there is a total and no prompt, the rest of the total is taken for the prompt.
+    """
+    said = _count_of(usage.get("responseTokenCount"))
+    details = usage.get("responseTokensDetails")
+    if said is None and details is None:
+        said = _count_of(usage.get("candidatesTokenCount"))
+        details = usage.get("candidatesTokensDetails")
+    output = tokens_by_modality(said, _details_of(details))
+    thoughts = _count_of(usage.get("thoughtsTokenCount")) or 0
+    tool_use = _count_of(usage.get("toolUsePromptTokenCount")) or 0
+    prompt, total = (_count_of(usage.get(f"{it}TokenCount")) for it in ("prompt", "total"))
+    if prompt is None and total is not None:
+        prompt = max(0, total - output.total - thoughts - tool_use)
+    return TokenUsage(
+        tokens_by_modality(prompt, _details_of(usage.get("promptTokensDetails"))),
+        output,
+        _count_of(usage.get("cachedContentTokenCount")) or 0,
+        thoughts,
+        tool_use,
+    )
+
+
+def _details_of(details: Any) -> list[tuple[str, int]]:
+    """Return the modalities of a list of `ModalityTokenCount`, with their tokens."""
+    found = []
+    for each in details if isinstance(details, list) else ():
+        modality = each.get("modality") if isinstance(each, dict) else None
+        tokens = _count_of(each.get("tokenCount")) if isinstance(each, dict) else None
+        if isinstance(modality, str) and tokens is not None:
+            found.append((modality, tokens))
+    return found
+
+
+def _count_of(value: Any) -> int | None:
+    """Return a number of tokens, or None: more than a context holds is no such number."""
+    count = _whole_number(value)
+    return count if count is not None and 0 <= count <= MOST_TOKENS else None
 
 
 def _text_of(transcription: Any) -> str:

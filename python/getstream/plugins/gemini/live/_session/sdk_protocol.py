@@ -7,14 +7,22 @@ from typing import Any
 
 from google.genai import types
 
-from .protocol import ServerMessage, note_complete_reason, note_status, rate_of, seconds_of
+from .protocol import (
+    ServerMessage,
+    note_complete_reason,
+    note_status,
+    rate_of,
+    seconds_of,
+    usage_of,
+)
 
 
 def from_sdk(message: types.LiveServerMessage) -> ServerMessage:
     """Convert a message of the SDK into what `protocol.read` makes of it."""
     result = ServerMessage()
     if message.usage_metadata is not None:
-        result.tokens = message.usage_metadata.total_token_count
+        usage = message.usage_metadata.model_dump(mode="json", by_alias=True, exclude_none=True)
+        result.usage = usage_of(usage)
     if message.go_away is not None:
         result.time_left = seconds_of(message.go_away.time_left)
     update = message.session_resumption_update

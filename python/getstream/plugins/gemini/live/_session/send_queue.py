@@ -72,10 +72,12 @@ class Frame(NamedTuple):
     Attributes:
         data: a message as one masked websocket frame.
         is_silence: nobody speaks in it.
+        at: when it was pushed; None if it was kept as pre-roll, which is no delay.
     """
 
     data: bytes
     is_silence: bool
+    at: float | None = None
 
 
 class Request:
@@ -158,17 +160,20 @@ class SendQueue:
         send_now: sends frames in one write and returns the number of the last message, or does
             nothing and returns None if that would have to wait; called while the sender waits for
             something to send.
+        note_age: called with the age in milliseconds of each frame that is sent with speech in it.
     """
 
     def __init__(
         self,
         preroll_ms: float | None = None,
         send_now: Callable[[list[bytes]], int | None] = lambda frames: None,
+        note_age: Callable[[float], None] = lambda age_ms: None,
     ) -> None:
         self.sent = 0
         self.retransmitted = 0
         self.dropped_ms = 0.0
         self._send_now = send_now
+        self._note_age = note_age
         self._queue = _BoundedItems(MAX_QUEUED_MS)
         self._preroll: deque[Frame] | None = None
         if preroll_ms is not None:
@@ -189,7 +194,7 @@ class SendQueue:
 
     def push(self, data: bytes, now: float, is_silence: bool = False) -> None:
         """Take the next 20 ms of the call; `now` is the time of the event loop."""
-        frame = Frame(data, is_silence)
+        frame = Frame(data, is_silence, now)
         self._silent = is_silence
         if self._end_in is not None:
             self._end_in -= 1
@@ -223,7 +228,7 @@ class SendQueue:
         if self._preroll is not None:
             count = min(len(self._preroll), round(before_ms / FRAME_MS))
             for frame in list(self._preroll)[len(self._preroll) - count :]:
-                self._enqueue(frame._replace(is_silence=False))
+                self._enqueue(frame._replace(is_silence=False, at=None))
             self._preroll.clear()
 
     def end_activity(self) -> None:
@@ -313,6 +318,8 @@ class SendQueue:
             self._active = _active_after(item, self._active)
         elif isinstance(item, Frame):
             self.sent += 1
+            if not item.is_silence and item.at is not None:
+                self._note_age((now - item.at) * 1000)
         else:
             item.sendings += 1
             if not item.sent.done():

@@ -19,7 +19,13 @@ class Observer:
     of what happens, and must not block. An observer that raises is logged with its traceback and
     removed. A method that is not overridden costs nothing: what it would be called with is not even
     made. All times are seconds of the event loop's clock (`loop.time()`).
+
+    Attributes:
+        event_names: the events that `on_event` takes; None for all. Each chunk of speech is an
+            event `audio`: an observer that names others spares the session to make it.
     """
+
+    event_names: frozenset[str] | None = None
 
     def on_participant_audio(self, at: float, user_id: str, pcm: Any) -> None:
         """Take a packet of a participant, as it came from the call.
@@ -88,6 +94,7 @@ class Observers:
         self.changed: list[Callable[[], None]] = []
         self._observers: list[Observer] = []
         self._by_method: dict[str, list[Observer]] = {name: [] for name in METHODS}
+        self._event_names: frozenset[str] | None = frozenset()  # that somebody takes; None: all
 
     def add(self, observer: Observer) -> None:
         """Add an observer; one that is there is not added again."""
@@ -105,14 +112,27 @@ class Observers:
         """Return whether an observer overrides `method`."""
         return bool(self._by_method[method])
 
+    def take(self, event_name: str) -> bool:
+        """Return whether an observer takes events of this name."""
+        return self._event_names is None or event_name in self._event_names
+
     def notify(self, method: str, *arguments: Any) -> None:
         """Call `method` of each observer that overrides it."""
         for observer in tuple(self._by_method[method]):
-            try:
-                getattr(observer, method)(*arguments)
-            except Exception:
-                logger.exception("%r has failed in %s, and is removed", observer, method)
-                self.remove(observer)
+            self._call(observer, method, *arguments)
+
+    def notify_event(self, event: Event) -> None:
+        """Call `on_event` of each observer that takes such events."""
+        for observer in tuple(self._by_method["on_event"]):
+            if observer.event_names is None or event.name in observer.event_names:
+                self._call(observer, "on_event", event)
+
+    def _call(self, observer: Observer, method: str, *arguments: Any) -> None:
+        try:
+            getattr(observer, method)(*arguments)
+        except Exception:
+            logger.exception("%r has failed in %s, and is removed", observer, method)
+            self.remove(observer)
 
     def _sort(self) -> None:
         for name in METHODS:
@@ -122,5 +142,10 @@ class Observers:
                 if getattr(type(observer), name) is not getattr(Observer, name)
                 or name in vars(observer)
             ]
+        names = [observer.event_names for observer in self._by_method["on_event"]]
+        self._event_names = frozenset[str]()
+        for each in names:
+            known = self._event_names
+            self._event_names = None if each is None or known is None else known | each
         for changed in self.changed:
             changed()

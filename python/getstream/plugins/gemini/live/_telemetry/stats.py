@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from .._media.capture import TrackStats
+    from .._tokens import TokenUsage
+    from .latency import Latency
+    from .prices import Cost
 
 
 @dataclass(frozen=True)
@@ -43,7 +46,9 @@ class Stats:
         video_frames_rejected: video frames that could not be used.
         events_lost: events that an async handler did not get, because it was too far behind or was
             cancelled in the end.
-        tokens: total tokens as last reported by the service.
+        tokens: tokens of all turns, by direction and modality; `tokens.total` is all of them.
+        cost: an estimate of what they cost; None for a model whose price is not known here.
+        latency: the delays of the newest turns, frames and tool calls.
         tracks: the audio tracks of the participants who are in the call now: the delay that the
             network of each one asks for, and what was lost on the way.
     """
@@ -73,5 +78,7 @@ class Stats:
     video_frames_sent: int
     video_frames_rejected: int
     events_lost: int
-    tokens: int
+    tokens: TokenUsage
+    cost: Cost | None
+    latency: Latency
     tracks: tuple[TrackStats, ...]

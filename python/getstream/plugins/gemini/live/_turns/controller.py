@@ -27,11 +27,13 @@ from .._events import (
     Stalled,
     Text,
     TurnComplete,
+    TurnMetrics,
     UserText,
 )
 from .._media.capture import SpeechEvent
 from .._media.playout import MODEL_RATE, AudioOutput, WholeChunks
 from .._session import ServerMessage
+from .._telemetry.metrics import SessionMetrics
 from .policy import (
     Action,
     CompleteTurn,
@@ -124,6 +126,7 @@ class TurnController:
         plays: whether speech is played on a track; otherwise the application plays it as it comes.
         detection_s: seconds from the first sound of speech until it counts as speech.
         nudge: the text with which the owner reminds the service, to know it from a request.
+        metrics: what measures the turns.
     """
 
     def __init__(
@@ -137,6 +140,7 @@ class TurnController:
         plays: bool = True,
         detection_s: float = 0.0,
         nudge: str | None = None,
+        metrics: SessionMetrics,
     ) -> None:
         self.policy = TurnPolicy(rules)
         self.output = AudioOutput(
@@ -154,6 +158,7 @@ class TurnController:
         self._effects = effects
         self._only_speech = only_speech
         self._nudge = nudge
+        self._metrics = metrics
         self._spoken = AssistantTurns()
         self._early_text: list[tuple[float, str]] = []  # it has come before the audio of its turn
         self._withheld: list[_Audio | str] = []  # of the turn that was cut, or of the next one
@@ -176,6 +181,8 @@ class TurnController:
 
     def stop(self) -> None:
         """The end of the session: set no timer, tell of no playback any more."""
+        for fields in self._metrics.take_all(self.output.heard_ms):
+            self._events.emit(TurnMetrics, **fields)
         if not self._over:
             self.feed.end(self._heard_so_far)
         self._over = True
@@ -244,6 +251,8 @@ class TurnController:
             self.apply(policy.generation_complete(now))
         if message.turn_complete:
             self.apply(policy.turn_complete(now, message.complete_reason))
+            self._metrics.complete_turn()
+            self._tell_metrics()
 
     def on_speech_events(self, events: list[SpeechEvent]) -> None:
         """The detector has noticed something in the call."""
@@ -272,6 +281,7 @@ class TurnController:
         """Take note of a text that was sent."""
         if text != self._nudge:
             self._unasked = False
+            self._metrics.forget_speech()
             self.feed.lines.application_said(text, _now())
         self.apply(self.policy.text_sent(_now(), is_nudge=text == self._nudge))
 
@@ -308,10 +318,12 @@ class TurnController:
             elif isinstance(action, Pause):
                 if not self.policy.paused_by_app:
                     self.counts.barge_ins += 1
+                    self._note_silence()
                 self.output.pause()
                 self._events.emit(PlaybackPaused, reason=self.policy.hold_reason)
             elif isinstance(action, Resume):
                 self.output.resume()
+                self._metrics.sound()
                 self._events.emit(PlaybackResumed)
             elif isinstance(action, PlayWithheld):
                 self._play_withheld(action.turn)
@@ -375,6 +387,8 @@ class TurnController:
             self._drop_withheld()
         self._begun, self._pushed_before_at = turn, self._pushed_at
         self._stalls_in_a_row = 0
+        self._metrics.begin_turn(now, turn)
+        self._tell_metrics()
         self.feed.lines.model_began(turn, now)
         early, self._early_text = self._early_text, []
         ended_at = self.policy.ended_at
@@ -420,6 +434,9 @@ class TurnController:
         fresh = sorted(turn for turn in cut if not self._spoken[turn].cut)
         for turn in fresh:
             self._spoken[turn].cut = True
+            self._metrics.cut_turn(turn)
+        if action.cause in ("speech", "server"):
+            self._note_silence()
         self.output.drop()
         for turn in fresh:
             self.counts.interruptions += 1
@@ -433,6 +450,18 @@ class TurnController:
                 heard_text=heard_text,
                 cause=action.cause,
             )
+        self._tell_metrics()
+
+    def _note_silence(self) -> None:
+        """Measure how soon the output is silent that is about to be paused or dropped."""
+        silent_at = self.output.silent_at(_now())
+        if silent_at is not None:
+            self._metrics.silence(silent_at)
+
+    def _tell_metrics(self) -> None:
+        """Tell the numbers of turns that are over."""
+        for fields in self._metrics.take_finished(self.output.unfinished()):
+            self._emit_soon(TurnMetrics, **fields)
 
     def _tell_of_stall(self, action: StalledAction) -> None:
         self.counts.stalls += 1
@@ -541,6 +570,7 @@ class TurnController:
 
     def _playback_started(self, turn: int, at: float) -> None:
         self._spoken[turn].started_at = at
+        self._metrics.hear_turn(at, turn)
         self.feed.lines.model_started(turn, at)
         self._emit_soon(PlaybackStarted, turn=turn, at=at)
 
@@ -559,6 +589,8 @@ class TurnController:
             started_at=at if spoken.started_at is None else spoken.started_at,
             finished_at=at,
         )
+        self._metrics.end_playback(turn, heard_ms)
+        self._tell_metrics()
         self.apply(self.policy.playback_finished(at, turn))
 
     def _emit_soon(self, event_type: type[Event], **fields: Any) -> None:
