@@ -295,7 +295,7 @@ def printed_summary(numbers: Mapping[str, Any], folder: Path) -> str:
         f"  {folder / RECORDING}  (left the person, right the assistant)",
         f"  {folder / PICTURE}",
         f"  {folder / NUMBERS}",
-        f"  {folder / PAGE}  (open it in a browser: the session as the assistant recorded it)",
+        f"  {folder / PAGE}  (open it in a browser: the assistant's own recording)",
     ]
     return "\n".join(lines)
 
