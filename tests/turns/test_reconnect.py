@@ -60,7 +60,7 @@ def connected(
 @pytest.mark.parametrize("code", [1000, 1001, 1006, 1008, 1011, 1012])
 def test_every_close_that_nobody_asked_for_is_resumed_at_once(code: int) -> None:
     assert connected().on_disconnected(100.0, lost(code)) == ReconnectAttempt(
-        attempt=1, delay=0.0, handle="h1"
+        attempt=1, delay_s=0.0, handle="h1"
     )
 
 
@@ -84,8 +84,8 @@ def test_attempts_are_spaced_and_end_with_the_outage() -> None:
     policy = connected()
     now, plan, delays = 100.0, policy.on_disconnected(100.0, lost()), []
     while plan is not None:
-        delays.append(plan.delay)
-        now += plan.delay + 0.1
+        delays.append(plan.delay_s)
+        now += plan.delay_s + 0.1
         plan = policy.on_attempt_failed(now, unreachable())
     assert delays[:6] == [0.0, 0.25, 0.5, 1.0, 2.0, 4.0]
     assert set(delays[6:]) == {LARGEST_DELAY_S}
@@ -97,7 +97,7 @@ def test_the_jitter_shortens() -> None:
     policy.on_disconnected(0.0, lost())
     plan = policy.on_attempt_failed(0.1, unreachable())
     assert plan is not None
-    assert plan.delay == 0.25 * (1 - JITTER)
+    assert plan.delay_s == 0.25 * (1 - JITTER)
 
 
 @pytest.mark.parametrize(
@@ -323,9 +323,9 @@ def test_whatever_happens_attempts_end_and_are_spaced(
             plan = policy.on_attempt_failed(now, error)
         if plan is None:
             return
-        assert now + plan.delay - outage <= OUTAGE_S
-        assert 0 <= plan.delay <= LARGEST_DELAY_S
-        now += plan.delay + seconds
+        assert now + plan.delay_s - outage <= OUTAGE_S
+        assert 0 <= plan.delay_s <= LARGEST_DELAY_S
+        now += plan.delay_s + seconds
         if opens:
             policy.on_connected(now)
             policy.on_resumption_handle(f"h{now}", True)
@@ -694,8 +694,8 @@ def test_connections_that_end_at_once_as_announced_are_spaced_and_never_final() 
         plan = policy.on_disconnected(now + 0.5, lost(1008))
         assert plan is not None
         assert (plan.attempt, plan.handle) == (1, "h1")
-        delays.append(plan.delay)
-        now += 0.5 + plan.delay
+        delays.append(plan.delay_s)
+        now += 0.5 + plan.delay_s
         policy.on_connected(now)
     assert delays == [0.0] * 10 + [3.5] * 20
     policy.on_go_away(now, 0.0)
