@@ -2521,7 +2521,7 @@ class Listener(RuleBasedStateMachine):
             elif isinstance(action, Stalled):
                 assert self.rules.stall_after_s is not None
                 assert action.reason != "unanswered" or not any(self.calls)
-                assert action.waited >= 0
+                assert action.waited_s >= 0
         if self.withheld and self.conversation.phase is not Phase.STALE:
             self.lost |= set(self.withheld)
             self.withheld.clear()

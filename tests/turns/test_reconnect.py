@@ -65,8 +65,8 @@ def test_every_close_that_nobody_asked_for_is_resumed_at_once(code: int) -> None
 
 
 def test_without_a_handle_a_new_session_begins() -> None:
-    assert connected(handle="").lost(100.0, lost()) == ReconnectAttempt(1, 0.0, "")
-    assert connected(resumable=False).lost(100.0, lost()) == ReconnectAttempt(1, 0.0, "")
+    assert connected(handle="").on_disconnected(100.0, lost()) == ReconnectAttempt(1, 0.0, "")
+    assert connected(resumable=False).on_disconnected(100.0, lost()) == ReconnectAttempt(1, 0.0, "")
 
 
 def test_handles_are_followed_and_the_last_good_one_is_kept() -> None:
@@ -167,7 +167,7 @@ def test_1007_is_never_resumed_blindly() -> None:
     assert policy.on_disconnected(10.5 + REFUSED_AGAIN_S - 1, refused) is None, "soon again: final"
     patient = connected()
     patient.on_disconnected(10.0, refused)
-    patient.opened(10.5)
+    patient.on_connected(10.5)
     assert patient.on_disconnected(10.0 + REFUSED_AGAIN_S + 1, refused) is not None
 
 
@@ -259,10 +259,10 @@ def test_when_the_moves_are_used_up_a_connection_is_left_in_time_or_ended(receiv
     policy.on_go_away(0.0, 10.0)
     assert not policy.should_leave(LASTED_S - 1, None, receiving), "the service ends it"
     fresh = moved(MOST_MOVES - 1)
-    fresh.going_away(0.0, 10.0)
+    fresh.on_go_away(0.0, 10.0)
     assert fresh.should_leave(REST_S, 0.0, receiving), "one was left"
     fresh = moved(MOST_MOVES)
-    fresh.going_away(WINDOW_S, 10.0)
+    fresh.on_go_away(WINDOW_S, 10.0)
     assert fresh.should_leave(WINDOW_S + REST_S, 0.0, receiving), "they are forgotten"
 
 
@@ -475,7 +475,7 @@ def test_eleven_losses_in_ten_minutes_are_final() -> None:
     patient = connected()
     for index in range(10):
         patient.on_disconnected(float(index), lost())
-        patient.opened(index + 0.5)
+        patient.on_connected(index + 0.5)
     assert patient.on_disconnected(600.0, lost()) == resume(), "the first is forgotten"
 
 
@@ -574,7 +574,7 @@ def beginning(handle: str, renews_key: bool = False) -> ReconnectPolicy:
 def test_the_first_connection_without_a_handle_is_the_callers_to_try_again(
     error: GeminiError,
 ) -> None:
-    assert beginning("").failed(100.0, error) is None
+    assert beginning("").on_attempt_failed(100.0, error) is None
 
 
 @pytest.mark.parametrize(
@@ -627,13 +627,13 @@ EXPIRED = AuthError("Token has expired", code=1011)
 def test_a_key_that_has_expired_is_final_at_once() -> None:
     assert connected().on_disconnected(0.0, EXPIRED) is None
     as_it_is = ReconnectPolicy(resumable=True, random=lambda: 0.0)
-    as_it_is.opened(0.0)
-    assert as_it_is.lost(0.0, EXPIRED) is None, "unless it is renewed"
+    as_it_is.on_connected(0.0)
+    assert as_it_is.on_disconnected(0.0, EXPIRED) is None, "unless it is renewed"
     policy = connected()
     policy.on_disconnected(0.0, lost())
     assert policy.on_attempt_failed(0.0, EXPIRED) is None
-    assert beginning("").failed(100.0, EXPIRED) is None
-    assert beginning("mine").failed(100.0, EXPIRED) is None
+    assert beginning("").on_attempt_failed(100.0, EXPIRED) is None
+    assert beginning("mine").on_attempt_failed(100.0, EXPIRED) is None
 
 
 def test_a_key_that_is_asked_for_is_asked_for_once_more() -> None:
@@ -645,9 +645,9 @@ def test_a_key_that_is_asked_for_is_asked_for_once_more() -> None:
     assert policy.on_attempt_failed(0.0, EXPIRED) == resume("h1", 2, 0.25)
     assert policy.on_attempt_failed(0.3, EXPIRED) is None
     first = beginning("", renews_key=True)
-    assert first.failed(100.0, EXPIRED) == resume("", 2, 0.25)
-    assert first.failed(100.3, EXPIRED) is None
-    assert beginning("", renews_key=True).failed(100.0, closed(1011)) is None
+    assert first.on_attempt_failed(100.0, EXPIRED) == resume("", 2, 0.25)
+    assert first.on_attempt_failed(100.3, EXPIRED) is None
+    assert beginning("", renews_key=True).on_attempt_failed(100.0, closed(1011)) is None
 
 
 @pytest.mark.parametrize(("gap_s", "final"), [(59.9, True), (60.0, False)])

@@ -139,6 +139,7 @@ class Reconfiguration:
             if registry is not None:
                 declared = await registry.prepare(self._supervisor.spawn)
                 config = _with_tools(config, declared)
+                validate_config(config)
             wanted = Configuration(config, registry or self._current.tools)
             if config == self._current.config:
                 self._configure(wanted)  # functions may differ although their declarations do not
