@@ -242,8 +242,8 @@ def names_of(connection: Any) -> Callable[[str], str]:
     def name_of(user_id: str) -> str:
         state = getattr(seen(), "participants_state", None)
         participants = getattr(state, "get_participants", lambda: ())()
-        names = (str(each.name) for each in participants if each.user_id == user_id)
-        return next(names, "")
+        found = [each for each in participants if getattr(each, "user_id", None) == user_id]
+        return str(getattr(found[0], "name", None) or "") if found else ""
 
     return name_of
 
