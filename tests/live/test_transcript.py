@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import json
+from contextlib import AsyncExitStack
 from types import SimpleNamespace
 
-from getstream.plugins.gemini.live import Line
+import numpy as np
+import pytest
+from getstream import AsyncStream
+from getstream.plugins.gemini.live import GeminiLive, Line
 from getstream.plugins.gemini.live._call import names_of
-from getstream.plugins.gemini.testing import Script, Turn
-from room import TEXT, Local, Room, happens, hold, voice, words
+from getstream.plugins.gemini.testing import LocalStream, Person, Script, Turn
+from getstream.video import rtc
+from room import TEXT, WIRE, Local, Room, happens, hold, voice, words
 
 TO_THE_END = {"turn_complete_after": "playback"}
 
@@ -129,3 +134,41 @@ def test_names_come_from_the_participants_of_the_call() -> None:
     assert name_of("ben") == ""
     del connection
     assert name_of("anna") == "", "the connection is not kept alive"
+
+
+@pytest.mark.skipif(
+    not hasattr(rtc, "RemoteTrack"),
+    reason="getstream 6 blocks the event loop when it leaves: it is tested in processes of its own",
+)
+async def test_the_speaker_of_a_real_call_is_known(local: Local) -> None:
+    """On the real SDKs in real time, the detector of the call tells who speaks."""
+    said: asyncio.Future[Line] = asyncio.get_running_loop().create_future()
+    async with AsyncExitStack() as stack:
+        script = Script([Turn(audio=voice(0.5), text="At nine.")])
+        await stack.enter_async_context(local(script))
+        stream = await stack.enter_async_context(LocalStream())
+        stack.enter_context(stream.redirected())
+        client = await stack.enter_async_context(AsyncStream(base_url=None))
+        gemini = await stack.enter_async_context(GeminiLive())
+        anna, ben = [
+            await stack.enter_async_context(Person("a-call", who)) for who in ("anna", "ben")
+        ]
+        call = client.video.call("default", "a-call")
+        await call.get_or_create(data={"created_by_id": "assistant"})
+        connection = await rtc.join(call, "assistant")
+        await stack.enter_async_context(connection)
+        await gemini.attach(connection)
+
+        @gemini.on("line")
+        def on_line(line: Line) -> None:
+            if line.who != "assistant" and not said.done():
+                said.set_result(line)
+
+        answered = asyncio.Event()
+        gemini.on("turn_complete", answered.set)
+        quiet = np.zeros(WIRE, np.int16)
+        await asyncio.gather(anna.say(words(1.5), WIRE), ben.say(quiet, WIRE))
+        await asyncio.wait_for(answered.wait(), 20)
+        line = await asyncio.wait_for(said, 20)
+        assert (line.who, line.user_id, line.turn) == ("user", "anna", 1)
+        assert line.name == names_of(connection)("anna")
