@@ -120,7 +120,7 @@ def test_a_list_that_the_sdk_replaces_counts(local: Local) -> None:
 
 def test_never_is_never(local: Local) -> None:
     async def scenario(watched: Watched) -> None:
-        first = PeopledCall()
+        first = PeopledCall(reads=False)
         await watched.gemini.attach(first, **NEVER)
         await watched.until(4000)
         first.join("anna")
@@ -353,7 +353,7 @@ def test_who_returns_finds_the_same_conversation(local: Local) -> None:
 
     async def scenario(watched: Watched) -> None:
         gemini, server = watched.gemini, watched.server
-        call = PeopledCall("anna")
+        call = PeopledCall("anna", reads=False)
         await gemini.attach(call, leave_when_alone_s=None)
         await gemini.send_text("My name is Anna.")
         await watched.until(10)
@@ -388,7 +388,7 @@ def test_who_returns_finds_the_same_conversation(local: Local) -> None:
 def test_a_session_that_is_forgotten_meanwhile_is_begun_anew(local: Local) -> None:
     async def scenario(watched: Watched) -> None:
         gemini, server = watched.gemini, watched.server
-        call = PeopledCall("anna")
+        call = PeopledCall("anna", reads=False)
         await gemini.attach(call, leave_when_alone_s=None)
         await gemini.send_text("My name is Anna.")
         await watched.until(10)
