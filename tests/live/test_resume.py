@@ -15,6 +15,7 @@ from getstream.plugins.gemini.live import GeminiLive, Resumption, ResumptionEven
 from getstream.plugins.gemini.live import _resumption as resumption_module
 from getstream.plugins.gemini.live._session import resume_source
 from getstream.plugins.gemini.live._turns.transcript import MAX_HISTORY_CHARS
+from getstream.plugins.gemini.recording._format import plain
 from getstream.plugins.gemini.testing import (
     INVALID_HANDLE,
     LiveSession,
@@ -75,6 +76,14 @@ def test_it_shows_neither_its_handle_nor_what_was_said() -> None:
         assert SECRET not in text
         assert "Anna" not in text
         assert MODEL in text
+
+
+def test_a_recording_does_not_hold_the_handle() -> None:
+    """The recorder writes the fields of every event."""
+    written = json.dumps(plain(ResumptionEvent(kept())))
+    assert SECRET not in written
+    assert MODEL in written
+    assert "Anna" in written, "what is said is recorded anyway"
 
 
 @pytest.mark.parametrize(

@@ -74,8 +74,11 @@ def plain(value: Any, depth: int = 0) -> Any:
     if depth >= _DEEPEST:
         return "…"
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        # The handle of a `Resumption` is as good as a key.
         return {
-            each.name: plain(getattr(value, each.name), depth + 1)
+            each.name: HIDDEN
+            if _SECRET_NAME.search(each.name)
+            else plain(getattr(value, each.name), depth + 1)
             for each in dataclasses.fields(value)
         }
     if isinstance(value, Mapping):
