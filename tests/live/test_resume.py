@@ -14,7 +14,7 @@ from getstream.plugins.gemini.errors import ConfigError, ConnectError
 from getstream.plugins.gemini.live import GeminiLive, Resumption, ResumptionEvent
 from getstream.plugins.gemini.live import _resumption as resumption_module
 from getstream.plugins.gemini.live._session import resume_source
-from getstream.plugins.gemini.live._turns.transcript import MAX_HISTORY_CHARS
+from getstream.plugins.gemini.live._turns.history import MAX_HISTORY_CHARS
 from getstream.plugins.gemini.recording._format import plain
 from getstream.plugins.gemini.testing import (
     INVALID_HANDLE,
@@ -160,12 +160,12 @@ def test_a_second_process_goes_on_with_the_same_session(local: Local) -> None:
     stored: list[str] = []
 
     async def scenario(server: LocalGemini) -> None:
-        async with GeminiLive() as gemini:
+        async with GeminiLive(playback=False) as gemini:  # what it says counts as heard
             assert gemini.resumption is None or gemini.resumption.lines == ()
             gemini.on("resumption", told.append)
             await _greeted(gemini)
             await server.sessions[0].announce_handle()
-            await asyncio.sleep(1)
+            await asyncio.sleep(5)
         assert gemini.resumption is not None
         stored.append(gemini.resumption.to_json())
         assert told[-1].handle == gemini.resumption.handle
@@ -357,7 +357,7 @@ def test_closing_before_it_is_given_leaves_nothing(local: Local) -> None:
     async def scenario(server: LocalGemini) -> None:
         for resume in (_hangs(), _hangs):
             gemini = GeminiLive(resume=resume)
-            await asyncio.sleep(1)
+            await asyncio.sleep(5)
             await gemini.close()
         await GeminiLive(resume=_hangs()).close()
         assert server.sessions == []

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from getstream.plugins.gemini.errors import AudioError, CallError, ClosedError, ConfigError
-from getstream.plugins.gemini.live import GeminiLive, PlayedSound
+from getstream.plugins.gemini.live import GeminiLive, PlayedSound, tool
 from getstream.plugins.gemini.live._media.sounds import (
     HOLD_DELAY_S,
     MAX_SOUND_S,
@@ -19,7 +19,7 @@ from getstream.plugins.gemini.live._media.sounds import (
     SoundLayer,
     read_sound,
 )
-from getstream.plugins.gemini.testing import Parrot, Script, Turn, signals
+from getstream.plugins.gemini.testing import FunctionCall, Parrot, Script, Turn, signals
 from getstream.plugins.gemini.testing.clock import run_virtual
 from room import CALL, GRACE, MODEL, Int16, Local, Room, happens, hold, voice, words
 
@@ -380,3 +380,55 @@ def test_who_speaks_over_it_silences_it(local: Local) -> None:
 async def test_an_empty_loop_is_refused() -> None:
     with pytest.raises(AudioError):
         HoldSound(SoundLayer(lambda: None), np.zeros(0, np.int16))
+
+
+# -- while a tool runs -----------------------------------------------------------------------------
+
+
+def slow_tool_heard(local: Local, sound: Any, behavior: str, seconds: float) -> tuple[Room, Int16]:
+    """Let the model call a tool that takes a while; return what the listener heard."""
+
+    async def look_up() -> str:
+        """Look something up."""
+        await asyncio.sleep(seconds)
+        return "found"
+
+    async def scenario(room: Room) -> None:
+        await room.gemini.send_text("Look it up.")
+        await room.until(seconds + 3)
+
+    slow = tool(look_up, behavior=behavior)  # type: ignore[call-overload]
+    script = Script([FunctionCall("look_up", {}), Turn(audio=voice(1.0))])
+    return hold(local, scenario, script, tools=[slow], tool_sound=sound)
+
+
+def test_a_sound_is_heard_while_the_model_waits_for_a_tool(local: Local) -> None:
+    room, sound = slow_tool_heard(local, (chime(0.3), CALL), "BLOCKING", 4.0)
+    waited = sound[round(2.0 * CALL) : round(3.5 * CALL)]
+    assert level(waited, 440) > 1000
+    assert not sound[: round(0.9 * CALL)].any(), "it begins after a second"
+    assert level(sound[round(4.5 * CALL) : round(5.0 * CALL)], 440) < 500, "and ends with the tool"
+    assert not room.of("error")
+
+
+@pytest.mark.parametrize(("behavior", "seconds"), [("NON_BLOCKING", 4.0), ("BLOCKING", 0.8)])
+def test_a_tool_for_which_nobody_waits_is_silent(
+    local: Local, behavior: str, seconds: float
+) -> None:
+    _, sound = slow_tool_heard(local, (chime(0.3), CALL), behavior, seconds)
+    assert level(sound[: round((seconds - 0.1) * CALL)], 440) < 100
+
+
+def test_a_tool_sound_that_cannot_be_read_is_reported_once(local: Local, tmp_path: Path) -> None:
+    broken = tmp_path / "broken.wav"
+    broken.write_bytes(b"RIFF")
+    room, _ = slow_tool_heard(local, broken, "BLOCKING", 3.0)
+    (error,) = room.of("error")
+    assert "broken.wav" in str(error)
+    assert room.gemini.stats().turns == 1
+
+
+@pytest.mark.parametrize("sound", [3, (chime(0.1).astype(np.float32), CALL), chime(0.1)])
+def test_what_is_no_tool_sound_is_refused(sound: Any) -> None:
+    with pytest.raises((ConfigError, AudioError)):
+        GeminiLive("key", tool_sound=sound)

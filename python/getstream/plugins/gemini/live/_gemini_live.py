@@ -15,7 +15,7 @@ from ._call_audio import CallAudio
 from ._continuation import Continuation
 from ._lifecycle import Life
 from ._media.capture import ListenTo, check_rate
-from ._media.playout import MODEL_RATE, OutputTrack
+from ._media.playout import OutputTrack
 from ._media.sounds import PlayedSound
 from ._media.video import check_fps
 from ._media.video_input import VideoInput
@@ -24,12 +24,12 @@ from ._presence import Stay
 from ._requests import RequestSender
 from ._resumption import Resumption
 from ._settings import resolve_settings
-from ._sound_player import SoundPlayer
+from ._sound_player import SoundPlayer, ToolSounds
+from ._stats import collect_stats
 from ._supervisor import Supervisor
 from ._telemetry import observer_for
 from ._telemetry.observer import Observer
 from ._telemetry.stats import Stats
-from ._timing import FRAME_MS
 from ._tools.declarations import DEFAULT_TIMEOUT_S, Behavior, Scheduling, declare_as
 from ._turns.transcript import Transcript
 
@@ -53,8 +53,6 @@ _STATES: dict[Life, State] = {
     Life.FAILED: "closed",
     Life.CLOSED: "closed",
 }
-
-SAMPLES_PER_MS = MODEL_RATE // 1000
 
 
 class GeminiLive(Continuation):
@@ -138,6 +136,9 @@ class GeminiLive(Continuation):
             conversation begins.
         tools: what the model may call: functions with annotations, `tool(function, ...)`, and what
             google-genai takes (`{"google_search": {}}`, `Tool`, MCP `ClientSession`s).
+        tool_sound: what is heard while the model waits for a tool, from a second on: the path of an
+            audio file, or `(samples, rate)` as `play` takes them.
+        record: a folder to record the session in: see `Recorder`.
         telemetry: whether to export spans and metrics to OpenTelemetry, which the extra `otel`
             brings. None does so where it is installed and imported, by `getstream` for example.
 
@@ -167,6 +168,8 @@ class GeminiLive(Continuation):
         | Callable[[], Resumption | Awaitable[Resumption | None] | None]
         | None = None,
         tools: Sequence[Any] = (),
+        tool_sound: str | PathLike[str] | tuple[NDArray[np.int16] | bytes, int] | None = None,
+        record: str | PathLike[str] | None = None,
         telemetry: bool | None = None,
     ) -> None:
         check_choice("telemetry", telemetry, (True, False, None))
@@ -201,6 +204,12 @@ class GeminiLive(Continuation):
         supervisor.add_resource(self._video)
         self._requests = RequestSender(settings, supervisor)
         self._sounds = SoundPlayer(supervisor)
+        if tool_sound is not None:
+            supervisor.tool_sound = ToolSounds(supervisor, tool_sound)
+        if record is not None:
+            from ..recording import Recorder
+
+            self.add_observer(Recorder(record, config=settings.config, stats=self.stats))
         vertexai = bool(getattr(settings.access or client, "vertexai", False))
         exporter = observer_for(telemetry, model=settings.model, vertexai=vertexai)
         if exporter is not None:
@@ -564,40 +573,7 @@ class GeminiLive(Continuation):
 
     def stats(self) -> Stats:
         """Return a snapshot of the counters."""
-        supervisor, audio, video = self._supervisor, self._audio, self._video
-        turns, queue = supervisor.turns, supervisor.send_queue
-        playback, counts = turns.output.stats(), turns.counts
-        return Stats(
-            frames_in=audio.input.frames_in,
-            frames_refused=audio.frames_refused,
-            frames_sent=queue.sent,
-            echo_suppressed_ms=audio.input.echo_suppressed_ms,
-            retransmitted_ms=queue.retransmitted * FRAME_MS,
-            disconnects=supervisor.disconnects,
-            planned_reconnects=supervisor.planned_reconnects,
-            input_dropped_ms=queue.dropped_ms,
-            messages=supervisor.messages,
-            unreadable_messages=supervisor.session.unreadable + counts.bad_audio,
-            turns=turns.policy.turn,
-            interruptions=counts.interruptions,
-            barge_ins=counts.barge_ins,
-            false_barge_ins=counts.false_barge_ins,
-            stalls=counts.stalls,
-            queued_ms=playback.queued / SAMPLES_PER_MS,
-            played_ms=playback.played / SAMPLES_PER_MS,
-            dropped_ms=playback.dropped / SAMPLES_PER_MS,
-            overflow_ms=playback.overflowed / SAMPLES_PER_MS,
-            underruns=playback.underruns,
-            late_frames=turns.output.late_frames,
-            playout_underruns=turns.output.gaps,
-            video_frames_sent=video.frames_sent,
-            video_frames_rejected=video.frames_rejected,
-            events_lost=supervisor.events.lost,
-            tokens=supervisor.metrics.tokens,
-            cost=supervisor.metrics.cost(),
-            latency=supervisor.metrics.latency(),
-            tracks=tuple(audio.input.track_stats()),
-        )
+        return collect_stats(self._supervisor, self._audio, self._video)
 
 
 class _Done:

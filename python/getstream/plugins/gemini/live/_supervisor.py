@@ -71,6 +71,16 @@ STOP_S = 0.3
 """Seconds that the tasks of a connection have to end when they are cancelled, which takes none."""
 
 
+class ToolSound(Protocol):
+    """Something that is heard while tools run."""
+
+    def start(self, key: str) -> None:
+        """Take note that a tool begins to run."""
+
+    def stop(self, key: str) -> None:
+        """Take note that it has ended; what is not known is passed over."""
+
+
 class Resource(Protocol):
     """Something that ends with the session."""
 
@@ -106,6 +116,7 @@ class Supervisor:
         turns: the turns of the conversation.
         tools: the functions that the model may call.
         assistant: the `GeminiLive`, for functions that ask for their context.
+        tool_sound: what is heard while the model waits for a tool, or None.
         messages: how many messages the service has sent.
         metrics: delays, tokens and cost.
         disconnects: connections that ended without having been asked to.
@@ -170,6 +181,7 @@ class Supervisor:
         )
         self.events.observers.changed.append(self._wire_observers)
         self.assistant: Any = None
+        self.tool_sound: ToolSound | None = None
         self.tools = ToolExecutor(
             settings.tools,
             spawn=self.spawn,
@@ -685,12 +697,16 @@ class Supervisor:
 
     # -- what the tools ask for ----------------------------------------------------------------
 
-    def tool_called(self, *, waits: bool) -> None:
+    def tool_called(self, key: str, *, waits: bool) -> None:
         """Take note that the model has called a function, and whether it waits for the result."""
+        if waits and self.tool_sound is not None:
+            self.tool_sound.start(key)
         self.turns.apply(self.turns.policy.tool_called(self.now(), waits))
 
-    def tool_answered(self, *, waits: bool, expects: bool) -> None:
+    def tool_answered(self, key: str, *, waits: bool, expects: bool) -> None:
         """Take note that a call is over, and whether the model is to speak of it."""
+        if self.tool_sound is not None:
+            self.tool_sound.stop(key)
         self.turns.apply(self.turns.policy.tool_answered(self.now(), waits, expects))
 
     def tool_context(self, call_id: str, name: str) -> ToolContext:

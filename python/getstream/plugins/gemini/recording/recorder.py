@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from ..audio import Resampler
 from ..errors import AudioError, ConfigError
-from ..live import Observer
+from ..live._telemetry.observer import Observer
 from ._format import EVENTS_FILE, FORMAT, FORMAT_VERSION, encode_line, plain, redacted_config
 from ._wav import FILE_FRAMES, LEFT, RATE, RIGHT, StereoWriter, file_name
 

@@ -153,10 +153,10 @@ class _Answer:
 class ToolSurroundings(Protocol):
     """Conversation around a call: it tells what a function may ask for, and is told of calls."""
 
-    def tool_called(self, *, waits: bool) -> None:
+    def tool_called(self, key: str, *, waits: bool) -> None:
         """Take note that the model has called a function, and whether it waits for the result."""
 
-    def tool_answered(self, *, waits: bool, expects: bool) -> None:
+    def tool_answered(self, key: str, *, waits: bool, expects: bool) -> None:
         """Take note that a call is over, and whether the model is to speak of it."""
 
     def tool_context(self, call_id: str, name: str) -> ToolContext:
@@ -381,7 +381,7 @@ class ToolExecutor:
 
     def _note_called(self, run: _Run) -> None:
         self._runs[run.key] = run
-        self._surroundings.tool_called(waits=run.waits)
+        self._surroundings.tool_called(run.key, waits=run.waits)
         self._emit(ToolCall, id=run.id, tool=run.name, args=dict(_mapping(run.args)))
 
     def _unknown(self, name: str) -> _Outcome:
@@ -552,8 +552,8 @@ class ToolExecutor:
         if answer.will_continue:
             if expects and run.is_owed:
                 # It is spoken of while the function goes on.
-                self._surroundings.tool_answered(waits=run.waits, expects=True)
-                self._surroundings.tool_called(waits=run.waits)
+                self._surroundings.tool_answered(run.key, waits=run.waits, expects=True)
+                self._surroundings.tool_called(run.key, waits=run.waits)
             return
         run.state = CallState.SENT
         self._note_over(run, expects=expects)
@@ -561,7 +561,7 @@ class ToolExecutor:
     def _note_over(self, run: _Run, *, expects: bool) -> None:
         if run.is_owed:
             run.is_owed = False
-            self._surroundings.tool_answered(waits=run.waits, expects=expects)
+            self._surroundings.tool_answered(run.key, waits=run.waits, expects=expects)
 
     def _settle(self, run: _Run, *, expects: bool = False) -> None:
         """Forget a call."""
