@@ -1,4 +1,4 @@
-"""What the model says: turns, and the policies that choose them."""
+"""Define the turns of the model, and the policies that choose them."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ __all__ = [
     "Turn",
     "Turns",
     "UserTurn",
+    "require_policy",
     "to_output_rate",
 ]
 
@@ -38,7 +39,7 @@ _FADE_MS = 5.0
 
 @dataclass(frozen=True)
 class UserTurn:
-    """What the user said, as a reply policy sees it.
+    """One turn of the user, as a reply policy sees it.
 
     Attributes:
         kind: `audio`, `text`, or `tool_response`.
@@ -230,11 +231,17 @@ class Script:
         turns: One entry for each turn of the user: a `Turn`, or several that are said in a row. An
             empty entry is silence.
         then: What answers after the last entry; None is silence.
+
+    Raises:
+        ConfigError: `turns` is no list of turns, or `then` no reply policy.
     """
 
     def __init__(
         self, turns: Sequence[Turn | Sequence[Turn]], *, then: ReplyPolicy | None = None
     ) -> None:
+        _require_turns(turns)
+        if then is not None:
+            require_policy(then, "Script(then=)")
         self._turns = [[entry] if isinstance(entry, Turn) else list(entry) for entry in turns]
         self._then = then
         self._next = 0
@@ -250,6 +257,58 @@ class Script:
             self._next += 1
             return self._turns[self._next - 1]
         return self._then.reply(user) if self._then else []
+
+
+def require_policy(value: object, option: str) -> None:
+    """Check that a value is a reply policy.
+
+    Args:
+        value: The value.
+        option: Name of the argument, for the message.
+
+    Raises:
+        ConfigError: It has no method `reply`, or it is a class instead of an instance.
+    """
+    if isinstance(value, type):
+        raise ConfigError(f"{option} is the class {value.__name__}: write {value.__name__}(...)")
+    if isinstance(value, str):
+        raise ConfigError(f"{option} is a str: write Script([Turn(text={_short(value)})])")
+    if isinstance(value, (Turn, list, tuple)):
+        raise ConfigError(f"{option} is a {type(value).__name__} of turns: write Script([...])")
+    if not callable(getattr(value, "reply", None)):
+        raise ConfigError(
+            f"{option} is a {type(value).__name__}, which has no method `reply`; take Parrot(), "
+            "Script([Turn(...)]) or a policy of your own"
+        )
+
+
+def _require_turns(turns: object) -> None:
+    """Check the entries of a script; a str would be taken apart into its letters."""
+    if isinstance(turns, str):
+        raise ConfigError(
+            f"Script takes a list of turns, not a str: Script([Turn(text={_short(turns)})])"
+        )
+    if isinstance(turns, Turn):
+        raise ConfigError("Script takes a list of turns, not one Turn: Script([Turn(...)])")
+    if not isinstance(turns, Sequence):
+        raise ConfigError(f"Script takes a list of turns, not {type(turns).__name__}")
+    for number, entry in enumerate(turns):
+        if isinstance(entry, str):
+            raise ConfigError(
+                f"Script: entry {number} is a str: write Turn(text={_short(entry)})"
+            )
+        members = entry if isinstance(entry, Sequence) else [entry]
+        if not all(isinstance(each, Turn) for each in members):
+            raise ConfigError(
+                f"Script: entry {number} is {_short(entry)}; it is a Turn, or a list of turns that "
+                "are said in a row. What answers after the last entry is `then`"
+            )
+
+
+def _short(value: object) -> str:
+    """Return `repr` of a value in at most 60 characters."""
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
 
 
 def to_output_rate(samples: NDArray[np.int16], rate: int) -> NDArray[np.int16]:

@@ -471,7 +471,7 @@ class Person:
 
     @property
     def said(self) -> NDArray[np.int16]:
-        """What the person said until now: int16 mono, 48 kHz, shape (n,)."""
+        """Return the speech of the person until now: int16 mono, 48 kHz, shape (n,)."""
         track = self._blank()
         for start, samples in self._said:
             first = round((start - self.started_at) * SAMPLE_RATE)
@@ -481,7 +481,7 @@ class Person:
 
     @property
     def heard(self) -> NDArray[np.int16]:
-        """What the person heard until now, everybody mixed: int16 mono, 48 kHz, shape (n,)."""
+        """Return the sound heard until now, everybody mixed: int16 mono, 48 kHz, shape (n,)."""
         return self.heard_from(None)
 
     def heard_from(self, user_id: str | None) -> NDArray[np.int16]:
