@@ -294,9 +294,7 @@ def _require_turns(turns: object) -> None:
         raise ConfigError(f"Script takes a list of turns, not {type(turns).__name__}")
     for number, entry in enumerate(turns):
         if isinstance(entry, str):
-            raise ConfigError(
-                f"Script: entry {number} is a str: write Turn(text={_short(entry)})"
-            )
+            raise ConfigError(f"Script: entry {number} is a str: write Turn(text={_short(entry)})")
         members = entry if isinstance(entry, Sequence) else [entry]
         if not all(isinstance(each, Turn) for each in members):
             raise ConfigError(
