@@ -61,7 +61,12 @@ def test_policies_of_all_kinds_are_taken() -> None:
         def reply(self, user: object) -> list[Turn]:
             return []
 
-    for policy in (Parrot(), Script([]), Script([Turn(), [Turn(), Turn()]], then=Silent()), Silent()):
+    for policy in (
+        Parrot(),
+        Script([]),
+        Script([Turn(), [Turn(), Turn()]], then=Silent()),
+        Silent(),
+    ):
         LocalGemini(policy)
 
 
