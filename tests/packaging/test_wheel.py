@@ -103,7 +103,8 @@ def test_name_version_and_python(metadata: Message, version: str) -> None:
 def requirements(metadata: Message, extra: str = "") -> dict[str, Requirement]:
     """Return the requirements by name: always, or with an extra only."""
     found = [Requirement(line) for line in metadata.get_all("Requires-Dist", [])]
-    oldest = {"python_version": "3.10"}  # which needs what the standard library has had since
+    # The oldest Python needs what the standard library has had since.
+    oldest = {"python_version": "3.10", "python_full_version": "3.10.0"}
     return {
         each.name: each
         for each in found

@@ -7,7 +7,14 @@ from typing import Any
 
 import pytest
 from getstream.plugins.gemini.errors import ConfigError
-from getstream.plugins.gemini.testing import LocalGemini, Parrot, Script, Turn
+from getstream.plugins.gemini.testing import (
+    FunctionCall,
+    LocalGemini,
+    Parrot,
+    Script,
+    Turn,
+    UserTurn,
+)
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
@@ -18,11 +25,13 @@ SETUP = '{"setup": {"model": "models/gemini-3.8-live"}}'
 @pytest.mark.parametrize(
     ("turns", "words"),
     [
-        ("Hello.", ["list of turns, not a str", "Script([Turn(text='Hello.')])"]),
+        ("Hello.", ["list of turns, not a str", "Script(['Hello.'])"]),
         (Turn(text="Hello."), ["not one Turn", "Script([Turn(...)])"]),
         (7, ["not int"]),
-        ([Turn(), "Hello."], ["entry 1 is a str", "Turn(text='Hello.')"]),
-        ([[Turn(), "Hello."]], ["entry 0"]),
+        (FunctionCall("x"), ["not one FunctionCall", "Script([FunctionCall(...)])"]),
+        (["Hello.", [Turn(), Parrot()]], ["entry 1 is [Turn("]),
+        ([[["Hello."]]], ["entry 0"]),
+        ([5], ["entry 0 is 5; it is a Turn, a text, a FunctionCall"]),
         ([Turn(), Parrot()], ["entry 1", "`then`"]),
         ([None], ["entry 0 is None"]),
         ("x" * 100, ["..."]),
@@ -34,11 +43,24 @@ def test_a_script_takes_a_list_of_turns(turns: Any, words: list[str]) -> None:
     assert [word for word in words if word not in str(refusal.value)] == []
 
 
+def test_entries_of_a_script() -> None:
+    call = FunctionCall("book", {"seats": 2})
+    script = Script(["Hello.", call, [Turn(text="One."), "Two."], []])
+    answers = [list(script.reply(UserTurn("text"))) for _ in range(5)]
+    assert answers == [
+        [Turn(text="Hello.")],
+        [Turn(function_calls=(call,))],
+        [Turn(text="One."), Turn(text="Two.")],
+        [],
+        [],
+    ]
+
+
 @pytest.mark.parametrize(
     ("value", "words"),
     [
         (Parrot, ["is the class Parrot", "Parrot(...)"]),
-        ("Hello.", ["is a str", "Script([Turn(text='Hello.')])"]),
+        ("Hello.", ["is a str", "Script(['Hello.'])"]),
         ([Turn()], ["Script([...])"]),
         (Turn(), ["Script([...])"]),
         (lambda user: [], ["no method `reply`"]),

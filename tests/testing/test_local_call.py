@@ -274,6 +274,36 @@ def test_percentiles_of_latency() -> None:
         _ = Latency(()).p50_ms
 
 
+SPEAKS = """
+    import sys
+    from getstream.plugins.gemini.testing import signals
+
+    path = sys.argv[sys.argv.index("-w") + 1]
+    signals.write_wav(path, signals.speech_like(100 * len(sys.stdin.read()), 22050), 22050)
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="the stand-in is a script")
+async def test_a_text_is_spoken_and_is_the_transcript(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stand-in for espeak-ng; `test_kit_synthesis.py` has the real one, where it is installed."""
+    script = tmp_path / "espeak-ng"
+    script.write_text(f'#!/bin/sh\nexec {sys.executable} {program(tmp_path, SPEAKS)} "$@"\n')
+    script.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    async with LocalCall(BOT, reply=Script(["Good morning.", "Noon."])) as call:
+        anna = await call.person("anna")
+        await anna.hear_turn()
+        said = await anna.say("What time is it?")
+        await anna.hear_turn(timeout=15)
+        (session,) = call.gemini.sessions
+        assert "What time is it?" in session.context  # what the model was given
+    assert said.end - said.start == pytest.approx(1.6, abs=0.05)
+    texts = [(line.who, line.text) for line in call.transcript]
+    assert texts == [("bot", "Good morning."), ("anna", "What time is it?"), ("bot", "Noon.")]
+
+
 # -- tools ----------------------------------------------------------------------------------------
 
 
@@ -576,7 +606,7 @@ def blocking(call_id: str) -> None: ...
         (Parrot, {}, ["reply=Parrot(...)"]),
         (blocking, {}, ["blocking", "async def bot(call_id)"]),
         (5, {}, ["the bot is a int", "path of a program"]),
-        (idle, {"reply": "Hello."}, ["LocalCall(reply=)", "Script([Turn(text='Hello.')])"]),
+        (idle, {"reply": "Hello."}, ["LocalCall(reply=)", "Script(['Hello.'])"]),
         (idle, {"reply": Parrot}, ["the class Parrot"]),
         (idle, {"reply": [Turn()]}, ["Script([...])"]),
         (idle, {"reply": LocalGemini()}, ["gemini=..."]),

@@ -60,6 +60,7 @@ from ._gemini import (
 from ._kit import (
     BotExitedError,
     CallPerson,
+    CallTools,
     HeardTurn,
     Latency,
     LocalCall,
@@ -69,7 +70,6 @@ from ._kit import (
     ScenarioOutcome,
     SpeechSynthesisError,
     ToolCall,
-    ToolLog,
     TurnTimeoutError,
     run_scenarios,
 )
@@ -101,6 +101,7 @@ __all__ = [
     "BotExitedError",
     "CallPerson",
     "CallState",
+    "CallTools",
     "Camera",
     "Chunk",
     "Close",
@@ -140,7 +141,6 @@ __all__ = [
     "StreamState",
     "SubscribedState",
     "ToolCall",
-    "ToolLog",
     "Turn",
     "TurnTimeoutError",
     "UserAudio",

@@ -222,27 +222,41 @@ class Parrot:
         return [Turn(audio=audio, text=user.text, delay_ms=self._delay_ms)]
 
 
+Spoken = Turn | str | FunctionCall
+"""Entry of a script: a turn, or something that makes one."""
+
+
 class Script:
     """Answers with turns written down beforehand, in order, whatever the user says.
+
+    A function is called, and the next entry is what follows its result::
+
+        Script([FunctionCall("book", {"seats": 2}), "Your table is booked."])
 
     All sessions of a server read the same script, so that it goes on after a reconnect.
 
     Args:
-        turns: One entry for each turn of the user: a `Turn`, or several that are said in a row. An
-            empty entry is silence.
+        turns: One entry for each turn of the user, and for each answer to a function that was
+            called: a `Turn`, a text that is said, a `FunctionCall` that is made, or several of them
+            in a row. An empty sequence is silence.
         then: What answers after the last entry; None is silence.
 
     Raises:
-        ConfigError: `turns` is no list of turns, or `then` no reply policy.
+        ConfigError: `turns` is no list of these, or `then` no reply policy.
     """
 
     def __init__(
-        self, turns: Sequence[Turn | Sequence[Turn]], *, then: ReplyPolicy | None = None
+        self, turns: Sequence[Spoken | Sequence[Spoken]], *, then: ReplyPolicy | None = None
     ) -> None:
         _require_turns(turns)
         if then is not None:
             require_policy(then, "Script(then=)")
-        self._turns = [[entry] if isinstance(entry, Turn) else list(entry) for entry in turns]
+        self._turns = [
+            [_turn(entry)]
+            if isinstance(entry, (Turn, str, FunctionCall))
+            else [_turn(each) for each in entry]
+            for entry in turns
+        ]
         self._then = then
         self._next = 0
 
@@ -259,6 +273,12 @@ class Script:
         return self._then.reply(user) if self._then else []
 
 
+def _turn(entry: Spoken) -> Turn:
+    if isinstance(entry, str):
+        return Turn(text=entry)
+    return Turn(function_calls=(entry,)) if isinstance(entry, FunctionCall) else entry
+
+
 def require_policy(value: object, option: str) -> None:
     """Check that a value is a reply policy.
 
@@ -272,7 +292,7 @@ def require_policy(value: object, option: str) -> None:
     if isinstance(value, type):
         raise ConfigError(f"{option} is the class {value.__name__}: write {value.__name__}(...)")
     if isinstance(value, str):
-        raise ConfigError(f"{option} is a str: write Script([Turn(text={_short(value)})])")
+        raise ConfigError(f"{option} is a str: write Script([{_short(value)}])")
     if isinstance(value, (Turn, list, tuple)):
         raise ConfigError(f"{option} is a {type(value).__name__} of turns: write Script([...])")
     if not callable(getattr(value, "reply", None)):
@@ -285,21 +305,19 @@ def require_policy(value: object, option: str) -> None:
 def _require_turns(turns: object) -> None:
     """Check the entries of a script; a str would be taken apart into its letters."""
     if isinstance(turns, str):
-        raise ConfigError(
-            f"Script takes a list of turns, not a str: Script([Turn(text={_short(turns)})])"
-        )
-    if isinstance(turns, Turn):
-        raise ConfigError("Script takes a list of turns, not one Turn: Script([Turn(...)])")
+        raise ConfigError(f"Script takes a list of turns, not a str: Script([{_short(turns)}])")
+    if isinstance(turns, (Turn, FunctionCall)):
+        name = type(turns).__name__
+        raise ConfigError(f"Script takes a list of turns, not one {name}: Script([{name}(...)])")
     if not isinstance(turns, Sequence):
         raise ConfigError(f"Script takes a list of turns, not {type(turns).__name__}")
     for number, entry in enumerate(turns):
-        if isinstance(entry, str):
-            raise ConfigError(f"Script: entry {number} is a str: write Turn(text={_short(entry)})")
-        members = entry if isinstance(entry, Sequence) else [entry]
-        if not all(isinstance(each, Turn) for each in members):
+        members = entry if isinstance(entry, (list, tuple)) else [entry]
+        if not all(isinstance(each, (Turn, str, FunctionCall)) for each in members):
             raise ConfigError(
-                f"Script: entry {number} is {_short(entry)}; it is a Turn, or a list of turns that "
-                "are said in a row. What answers after the last entry is `then`"
+                f"Script: entry {number} is {_short(entry)}; it is a Turn, a text, a FunctionCall, "
+                "or a list of these that are said in a row. What answers after the last entry is "
+                "`then`"
             )
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from .call import LocalCall, LocalCallFactory
 from .errors import BotExitedError, ScenarioError, SpeechSynthesisError, TurnTimeoutError
-from .observations import Latency, SaidLine, ToolCall, ToolLog
+from .observations import CallTools, Latency, SaidLine, ToolCall
 from .people import CallPerson, HeardTurn
 from .runner import ScenarioOutcome, run_scenarios
 
 __all__ = [
     "BotExitedError",
     "CallPerson",
+    "CallTools",
     "HeardTurn",
     "Latency",
     "LocalCall",
@@ -20,7 +21,6 @@ __all__ = [
     "ScenarioOutcome",
     "SpeechSynthesisError",
     "ToolCall",
-    "ToolLog",
     "TurnTimeoutError",
     "run_scenarios",
 ]

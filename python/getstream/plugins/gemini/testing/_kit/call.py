@@ -19,7 +19,7 @@ from .._stack import LocalServers
 from .._stream import LocalStream
 from .allow_list import AllowListProxy, trust_bundle
 from .bots import Bot, BotFunction, CallableBot, ProgramBot, check_bot
-from .observations import Latency, SaidLine, ToolLog, model_lines
+from .observations import CallTools, Latency, SaidLine, model_lines
 from .people import CallPerson
 from .report import report_sections, write_report
 
@@ -36,7 +36,7 @@ _current: LocalCall | None = None
 class LocalCall:
     """A call on this machine with a bot under test and people who speak and listen::
 
-        async with LocalCall("my_bot.py", reply=Script([Turn(text="Hello.")])) as call:
+        async with LocalCall("my_bot.py", reply=Script(["Hello.", "It is noon."])) as call:
             anna = await call.person("anna")
             greeting = await anna.hear_turn()
             await anna.say("What time is it?")
@@ -112,7 +112,7 @@ class LocalCall:
         """Start of the call, `time.monotonic()` in seconds; 0 before."""
         self.gemini = LocalGemini(reply, transcribe=self._transcribe) if gemini is None else gemini
         self.stream = LocalStream() if stream is None else stream
-        self.tools = ToolLog(self.gemini, self.check_bot)
+        self.tools = CallTools(self.gemini, self.check_bot)
         self._arguments = [call_id] if arguments is None else [str(each) for each in arguments]
         self._env = dict(env or {})
         self._proxy = AllowListProxy(allow_hosts)
@@ -413,11 +413,12 @@ class LocalCallFactory:
         sections: list[tuple[str, str]] = []
         for number, call in enumerate(self.calls, 1):
             title = "local call" if len(self.calls) == 1 else f"local call {number}"
+            # An exception in here would end the whole run of pytest.
             try:
-                folder: Path | None = call.write_report(self._make_folder()).parent
-            except OSError:
-                folder = None
-            sections += report_sections(call, title, folder)
+                folder = call.write_report(self._make_folder()).parent
+                sections += report_sections(call, title, folder)
+            except Exception as error:
+                sections.append((title, f"no report could be made: {error!r}"))
         return sections
 
 

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from .._gemini import LiveSession, LocalGemini
 
-__all__ = ["Latency", "SaidLine", "ToolCall", "ToolLog", "model_lines"]
+__all__ = ["CallTools", "Latency", "SaidLine", "ToolCall", "model_lines"]
 
 _LOOK_AGAIN_S = 0.05
 """Seconds between looks for a tool call: those of several sessions have no event in common."""
@@ -85,11 +85,11 @@ class ToolCall:
         return f"{self.name}({args}): {'cancelled' if self.cancelled else 'not answered'}"
 
 
-class ToolLog:
+class CallTools:
     """The function calls of a call, from the wire of the local Gemini server.
 
-    `Turn(function_calls=...)` makes the model call. A function counts as called when the bot has
-    answered it with a `toolResponse`.
+    A `FunctionCall` in a `Script` makes the model call. A function counts as called when the bot
+    has answered it with a `toolResponse`.
 
     Args:
         gemini: The server.
@@ -103,7 +103,7 @@ class ToolLog:
     @property
     def calls(self) -> list[ToolCall]:
         """Return the calls, oldest first: those among the newest 2,000 messages of each session."""
-        return [call for session in self._gemini.sessions for call in _calls_of(session)]
+        return _calls_of(self._gemini.sessions)
 
     @property
     def responses(self) -> list[dict[str, Any]]:
@@ -167,12 +167,17 @@ class ToolLog:
         return f"{name}({wanted}) was not called and answered. Calls: {there}"
 
 
-def _calls_of(session: LiveSession) -> list[ToolCall]:
-    responses = {each.get("id"): each.get("response") or {} for each in _responses_of(session)}
-    sent = session.sent
+def _calls_of(sessions: Sequence[LiveSession]) -> list[ToolCall]:
+    # A call may be answered in the session that resumes its own.
+    responses = {
+        each.get("id"): each.get("response") or {}
+        for session in sessions
+        for each in _responses_of(session)
+    }
+    sent = [(session.index, message) for session in sessions for message in session.sent]
     cancelled = {
         call_id
-        for message in sent
+        for _, message in sent
         for call_id in (message.get("toolCallCancellation") or {}).get("ids", ())
     }
     return [
@@ -181,10 +186,10 @@ def _calls_of(session: LiveSession) -> list[ToolCall]:
             args=dict(call.get("args") or {}),
             id=call.get("id", ""),
             response=responses.get(call.get("id", "")),
-            session=session.index,
+            session=index,
             cancelled=call.get("id") in cancelled,
         )
-        for message in sent
+        for index, message in sent
         for call in (message.get("toolCall") or {}).get("functionCalls", ())
     ]
 

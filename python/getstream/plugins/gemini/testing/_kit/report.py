@@ -104,7 +104,7 @@ def write_report(call: LocalCall, folder: Path, more: Mapping[str, Any]) -> Path
     return path
 
 
-def report_sections(call: LocalCall, title: str, folder: Path | None) -> list[tuple[str, str]]:
+def report_sections(call: LocalCall, title: str, folder: Path) -> list[tuple[str, str]]:
     """Return titles and texts: what was said and heard, the server's view, the bot's stderr."""
     facts = describe_call(call)
     said = [
@@ -119,8 +119,7 @@ def report_sections(call: LocalCall, title: str, folder: Path | None) -> list[tu
         )
     delays = ", ".join(f"{ms:.0f}" for ms in facts["latency"]["turns_ms"])
     said.append(f"answers came after (ms): {delays or 'no answer'}")
-    if folder is not None:
-        said.append(f"recordings and report.json: {folder}")
+    said.append(f"recordings and report.json: {folder}")
     server = [_session_line(session) for session in facts["sessions"]] or ["no session was opened"]
     server += [f"tool {call}" for call in map(str, call.tools.calls)]
     server += [f"refused host {host}: {count} times" for host, count in call.refused_hosts.items()]
