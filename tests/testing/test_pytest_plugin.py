@@ -216,7 +216,7 @@ def test_a_run_that_does_not_use_it_imports_nothing_of_the_sdks(tmp_path: Path) 
 
 
 def test_without_the_extra_it_says_what_to_install(tmp_path: Path) -> None:
-    """Where `trustme` is missing, as without `[testing]`."""
+    """Run without `trustme`, as where the package is installed without `[testing]`."""
     hides = """
         import sys
 

@@ -40,7 +40,7 @@ def run_test(options: ScenarioOptions) -> int:
     except ScenarioError as error:
         print(f"getstream-gemini: error: {printable_lines(str(error))}", file=sys.stderr)
         return 2
-    failed = sum(not outcome.passed for outcome in outcomes)
+    failed = len([outcome for outcome in outcomes if not outcome.passed])
     print(f"scenarios: {len(outcomes) - failed} passed, {failed} failed")
     return 1 if failed else 0
 

@@ -334,7 +334,8 @@ class CallableBot:
         try:
             await self._function(self._call_id)
         except SystemExit as end:
-            return end.code if isinstance(end.code, int) else int(end.code is not None)
+            if end.code is not None:
+                return end.code if isinstance(end.code, int) else 1
         return 0
 
     async def wait(self) -> None:

@@ -26,6 +26,8 @@ from .report import report_sections, write_report
 __all__ = ["LocalCall", "LocalCallFactory"]
 
 _END_S = 20.0
+_LEAVE_S = 10.0
+"""Seconds that people have to leave; they need less than one."""
 _LOCATION_HOST = "hint.stream-io-video.com"
 """Asked by the Stream SDK for its location before each join; it does without an answer."""
 
@@ -167,13 +169,13 @@ class LocalCall:
                 if bot is not None:
                     await bot.stop()
             finally:
-                await asyncio.gather(
-                    *(person.leave() for person in self._people.values()), return_exceptions=True
-                )
+                await self._let_people_leave()
         finally:
             self._state = "closed"
-            _current = None
-            suppressed = await self._stack.__aexit__(exc_type, exc, traceback)
+            try:
+                suppressed = await self._stack.__aexit__(exc_type, exc, traceback)
+            finally:
+                _current = None
         if exc is None and bot is not None and failed:
             raise bot.exited_error("during the call, and nobody waited for it")
         return suppressed
@@ -367,6 +369,18 @@ class LocalCall:
         self._untold.append(text)
 
     # -- inside -------------------------------------------------------------
+
+    async def _let_people_leave(self) -> None:
+        leaving = [asyncio.create_task(person.leave()) for person in self._people.values()]
+        if not leaving:
+            return
+        try:
+            # Errors of the SDK on the way out are of no interest: the servers go next.
+            await asyncio.wait(leaving, timeout=_LEAVE_S)
+        finally:
+            for each in leaving:
+                each.cancel()
+            await asyncio.gather(*leaving, return_exceptions=True)
 
     def _require_open(self) -> None:
         if self._state != "open":

@@ -58,7 +58,7 @@ class HeardTurn:
 
 
 class Surroundings(Protocol):
-    """What a person has to know of the call."""
+    """Facts of the call that a person depends on."""
 
     def check_bot(self, when: str, *, may_have_ended: bool = False) -> None:
         """Raise BotExitedError if the bot has failed, or has ended and must not have."""
@@ -118,7 +118,6 @@ class CallPerson(Person):
         self._surroundings = surroundings
         self._turn_end = -math.inf
         self._spoke_at = -math.inf
-        self._waiting_for = ""
 
     async def say(
         self, speech: NDArray[np.int16] | str | os.PathLike[str], rate: int = SAMPLE_RATE
@@ -181,13 +180,15 @@ class CallPerson(Person):
             raise ConfigError(f"silence_ms is {silence_ms:g}; it is {_HANGOVER_MS:g} or more")
         gap = silence_ms / 1000.0
         past = self._spoke_at  # what is said from now on changes nothing about this turn
-        self._waiting_for = "turn"
         try:
-            await self._until(lambda: self._next_turn(gap, past), timeout, "a turn of the bot")
+            await self._until_or_failed(
+                lambda: self._next_turn(gap, past),
+                timeout,
+                "a turn of the bot",
+                may_have_ended=False,
+            )
         except TimeoutError as error:
             raise TurnTimeoutError(f"{error}. {self._surroundings.diagnosis()}") from None
-        finally:
-            self._waiting_for = ""
         what = f"the end of a turn of the bot ({silence_ms:g} ms of silence)"
         limit = longest_s + gap
         try:
@@ -263,13 +264,23 @@ class CallPerson(Person):
         return np.clip(mixed, -32768, 32767).astype(np.int16)
 
     async def _until(self, condition: Callable[[], _T | None], timeout: float, what: str) -> _T:
-        must_run = self._waiting_for == "turn"
+        return await self._until_or_failed(condition, timeout, what, may_have_ended=True)
+
+    async def _until_or_failed(
+        self,
+        condition: Callable[[], _T | None],
+        timeout: float,
+        what: str,
+        *,
+        may_have_ended: bool,
+    ) -> _T:
+        """Wait for a condition while the bot has not failed, or, if it must run, not ended."""
 
         def checked() -> _T | None:
             result = condition()
             if not result:
                 when = f"while {self.user_id} waited for {what}"
-                self._surroundings.check_bot(when, may_have_ended=not must_run)
+                self._surroundings.check_bot(when, may_have_ended=may_have_ended)
             return result
 
         return await super()._until(checked, timeout, what)
