@@ -1,4 +1,4 @@
-"""`LocalCall`: a call on this machine with a bot and people in it, with one owner for all of it."""
+"""Hold a call on this machine with a bot and people in it, and own all of it: `LocalCall`."""
 
 from __future__ import annotations
 

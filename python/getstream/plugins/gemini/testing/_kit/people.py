@@ -1,4 +1,4 @@
-"""People of a local call: they say texts, and hear whole turns of the bot."""
+"""Let the people of a local call say texts, and hear whole turns of the bot."""
 
 from __future__ import annotations
 
