@@ -2,7 +2,8 @@
 
 `getstream` is a regular package in site-packages, so no entry of `sys.path` can add
 `getstream.plugins` to it, which is all that maturin's own editable wheel does. `build_editable`
-replaces that entry by a finder for this one package. Everything else is maturin's.
+replaces that entry by a finder for this one package and for the module of the pytest plugin, which
+every run of pytest imports. Everything else is maturin's.
 """
 
 from __future__ import annotations
@@ -49,6 +50,8 @@ class Finder:
 
     @staticmethod
     def find_spec(name, path=None, target=None):
+        if name == "pytest_getstream_gemini":
+            return PathFinder.find_spec(name, [{source!r}])
         if name != "getstream.plugins":
             return None
         spec = PathFinder.find_spec(name, path) or ModuleSpec(name, None, is_package=True)
@@ -67,8 +70,11 @@ def build_editable(
 ) -> str:
     """Build maturin's editable wheel, with the finder in place of its `.pth` entry."""
     name: str = maturin.build_editable(wheel_directory, config_settings, metadata_directory)
-    folder = Path(__file__).resolve().parent.parent / "python" / "getstream" / "plugins"
-    finder = FINDER.replace("{folder!r}", repr(str(folder)))
+    source = Path(__file__).resolve().parent.parent / "python"
+    folder = source / "getstream" / "plugins"
+    finder = FINDER.replace("{folder!r}", repr(str(folder))).replace(
+        "{source!r}", repr(str(source))
+    )
     _replace_path_entry(Path(wheel_directory) / name, finder)
     return name
 

@@ -48,8 +48,12 @@ def run(*arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--help"], ["demo", "join", "report"]),
+        (["--help"], ["demo", "join", "report", "test"]),
         (["report", "--help"], ["DIR", "-o", "example", "record"]),
+        (
+            ["test", "--help"],
+            ["--out", "--only", "hear_within_s", "report.json", "scenario-reports"],
+        ),
         (["demo", "--help"], ["--input", "--real-gemini", "conversation.wav", "without any key"]),
         (["join", "--help"], ["--events-json", "STREAM_API_KEY", "STREAM_API_SECRET", "stats"]),
         (["--version"], ["getstream ", "google-genai", "CPython"]),
@@ -78,7 +82,16 @@ def test_help_does_not_wait_for_the_sdks() -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    [[], ["sing"], ["join"], ["join", " "], ["join", "c", "--voice", ""], ["demo", "x"]],
+    [
+        [],
+        ["sing"],
+        ["join"],
+        ["join", " "],
+        ["join", "c", "--voice", ""],
+        ["demo", "x"],
+        ["test"],
+        ["test", "a.toml", "--only", ""],
+    ],
 )
 def test_wrong_command_line(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as end:

@@ -42,6 +42,9 @@ def test_an_editable_install_is_imported_from_its_sources(
     assert environment.check(use).split() == [version]
     assert not (environment.site / PACKAGE).exists(), "nothing is copied"
     assert environment.owned_by_getstream() == whole
+    plugin = "import pytest_getstream_gemini as it; print(it.__file__)"
+    found = environment.check(plugin).strip()
+    assert found == str(unpacked / "python" / "pytest_getstream_gemini.py")
     script = environment.home / "bin" / "getstream-gemini"
     assert version in run(script, "--version")
 

@@ -15,6 +15,8 @@ from packaging.utils import parse_wheel_filename
 pytestmark = pytest.mark.packaging
 
 PACKAGE = "getstream/plugins/gemini/"
+PLUGIN = "pytest_getstream_gemini.py"
+"""The pytest plugin, outside of `getstream`, whose import takes 0.7 s."""
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +29,7 @@ def test_every_file_is_in_our_own_folder(members: dict[str, bytes]) -> None:
     and take it along when it is uninstalled."""
     for name in members:
         top = name.partition("/")[0]
-        assert name.startswith(PACKAGE) or top.endswith(".dist-info"), name
+        assert name.startswith(PACKAGE) or name == PLUGIN or top.endswith(".dist-info"), name
 
 
 def test_it_holds_the_sources_and_the_extension_and_nothing_else(
@@ -41,7 +43,9 @@ def test_it_holds_the_sources_and_the_extension_and_nothing_else(
         hidden = any(part.startswith(".") or part == "__pycache__" for part in name.parts)
         if path.is_file() and not hidden and path.suffix != ".so":
             sources[name.as_posix()] = path.read_bytes()
-    packed = {name: data for name, data in members.items() if name.startswith(PACKAGE)}
+    packed = {
+        name: data for name, data in members.items() if name.startswith(PACKAGE) or name == PLUGIN
+    }
     assert packed.pop(f"{PACKAGE}_core.abi3.so")
     assert packed.keys() == sources.keys()
     assert [name for name in packed if packed[name] != sources[name]] == [], "run `make develop`"
@@ -99,11 +103,13 @@ def test_name_version_and_python(metadata: Message, version: str) -> None:
 def requirements(metadata: Message, extra: str = "") -> dict[str, Requirement]:
     """Return the requirements by name: always, or with an extra only."""
     found = [Requirement(line) for line in metadata.get_all("Requires-Dist", [])]
+    # The oldest Python needs what the standard library has had since.
+    oldest = {"python_version": "3.10", "python_full_version": "3.10.0"}
     return {
         each.name: each
         for each in found
         if (each.marker is None and not extra)
-        or (each.marker is not None and extra and each.marker.evaluate({"extra": extra}))
+        or (each.marker is not None and extra and each.marker.evaluate(oldest | {"extra": extra}))
     }
 
 
@@ -149,7 +155,8 @@ def imported(files: dict[str, bytes]) -> set[str]:
     for name in names:
         root = name.partition(".")[0]
         key = ".".join(name.split(".")[:2]) if root == "google" else root
-        if root not in sys.stdlib_module_names and root != "getstream_local_redirect":
+        local = ("getstream_local_lifeline", "getstream_local_redirect")
+        if root not in sys.stdlib_module_names and root != "tomllib" and root not in local:
             found.add(DISTRIBUTIONS.get(key, key))
     return found
 
@@ -159,6 +166,12 @@ def test_what_is_imported_is_declared(members: dict[str, bytes], metadata: Messa
     testing = {name for name in sources if name.startswith(f"{PACKAGE}testing/")}
     always = requirements(metadata).keys()
     servers = requirements(metadata, "testing").keys()
+    plugin = {PLUGIN: sources.pop(PLUGIN)}
+    assert imported(plugin) == {
+        "pluggy",
+        "pytest",
+        "getstream",
+    }  # whoever loads it has the first two
     product = imported({name: data for name, data in sources.items() if name not in testing})
     assert product == always, "declared where imported, and nothing else"
     assert imported({name: sources[name] for name in testing}) - always == servers
@@ -191,4 +204,9 @@ def test_the_description_is_the_readme(metadata: Message, repository: Path) -> N
 
 def test_the_console_script(dist_info: dict[str, bytes]) -> None:
     lines = dist_info["entry_points.txt"].decode().split()
-    assert lines == ["[console_scripts]", "getstream-gemini=getstream.plugins.gemini.cli:main"]
+    assert lines == [
+        "[console_scripts]",
+        "getstream-gemini=getstream.plugins.gemini.cli:main",
+        "[pytest11]",
+        "getstream-gemini=pytest_getstream_gemini",
+    ]

@@ -131,7 +131,7 @@ async def send_audio(session: Any, pcm: Pcm, rate: int, frame_ms: int = 20) -> N
 
 
 class Heard:
-    """What came out of one `session.receive()`: one turn of the model."""
+    """Messages of one `session.receive()`: one turn of the model."""
 
     def __init__(self) -> None:
         self.pcm = b""
@@ -769,7 +769,7 @@ async def test_audio_stream_end_ends_the_turn(model: str, option: bool | None) -
     ],
 )
 async def test_a_model_that_finds_the_end_in_the_audio(model: str, option: bool | None) -> None:
-    """What ends the turn is silence that was sent, also after the stream's end and its return."""
+    """Silence that was sent ends the turn, also after the stream's end and its return."""
     rate = 16000
     thinking = {"thinking_level": "low"} if model.endswith("thinking") else None
     config: dict[str, Any] = {"thinking_config": thinking} if thinking else {}

@@ -197,7 +197,7 @@ async def test_getstream_6_with_itself_and_with_7(tmp_path: Path) -> None:
 
 @needs_getstream6
 async def test_a_browser_beside_getstream_6(tmp_path: Path) -> None:
-    """What a browser sends depends on no SDK: packets that stop and go on, and two tracks."""
+    """Check packets of a browser, which depend on no SDK: stops, returns, two tracks."""
     speech = signals.speech_like(1000, RATE, seed=11)
     signals.write_wav(tmp_path / "speech.wav", speech, RATE)
     async with LocalStream() as stream:

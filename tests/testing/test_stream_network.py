@@ -16,7 +16,7 @@ FRAME_S = 0.02
 
 @dataclass
 class Run:
-    """What came out of a link: the number of each packet and how late it was, in ms."""
+    """Return the number of each packet that left a link, and how late it was, in ms."""
 
     numbers: list[int] = field(default_factory=list)
     late_ms: list[float] = field(default_factory=list)

@@ -47,6 +47,8 @@ from getstream.plugins.gemini.testing import (
     EphemeralToken,
     FunctionCall,
     InterruptionOptions,
+    LocalCall,
+    LocalCallFactory,
     LocalGemini,
     LocalServers,
     Parrot,
@@ -339,6 +341,28 @@ async def the_test_kit() -> None:
     assert_type(scripted.tool_responses, list[ToolResponseRecord])
     assert_type(scripted.tool_violations, list[ToolViolation])
     assert_type([belief.claim for belief in BELIEFS], list[str])
+
+
+async def bot(call_id: str) -> None:
+    """Take the id of the call, as a bot under test does."""
+
+
+async def a_bot_under_test(local_call: LocalCallFactory) -> None:
+    async with local_call("bot.py", reply=Script(["Hello.", FunctionCall("get_time")])) as call:
+        assert_type(await call.end(), int)
+    async with LocalCall(bot, gemini=LocalGemini(), allow_hosts=["api.example.com"]) as call:
+        anna = await call.person("anna")
+        await anna.say("What time is it?")
+        turn = await anna.hear_turn(timeout=10)
+        assert_type(turn.pcm, NDArray[np.int16])
+        assert_type(turn.duration, float)
+        assert_type(call.latency.p95_ms, float)
+        assert_type([line.text for line in call.transcript], list[str])
+        assert_type(call.tools.assert_called("get_time", zone="UTC").args, dict[str, Any])
+        assert_type(call.gemini.drop(1006), int)
+    LocalCall(lambda: None)  # type: ignore[arg-type, misc]
+    LocalCall(bot, reply=Parrot)  # type: ignore[arg-type]
+    Script(5)  # type: ignore[arg-type]
 
 
 def what_a_checker_must_refuse(gemini: GeminiLive, pcm: NDArray[np.float64]) -> None:

@@ -2,12 +2,14 @@
 
     getstream-gemini demo                  a whole call on this machine, without any key
     getstream-gemini join my-call          the assistant in a real call
+    getstream-gemini test scenarios.toml   your own bot in calls on this machine
     getstream-gemini doctor --live         whether the services are as this package believes
     getstream-gemini report DIR            one page of a recorded session, to see and hear
 
-Exit codes: 0 done; 1 it failed, and the last line on stderr says why; 2 the command line is
-wrong; 3 `doctor` has found a service that is not as believed; 130 and 143 `demo` was stopped by
-Ctrl-C or SIGTERM. (`join` is meant to be stopped: it leaves the call and ends with 0.)
+Exit codes: 0 done; 1 it failed, and the last line on stderr says why (`test`: a scenario failed);
+2 the command line is wrong, or the file of `test`; 3 `doctor` has found a service that is not as
+believed; 130 and 143 `demo` was stopped by Ctrl-C or SIGTERM. (`join` is meant to be stopped: it
+leaves the call and ends with 0.)
 """
 
 from __future__ import annotations
@@ -104,6 +106,26 @@ example:
 
 The page holds what people said: treat it as you treat the recording."""
 
+TEST = """\
+Test a bot: hold the calls that FILE describes, on this machine and without any
+key. In each, the bot runs unchanged against local servers; people speak to it,
+hear it, and judge. DIR gets a folder for each scenario: report.json, and a WAV
+file for each person (left what was said, right what was heard)."""
+
+TEST_EPILOG = """\
+example of a file:
+  [[scenario]]
+  name = "greets and answers"
+  bot = "my_bot.py"
+  steps = [
+    { hear_within_s = 15 },
+    { say = "question.wav" },
+    { hear_within_s = 5, at_least_ms = 500 },
+  ]
+
+The exit code is 0 if every scenario passed, 1 if one failed, 2 if FILE cannot
+be used, 130 after Ctrl-C."""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code (see the module's text)."""
@@ -152,6 +174,10 @@ def _run_command(options: argparse.Namespace) -> int:
         return run_demo(
             DemoOptions(options.input, options.out, options.real_gemini, options.verbose)
         )
+    if options.command == "test":
+        from ._cli.scenarios import ScenarioOptions, run_test
+
+        return run_test(ScenarioOptions(options.file, options.out, options.only))
     if options.command == "doctor":
         from ._cli.doctor import DoctorOptions, run_doctor
 
@@ -218,6 +244,15 @@ def _parser() -> argparse.ArgumentParser:
     add("--events-json", action="store_true", help="print events as JSON lines, and nothing else")
     add("--record", type=Path, metavar="DIR", help="record the session there; see `report`")
     add("--verbose", action="store_true", help="log more, and show tracebacks")
+
+    test = _command(commands, "test", "your own bot in calls on this machine", TEST)
+    test.epilog = TEST_EPILOG
+    add = test.add_argument
+    add("file", type=Path, metavar="FILE", help="scenarios in TOML")
+    add("--out", type=Path, default=Path("scenario-reports"), metavar="DIR",
+        help="where the reports go (default: %(default)s)")  # fmt: skip
+    add("--only", type=_text, metavar="NAME", help="run the scenario of this name only")
+    add("--verbose", action="store_true", help="show tracebacks")
 
     doctor = _command(
         commands, "doctor", "what is installed, and whether the services are as believed", DOCTOR

@@ -1,15 +1,16 @@
 """Run an assistant without keys and without a network: local servers, true to the wire.
 
-    import asyncio, sys
-    from getstream.plugins.gemini.testing import LocalServers
+    from getstream.plugins.gemini.testing import LocalCall
 
-    async def main():
-        async with LocalServers() as servers:
-            bot = await asyncio.create_subprocess_exec(
-                sys.executable, "my_bot.py", env=servers.environment()
-            )
-            ...
+    async def test_the_bot_answers():
+        async with LocalCall("my_bot.py") as call:
+            anna = await call.person("anna")
+            greeting = await anna.hear_turn()
+            await anna.say("question.wav")
+            answer = await anna.hear_turn()
 
+- `LocalCall`: a bot under test in a call with people, with one owner for all of it; in pytest, the
+  fixture `local_call` makes one.
 - `LocalGemini`: a Gemini Live server (TLS WebSocket). What it says is decided by a reply policy:
   `Parrot` answers with the user's own words, `Script` with turns that you write, or your own.
 - `LocalStream`: a Stream backend (coordinator, SFU signalling, ICE, DTLS-SRTP forwarding).
@@ -59,6 +60,22 @@ from ._gemini import (
     UserAudio,
     UserTurn,
 )
+from ._kit import (
+    BotExitedError,
+    CallPerson,
+    CallTools,
+    HeardTurn,
+    Latency,
+    LocalCall,
+    LocalCallFactory,
+    SaidLine,
+    ScenarioError,
+    ScenarioOutcome,
+    SpeechSynthesisError,
+    ToolCall,
+    TurnTimeoutError,
+    run_scenarios,
+)
 from ._person import Camera, Person, SeenFrame, Speech, Utterance, read_frame_number
 from ._stack import LocalServers
 from ._stream import (
@@ -84,16 +101,23 @@ __all__ = [
     "ActivityOptions",
     "Authority",
     "Belief",
+    "BotExitedError",
+    "CallPerson",
     "CallState",
+    "CallTools",
     "Camera",
     "Chunk",
     "Close",
     "EphemeralToken",
     "Frame",
     "FunctionCall",
+    "HeardTurn",
     "InterruptionOptions",
+    "Latency",
     "LinkState",
     "LiveSession",
+    "LocalCall",
+    "LocalCallFactory",
     "LocalGemini",
     "LocalServers",
     "LocalStream",
@@ -106,22 +130,29 @@ __all__ = [
     "Reject",
     "ReplyPolicy",
     "ResumptionOptions",
+    "SaidLine",
+    "ScenarioError",
+    "ScenarioOutcome",
     "Script",
     "SeenFrame",
     "SessionEndedError",
     "SetupFault",
     "Speech",
+    "SpeechSynthesisError",
     "SpokenTurn",
     "Stall",
     "StreamState",
     "SubscribedState",
+    "ToolCall",
     "ToolCallRecord",
     "ToolResponseRecord",
     "ToolViolation",
     "Turn",
+    "TurnTimeoutError",
     "UserAudio",
     "UserTurn",
     "Utterance",
     "read_frame_number",
+    "run_scenarios",
     "signals",
 ]

@@ -28,7 +28,7 @@ except ModuleNotFoundError as missing:
 __all__ = ["Authority"]
 
 _LIFETIME = datetime.timedelta(days=30)
-"""Of the server certificate; a run of tests is shorter."""
+"""Lifetime of the server certificate; a run of tests is shorter."""
 
 
 class Authority:

@@ -166,7 +166,7 @@ def largest_step(samples: ArrayLike) -> int:
 
 @dataclass(frozen=True)
 class Alignment:
-    """Where a reference lies in a recording, and how well the two agree there.
+    """Position of a reference in a recording, and how well the two agree there.
 
     Attributes:
         offset_samples: Position of the reference's first sample in the recording, in samples, with

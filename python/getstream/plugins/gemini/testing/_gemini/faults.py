@@ -1,4 +1,4 @@
-"""What goes wrong before a session exists.
+"""Describe the faults that happen before a session exists.
 
 Faults in a running session are methods of `LiveSession`; these are for the time before it.
 """
@@ -64,12 +64,12 @@ SetupFault = Reject | NeverAnswer | Abort | Close
 QUOTA_EXCEEDED = Close(
     1011, "You exceeded your current quota, please check your plan and billing details."
 )
-"""How the service says that the quota, or the number of concurrent sessions, is used up."""
+"""The close frame of a quota, or a number of concurrent sessions, that is used up."""
 
 _HANDLE_REFUSED = tuple(Close(code, reason) for code, reason in believed("handle_refused"))
 
 SESSION_NOT_FOUND = _HANDLE_REFUSED[0]
-"""How the service refuses a resumption handle that it does not know (any more)."""
+"""The refusal of a resumption handle that the service does not know (any more)."""
 
 INVALID_HANDLE = _HANDLE_REFUSED[1]
 """The same in the second of three ways that were logged."""

@@ -1,4 +1,4 @@
-"""What went over the wire: kept in memory, within a bound, and written to a file if asked."""
+"""Record the messages of the wire in memory, within a bound, and in a file if asked."""
 
 from __future__ import annotations
 
@@ -98,12 +98,12 @@ class SpokenTurn:
 
     @property
     def pcm(self) -> NDArray[np.int16]:
-        """What was sent of its audio: int16 mono at 24 kHz."""
+        """Returns the part of its audio that was sent: int16 mono at 24 kHz."""
         return self._audio[: self._sent]
 
     @property
     def sent_ms(self) -> float:
-        """How much of its audio was sent, in milliseconds."""
+        """Returns the length of the audio that was sent, in milliseconds."""
         return self._sent * 1000.0 / OUTPUT_RATE
 
 

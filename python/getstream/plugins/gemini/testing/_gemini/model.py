@@ -431,7 +431,7 @@ class Model:
         await self._announce_handle(True)
 
     def _late_messages(self, cut: _Progress | None) -> list[Message]:
-        """What still comes of a turn that was interrupted."""
+        """Returns the messages that still come of a turn that was interrupted."""
         late = self._options.interruption.late
         contents: list[Message] = []
         if cut is not None and "audio" in late and cut.sent < cut.pcm.size:

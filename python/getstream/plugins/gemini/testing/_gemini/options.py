@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["Outgoing", "SessionOptions"]
 
 Outgoing = Message | str | bytes
-"""What can be sent: a message, or the raw payload of a text or a binary frame."""
+"""A message that can be sent, or the raw payload of a text or a binary frame."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What the model says: turns, and the policies that choose them."""
+"""Define the turns of the model, and the policies that choose them."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ __all__ = [
     "Turn",
     "Turns",
     "UserTurn",
+    "require_policy",
     "to_output_rate",
 ]
 
@@ -38,7 +39,7 @@ _FADE_MS = 5.0
 
 @dataclass(frozen=True)
 class UserTurn:
-    """What the user said, as a reply policy sees it.
+    """One turn of the user, as a reply policy sees it.
 
     Attributes:
         kind: `audio`, `text`, or `tool_response`.
@@ -222,7 +223,7 @@ class Parrot:
 
 
 Spoken = Turn | str | FunctionCall
-"""What a script holds: a turn, or what makes one."""
+"""Entry of a script: a turn, or something that makes one."""
 
 
 class Script:
@@ -239,11 +240,17 @@ class Script:
             called: a `Turn`, a text that is said, a `FunctionCall` that is made, or several of them
             in a row. An empty sequence is silence.
         then: What answers after the last entry; None is silence.
+
+    Raises:
+        ConfigError: `turns` is no list of these, or `then` no reply policy.
     """
 
     def __init__(
         self, turns: Sequence[Spoken | Sequence[Spoken]], *, then: ReplyPolicy | None = None
     ) -> None:
+        _require_turns(turns)
+        if then is not None:
+            require_policy(then, "Script(then=)")
         self._turns = [
             [_turn(entry)]
             if isinstance(entry, (Turn, str, FunctionCall))
@@ -270,6 +277,54 @@ def _turn(entry: Spoken) -> Turn:
     if isinstance(entry, str):
         return Turn(text=entry)
     return Turn(function_calls=(entry,)) if isinstance(entry, FunctionCall) else entry
+
+
+def require_policy(value: object, option: str) -> None:
+    """Check that a value is a reply policy.
+
+    Args:
+        value: The value.
+        option: Name of the argument, for the message.
+
+    Raises:
+        ConfigError: It has no method `reply`, or it is a class instead of an instance.
+    """
+    if isinstance(value, type):
+        raise ConfigError(f"{option} is the class {value.__name__}: write {value.__name__}(...)")
+    if isinstance(value, str):
+        raise ConfigError(f"{option} is a str: write Script([{_short(value)}])")
+    if isinstance(value, (Turn, list, tuple)):
+        raise ConfigError(f"{option} is a {type(value).__name__} of turns: write Script([...])")
+    if not callable(getattr(value, "reply", None)):
+        raise ConfigError(
+            f"{option} is a {type(value).__name__}, which has no method `reply`; take Parrot(), "
+            "Script([Turn(...)]) or a policy of your own"
+        )
+
+
+def _require_turns(turns: object) -> None:
+    """Check the entries of a script; a str would be taken apart into its letters."""
+    if isinstance(turns, str):
+        raise ConfigError(f"Script takes a list of turns, not a str: Script([{_short(turns)}])")
+    if isinstance(turns, (Turn, FunctionCall)):
+        name = type(turns).__name__
+        raise ConfigError(f"Script takes a list of turns, not one {name}: Script([{name}(...)])")
+    if not isinstance(turns, Sequence):
+        raise ConfigError(f"Script takes a list of turns, not {type(turns).__name__}")
+    for number, entry in enumerate(turns):
+        members = entry if isinstance(entry, (list, tuple)) else [entry]
+        if not all(isinstance(each, (Turn, str, FunctionCall)) for each in members):
+            raise ConfigError(
+                f"Script: entry {number} is {_short(entry)}; it is a Turn, a text, a FunctionCall, "
+                "or a list of these that are said in a row. What answers after the last entry is "
+                "`then`"
+            )
+
+
+def _short(value: object) -> str:
+    """Return `repr` of a value in at most 60 characters."""
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
 
 
 def to_output_rate(samples: NDArray[np.int16], rate: int) -> NDArray[np.int16]:

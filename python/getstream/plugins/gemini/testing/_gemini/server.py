@@ -15,6 +15,7 @@ from typing import Literal, NamedTuple, get_args
 from weakref import WeakKeyDictionary
 
 from websockets.asyncio.server import Server, ServerConnection, serve
+from websockets.frames import CloseCode
 from websockets.http11 import Request, Response
 
 from ..._beliefs import believed
@@ -24,7 +25,7 @@ from .activity import ActivityOptions
 from .faults import Reject, SetupFault
 from .log import SessionEndedError, Watch, WireLog
 from .options import Outgoing, SessionOptions
-from .replies import Parrot, ReplyPolicy, UserTurn
+from .replies import Parrot, ReplyPolicy, UserTurn, require_policy
 from .resumption import SharedState
 from .session import LiveSession
 from .tokens import EphemeralToken, TokenState
@@ -59,7 +60,7 @@ _INVALID_KEY_CODE, _INVALID_KEY = believed("key_refused")
 
 
 class _Admission(NamedTuple):
-    """What the WebSocket handshake decided about a connection."""
+    """Decision of the WebSocket handshake about a connection."""
 
     endpoint: Endpoint
     fault: SetupFault | None
@@ -224,8 +225,10 @@ class LocalGemini:
                 "a token of `tokens` is in accepted_keys or refused_keys, too: its own limits say "
                 "whether it is accepted"
             )
+        if reply is not None:
+            require_policy(reply, "LocalGemini(reply=)")
         self.api_key = api_key
-        self._reply: ReplyPolicy = reply or Parrot()
+        self._reply: ReplyPolicy = Parrot() if reply is None else reply
         self._port = port
         self._options = SessionOptions(
             chunk_ms=chunk_ms,
@@ -366,6 +369,34 @@ class LocalGemini:
         """The next connections succeed again: forgets what `fail_next` has left."""
         self._next_faults.clear()
 
+    def drop(self, code: int = 1006, reason: str = "") -> int:
+        """Ends every open connection now, from the side of the service.
+
+        Args:
+            code: 1006 resets the TCP connections without a close frame, as a lost network does;
+                1000 to 1003, 1007 to 1014 and 3000 to 4999 are sent as close frames.
+            reason: Text of the close frame.
+
+        Returns:
+            The number of connections that were ended.
+
+        Raises:
+            ConfigError: No connection is open, or the code cannot be sent.
+        """
+        if code != CloseCode.ABNORMAL_CLOSURE and not _can_be_sent(code):
+            raise ConfigError(
+                f"close code {code} cannot be sent: take 1006 for a lost network, 1000 to 1003, "
+                "1007 to 1014, or 3000 to 4999"
+            )
+        open_sessions = [session for session in self._sessions if session.state != "closed"]
+        if not open_sessions:
+            raise ConfigError(
+                "there is no open connection to drop; `await wait_session()` waits for one"
+            )
+        for session in open_sessions:
+            session.drop(code, reason)
+        return len(open_sessions)
+
     def expire_token(self, name: str) -> None:
         """Ends one of `tokens` now, and with it the sessions that it has opened.
 
@@ -503,6 +534,11 @@ class LocalGemini:
         self._session_count += 1
         self._watch.notify()
         await session.run(admission.fault, admission.refusal, admission.token)
+
+
+def _can_be_sent(code: int) -> bool:
+    """Return whether RFC 6455, section 7.4, lets an endpoint send a close code."""
+    return 1000 <= code <= 1003 or 1007 <= code <= 1014 or 3000 <= code <= 4999
 
 
 def _check_choice(option: str, value: str, known: tuple[str, ...]) -> None:

@@ -13,8 +13,8 @@ from typing import Any, Literal, TypeVar
 
 from websockets.asyncio.server import ServerConnection
 from websockets.exceptions import ConnectionClosed
+from websockets.frames import CloseCode, Opcode
 from websockets.frames import Frame as WebSocketFrame
-from websockets.frames import Opcode
 
 from ..._beliefs import believed
 from .faults import Abort, Close, NeverAnswer, SetupFault
@@ -145,12 +145,12 @@ class LiveSession:
 
     @property
     def frames(self) -> list[Frame]:
-        """What the client sent, oldest first, within `record_bytes` of the server."""
+        """Returns the messages of the client, oldest first, within `record_bytes` of the server."""
         return self._recording.frames
 
     @property
     def frames_dropped(self) -> int:
-        """How many of the oldest frames are no longer kept."""
+        """Counts the oldest frames that are no longer kept."""
         return self._recording.frames_dropped
 
     @property
@@ -160,7 +160,7 @@ class LiveSession:
 
     @property
     def audio_ms(self) -> float:
-        """How much audio the client has sent, in milliseconds."""
+        """Returns the length of the audio that the client has sent, in milliseconds."""
         return self._recording.audio_ms
 
     @property
@@ -175,7 +175,7 @@ class LiveSession:
 
     @property
     def context(self) -> list[str]:
-        """What was said by both sides, as texts, with what a resumed session brought along."""
+        """Returns the texts of both sides, with those that a resumed session brought along."""
         return list(self._context)
 
     @property
@@ -185,7 +185,7 @@ class LiveSession:
 
     @property
     def interruptions(self) -> int:
-        """How many times `interrupted` was sent."""
+        """Counts the times that `interrupted` was sent."""
         return self._model.interruptions
 
     # What a test can do to it
@@ -230,6 +230,13 @@ class LiveSession:
     def abort(self) -> None:
         """Resets the TCP connection, without a close frame: a network failure."""
         self._connection.transport.abort()
+
+    def drop(self, code: int, reason: str = "") -> None:
+        """Starts to end the connection; see `LocalGemini.drop` for the codes."""
+        if code == CloseCode.ABNORMAL_CLOSURE:
+            self.abort()
+        else:
+            self._spawn(self.close(code, reason))
 
     async def go_away(self, time_left: float = 10.0, *, close: bool = True) -> None:
         """Announces the end of the connection.

@@ -105,7 +105,7 @@ class UserSpeech:
 
     @property
     def unfinished(self) -> Unfinished | None:
-        """What the user has said of a turn that has not ended; None if nobody speaks."""
+        """Returns the begun turn of the user that has not ended; None if nobody speaks."""
         if self._onset is None or not self._rate:
             return None
         start = self._onset - (0 if self._options.disabled else self._samples(self._padding))

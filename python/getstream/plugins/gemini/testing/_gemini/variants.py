@@ -25,7 +25,7 @@ Quirk = Literal["empty_messages", "unknown_fields", "voice_activity", "pretty_js
 """Something that a client has to put up with; `LocalGemini(quirks=)` describes each."""
 
 LatePart = Literal["audio", "transcript", "turn_complete"]
-"""What may still come of a turn that was interrupted."""
+"""Kind of message that may still come of a turn that was interrupted."""
 
 
 @dataclass(frozen=True)

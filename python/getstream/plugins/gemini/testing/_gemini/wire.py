@@ -132,7 +132,7 @@ class RefusalError(Exception):
 
 @dataclass(frozen=True)
 class Endpoint:
-    """What the path of the WebSocket says.
+    """Fields that the path of the WebSocket names.
 
     Attributes:
         version: API version, for example `v1beta`.
@@ -147,7 +147,7 @@ class Endpoint:
 
 @dataclass(frozen=True)
 class Credentials:
-    """How the client proved who it is. `repr` does not show the secret.
+    """Proof of the identity of a client. `repr` does not show the secret.
 
     Attributes:
         kind: `key`, `token` (ephemeral) or `bearer` (OAuth, Vertex AI).

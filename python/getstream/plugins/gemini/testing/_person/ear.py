@@ -1,4 +1,4 @@
-"""What a person heard: the sound on a continuous timeline, and when somebody spoke."""
+"""Place received sound on a continuous timeline, and find the speech in it."""
 
 from __future__ import annotations
 

@@ -441,11 +441,9 @@ class Person:
         called = time.monotonic()
 
         def silent_since() -> float | None:
-            ear, now = self._ear(user_id), time.monotonic()
+            ear = self._ear(user_id)
             since = max(called, ear.speech.end) if ear.speech is not None else called
-            enough = since + ms / 1000
-            lost = now >= max(enough, ear.last_arrival + ms / 1000) + _LOST_STREAM
-            return since if ear.heard_until >= enough or lost else None
+            return since if self._was_silent(ear, since, ms / 1000) else None
 
         what = f"{ms:g} ms of silence of {user_id or 'everybody'}"
         return await self._until(silent_since, timeout, what) - self.started_at
@@ -471,7 +469,7 @@ class Person:
 
     @property
     def said(self) -> NDArray[np.int16]:
-        """What the person said until now: int16 mono, 48 kHz, shape (n,)."""
+        """Return the speech of the person until now: int16 mono, 48 kHz, shape (n,)."""
         track = self._blank()
         for start, samples in self._said:
             first = round((start - self.started_at) * SAMPLE_RATE)
@@ -481,7 +479,7 @@ class Person:
 
     @property
     def heard(self) -> NDArray[np.int16]:
-        """What the person heard until now, everybody mixed: int16 mono, 48 kHz, shape (n,)."""
+        """Return the sound heard until now, everybody mixed: int16 mono, 48 kHz, shape (n,)."""
         return self.heard_from(None)
 
     def heard_from(self, user_id: str | None) -> NDArray[np.int16]:
@@ -641,6 +639,12 @@ class Person:
             return f"audio of {', '.join(self.speakers)} came, but nothing above the threshold"
         heard = self._to_clock(speech)
         return f"the last speech was heard from {heard.start:.2f} s to {heard.end:.2f} s"
+
+    def _was_silent(self, ear: Ear, since: float, seconds: float) -> bool:
+        """Return whether nothing else than silence came for `seconds` from `since` on."""
+        enough = since + seconds
+        lost = time.monotonic() >= max(enough, ear.last_arrival + seconds) + _LOST_STREAM
+        return ear.heard_until >= enough or lost
 
     def _ear(self, user_id: str | None) -> Ear:
         return self._ears.setdefault(user_id, self._new_ear())

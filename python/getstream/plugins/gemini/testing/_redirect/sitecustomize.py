@@ -1,6 +1,7 @@
 """Runs before the program, because its folder is on PYTHONPATH (see the `site` module).
 
-Redirects the Stream SDK if the variable is set, then runs the `sitecustomize` that this one hides.
+Redirects the Stream SDK and watches the test process, each if its variable is set; then runs the
+`sitecustomize` that this one hides.
 """
 
 from __future__ import annotations
@@ -22,9 +23,12 @@ def _run_hidden_sitecustomize() -> None:
     spec.loader.exec_module(module)
 
 
-import getstream_local_redirect  # type: ignore[import-not-found]  # noqa: E402  (beside this file)
+# Beside this file:
+import getstream_local_lifeline  # type: ignore[import-not-found]  # noqa: E402
+import getstream_local_redirect  # type: ignore[import-not-found]  # noqa: E402
 
 try:
+    getstream_local_lifeline.install()
     getstream_local_redirect.install()
 finally:
     _run_hidden_sitecustomize()

@@ -69,7 +69,7 @@ class Call:
                 participant.send(**event)
 
     def refresh_subscriptions(self) -> None:
-        """What is published changed: give everybody what he should get."""
+        """Forward to everybody the tracks that they should get now."""
         for participant in self.participants.values():
             participant.subscriber.refresh()
 

@@ -28,7 +28,7 @@ __all__ = ["Outbox", "Participant", "Services"]
 
 @dataclass
 class Services:
-    """What every participant shares."""
+    """Services that all participants share."""
 
     ice: IceLite
     certificate: Certificate = field(default_factory=Certificate)

@@ -1,4 +1,4 @@
-"""What a participant sends: its publisher connection and its tracks."""
+"""Receive the tracks of a participant on its publisher connection."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ def is_rtcp(datagram: bytes) -> bool:
 
 @dataclass(frozen=True)
 class RtpHeader:
-    """Where the parts of one RTP packet lie.
+    """Positions of the parts of one RTP packet.
 
     Attributes:
         payload_type: The 7-bit payload type.

@@ -293,7 +293,7 @@ class Sfu:
 
 
 def _publish_options(video_codec: str) -> list[models.PublishOption]:
-    """What a client may publish and how; it publishes a track only if it finds an option for it."""
+    """Return the publish options of a client, which publishes no track without one."""
     opus = models.Codec(
         name="opus",
         payload_type=111,

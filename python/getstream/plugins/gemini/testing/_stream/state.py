@@ -1,4 +1,4 @@
-"""What the backend looks like at one moment; plain data, also sent as JSON."""
+"""Describe the backend at one moment as plain data, which is also sent as JSON."""
 
 from __future__ import annotations
 

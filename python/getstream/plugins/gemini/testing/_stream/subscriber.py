@@ -1,4 +1,4 @@
-"""What a participant receives: its subscriber connection and the tracks forwarded to it."""
+"""Forward tracks to a participant on its subscriber connection."""
 
 from __future__ import annotations
 
