@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -23,7 +24,13 @@ from getstream.plugins.gemini.live import (
     Stalled,
     Stats,
     TurnComplete,
+    VideoOptions,
+    VideoSource,
+    VideoStarted,
+    VideoStopped,
+    ViewChanged,
     Watchdog,
+    screen_first,
 )
 from getstream.plugins.gemini.testing import (
     BELIEFS,
@@ -46,6 +53,10 @@ from getstream.video.rtc.tracks import SubscriptionConfig
 from google import genai
 from numpy.typing import NDArray
 from typing_extensions import assert_type
+
+
+def mine(sources: Sequence[VideoSource]) -> list[VideoSource]:
+    return [source for source in screen_first(sources) if source.kind == "screen"]
 
 
 async def the_quick_start() -> None:
@@ -84,7 +95,11 @@ async def the_methods(track: Any) -> None:
         assert_type(await gemini.wait_until_ready(timeout=10.0), bool)
         assert_type(await gemini.wait_until_ready(None), bool)
         assert_type(await gemini.start_video_sender(track, fps=1), None)
+        options = VideoOptions(fps=0.5, fps_idle=None, sources=2, policy=mine, announce=True)
+        assert_type(await gemini.start_video_sender(track, options=options), None)
         assert_type(await gemini.stop_video_sender(), None)
+        assert_type(GeminiLive.subscription_config(video=options), SubscriptionConfig)
+        assert_type(gemini.stats().video.images_sent, int)
         assert_type(await gemini.interrupt_playback(drop=True), None)
         gemini.resume_playback()
         await gemini.resume_playback()
@@ -133,6 +148,20 @@ def the_events(gemini: GeminiLive) -> None:
     def on_turn_complete(turn: TurnComplete) -> None: ...
 
     def on_speech(speech: Speech) -> None: ...
+
+    @gemini.on("video_started")
+    def on_video_started(video: VideoStarted) -> None:
+        assert_type(video.source, VideoSource)
+        assert_type(video.width, int)
+
+    @gemini.on("video_stopped")
+    async def on_video_stopped(video: VideoStopped) -> None:
+        if video.reason == "no_frames":
+            print(video.source.name)
+
+    @gemini.on("view_changed")
+    def on_view_changed(view: ViewChanged) -> None:
+        assert_type(view.sources, tuple[VideoSource, ...])
 
     # A handler keeps its type.
     on_audio(b"")

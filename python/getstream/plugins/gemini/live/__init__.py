@@ -26,10 +26,16 @@ from ._events import (
     Text,
     TurnComplete,
     UserText,
+    VideoSource,
+    VideoStarted,
+    VideoStopped,
+    ViewChanged,
 )
 from ._gemini_live import GeminiLive
 from ._media.capture import TrackStats
 from ._media.playout import OutputTrack
+from ._media.video_input import VideoStats
+from ._media.video_sources import VideoOptions, VideoPolicy, active_speaker, screen_first
 from ._models import DEFAULT_MODEL, RetiredModelWarning
 from ._options import BargeIn, Watchdog
 from ._session import warm_up as _warm_up
@@ -68,7 +74,16 @@ __all__ = [
     "TrackStats",
     "TurnComplete",
     "UserText",
+    "VideoOptions",
+    "VideoPolicy",
+    "VideoSource",
+    "VideoStarted",
+    "VideoStats",
+    "VideoStopped",
+    "ViewChanged",
     "Watchdog",
+    "active_speaker",
+    "screen_first",
 ]
 
 # At import, where no call is waiting for the event loop.

@@ -20,6 +20,9 @@ from ._events import (
     Speech,
     Stalled,
     TurnComplete,
+    VideoStarted,
+    VideoStopped,
+    ViewChanged,
 )
 
 Handler = Callable[..., Any]
@@ -61,6 +64,15 @@ _OnReconnecting = TypeVar(
     "_OnReconnecting", bound="Callable[[Reconnecting], object] | Callable[[], object]"
 )
 _OnResumed = TypeVar("_OnResumed", bound="Callable[[Resumed], object] | Callable[[], object]")
+_OnVideoStarted = TypeVar(
+    "_OnVideoStarted", bound="Callable[[VideoStarted], object] | Callable[[], object]"
+)
+_OnVideoStopped = TypeVar(
+    "_OnVideoStopped", bound="Callable[[VideoStopped], object] | Callable[[], object]"
+)
+_OnViewChanged = TypeVar(
+    "_OnViewChanged", bound="Callable[[ViewChanged], object] | Callable[[], object]"
+)
 _OnError = TypeVar("_OnError", bound="Callable[[Exception], object] | Callable[[], object]")
 _OnClosed = TypeVar(
     "_OnClosed", bound="Callable[[Exception | None], object] | Callable[[], object]"
@@ -175,6 +187,22 @@ class EventSource:
     def on(self, event: Literal["resumed"]) -> Callable[[_OnResumed], _OnResumed]: ...
     @overload
     def on(self, event: Literal["resumed"], handler: _OnResumed) -> _OnResumed: ...
+    @overload
+    def on(
+        self, event: Literal["video_started"]
+    ) -> Callable[[_OnVideoStarted], _OnVideoStarted]: ...
+    @overload
+    def on(self, event: Literal["video_started"], handler: _OnVideoStarted) -> _OnVideoStarted: ...
+    @overload
+    def on(
+        self, event: Literal["video_stopped"]
+    ) -> Callable[[_OnVideoStopped], _OnVideoStopped]: ...
+    @overload
+    def on(self, event: Literal["video_stopped"], handler: _OnVideoStopped) -> _OnVideoStopped: ...
+    @overload
+    def on(self, event: Literal["view_changed"]) -> Callable[[_OnViewChanged], _OnViewChanged]: ...
+    @overload
+    def on(self, event: Literal["view_changed"], handler: _OnViewChanged) -> _OnViewChanged: ...
     @overload
     def on(self, event: Literal["error"]) -> Callable[[_OnError], _OnError]: ...
     @overload
@@ -295,6 +323,28 @@ class EventSource:
     def once(self, event: Literal["resumed"]) -> Callable[[_OnResumed], _OnResumed]: ...
     @overload
     def once(self, event: Literal["resumed"], handler: _OnResumed) -> _OnResumed: ...
+    @overload
+    def once(
+        self, event: Literal["video_started"]
+    ) -> Callable[[_OnVideoStarted], _OnVideoStarted]: ...
+    @overload
+    def once(
+        self, event: Literal["video_started"], handler: _OnVideoStarted
+    ) -> _OnVideoStarted: ...
+    @overload
+    def once(
+        self, event: Literal["video_stopped"]
+    ) -> Callable[[_OnVideoStopped], _OnVideoStopped]: ...
+    @overload
+    def once(
+        self, event: Literal["video_stopped"], handler: _OnVideoStopped
+    ) -> _OnVideoStopped: ...
+    @overload
+    def once(
+        self, event: Literal["view_changed"]
+    ) -> Callable[[_OnViewChanged], _OnViewChanged]: ...
+    @overload
+    def once(self, event: Literal["view_changed"], handler: _OnViewChanged) -> _OnViewChanged: ...
     @overload
     def once(self, event: Literal["error"]) -> Callable[[_OnError], _OnError]: ...
     @overload

@@ -15,8 +15,8 @@ from ._event_source import EventSource
 from ._lifecycle import Life
 from ._media.capture import ListenTo, check_rate
 from ._media.playout import MODEL_RATE, OutputTrack
-from ._media.video import check_fps
 from ._media.video_input import VideoInput
+from ._media.video_sources import VideoOptions, resolve_call_options, resolve_track_options
 from ._options import BargeIn, Watchdog, check_choice
 from ._settings import resolve_settings
 from ._supervisor import Supervisor
@@ -79,6 +79,9 @@ class GeminiLive(EventSource):
     `disconnected`      `Disconnected`: the connection is gone, or was left in time
     `reconnecting`      `Reconnecting`: an attempt to have it again begins
     `resumed`           `Resumed`: the conversation goes on over a new connection
+    `video_started`     `VideoStarted`: the first image of a source went to the model
+    `video_stopped`     `VideoStopped`: no more images of a source go to the model
+    `view_changed`      `ViewChanged`: the model looks at other sources
     `error`             `Exception`: something failed; logged when nobody listens
     `closed`            `Exception | None`: the end, with its cause unless `close()` was called
     ==================  ====================================================================
@@ -145,11 +148,13 @@ class GeminiLive(EventSource):
         super().__init__(supervisor.events)
         self._audio = CallAudio(settings, supervisor)
         self._video = VideoInput(
-            supervisor.spawn,
-            supervisor.lifecycle.wait_until_settled,
-            supervisor.send_video,
-            supervisor.report,
+            spawn=supervisor.spawn,
+            link=supervisor,
+            emit=supervisor.events.emit,
+            report=supervisor.report,
+            tokens_per_image=settings.tokens_per_image,
         )
+        self._video.follow(supervisor.events.on)
         supervisor.add_resource(self._video)
         self._attachment = CallAttachment(supervisor, self._audio, self._video)
         try:
@@ -262,24 +267,30 @@ class GeminiLive(EventSource):
         self._supervisor.lifecycle.start()
         await self._supervisor.send_text(text)
 
-    async def start_video_sender(self, track: Any, fps: float = 1) -> None:
-        """Send pictures of a video track until it ends. A sender that runs is replaced.
+    async def start_video_sender(
+        self, track: Any, fps: float = 1, *, options: VideoOptions | None = None
+    ) -> None:
+        """Send images of a video track until it ends. A track that is sent is replaced.
 
         Args:
             track: a `RemoteTrack` (`getstream` 7), an aiortc `MediaStreamTrack`, or an async
-                iterator of `av.VideoFrame`.
-            fps: pictures per second. Gemini looks at one per second, and bills each.
+                iterator of `av.VideoFrame`, or of I420 or RGB arrays. It is looked at instead of
+                the sources of a call.
+            fps: images per second, 0.01 to 60, changed or not. Gemini looks at one per second, and
+                bills each.
+            options: instead of `fps`: rates, size and quality.
 
         Raises:
-            ConfigError: the track or `fps` cannot be used.
+            ConfigError: the track, `fps` or `options` cannot be used.
             SessionError, ClosedError: as `send_text`.
         """
+        chosen = resolve_track_options(fps, options)
         self._supervisor.lifecycle.start()
         self._supervisor.lifecycle.check_open()
-        await self._video.start(track, fps, self._supervisor.lifecycle.check_open)
+        await self._video.start_track(track, chosen, self._supervisor.lifecycle.check_open)
 
     async def stop_video_sender(self) -> None:
-        """Stop sending pictures. Idempotent.
+        """Stop sending images, until the next track is started or added. Idempotent.
 
         Called by the video source itself, it stops the source at its next wait or frame.
         """
@@ -291,8 +302,8 @@ class GeminiLive(EventSource):
         connection: Any,
         *,
         audio: bool = True,
-        video: bool = False,
-        fps: float = 1,
+        video: bool | VideoOptions = False,
+        fps: float | None = None,
         target_rate: int = 16000,
     ) -> None:
         """Wire the assistant to an entered connection: publish its voice, hear, and see.
@@ -303,23 +314,24 @@ class GeminiLive(EventSource):
         Args:
             connection: what `await rtc.join(...)` gives, entered.
             audio: whether to hear the participants.
-            video: whether to look at the first camera or shared screen; when it ends, at the
-                next one that is added. The connection must have been made with
+            video: whether to look at the call: at the newest shared screen, else at the first
+                camera; when that ends, at the next best. `VideoOptions(...)` sets what and how
+                often. The connection must have been made with
                 `subscription_config=GeminiLive.subscription_config()`.
-            fps: pictures per second.
+            fps: images per second, also in silence; without it, `VideoOptions` says.
             target_rate: the rate of the audio on the wire, in Hz; see `send_audio_pcm`.
 
         Raises:
             CallError: the SDK refused to publish, the connection has no subscription to video, has
                 left its call, or is attached already, or the assistant is in another call.
             AudioError: `target_rate` cannot be used, or differs from the one that is in use.
-            ConfigError: `connection` is no connection, or `fps` cannot be used.
+            ConfigError: `connection` is no connection, or `video` or `fps` cannot be used.
         """
         self._supervisor.lifecycle.start()
         self._supervisor.lifecycle.check_open()
         _call.check_connection(connection)
         check_choice("audio", audio, (True, False))
-        check_choice("video", video, (True, False))
+        options = resolve_call_options(video, fps, hears=audio)
         check_rate(target_rate)
         if audio and self._audio.input.rate not in (None, target_rate):
             raise AudioError(
@@ -327,15 +339,22 @@ class GeminiLive(EventSource):
                 f"cannot have {target_rate} Hz: one session has one rate. attach uses 16000 "
                 "unless told otherwise, send_audio_pcm 48000"
             )
-        check_fps(fps)
         await self._attachment.attach(
-            connection, audio=audio, video=video, fps=fps, target_rate=target_rate
+            connection, audio=audio, video=options, target_rate=target_rate
         )
 
     @staticmethod
-    def subscription_config() -> SubscriptionConfig:
-        """Return a `subscription_config` for `rtc.join` that lets the assistant hear and see."""
-        return _call.subscription_config()
+    def subscription_config(*, video: bool | VideoOptions = True) -> SubscriptionConfig:
+        """Return a `subscription_config` for `rtc.join` that lets the assistant hear and see.
+
+        Args:
+            video: what `attach` will be given: only the kinds of sources that it names are
+                received, in the size in which they are sent.
+        """
+        options = resolve_call_options(video, None, hears=True)
+        if options is None:
+            return _call.subscription_config(())
+        return _call.subscription_config(options.kinds, options.max_side)
 
     # -- playback ------------------------------------------------------------------------------
 
@@ -371,7 +390,7 @@ class GeminiLive(EventSource):
 
     def stats(self) -> Stats:
         """Return a snapshot of the counters."""
-        supervisor, audio, video = self._supervisor, self._audio, self._video
+        supervisor, audio, video = self._supervisor, self._audio, self._video.stats()
         turns, queue = supervisor.turns, supervisor.send_queue
         playback, counts = turns.output.stats(), turns.counts
         return Stats(
@@ -397,8 +416,9 @@ class GeminiLive(EventSource):
             underruns=playback.underruns,
             late_frames=turns.output.late_frames,
             playout_underruns=turns.output.gaps,
-            video_frames_sent=video.frames_sent,
+            video_frames_sent=video.images_sent,
             video_frames_rejected=video.frames_rejected,
+            video=video,
             events_lost=supervisor.events.lost,
             tokens=supervisor.tokens,
             tracks=tuple(audio.input.track_stats()),
