@@ -18,7 +18,7 @@ SOURCE  := pyproject.toml README.md LICENSE Cargo.toml Cargo.lock $(wildcard bui
            $(shell find python $(VISIBLE) -not -name '*.so')
 
 .PHONY: help demo test test-rust test-python chromium soak miri lint lint-workflows format house docs \
-        bench bench-barge-in bench-echo bench-import bench-session bench-vad develop clean
+        bench bench-barge-in bench-echo bench-import bench-session bench-vad bench-video develop clean
 .DELETE_ON_ERROR:
 
 help:  ## show this list
@@ -101,6 +101,9 @@ bench-barge-in: $(VENV)/.installed  ## measure turn-taking end to end (30 minute
 	@$(MAKE) --no-print-directory $(VENVP)/.installed || \
 	  echo "Vision-Agents cannot be installed: its rows will be left out" >&2
 	$(BIN)/python benches/barge_in.py
+
+bench-video: $(VENV)/.bench  ## measure what video costs (6 minutes)
+	$(BIN)/python benches/video.py
 
 docs: $(VENVD)/.docs  ## build the documentation site, offline; results in site/
 	NO_MKDOCS_2_WARNING=1 $(VENVD)/bin/mkdocs build --strict --quiet

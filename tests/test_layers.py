@@ -93,7 +93,7 @@ MAY_BORROW_THREADS = {
     "live._sound_player": 2,  # reading a sound
     "live._session.access": 1,  # the application's function that gives a key
     "live._session.connection": 3,  # building and closing the SDK's client, also in advance
-    "live._media.video": 1,  # encoding a picture
+    "live._media.video_input": 1,  # encoding an image
 }
 
 
@@ -403,7 +403,8 @@ def test_the_table_sees_the_whole_package(modules: dict[str, ast.Module]) -> Non
     }
     # ... and those for the type checker only are not.
     assert ("live._gemini_live", "=google.genai") not in edges
-    assert Counter(name for name, _ in mentions(modules["live._media.video"], BORROWS_THREADS))
+    worker = modules["live._media.video_input"]
+    assert Counter(name for name, _ in mentions(worker, BORROWS_THREADS))
 
 
 def test_the_core_knows_no_python() -> None:
@@ -515,7 +516,7 @@ def test_a_house_out_of_order_is_noticed(module: str, source: str) -> None:
         ("live._media.playout", "from getstream.video.rtc.audio_track import AudioStreamTrack"),
         ("live._media.capture", "from ...audio import Vad\nimport numpy as np"),
         ("live._session.direct_send", "from ..._websocket import websocket_payload"),
-        ("live._media.video", "loop.run_in_executor(a, b)"),
+        ("live._media.video_input", "loop.run_in_executor(a, b)"),
         ("recording.recorder", "from ..live._telemetry.observer import Observer"),
         ("recording.page", "import av\nimport numpy\nfrom .._terminal import one_line"),
         ("live._turns.policy", "from dataclasses import dataclass\nimport enum"),

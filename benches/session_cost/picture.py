@@ -53,18 +53,32 @@ def picture(found: Mapping[str, Any]) -> str:
             ],
         ),
     ]
+    return chart(
+        "CPU of a session: this package beside the floor and the SDK",
+        "CPU of a session: shorter is cheaper",
+        panels,
+    )
+
+
+def chart(title: str, heading: str, panels: Sequence[tuple[str, str, Sequence[Row]]]) -> str:
+    """Return panels of bars, one below the other, as SVG.
+
+    Args:
+        title: for those who do not see it.
+        heading: above the panels.
+        panels: each with its title, the unit and its rows.
+    """
     height = TOP + sum(GAP + ROW * len(rows) for _, _, rows in panels) + 10
     out = [
         f'<svg xmlns="http://www.w3.org/2000/svg" fill="#1f2933" viewBox="0 0 {WIDTH} {height}"'
         f' width="{WIDTH}" height="{height}" font-family="system-ui, sans-serif" font-size="12"'
         ' role="img">',
-        "<title>CPU of a session: this package beside the floor and the SDK</title>",
+        f"<title>{escape(title)}</title>",
         "<style>svg{--ink:#1f2933;--soft:#8795a1;--paper:#fff}"
         "@media(prefers-color-scheme:dark){svg{--ink:#e4e8ec;--soft:#8795a1;--paper:#15191e}}"
         "text{fill:var(--ink)}.soft{fill:var(--soft)}.paper{fill:var(--paper)}</style>",
         f'<rect class="paper" width="{WIDTH}" height="{height}" fill="#fff"/>',
-        '<text x="24" y="30" font-size="16" font-weight="600">CPU of a session: shorter is cheaper'
-        "</text>",
+        f'<text x="24" y="30" font-size="16" font-weight="600">{escape(heading)}</text>',
     ]
     top = TOP
     for title, unit, rows in panels:

@@ -1,4 +1,4 @@
-"""Let the assistant see: cameras and shared screens of a Stream call.
+"""Let the assistant see: it looks at cameras, and says what is on a screen that somebody shares.
 
     python main.py my-call
 
@@ -9,15 +9,24 @@ import asyncio
 import sys
 
 from getstream import Stream
-from getstream.plugins.gemini.live import GeminiLive, TurnComplete
+from getstream.plugins.gemini.live import GeminiLive, TurnComplete, VideoOptions, VideoStarted
 from getstream.video import rtc
 
-INSTRUCTIONS = "You see the video of the call. Say in one sentence what changes in it."
+INSTRUCTIONS = "You see the video of the call. Answer in one sentence."
+VIDEO = VideoOptions(fps=1, fps_idle=0.5, policy="screen_first")
 
 
 async def main(call_id: str) -> None:
     call = Stream.from_env().as_async().video.call("default", call_id)
     gemini = GeminiLive(instructions=INSTRUCTIONS)
+
+    @gemini.on("video_started")
+    async def on_video_started(video: VideoStarted) -> None:
+        print(f"looking at {video.source.name}, {video.width} x {video.height}", flush=True)
+        if video.source.kind == "screen":
+            await gemini.send_text(f"What is on {video.source.name}?")
+        else:
+            await gemini.send_text("Describe what you see.")
 
     @gemini.on("turn_complete")
     def on_turn_complete(turn: TurnComplete) -> None:
@@ -28,13 +37,14 @@ async def main(call_id: str) -> None:
             call,
             user_id="assistant-bot",
             # A connection receives what it subscribes to when it is made.
-            subscription_config=GeminiLive.subscription_config(),
+            subscription_config=GeminiLive.subscription_config(video=VIDEO),
         )
         async with connection:
-            await gemini.attach(connection, video=True, fps=1)
-            await gemini.send_text("Describe what you see.")
+            await gemini.attach(connection, video=VIDEO)
             await connection.wait()  # until the call ends
-        print(f"{gemini.stats().video_frames_sent} frames sent", flush=True)
+        seen = gemini.stats().video
+        print(f"{seen.images_sent} frames sent", flush=True)
+        print(f"{seen.images_unchanged} not sent because nothing had changed", flush=True)
 
 
 if __name__ == "__main__":

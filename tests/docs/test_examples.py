@@ -98,9 +98,18 @@ async def test_video() -> None:
                     session = await servers.gemini.wait_session()
                     await session.wait_frames("video", 2, timeout=15)
                     await session.wait_turns(1, timeout=15)
+                    await anna.share_screen()
+                    await session.wait_frames("text", 2, timeout=15)
+                    await session.wait_turns(2, timeout=15)
+    questions = [
+        frame.message["realtimeInput"]["text"] for frame in session.frames if frame.kind == "text"
+    ]
+    assert questions == ["Describe what you see.", "What is on anna's screen?"]
+    assert "looking at anna's camera, 320 x 240" in run.lines
+    assert "looking at anna's screen, 1280 x 720" in run.lines
     assert any(line.startswith("assistant: ") for line in run.lines)
     (summary,) = (line for line in run.lines if line.endswith("frames sent"))
-    assert int(summary.split()[0]) >= 2
+    assert int(summary.split()[0]) >= 3
 
 
 async def test_group_call() -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -36,7 +37,13 @@ from getstream.plugins.gemini.live import (
     Transcript,
     TurnComplete,
     TurnMetrics,
+    VideoOptions,
+    VideoSource,
+    VideoStarted,
+    VideoStopped,
+    ViewChanged,
     Watchdog,
+    screen_first,
     tool,
 )
 from getstream.plugins.gemini.testing import (
@@ -66,6 +73,10 @@ from getstream.video.rtc.tracks import SubscriptionConfig
 from google import genai
 from numpy.typing import NDArray
 from typing_extensions import assert_type
+
+
+def mine(sources: Sequence[VideoSource]) -> list[VideoSource]:
+    return [source for source in screen_first(sources) if source.kind == "screen"]
 
 
 async def the_quick_start() -> None:
@@ -108,7 +119,11 @@ async def the_methods(track: Any) -> None:
         assert_type(await gemini.send_image(np.zeros((2, 2, 3), np.uint8)), None)
         assert_type(await gemini.send_content(genai.types.Content(), turn_complete=False), None)
         assert_type(await gemini.start_video_sender(track, fps=1), None)
+        options = VideoOptions(fps=0.5, fps_idle=None, sources=2, policy=mine, announce=True)
+        assert_type(await gemini.start_video_sender(track, options=options), None)
         assert_type(await gemini.stop_video_sender(), None)
+        assert_type(GeminiLive.subscription_config(video=options), SubscriptionConfig)
+        assert_type(gemini.stats().video.images_sent, int)
         assert_type(await gemini.interrupt_playback(drop=True), None)
         assert_type(await gemini.play("chime.wav"), PlayedSound)
         assert_type(await gemini.play(np.zeros(9, np.int16), 48000, duck=False), PlayedSound)
@@ -220,6 +235,20 @@ def the_events(gemini: GeminiLive) -> None:
         assert_type(metrics.tool_calls, tuple[str, ...])
 
     gemini.once("turn_metrics", on_metrics)
+
+    @gemini.on("video_started")
+    def on_video_started(video: VideoStarted) -> None:
+        assert_type(video.source, VideoSource)
+        assert_type(video.width, int)
+
+    @gemini.on("video_stopped")
+    async def on_video_stopped(video: VideoStopped) -> None:
+        if video.reason == "no_frames":
+            print(video.source.name)
+
+    @gemini.on("view_changed")
+    def on_view_changed(view: ViewChanged) -> None:
+        assert_type(view.sources, tuple[VideoSource, ...])
 
     # A handler keeps its type.
     on_audio(b"")

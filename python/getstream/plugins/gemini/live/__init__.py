@@ -33,11 +33,17 @@ from ._events import (
     TurnComplete,
     TurnMetrics,
     UserText,
+    VideoSource,
+    VideoStarted,
+    VideoStopped,
+    ViewChanged,
 )
 from ._gemini_live import GeminiLive
 from ._media.capture import TrackStats
 from ._media.playout import OutputTrack
 from ._media.sounds import PlayedSound
+from ._media.video_input import VideoStats
+from ._media.video_sources import VideoOptions, VideoPolicy, active_speaker, screen_first
 from ._models import DEFAULT_MODEL, RetiredModelWarning
 from ._options import BargeIn, Watchdog
 from ._resumption import Resumption
@@ -100,7 +106,16 @@ __all__ = [
     "TurnComplete",
     "TurnMetrics",
     "UserText",
+    "VideoOptions",
+    "VideoPolicy",
+    "VideoSource",
+    "VideoStarted",
+    "VideoStats",
+    "VideoStopped",
+    "ViewChanged",
     "Watchdog",
+    "active_speaker",
+    "screen_first",
     "tool",
 ]
 

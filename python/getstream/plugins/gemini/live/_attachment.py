@@ -10,8 +10,8 @@ from ..errors import CallError
 from . import _call
 from ._call_audio import CallAudio
 from ._events import Left, LeftReason
-from ._media.video import VideoSender
 from ._media.video_input import VideoInput
+from ._media.video_sources import VideoOptions
 from ._presence import Presence, Stay
 from ._supervisor import Supervisor
 
@@ -45,8 +45,7 @@ class CallAttachment:
         connection: Any,
         *,
         audio: bool,
-        video: bool,
-        fps: float,
+        video: VideoOptions | None,
         target_rate: int,
         stay: Stay,
     ) -> None:
@@ -65,8 +64,10 @@ class CallAttachment:
         self._attached = attached = _call.Attachment(connection)
         self._supervisor.turns.feed.lines.name_of = _call.names_of(connection)
         try:
-            if video:
-                self._watch_video(attached, connection, fps)
+            if video is not None:
+                attached.add(_call.on_video(connection, self._video))
+                self._video.attach(video)
+                attached.add(self._video.detach)
             if audio:
                 self._listen(attached, connection, target_rate)
             output = self._supervisor.turns.output
@@ -123,23 +124,6 @@ class CallAttachment:
         attached.add(_call.on_audio_track(connection, audio.expect_track))
         attached.add(_call.on_joined(connection, audio.join))
         attached.add(_call.on_left(connection, audio.leave))
-
-    def _watch_video(self, attached: _call.Attachment, connection: Any, fps: float) -> None:
-        senders: list[VideoSender] = []  # the newest that this call has started
-
-        async def start(track: Any) -> None:
-            if self._lifecycle.is_closed or self._video.is_busy:
-                return
-            senders[:] = [await self._video.start(track, fps, self._lifecycle.check_open)]
-            if self._attached is not attached:
-                stop()
-
-        def stop() -> None:
-            if self._video.sender in senders and not self._lifecycle.is_closed:
-                self._supervisor.spawn(self._video.stop())
-
-        attached.add(_call.on_video(connection, start))
-        attached.add(stop)
 
     async def _watch_call(self, attached: _call.Attachment, connection: Any) -> None:
         await _call.wait_left(connection)

@@ -6,16 +6,22 @@ import asyncio
 import contextlib
 import inspect
 import weakref
-from collections.abc import Awaitable, Callable
-from typing import Any, Literal
+from collections.abc import AsyncIterator, Callable, Collection
+from typing import Any, Literal, Protocol
 
+from aiortc.mediastreams import MediaStreamError
 from getstream.video.rtc.pb.stream.video.sfu.models import models_pb2
 from getstream.video.rtc.tracks import SubscriptionConfig, TrackSubscriptionConfig
 
 from ..errors import CallError, ConfigError
 
 _AUDIO_TYPES = (models_pb2.TRACK_TYPE_AUDIO, models_pb2.TRACK_TYPE_SCREEN_SHARE_AUDIO)
-_VIDEO_TYPES = (models_pb2.TRACK_TYPE_VIDEO, models_pb2.TRACK_TYPE_SCREEN_SHARE)
+VideoKind = Literal["camera", "screen"]
+
+_VIDEO_KINDS: dict[int, VideoKind] = {
+    models_pb2.TRACK_TYPE_VIDEO: "camera",
+    models_pb2.TRACK_TYPE_SCREEN_SHARE: "screen",
+}
 
 
 class Attachment:
@@ -99,15 +105,29 @@ async def wait_left(connection: Any) -> None:
         await asyncio.get_running_loop().create_future()  # only its events can say it
 
 
-def subscription_config() -> SubscriptionConfig:
+def subscription_config(
+    kinds: Collection[VideoKind] = ("screen", "camera"), max_side: int = 768
+) -> SubscriptionConfig:
     """Return what to subscribe to so that the assistant hears and sees.
 
-    That is audio, the sound of shared screens, cameras and screens. Without a configuration the
-    SDKs receive audio only.
+    That is audio, the sound of shared screens, and video of the given kinds. Without a
+    configuration the SDKs receive audio only.
+
+    Args:
+        kinds: of video; none is audio only.
+        max_side: longest side of the images that are sent, in pixels. The SFU chooses the layer of
+            a publisher by it.
     """
+    # 16:9, as nearly all cameras and screens are; both sides even.
+    size = models_pb2.VideoDimension(width=max_side, height=round(max_side * 9 / 32) * 2)
     return SubscriptionConfig(
         default=TrackSubscriptionConfig(
-            track_types=[*_AUDIO_TYPES, *_VIDEO_TYPES],
+            track_types=[
+                *_AUDIO_TYPES,
+                *(number for number, kind in _VIDEO_KINDS.items() if kind in kinds),
+            ],
+            video_dimension=size,
+            screenshare_dimension=size,
         )
     )
 
@@ -248,8 +268,49 @@ def names_of(connection: Any) -> Callable[[str], str]:
     return name_of
 
 
-def on_video(connection: Any, handler: Callable[[Any], Awaitable[None]]) -> Callable[[], None]:
-    """Call `handler` with each video track that is added; returns how to stop that.
+class VideoListener(Protocol):
+    """What is told of the video of a call; `kind` is "camera" or "screen"."""
+
+    def add(self, kind: VideoKind, user_id: str, session_id: str, track: Any) -> None:
+        """Take a track."""
+
+    def set_muted(self, kind: VideoKind, session_id: str, muted: bool) -> None:
+        """Note that a track is taken back, or is there again."""
+
+    def leave(self, user_id: str, session_id: str) -> None:
+        """Forget a participant."""
+
+
+class LegacyTrack:
+    """Video track of `getstream` 6, which is decoded for us while it is read.
+
+    Args:
+        connection: of the SDK.
+        track_id: as its event `track_added` names it.
+    """
+
+    def __init__(self, connection: Any, track_id: str) -> None:
+        self._connection = weakref.ref(connection)
+        self._track_id = track_id
+
+    async def __aiter__(self) -> AsyncIterator[Any]:
+        connection = self._connection()
+        subscriber = connection.subscriber_pc if connection is not None else None
+        track = subscriber.add_track_subscriber(self._track_id) if subscriber else None
+        del connection, subscriber
+        if track is None:
+            return
+        try:
+            while True:
+                yield await track.recv()
+        except MediaStreamError:
+            return
+        finally:
+            track.stop()
+
+
+def on_video(connection: Any, listener: VideoListener) -> Callable[[], None]:
+    """Tell `listener` of the video tracks of the call; returns how to stop that.
 
     Raises:
         CallError: the connection was made without a subscription to video.
@@ -260,17 +321,43 @@ def on_video(connection: Any, handler: Callable[[Any], Awaitable[None]]) -> Call
             "rtc.join(call, user_id=..., subscription_config=GeminiLive.subscription_config())"
         )
 
-    async def on_track_added(track: Any, kind: str | None = None, *_user: Any) -> None:
+    def on_track_added(track: Any, kind: str | None = None, user: Any = None) -> None:
         if kind is None:  # getstream 7 hands over a RemoteTrack
-            if int(track.track_type) in _VIDEO_TYPES:
-                await handler(track)
-        elif kind == "video" and connection.subscriber_pc:  # 6: (track_id, kind, user)
-            source = connection.subscriber_pc.add_track_subscriber(track)
-            if source is not None:
-                await handler(source)
+            video_kind = _VIDEO_KINDS.get(int(track.track_type))
+            user = track.participant
+        elif kind == "video":  # 6: ("prefix:TRACK_TYPE_...:n", kind, user)
+            video_kind = "screen" if "SCREEN_SHARE" in str(track) else "camera"
+            track = LegacyTrack(connection, track)
+        else:
+            return
+        if video_kind is not None:
+            user_id, session_id = getattr(user, "user_id", ""), getattr(user, "session_id", "")
+            listener.add(video_kind, user_id, session_id, track)
+
+    def on_published(event: Any) -> None:
+        note_muted(event, muted=False)
+
+    def on_unpublished(event: Any) -> None:
+        note_muted(event, muted=True)
+
+    def note_muted(event: Any, *, muted: bool) -> None:
+        track_type = getattr(event, "track_type", getattr(event, "type", None))  # 7, 6
+        video_kind = _VIDEO_KINDS.get(int(track_type)) if track_type is not None else None
+        if video_kind is not None:
+            listener.set_muted(video_kind, event.session_id, muted)
 
     connection.on("track_added", on_track_added)
-    return lambda: connection.remove_listener("track_added", on_track_added)
+    connection.on("track_published", on_published)
+    connection.on("track_unpublished", on_unpublished)
+    unjoin = on_left(connection, listener.leave)
+
+    def stop() -> None:
+        unjoin()
+        connection.remove_listener("track_added", on_track_added)
+        connection.remove_listener("track_published", on_published)
+        connection.remove_listener("track_unpublished", on_unpublished)
+
+    return stop
 
 
 async def announce_present_tracks(connection: Any) -> None:
@@ -289,4 +376,4 @@ def _may_receive_video(connection: Any) -> bool:
     if config is None:
         return False
     rules = [config.default, *config.role_filters.values()]
-    return any(kind in _VIDEO_TYPES for rule in rules for kind in rule.track_types)
+    return any(kind in _VIDEO_KINDS for rule in rules for kind in rule.track_types)

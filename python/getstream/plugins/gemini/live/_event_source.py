@@ -25,6 +25,9 @@ from ._events import (
     ToolResult,
     TurnComplete,
     TurnMetrics,
+    VideoStarted,
+    VideoStopped,
+    ViewChanged,
 )
 from ._resumption import Resumption
 
@@ -85,6 +88,15 @@ _OnResumption = TypeVar(
     "_OnResumption", bound="Callable[[Resumption], object] | Callable[[], object]"
 )
 _OnLeft = TypeVar("_OnLeft", bound="Callable[[Left], object] | Callable[[], object]")
+_OnVideoStarted = TypeVar(
+    "_OnVideoStarted", bound="Callable[[VideoStarted], object] | Callable[[], object]"
+)
+_OnVideoStopped = TypeVar(
+    "_OnVideoStopped", bound="Callable[[VideoStopped], object] | Callable[[], object]"
+)
+_OnViewChanged = TypeVar(
+    "_OnViewChanged", bound="Callable[[ViewChanged], object] | Callable[[], object]"
+)
 _OnError = TypeVar("_OnError", bound="Callable[[Exception], object] | Callable[[], object]")
 _OnClosed = TypeVar(
     "_OnClosed", bound="Callable[[Exception | None], object] | Callable[[], object]"
@@ -231,6 +243,22 @@ class EventSource:
     def on(self, event: Literal["left"]) -> Callable[[_OnLeft], _OnLeft]: ...
     @overload
     def on(self, event: Literal["left"], handler: _OnLeft) -> _OnLeft: ...
+    @overload
+    def on(
+        self, event: Literal["video_started"]
+    ) -> Callable[[_OnVideoStarted], _OnVideoStarted]: ...
+    @overload
+    def on(self, event: Literal["video_started"], handler: _OnVideoStarted) -> _OnVideoStarted: ...
+    @overload
+    def on(
+        self, event: Literal["video_stopped"]
+    ) -> Callable[[_OnVideoStopped], _OnVideoStopped]: ...
+    @overload
+    def on(self, event: Literal["video_stopped"], handler: _OnVideoStopped) -> _OnVideoStopped: ...
+    @overload
+    def on(self, event: Literal["view_changed"]) -> Callable[[_OnViewChanged], _OnViewChanged]: ...
+    @overload
+    def on(self, event: Literal["view_changed"], handler: _OnViewChanged) -> _OnViewChanged: ...
     @overload
     def on(self, event: Literal["error"]) -> Callable[[_OnError], _OnError]: ...
     @overload
@@ -385,6 +413,28 @@ class EventSource:
     def once(self, event: Literal["left"]) -> Callable[[_OnLeft], _OnLeft]: ...
     @overload
     def once(self, event: Literal["left"], handler: _OnLeft) -> _OnLeft: ...
+    @overload
+    def once(
+        self, event: Literal["video_started"]
+    ) -> Callable[[_OnVideoStarted], _OnVideoStarted]: ...
+    @overload
+    def once(
+        self, event: Literal["video_started"], handler: _OnVideoStarted
+    ) -> _OnVideoStarted: ...
+    @overload
+    def once(
+        self, event: Literal["video_stopped"]
+    ) -> Callable[[_OnVideoStopped], _OnVideoStopped]: ...
+    @overload
+    def once(
+        self, event: Literal["video_stopped"], handler: _OnVideoStopped
+    ) -> _OnVideoStopped: ...
+    @overload
+    def once(
+        self, event: Literal["view_changed"]
+    ) -> Callable[[_OnViewChanged], _OnViewChanged]: ...
+    @overload
+    def once(self, event: Literal["view_changed"], handler: _OnViewChanged) -> _OnViewChanged: ...
     @overload
     def once(self, event: Literal["error"]) -> Callable[[_OnError], _OnError]: ...
     @overload

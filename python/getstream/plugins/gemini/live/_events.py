@@ -30,6 +30,12 @@ ToolCancelReason = Literal["model", "new session", "closed"]
 HoldReason = Literal["speech", "app", "unconfirmed"]
 """The reason to hold playback: speech, the application, or an unconfirmed interruption."""
 
+SourceKind = Literal["camera", "screen", "track"]
+"""The kind of a video source."""
+
+VideoStopReason = Literal["ended", "muted", "left", "replaced", "stopped", "failed", "no_frames"]
+"""The reason why a video source is not looked at any more; see `VideoStopped.reason`."""
+
 
 @dataclass(frozen=True)
 class Event:
@@ -464,6 +470,78 @@ class Left(Event):
 
 
 @dataclass(frozen=True)
+class VideoSource:
+    """Camera or shared screen of a participant, or the track of `start_video_sender`.
+
+    Attributes:
+        name: unique in the call, such as `"anna's screen"`; `"track"` for that of
+            `start_video_sender`.
+        kind: `"camera"`, `"screen"` or `"track"`.
+        user_id: the participant, or "" for a track.
+        session_id: the participant's session: one user may have joined twice.
+        added_at: when it was published, in seconds of the event loop's clock.
+        speaking: whether the participant speaks now.
+        spoke_at: when the participant was last heard to speak, in seconds of the event loop's
+            clock; None if never.
+    """
+
+    name: str
+    kind: SourceKind
+    user_id: str = ""
+    session_id: str = ""
+    added_at: float = 0.0
+    speaking: bool = False
+    spoke_at: float | None = None
+
+
+@dataclass(frozen=True)
+class VideoStarted(Event):
+    """The first image of a source went to the model.
+
+    Attributes:
+        source: the source.
+        width: of the source's frames, in pixels.
+        height: of the source's frames, in pixels.
+    """
+
+    name: ClassVar[str] = "video_started"
+    source: VideoSource
+    width: int
+    height: int
+
+
+@dataclass(frozen=True)
+class VideoStopped(Event):
+    """No more images of a source go to the model.
+
+    Attributes:
+        source: the source.
+        reason: `"ended"` (the track has ended), `"muted"` (or taken out of the call, which looks
+            the same), `"left"` (the participant, or the assistant itself), `"replaced"` (another
+            source is looked at), `"stopped"` (by the application), `"failed"` (the track raised an
+            error, or its frames cannot be used) or `"no_frames"`.
+    """
+
+    name: ClassVar[str] = "video_stopped"
+    source: VideoSource
+    reason: VideoStopReason
+
+
+@dataclass(frozen=True)
+class ViewChanged(Event):
+    """The model looks at other sources.
+
+    Attributes:
+        sources: what it looks at now, the most important first; empty if there is nothing.
+        previous: what it looked at before.
+    """
+
+    name: ClassVar[str] = "view_changed"
+    sources: tuple[VideoSource, ...]
+    previous: tuple[VideoSource, ...]
+
+
+@dataclass(frozen=True)
 class ErrorEvent(Event):
     """Something failed. Handlers get `error`; it is logged when nobody listens.
 
@@ -523,6 +601,9 @@ EVENT_TYPES: dict[str, type[Event]] = {
         Resumed,
         ResumptionEvent,
         Left,
+        VideoStarted,
+        VideoStopped,
+        ViewChanged,
         ErrorEvent,
         Closed,
     )

@@ -17,8 +17,8 @@ from ._lifecycle import Life
 from ._media.capture import ListenTo, check_rate
 from ._media.playout import OutputTrack
 from ._media.sounds import PlayedSound
-from ._media.video import check_fps
 from ._media.video_input import VideoInput
+from ._media.video_sources import VideoOptions, resolve_call_options, resolve_track_options
 from ._options import BargeIn, Watchdog, check_choice, check_seconds
 from ._presence import Stay
 from ._requests import RequestSender
@@ -102,6 +102,9 @@ class GeminiLive(Continuation):
     `resumed`           `Resumed`: the conversation goes on over a new connection
     `resumption`        `Resumption`: what to store to go on with the conversation elsewhere
     `left`              `Left`: the assistant has left its call
+    `video_started`     `VideoStarted`: the first image of a source went to the model
+    `video_stopped`     `VideoStopped`: no more images of a source go to the model
+    `view_changed`      `ViewChanged`: the model looks at other sources
     `error`             `Exception`: something failed; logged when nobody listens
     `closed`            `Exception | None`: the end, with its cause unless `close()` was called
     ==================  ====================================================================
@@ -196,11 +199,13 @@ class GeminiLive(Continuation):
         super().__init__(supervisor)
         self._audio = CallAudio(settings, supervisor)
         self._video = VideoInput(
-            supervisor.spawn,
-            supervisor.lifecycle.wait_until_settled,
-            supervisor.send_video,
-            supervisor.report,
+            spawn=supervisor.spawn,
+            link=supervisor,
+            emit=supervisor.events.emit,
+            report=supervisor.report,
+            tokens_per_image=settings.tokens_per_image,
         )
+        self._video.follow(supervisor.events.on)
         supervisor.add_resource(self._video)
         self._requests = RequestSender(settings, supervisor)
         self._sounds = SoundPlayer(supervisor)
@@ -412,24 +417,30 @@ class GeminiLive(Continuation):
         self._supervisor.lifecycle.check_loop()
         self._supervisor.tools.answer(call_id, result, error, retryable=retryable)
 
-    async def start_video_sender(self, track: Any, fps: float = 1) -> None:
-        """Send pictures of a video track until it ends. A sender that runs is replaced.
+    async def start_video_sender(
+        self, track: Any, fps: float = 1, *, options: VideoOptions | None = None
+    ) -> None:
+        """Send images of a video track until it ends. A track that is sent is replaced.
 
         Args:
             track: a `RemoteTrack` (`getstream` 7), an aiortc `MediaStreamTrack`, or an async
-                iterator of `av.VideoFrame`.
-            fps: pictures per second. Gemini looks at one per second, and bills each.
+                iterator of `av.VideoFrame`, or of I420 or RGB arrays. It is looked at instead of
+                the sources of a call.
+            fps: images per second, 0.01 to 60, changed or not. Gemini looks at one per second, and
+                bills each.
+            options: instead of `fps`: rates, size and quality.
 
         Raises:
-            ConfigError: the track or `fps` cannot be used.
+            ConfigError: the track, `fps` or `options` cannot be used.
             SessionError, ClosedError: as `send_text`.
         """
+        chosen = resolve_track_options(fps, options)
         self._supervisor.lifecycle.start()
         self._supervisor.lifecycle.check_open()
-        await self._video.start(track, fps, self._supervisor.lifecycle.check_open)
+        await self._video.start_track(track, chosen, self._supervisor.lifecycle.check_open)
 
     async def stop_video_sender(self) -> None:
-        """Stop sending pictures. Idempotent.
+        """Stop sending images, until the next track is started or added. Idempotent.
 
         Called by the video source itself, it stops the source at its next wait or frame.
         """
@@ -441,8 +452,8 @@ class GeminiLive(Continuation):
         connection: Any,
         *,
         audio: bool = True,
-        video: bool = False,
-        fps: float = 1,
+        video: bool | VideoOptions = False,
+        fps: float | None = None,
         target_rate: int = 16000,
         leave_when_alone_s: float | None = 60.0,
         first_participant_timeout_s: float | None = 300.0,
@@ -459,10 +470,11 @@ class GeminiLive(Continuation):
         Args:
             connection: what `await rtc.join(...)` gives, entered.
             audio: whether to hear the participants.
-            video: whether to look at the first camera or shared screen; when it ends, at the
-                next one that is added. The connection must have been made with
+            video: whether to look at the call: at the newest shared screen, else at the first
+                camera; when that ends, at the next best. `VideoOptions(...)` sets what and how
+                often. The connection must have been made with
                 `subscription_config=GeminiLive.subscription_config()`.
-            fps: pictures per second.
+            fps: images per second, also in silence; without it, `VideoOptions` says.
             target_rate: the rate of the audio on the wire, in Hz; see `send_audio_pcm`.
             leave_when_alone_s: seconds after the last person has left until the assistant leaves,
                 too; None: never. Participants with its own user id and the other assistants of this
@@ -474,13 +486,13 @@ class GeminiLive(Continuation):
             CallError: the SDK refused to publish, the connection has no subscription to video, has
                 left its call, or is attached already, or the assistant is in another call.
             AudioError: `target_rate` cannot be used, or differs from the one that is in use.
-            ConfigError: `connection` is no connection, or `fps` cannot be used.
+            ConfigError: `connection` is no connection, or `video` or `fps` cannot be used.
         """
         self._supervisor.lifecycle.start()
         self._supervisor.lifecycle.check_open()
         _call.check_connection(connection)
         check_choice("audio", audio, (True, False))
-        check_choice("video", video, (True, False))
+        options = resolve_call_options(video, fps, hears=audio)
         check_rate(target_rate)
         if audio and self._audio.input.rate not in (None, target_rate):
             raise AudioError(
@@ -488,7 +500,6 @@ class GeminiLive(Continuation):
                 f"cannot have {target_rate} Hz: one session has one rate. attach uses 16000 "
                 "unless told otherwise, send_audio_pcm 48000"
             )
-        check_fps(fps)
         stay = Stay(
             leave_when_alone_s=leave_when_alone_s,
             first_participant_timeout_s=first_participant_timeout_s,
@@ -497,7 +508,7 @@ class GeminiLive(Continuation):
         for name, seconds in vars(stay).items():
             check_seconds(name, seconds, none_is_never=True)
         await self._attachment.attach(
-            connection, audio=audio, video=video, fps=fps, target_rate=target_rate, stay=stay
+            connection, audio=audio, video=options, target_rate=target_rate, stay=stay
         )
 
     async def detach(self) -> None:
@@ -510,9 +521,17 @@ class GeminiLive(Continuation):
         await self._attachment.leave("detached")
 
     @staticmethod
-    def subscription_config() -> SubscriptionConfig:
-        """Return a `subscription_config` for `rtc.join` that lets the assistant hear and see."""
-        return _call.subscription_config()
+    def subscription_config(*, video: bool | VideoOptions = True) -> SubscriptionConfig:
+        """Return a `subscription_config` for `rtc.join` that lets the assistant hear and see.
+
+        Args:
+            video: what `attach` will be given: only the kinds of sources that it names are
+                received, in the size in which they are sent.
+        """
+        options = resolve_call_options(video, None, hears=True)
+        if options is None:
+            return _call.subscription_config(())
+        return _call.subscription_config(options.kinds, options.max_side)
 
     # -- playback ------------------------------------------------------------------------------
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from ..errors import ConfigError
 from ._media.capture import ListenTo
+from ._media.video_sources import DEFAULT_TOKENS_PER_IMAGE, TOKENS_PER_IMAGE
 from ._models import check_config, default_options, is_proactive, model_of, resolve_model
 from ._options import (
     Access,
@@ -116,6 +117,13 @@ class Settings:
     def tail_ms(self) -> int:
         """Return the silence that follows the last speech when nobody sends any more."""
         return max(TAIL_MS, math.ceil(self.activity.silence_ms) + TAIL_BEYOND_MS)
+
+    @property
+    def tokens_per_image(self) -> int:
+        """Return the tokens that Gemini counts for one image."""
+        resolution = self.config.get("media_resolution")
+        name = str(getattr(resolution, "value", resolution)).upper()
+        return TOKENS_PER_IMAGE.get(name, DEFAULT_TOKENS_PER_IMAGE)
 
     @property
     def turn_options(self) -> TurnOptions:

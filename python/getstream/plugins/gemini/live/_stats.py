@@ -15,7 +15,7 @@ SAMPLES_PER_MS = MODEL_RATE // 1000
 def collect_stats(supervisor: Supervisor, audio: CallAudio, video: VideoInput) -> Stats:
     """Return a snapshot of the counters."""
     turns, queue, metrics = supervisor.turns, supervisor.send_queue, supervisor.metrics
-    playback, counts = turns.output.stats(), turns.counts
+    playback, counts, seen = turns.output.stats(), turns.counts, video.stats()
     return Stats(
         frames_in=audio.input.frames_in,
         frames_refused=audio.frames_refused,
@@ -39,8 +39,9 @@ def collect_stats(supervisor: Supervisor, audio: CallAudio, video: VideoInput) -
         underruns=playback.underruns,
         late_frames=turns.output.late_frames,
         playout_underruns=turns.output.gaps,
-        video_frames_sent=video.frames_sent,
-        video_frames_rejected=video.frames_rejected,
+        video_frames_sent=seen.images_sent,
+        video_frames_rejected=seen.frames_rejected,
+        video=seen,
         events_lost=supervisor.events.lost,
         tokens=metrics.tokens,
         cost=metrics.cost(),

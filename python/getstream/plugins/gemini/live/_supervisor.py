@@ -257,16 +257,36 @@ class Supervisor:
         if not item.sent.done():
             lifecycle.check_open()
 
-    async def send_video(self, jpeg: bytes) -> bool:
-        """Send a picture; False if there is no connection: the next one will be newer."""
+    def may_send_video(self) -> bool:
+        """Return whether there is a connection, and no audio waits for it."""
+        return self.lifecycle.is_ready and not self.send_queue.is_behind and self.session.has_room()
+
+    def late_frames(self) -> int:
+        """Return how many frames of playback were late, since the start."""
+        output = self.turns.output
+        return output.late_frames + output.gaps
+
+    async def send_video(self, jpeg: bytes) -> float | None:
+        """Send an image; None if there is no connection: the next one will be newer.
+
+        Returns:
+            For how many seconds audio after it would have waited.
+        """
         if not self.lifecycle.is_ready:
-            return False
+            return None
         try:
-            await self.session.send_video(jpeg)
+            return await self.session.send_image(jpeg)
         except SessionError as error:
             self.leave_connection(error)
-            return False
-        return True
+            return None
+
+    async def send_note(self, text: str) -> None:
+        """Send a text to which no answer is owed, if there is a connection."""
+        try:
+            if self.lifecycle.is_ready:
+                await self.session.send_text(text)
+        except SessionError as error:
+            self.leave_connection(error)
 
     def _wire_observers(self) -> None:
         """Hand over frames of the output where an observer wants them."""

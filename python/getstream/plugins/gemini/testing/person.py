@@ -70,6 +70,13 @@ def _parser() -> argparse.ArgumentParser:
     add("--timeout", type=float, default=30.0, metavar="S", help="seconds that a step may wait")
     add("--video", type=float, default=0.0, metavar="FPS", help="publish a synthetic picture")
     add(
+        "--video-size",
+        type=_size,
+        default=(320, 240),
+        metavar="WxH",
+        help="size of that picture in pixels",
+    )
+    add(
         "--sends",
         choices=("as_sdk", "as_browser"),
         default="as_sdk",
@@ -77,6 +84,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("--receive-video", action="store_true", help="subscribe to the video of others")
     return parser
+
+
+def _size(text: str) -> tuple[int, int]:
+    width, height = text.split("x")
+    return int(width), int(height)
 
 
 async def _run(options: argparse.Namespace, steps: list[Step], speeches: list[Any]) -> int:
@@ -97,7 +109,7 @@ async def _run(options: argparse.Namespace, steps: list[Step], speeches: list[An
     async def converse() -> None:
         await person.join()
         if options.video:
-            await person.publish_video(options.video)
+            await person.publish_video(options.video, options.video_size)
         if steps:
             on_step = lambda step: report("step", step=str(step))  # noqa: E731
             await run_script(person, steps, speeches, timeout=options.timeout, on_step=on_step)

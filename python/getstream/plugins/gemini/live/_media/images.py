@@ -10,7 +10,10 @@ import av
 import numpy as np
 
 from ...errors import ConfigError, VideoError
-from .video import encode_jpeg
+from .video import ImageEncoder
+
+MAX_SIDE, QUALITY = 768, 75
+"""Longest side in pixels, which is what the model sees, and quality of an array that is encoded."""
 
 MAX_IMAGE_BYTES = 7_000_000
 """Google's limit for an image that is sent inline (cloud.google.com, Gemini, image
@@ -50,7 +53,10 @@ def read_image(image: Any) -> tuple[bytes, str]:
     """
     if isinstance(image, np.ndarray):
         pixels = np.ascontiguousarray(image)
-        return encode_jpeg(av.VideoFrame.from_ndarray(pixels, format="rgb24")), "image/jpeg"
+        encoder = ImageEncoder(MAX_SIDE, QUALITY)
+        encoded = encoder.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24"))
+        assert encoded is not None  # there is none before it
+        return encoded.jpeg, "image/jpeg"
     is_path = isinstance(image, (str, os.PathLike))
     data = _read_file(Path(image)) if is_path else bytes(image)
     if len(data) > MAX_IMAGE_BYTES:

@@ -50,6 +50,7 @@ from .path import (
     PathWatch,
     acknowledged,
     is_unacknowledged,
+    path_state,
     watch_socket,
 )
 from .protocol import ServerMessage
@@ -90,6 +91,11 @@ SILENT_S = 60.0
 """Seconds from that question until the connection counts as dead. Google's pongs have been seen 8
 to 30 s late (sip-to-ai #14), and the 20 s of websockets kill healthy sessions. Any message counts
 as an answer."""
+
+LONGEST_IMAGE_S = 1.0
+"""Seconds for which the way of an image is watched."""
+
+LOOK_AT_IMAGE_S = 0.001
 
 # At DEBUG, websockets logs the headers of the handshake, and one of them is the key.
 _WEBSOCKET_LOGGER = logging.getLogger("getstream.plugins.gemini.websocket")
@@ -490,6 +496,37 @@ class Session:
         return await self._send_by_call(
             lambda live: live.send_client_content(turns=turns, turn_complete=turn_complete)
         )
+
+    def has_room(self) -> bool:
+        """Tell whether a message could be written now without waiting for another one."""
+        if self._writer is not None:
+            return self._writer.may_write()
+        return self._live is not None and not self._sdk_sends
+
+    async def send_image(self, jpeg: bytes) -> float:
+        """Send one image, and wait until it has left, for `LONGEST_IMAGE_S` at most.
+
+        Returns:
+            For how many seconds a message after it would have waited, as far as the system tells.
+        """
+        loop = asyncio.get_running_loop()
+        socket, began = self._socket, loop.time()
+        if socket is None:
+            await self.send_video(jpeg)
+            return loop.time() - began
+        before = path_state(socket.transport)
+        await self.send_video(jpeg)
+        # Delayed acknowledgements: the last two segments may be acknowledged 40 ms late.
+        goal = before.acknowledged + len(jpeg) * 4 // 3 - 2 * before.segment
+        while self._socket is socket:
+            now = path_state(socket.transport)
+            took_s = loop.time() - began
+            if not now.unsent and (not before.segment or now.acknowledged >= goal):
+                return max(0.0, took_s - now.min_rtt_s)
+            if took_s >= LONGEST_IMAGE_S:
+                return took_s
+            await asyncio.sleep(max(LOOK_AT_IMAGE_S, took_s / 4))
+        return loop.time() - began
 
     async def send_text(self, text: str) -> int:
         """Send text that the model answers."""

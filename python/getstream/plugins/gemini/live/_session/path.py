@@ -16,6 +16,7 @@ import logging
 import socket
 import struct
 import sys
+from dataclasses import dataclass
 from typing import Any
 
 logger = logging.getLogger("getstream.plugins.gemini")
@@ -119,6 +120,48 @@ def acknowledged(transport: Any) -> int:
     except (OSError, struct.error):  # not a TCP socket, closed, or a kernel before 4.1
         return 0
     return int(count)
+
+
+_NOTSENT_AND_MIN_RTT = struct.Struct("=II")
+_NOTSENT_AT = 144
+_SND_MSS = struct.Struct("=I")
+_SND_MSS_AT = 16
+
+
+@dataclass(frozen=True)
+class PathState:
+    """What is on its way on a connection.
+
+    Attributes:
+        unsent: bytes that wait to be sent, here and in the kernel.
+        acknowledged: bytes that were acknowledged; 0 where that is not known.
+        segment: bytes of one segment; 0 where that is not known.
+        min_rtt_s: the shortest round trip, in seconds; 0 where that is not known.
+    """
+
+    unsent: int
+    acknowledged: int = 0
+    segment: int = 0
+    min_rtt_s: float = 0.0
+
+
+def path_state(transport: Any) -> PathState:
+    """Return what is on its way on a connection, as far as the system tells (Linux 4.6)."""
+    if transport.is_closing():
+        return PathState(0)
+    waiting = transport.get_write_buffer_size()
+    connected = transport.get_extra_info("socket")
+    if connected is None or sys.platform != "linux":
+        return PathState(waiting)
+    try:
+        size = _NOTSENT_AT + _NOTSENT_AND_MIN_RTT.size
+        info = connected.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, size)
+        (count,) = _BYTES_ACKED.unpack_from(info, _BYTES_ACKED_AT)
+        unsent, min_rtt_us = _NOTSENT_AND_MIN_RTT.unpack_from(info, _NOTSENT_AT)
+        (segment,) = _SND_MSS.unpack_from(info, _SND_MSS_AT)
+    except (OSError, struct.error):  # not a TCP socket, closed, or an older kernel
+        return PathState(waiting)
+    return PathState(waiting + unsent, count, segment, min_rtt_us / 1e6)
 
 
 # What a kernel says that gives up: that, or the last it has heard of the path.

@@ -256,6 +256,11 @@ class SendQueue:
         if self._preroll is None:
             self._enqueue(ActivityMarker.STREAM_END)
 
+    @property
+    def is_behind(self) -> bool:
+        """Return whether something waits for the connection."""
+        return bool(self._queue.items)
+
     def push_text(self, text: str) -> Text:
         """Take a text; it is sent behind what was said before it."""
         item = Text(text)

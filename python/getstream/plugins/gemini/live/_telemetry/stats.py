@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from .._media.capture import TrackStats
+    from .._media.video_input import VideoStats
     from .._tokens import TokenUsage
     from .latency import Latency
     from .prices import Cost
@@ -44,6 +45,7 @@ class Stats:
         playout_underruns: times that the event loop was so late that the listener heard a gap.
         video_frames_sent: pictures that went to Gemini.
         video_frames_rejected: video frames that could not be used.
+        video: what became of the video, in detail.
         events_lost: events that an async handler did not get, because it was too far behind or was
             cancelled in the end.
         tokens: tokens of all turns, by direction and modality; `tokens.total` is all of them.
@@ -77,6 +79,7 @@ class Stats:
     playout_underruns: int
     video_frames_sent: int
     video_frames_rejected: int
+    video: VideoStats
     events_lost: int
     tokens: TokenUsage
     cost: Cost | None

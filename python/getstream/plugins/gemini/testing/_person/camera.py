@@ -26,12 +26,16 @@ class Camera(aiortc.MediaStreamTrack):
 
     kind = "video"
 
-    def __init__(self, fps: float = 15.0, size: tuple[int, int] = (320, 240)) -> None:
+    def __init__(
+        self, fps: float = 15.0, size: tuple[int, int] = (320, 240), first: int = 0
+    ) -> None:
         """Create a camera.
 
         Args:
             fps: Frames per second.
             size: Width and height in pixels, both even, at least 64 x 48.
+            first: The number of the first frame: two cameras with numbers far apart can be told
+                apart.
 
         Raises:
             ValueError: The size or the rate cannot be used.
@@ -46,8 +50,11 @@ class Camera(aiortc.MediaStreamTrack):
         self._size = size
         self._count = 0
         self._origin = 0.0
-        x, y = np.meshgrid(np.arange(width), np.arange(height))
-        self._gradient = (x + y).astype(np.int32)
+        self._first = first
+        # Drawn once: a frame is a window of it, for 30 frames of 720p a second are much to compute.
+        period = _WHITE - _BLACK
+        self._ramp = (_BLACK + np.arange(width + height + period) % period).astype(np.uint8)
+        self._chroma = np.full((height // 2, width), 128, np.uint8)
 
     async def recv(self) -> av.VideoFrame:
         """The next frame, when it is due."""
@@ -57,7 +64,7 @@ class Camera(aiortc.MediaStreamTrack):
             self._origin = time.monotonic()
         due = self._origin + self._count / self._fps
         await asyncio.sleep(max(0.0, due - time.monotonic()))
-        frame = self._draw(self._count)
+        frame = self._draw(self._first + self._count)
         frame.pts = round(self._count / self._fps * _VIDEO_CLOCK)
         frame.time_base = fractions.Fraction(1, _VIDEO_CLOCK)
         self._count += 1
@@ -65,13 +72,15 @@ class Camera(aiortc.MediaStreamTrack):
 
     def _draw(self, number: int) -> av.VideoFrame:
         width, height = self._size
-        luma = _BLACK + (self._gradient + 4 * number) % (_WHITE - _BLACK)
+        shift = 4 * number % (_WHITE - _BLACK)
+        # Row y is the ramp from y on: sliding windows are views, and only their copy costs.
+        windows = np.lib.stride_tricks.sliding_window_view(self._ramp[shift:], width)
+        luma = windows[:height].copy()
         square = width // _BITS
         for bit in range(_BITS):
             value = _WHITE if number >> bit & 1 else _BLACK
             luma[: height // 8, bit * square : (bit + 1) * square] = value
-        chroma = np.full((height // 2, width), 128)
-        picture = np.concatenate([luma, chroma]).astype(np.uint8)
+        picture = np.concatenate([luma, self._chroma])
         return av.VideoFrame.from_ndarray(picture, format="yuv420p")
 
 

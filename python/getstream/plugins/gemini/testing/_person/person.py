@@ -152,6 +152,8 @@ class Person:
         self._muted = False
         self._cut = asyncio.Event()
         self._camera: Camera | None = None
+        self._screen: Camera | None = None
+        self._showing: asyncio.Task[None] | None = None
         self._speaking = asyncio.Lock()
         self._sharing = asyncio.Lock()
         self._muting = asyncio.Lock()
@@ -211,6 +213,8 @@ class Person:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks)
+        with contextlib.suppress(Exception):  # the call may be over
+            await self.stop_sharing_screen()
         connection, self._connection = self._connection, None
         publisher, self._publisher = self._publisher, None
         try:
@@ -365,7 +369,9 @@ class Person:
             if self._connection is not None and self._shared is not None:
                 await self._shared.set_muted(True)
 
-    async def publish_video(self, fps: float = 15.0, size: tuple[int, int] = (320, 240)) -> None:
+    async def publish_video(
+        self, fps: float = 15.0, size: tuple[int, int] = (320, 240), first: int = 0
+    ) -> None:
         """Publish a `Camera`: VP9 with getstream 7, H264 with 6.
 
         Raises:
@@ -376,9 +382,73 @@ class Person:
             raise CallError(f"{self.user_id} is not in the call and cannot publish video")
         if self._publisher is not None:
             raise CallError('a person with sends="as_browser" has no camera')
-        self._camera = Camera(fps, size)
+        self._camera = Camera(fps, size, first)
         await self._connection.add_tracks(video=self._camera)
         self._emit("video_published", fps=fps, width=size[0], height=size[1])
+
+    def stop_video(self) -> None:
+        """End the camera's track, which takes it out of the call. Does nothing if there is none."""
+        if self._camera is not None:
+            self._camera.stop()
+
+    async def set_video_muted(self, muted: bool) -> None:
+        """Mute the camera, or unmute it: the others see its track taken back, or published again.
+
+        Raises:
+            CallError: The person publishes no video, or uses getstream 6.
+        """
+        if self._connection is None or self._camera is None:
+            raise CallError(f"{self.user_id} publishes no video that could be muted")
+        self._require_native("mute a camera")
+        call = self._connection._rust_call
+        await (call.mute_track if muted else call.unmute_track)(rtc.TrackType.VIDEO)
+
+    async def share_screen(
+        self, fps: float = 5.0, size: tuple[int, int] = (1280, 720), first: int = 0
+    ) -> None:
+        """Publish a shared screen, VP8, which shows what a `Camera` draws.
+
+        Raises:
+            CallError: The person is not in the call, shares a screen, or uses getstream 6.
+            ValueError: `Camera` refuses the size or the rate.
+        """
+        if self._connection is None:
+            raise CallError(f"{self.user_id} is not in the call and cannot share a screen")
+        if self._screen is not None:
+            raise CallError(f"{self.user_id} shares a screen already")
+        self._require_native("share a screen")
+        self._screen = screen = Camera(fps, size, first)
+        await self._start_screen(screen)
+        self._emit("screen_shared", fps=fps, width=size[0], height=size[1])
+
+    async def stop_sharing_screen(self) -> None:
+        """Take the shared screen out of the call. Does nothing if there is none."""
+        screen, self._screen = self._screen, None
+        task, self._showing = self._showing, None
+        if screen is None or task is None:
+            return
+        screen.stop()
+        await asyncio.wait([task])
+        self._emit("screen_stopped")
+
+    async def _start_screen(self, screen: Camera) -> None:
+        import getstream_rtc  # type: ignore[import-not-found, unused-ignore]  # not with getstream 6
+        from getstream.video.rtc.video_forwarder import VideoForwarder
+
+        call, track = self._connection._rust_call, getstream_rtc.LocalVideoTrack.vp8()
+        await call.publish_screen_share(track)
+
+        async def show() -> None:
+            try:
+                await VideoForwarder(screen, track).run()
+            finally:
+                await call.stop_publish_screen_share(track)
+
+        self._showing = asyncio.create_task(show())
+
+    def _require_native(self, what: str) -> None:
+        if _LEGACY:
+            raise CallError(f"{self.user_id} cannot {what}: that takes getstream 7")
 
     # -- listening ----------------------------------------------------------
 

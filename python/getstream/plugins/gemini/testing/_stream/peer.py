@@ -74,6 +74,7 @@ class PeerConnection:
         setup: str,
         direction: str,
         attributes: Iterable[str] = (),
+        others: Iterable[Codec] = (),
     ) -> None:
         """Append an m-line to the local description; see `SessionWriter.add`."""
         self._sdp.add(
@@ -85,6 +86,7 @@ class PeerConnection:
             setup=setup,
             direction=direction,
             attributes=attributes,
+            others=others,
         )
 
     def finish_description(self) -> str:

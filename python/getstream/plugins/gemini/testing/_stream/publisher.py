@@ -12,7 +12,7 @@ from getstream.video.rtc.pb.stream.video.sfu.signal_rpc import signal_pb2 as sig
 
 from .peer import PeerConnection
 from .rtp import AUDIO_LEVEL_URI, RtpHeader, SenderReport, parse_rtcp, sender_report
-from .sdp import Codec, MediaSection, RemoteDescription
+from .sdp import Codec, MediaSection, RemoteDescription, other_codecs
 from .tracks import AUDIO_TYPES, PublishedTrack, kind_of
 
 if TYPE_CHECKING:
@@ -73,6 +73,7 @@ class Publisher:
                 attributes=[f"extmap:{level_extension} {AUDIO_LEVEL_URI}"]
                 if level_extension
                 else [],
+                others=[each for each in section.codecs if each in other_codecs(codec)],
             )
             if info is not None:
                 self._take_track(section, info.track_type, codec, level_extension)

@@ -6,7 +6,7 @@ import secrets
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-__all__ = ["Codec", "MediaSection", "RemoteDescription", "SessionWriter"]
+__all__ = ["Codec", "MediaSection", "RemoteDescription", "SessionWriter", "other_codecs"]
 
 _VIDEO_FEEDBACK = ("ccm fir", "nack", "nack pli")
 _DIRECTIONS = ("sendrecv", "sendonly", "recvonly", "inactive")
@@ -26,6 +26,19 @@ class Codec:
     def name(self) -> str:
         """The encoding name in lower case, for example "vp9"."""
         return self.rtpmap.split("/")[0].lower()
+
+
+_VP8 = Codec(96, "VP8/90000")
+_VP9 = Codec(98, "VP9/90000", "profile-id=0")
+
+
+def other_codecs(codec: Codec) -> tuple[Codec, ...]:
+    """The other video codec of getstream 7, if `codec` is one of its two."""
+    if codec.payload_type == _VP9.payload_type and codec.name == _VP9.name:
+        return (_VP8,)
+    if codec.payload_type == _VP8.payload_type and codec.name == _VP8.name:
+        return (_VP9,)
+    return ()
 
 
 @dataclass
@@ -131,21 +144,23 @@ class SessionWriter:
         setup: str,
         direction: str,
         attributes: Iterable[str] = (),
+        others: Iterable[Codec] = (),
     ) -> None:
-        """Append one m-line with a single codec.
+        """Append one m-line.
 
         Args:
             kind: "audio" or "video".
             mid: The media id.
-            codec: The one codec of the section.
+            codec: The codec that is used.
             address: Host and port of our candidate.
             credentials: ICE user fragment and password.
             setup: The DTLS role: "actpass" in an offer, "passive" in an answer.
             direction: "sendonly", "recvonly" or "inactive".
             attributes: Further attribute lines, without the "a=".
+            others: Codecs that could be used. webrtc-rs takes the codecs of a kind from the first
+                m-line of that kind, and knows no other in a later one.
         """
         host, port = address
-        pt = codec.payload_type
         lines = [
             f"c=IN IP4 {host}",
             f"a=candidate:1 1 udp {_HOST_PRIORITY} {host} {port} typ host",
@@ -157,15 +172,19 @@ class SessionWriter:
             f"a=mid:{mid}",
             f"a={direction}",
             "a=rtcp-mux",
-            f"a=rtpmap:{pt} {codec.rtpmap}",
         ]
-        if codec.fmtp:
-            lines.append(f"a=fmtp:{pt} {codec.fmtp}")
-        if kind == "video":
-            lines += [f"a=rtcp-fb:{pt} {feedback}" for feedback in _VIDEO_FEEDBACK]
+        codecs = [codec, *others]
+        for each in codecs:
+            number = each.payload_type
+            lines.append(f"a=rtpmap:{number} {each.rtpmap}")
+            if each.fmtp:
+                lines.append(f"a=fmtp:{number} {each.fmtp}")
+            if kind == "video":
+                lines += [f"a=rtcp-fb:{number} {feedback}" for feedback in _VIDEO_FEEDBACK]
         lines += [f"a={attribute}" for attribute in attributes]
         self._mids.append(mid)
-        self._lines += [f"m={kind} {port} UDP/TLS/RTP/SAVPF {pt}", *lines]
+        formats = " ".join(str(each.payload_type) for each in codecs)
+        self._lines += [f"m={kind} {port} UDP/TLS/RTP/SAVPF {formats}", *lines]
 
     def finish(self) -> str:
         """The description."""

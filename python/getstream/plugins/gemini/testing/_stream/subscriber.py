@@ -10,7 +10,7 @@ from getstream.video.rtc.pb.stream.video.sfu.event import events_pb2 as events
 
 from .peer import PeerConnection
 from .rtp import RtcpFeedback, nack, parse_rtcp
-from .sdp import RemoteDescription
+from .sdp import RemoteDescription, other_codecs
 from .tracks import ForwardedTrack, PublishedTrack, TrackKey, kind_of
 
 if TYPE_CHECKING:
@@ -120,6 +120,7 @@ class Subscriber:
                 setup="actpass",
                 direction="inactive" if track is None else "sendonly",
                 attributes=attributes,
+                others=[each for each in other_codecs(section.codec) if each.name in self._decodes],
             )
         self._offered = list(self._sections)
         self._stop_awaiting()

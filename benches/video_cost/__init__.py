@@ -1,0 +1,1 @@
+"""Measure what video costs, beside what other agents do with a frame."""
