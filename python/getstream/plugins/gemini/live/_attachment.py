@@ -12,6 +12,7 @@ from ._call_audio import CallAudio
 from ._events import Left, LeftReason
 from ._media.video_input import VideoInput
 from ._media.video_sources import VideoOptions
+from ._options import check_seconds
 from ._presence import Presence, Stay
 from ._supervisor import Supervisor
 
@@ -50,6 +51,8 @@ class CallAttachment:
         stay: Stay,
     ) -> None:
         """Wire the assistant to a connection, as `GeminiLive.attach` says."""
+        for name, seconds in vars(stay).items():
+            check_seconds(name, seconds, none_is_never=True)
         if self._attached is not None:
             if self._attached.is_over:
                 self._call_over(self._attached)

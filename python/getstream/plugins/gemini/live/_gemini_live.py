@@ -19,10 +19,10 @@ from ._media.playout import OutputTrack
 from ._media.sounds import PlayedSound
 from ._media.video_input import VideoInput
 from ._media.video_sources import VideoOptions, resolve_call_options, resolve_track_options
-from ._options import BargeIn, Watchdog, check_choice, check_seconds
+from ._options import BargeIn, Watchdog, check_choice
 from ._presence import Stay
 from ._requests import RequestSender
-from ._resumption import Resumption
+from ._session import Resume
 from ._settings import resolve_settings
 from ._sound_player import SoundPlayer, ToolSounds
 from ._stats import collect_stats
@@ -166,10 +166,7 @@ class GeminiLive(Continuation):
         watchdog: bool | Watchdog = True,
         playback: bool = True,
         history: Sequence[Any] | None = None,
-        resume: Resumption
-        | Awaitable[Resumption | None]
-        | Callable[[], Resumption | Awaitable[Resumption | None] | None]
-        | None = None,
+        resume: Resume | None = None,
         tools: Sequence[Any] = (),
         tool_sound: str | PathLike[str] | tuple[NDArray[np.int16] | bytes, int] | None = None,
         record: str | PathLike[str] | None = None,
@@ -500,13 +497,7 @@ class GeminiLive(Continuation):
                 f"cannot have {target_rate} Hz: one session has one rate. attach uses 16000 "
                 "unless told otherwise, send_audio_pcm 48000"
             )
-        stay = Stay(
-            leave_when_alone_s=leave_when_alone_s,
-            first_participant_timeout_s=first_participant_timeout_s,
-            max_duration_s=max_duration_s,
-        )
-        for name, seconds in vars(stay).items():
-            check_seconds(name, seconds, none_is_never=True)
+        stay = Stay(leave_when_alone_s, first_participant_timeout_s, max_duration_s)
         await self._attachment.attach(
             connection, audio=audio, video=options, target_rate=target_rate, stay=stay
         )

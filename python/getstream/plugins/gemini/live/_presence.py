@@ -19,7 +19,7 @@ REST_AGAIN_S = 2.0
 """Seconds until that is tried again while the conversation is not at rest."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Stay:
     """How long the assistant stays in a call, in seconds; None: for as long as it lasts.
 
