@@ -12,8 +12,7 @@ import numpy as np
 import pytest
 from getstream.plugins.gemini.errors import ClosedError, ConfigError, VideoError
 from getstream.plugins.gemini.live import GeminiLive
-from getstream.plugins.gemini.live._media.images import MAX_IMAGE_BYTES
-from getstream.plugins.gemini.live._media.video import encode_jpeg
+from getstream.plugins.gemini.live._media.images import MAX_IMAGE_BYTES, read_image
 from getstream.plugins.gemini.testing import LiveSession, Parrot, Reject, Script, Turn
 from google.genai import types
 from room import Local
@@ -21,7 +20,7 @@ from room import Local
 PIXELS = np.zeros((48, 64, 3), np.uint8)
 PIXELS[:, 32:] = (200, 30, 60)
 PNG = b"\x89PNG\r\n\x1a\n" + b"any bytes: the file is sent as it is"
-JPEG = encode_jpeg(av.VideoFrame.from_ndarray(PIXELS, format="rgb24"))
+JPEG, _ = read_image(PIXELS)
 
 
 async def sent(session: LiveSession, kind: str, count: int = 1) -> Any:
