@@ -335,7 +335,7 @@ def picture(found: Found) -> str:
         rows = [
             (
                 name,
-                max(0.01, float(np.percentile(of["delays"], 50)) if of["delays"] else 0.0),
+                max(0.0, float(np.percentile(of["delays"], 50)) if of["delays"] else 0.0),
                 OURS if name.endswith("this package") else FLOOR,
             )
             for name, of in found["path"].items()

@@ -1,4 +1,4 @@
-"""What agents do with the frames of a camera, as their sources have it.
+"""Send frames of a camera as other agents do, by their sources.
 
 Each takes an iterator of `av.VideoFrame` and sends an image every `1 / FPS` seconds. Sources: the
 original plugin `live.py` of GetStream/stream-py (August 2025); Vision-Agents `video_utils.py` and

@@ -1,4 +1,4 @@
-"""Which sources the model sees, when, and how large an image may be: no I/O, no clock."""
+"""Choice of sources, rhythm, and the size of an image: no I/O, no clock."""
 
 from __future__ import annotations
 

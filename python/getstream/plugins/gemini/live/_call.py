@@ -269,7 +269,7 @@ def names_of(connection: Any) -> Callable[[str], str]:
 
 
 class VideoListener(Protocol):
-    """What is told of the video of a call; `kind` is "camera" or "screen"."""
+    """Takes note of the video of a call; `kind` is "camera" or "screen"."""
 
     def add(self, kind: VideoKind, user_id: str, session_id: str, track: Any) -> None:
         """Take a track."""

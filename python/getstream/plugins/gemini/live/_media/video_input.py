@@ -59,7 +59,7 @@ ENVELOPE_BYTES = 96
 
 
 class VideoLink(Protocol):
-    """What the video asks of the session."""
+    """Carries images to the model: the part of the session that video needs."""
 
     def may_send_video(self) -> bool:
         """Tell whether there is a connection, and no audio waits for it."""
@@ -76,7 +76,7 @@ class VideoLink(Protocol):
 
 @dataclass(frozen=True)
 class VideoStats:
-    """What became of the video.
+    """Counters of the video.
 
     Attributes:
         frames_read: frames that were read from the sources.

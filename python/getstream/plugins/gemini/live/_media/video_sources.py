@@ -70,7 +70,7 @@ _POLICIES: dict[str, VideoPolicy] = {
 
 @dataclass(frozen=True, kw_only=True)
 class VideoOptions:
-    """What the model sees of a call, how often, and how large.
+    """Options of video: sources, rates, size and quality.
 
     await gemini.attach(connection, video=True)                        # these defaults
     await gemini.attach(connection, video=VideoOptions(fps=0.5))       # every two seconds
@@ -110,8 +110,8 @@ class VideoOptions:
     """Sources that are looked at, at the same time, each at `fps`."""
 
     policy: Literal["screen_first", "active_speaker"] | VideoPolicy = "screen_first"
-    """What is looked at: shared screens, then cameras; or whoever speaks; or a function that orders
-    a list of `VideoSource`, the most important first, and leaves out what is not to be seen."""
+    """Order of the sources: shared screens, then cameras; or whoever speaks; or a function that
+    orders a list of `VideoSource`, the most important first, without what is not to be seen."""
 
     announce: bool | Callable[[ViewChanged], str] = False
     """Whether the model is told in text when the view changes; a function makes the text, and none

@@ -130,7 +130,7 @@ _SND_MSS_AT = 16
 
 @dataclass(frozen=True)
 class PathState:
-    """What is on its way on a connection.
+    """Bytes that are on their way on a connection, and its round trip.
 
     Attributes:
         unsent: bytes that wait to be sent, here and in the kernel.
@@ -146,7 +146,7 @@ class PathState:
 
 
 def path_state(transport: Any) -> PathState:
-    """Return what is on its way on a connection, as far as the system tells (Linux 4.6)."""
+    """Return the state of a path, as far as the system tells (Linux 4.6)."""
     if transport.is_closing():
         return PathState(0)
     waiting = transport.get_write_buffer_size()
