@@ -16,6 +16,7 @@ pytestmark = pytest.mark.packaging
 
 PACKAGE = "getstream/plugins/gemini/"
 PLUGIN = "pytest_getstream_gemini.py"
+EXPORTER = f"{PACKAGE}live/_telemetry/otel.py"
 """The pytest plugin, outside of `getstream`, whose import takes 0.7 s."""
 
 
@@ -127,7 +128,7 @@ def test_dependencies_are_few_with_bounds(metadata: Message) -> None:
     for each in always.values():
         assert each.url is None
         assert {bound.operator for bound in each.specifier} == {">=", "<"}
-    assert metadata.get_all("Provides-Extra") == ["testing"]
+    assert metadata.get_all("Provides-Extra") == ["mcp", "otel", "testing"]
 
 
 # Imported under one name, published under another.
@@ -136,6 +137,7 @@ DISTRIBUTIONS = {
     "google.genai": "google-genai",
     "google.protobuf": "protobuf",
     "jwt": "pyjwt",
+    "opentelemetry": "opentelemetry-api",
     "OpenSSL": "pyopenssl",
     "getstream_rtc": "getstream",
 }
@@ -172,6 +174,8 @@ def test_what_is_imported_is_declared(members: dict[str, bytes], metadata: Messa
         "pytest",
         "getstream",
     }  # whoever loads it has the first two
+    exporter = {EXPORTER: sources.pop(EXPORTER)}
+    assert imported(exporter) == requirements(metadata, "otel").keys()
     product = imported({name: data for name, data in sources.items() if name not in testing})
     assert product == always, "declared where imported, and nothing else"
     assert imported({name: sources[name] for name in testing}) - always == servers

@@ -138,13 +138,14 @@ class Emitter:
         return heard
 
     def listens(self, event_type: type[Event]) -> bool:
-        """Return whether anybody gets events of this class."""
-        name = event_type.name
-        return (
-            bool(self._listeners[name])
-            or self.observers.take(name)
-            or (bool(self._streams) and any(each.takes(event_type) for each in self._streams))
-        )
+        """Return whether anybody gets events of this class, observers included."""
+        return self.observers.take(event_type.name) or self.has_handler(event_type)
+
+    def has_handler(self, event_type: type[Event]) -> bool:
+        """Return whether a handler or a stream gets events of this class, who may act on it."""
+        if self._listeners[event_type.name]:
+            return True
+        return bool(self._streams) and any(each.takes(event_type) for each in self._streams)
 
     def stream(self, event_types: tuple[type[Event], ...] = ()) -> EventStream:
         """Return a stream of the events from now on; of all classes unless some are named."""

@@ -186,7 +186,7 @@ class Supervisor:
             settings.tools,
             spawn=self.spawn,
             emit=self.events.emit,
-            listens=self.events.listens,
+            has_handler=self.events.has_handler,
             send=self.session.send_tool_responses,
             streams=lambda: self.session.streams_tool_results,
             surroundings=self,

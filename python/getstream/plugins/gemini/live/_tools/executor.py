@@ -172,7 +172,7 @@ class ToolExecutor:
         registry: The functions.
         spawn: Makes a task that its owner looks after.
         emit: Tells an event.
-        listens: Tells whether anybody gets an event.
+        has_handler: Tells whether somebody gets an event who may act on it.
         send: Sends answers, as fields of `FunctionResponse`; raises when the connection is gone.
         streams: Tells whether the service takes several results of one call.
         surroundings: The conversation.
@@ -184,7 +184,7 @@ class ToolExecutor:
         *,
         spawn: Callable[[Coroutine[Any, Any, Any]], asyncio.Task[Any]],
         emit: Callable[..., object],
-        listens: Callable[[type[Event]], bool],
+        has_handler: Callable[[type[Event]], bool],
         send: Callable[[list[dict[str, Any]]], Awaitable[object]],
         streams: Callable[[], bool],
         surroundings: ToolSurroundings,
@@ -192,7 +192,7 @@ class ToolExecutor:
         self.registry = registry
         self._spawn = spawn
         self._emit = emit
-        self._listens = listens
+        self._has_handler = has_handler
         self._send_answers = send
         self._streams = streams
         self._surroundings = surroundings
@@ -368,7 +368,7 @@ class ToolExecutor:
             self._revive(before, run)
             return
         is_too_many = len(self._runs) >= MOST_CALLS
-        if run.entry is not None and run.entry.is_manual and self._listens(ToolCall):
+        if run.entry is not None and run.entry.is_manual and self._has_handler(ToolCall):
             run.reply = asyncio.get_running_loop().create_future()  # a handler may answer at once
         self._note_called(run)
         if is_too_many:
