@@ -50,6 +50,16 @@ def log_of(*stretches: tuple[str, float, float | None]) -> SpeakerLog:
             id="at once",
         ),
         pytest.param(
+            [("anna", 1, 3), ("anna", 6, 8)],
+            3.3,  # the text came sooner than `LAG_S` after its words
+            8.5,
+            Attribution(("anna",), 6, 8),
+            id="the next one of the same",
+        ),
+        pytest.param(
+            [("anna", 1, 3)], 3.3, 4, Attribution(("anna",), 1, 3), id="the rest of the same"
+        ),
+        pytest.param(
             [("anna", 1, 5), ("ben", 2, 2.5)],
             NOBODY,
             5.5,

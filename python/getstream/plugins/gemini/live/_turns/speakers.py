@@ -81,8 +81,12 @@ class SpeakerLog:
             stretch.ended_at = max(at, stretch.started_at)
 
     def attribute(self, since: float, until: float) -> Attribution:
-        """Return who has spoken from `since - LAG_S` to `until`."""
-        since = max(since - LAG_S, until - LONGEST_PIECE_S)
+        """Return who has spoken from `since - LAG_S` to `until`.
+
+        The times are those of speech after `since`, where there is any: what was said before it
+        has its own piece, of which this one may hold no more than the end.
+        """
+        before, since = since, max(since - LAG_S, until - LONGEST_PIECE_S)
         seconds: dict[str, float] = {}
         heard: list[tuple[str, float, float]] = []
         for stretch in self._stretches:
@@ -98,6 +102,7 @@ class SpeakerLog:
         if seconds[by_share[0]] >= MAIN_SHARE * sum(seconds.values()):
             by_share = by_share[:1]
         times = [(started, ended) for user_id, started, ended in heard if user_id in by_share]
+        times = [each for each in times if each[1] > before] or times
         return Attribution(
             tuple(by_share), min(start for start, _ in times), max(end for _, end in times)
         )
