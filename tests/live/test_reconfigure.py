@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 from getstream.plugins.gemini.errors import (
     ClosedError,
@@ -13,11 +14,12 @@ from getstream.plugins.gemini.errors import (
     ModelNotFoundError,
     RequestError,
 )
-from getstream.plugins.gemini.live import GeminiLive
+from getstream.plugins.gemini.live import GeminiLive, ToolContext, tool
 from getstream.plugins.gemini.live import _reconfiguration as reconfiguration_module
 from getstream.plugins.gemini.live._models import model_of
 from getstream.plugins.gemini.testing import (
     Close,
+    FunctionCall,
     LiveSession,
     Parrot,
     Script,
@@ -207,6 +209,70 @@ def test_it_waits_for_the_end_of_what_is_being_sent(local: Local) -> None:
     reply = Script([Turn(text=TEXT, audio=said)])
     _, heard = hold(local, scenario, reply, server_options={"speed": 1.5})
     assert hears(heard, said) > 0.95
+
+
+def test_it_waits_for_the_tools_that_run(local: Local) -> None:
+    """Their results go to the session that has asked; in a new one nobody waits for them."""
+
+    silence = np.zeros(WIRE, np.int16)
+
+    async def book() -> str:
+        await asyncio.sleep(4)
+        return "table 7"
+
+    async def scenario(watched: Watched) -> None:
+        gemini, server = watched.gemini, watched.server
+        cancelled: list[Any] = []
+        gemini.on("tool_cancelled", cancelled.append)
+        call = PeopledCall("anna")
+        await gemini.attach(call)
+        await call.says(words(1.6))
+        await call.says(silence)
+        await server.wait_tool_calls()
+        await gemini.reconfigure(voice="Kore")
+        await call.leave()
+        (answer,) = server.tool_responses
+        assert (answer.session, answer.response["result"]) == (0, "table 7")
+        assert cancelled == []
+        first, second = server.sessions
+        assert first.spoken[-1].text == "It is booked."
+        assert "It is booked." in second.context
+        assert voice_of(second) == "Kore"
+
+    reply = Script([FunctionCall("book"), "It is booked."])
+    attend(local, scenario, reply, tools=[tool(book, behavior="BLOCKING")])
+
+
+def test_a_tool_hands_over_and_waits_for_the_others_only(local: Local) -> None:
+    silence = np.zeros(WIRE, np.int16)
+    took_s: list[float] = []
+
+    async def hand_over(context: ToolContext) -> str:
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        await context.gemini.reconfigure(voice="Kore")
+        took_s.append(loop.time() - began)
+        return "done"
+
+    async def book() -> str:
+        await asyncio.sleep(3)
+        return "table 7"
+
+    async def scenario(watched: Watched) -> None:
+        gemini, server = watched.gemini, watched.server
+        call = PeopledCall("anna")
+        await gemini.attach(call)
+        await call.says(words(1.6))
+        await call.says(silence)
+        await server.wait_session(1, timeout=30)
+        await call.leave()
+        assert voice_of(server.sessions[1]) == "Kore"
+        assert [(each.name, each.session) for each in server.tool_responses] == [("book", 0)]
+        await asyncio.sleep(5)
+
+    calls = Turn(function_calls=(FunctionCall("hand_over"), FunctionCall("book")))
+    attend(local, scenario, Script([calls]), tools=[hand_over, book])
+    assert 3 <= took_s[0] < reconfiguration_module.BOUNDARY_WAIT_S
 
 
 def test_what_people_say_meanwhile_is_kept_and_sent(local: Local) -> None:

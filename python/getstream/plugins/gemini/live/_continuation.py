@@ -86,8 +86,8 @@ class Continuation(EventSource):
         New instructions and tools are told to a model that takes them in a running session
         (`gemini-3.8-live`; 2.5 takes instructions). Anything else needs a new session, which begins
         with what was said, at the next boundary between turns: what is being said is heard to its
-        end, what people say meanwhile is kept and sent. Where nobody pauses for 15 s, it does not
-        wait any longer. One change is made after the other.
+        end, what people say meanwhile is kept and sent, tools that run are waited for. It does not
+        wait for longer than 15 s. One change is made after the other.
 
         Args:
             instructions: the system instruction, in place of the one before.

@@ -199,9 +199,9 @@ class Reconfiguration:
     async def _wait(self, change: Change) -> None:
         """Leave the connection at a boundary between turns, and wait for the next one."""
         supervisor, lifecycle = self._supervisor, self._supervisor.lifecycle
-        latest = supervisor.now() + BOUNDARY_WAIT_S
+        latest, task = supervisor.now() + BOUNDARY_WAIT_S, asyncio.current_task()
         while not change.done.done() and not lifecycle.is_over:
-            in_time = supervisor.is_between_turns or supervisor.now() >= latest
+            in_time = supervisor.is_between_turns(task) or supervisor.now() >= latest
             if change.stage is Stage.WAITING and lifecycle.is_ready and in_time:
                 supervisor.leave_connection(None)
             await asyncio.wait(

@@ -349,10 +349,14 @@ class Supervisor:
             self._reconnect_policy.exchange_handle(handle)
             self.turns.history.begin_with(resumption.lines)
 
-    @property
-    def is_between_turns(self) -> bool:
-        """Return whether nobody speaks, nothing is being sent and no answer is owed."""
-        return self.turns.policy.is_between_turns and not self.send_queue.holds_request
+    def is_between_turns(self, task: asyncio.Task[Any] | None) -> bool:
+        """Return whether nobody speaks, nothing is being sent, and no answer is owed by any side.
+
+        Args:
+            task: who asks; where that is a tool, its own answer does not count.
+        """
+        owed = self.send_queue.holds_request or self.tools.owes_beside(task)
+        return self.turns.policy.is_between_turns and not owed
 
     def exchange_handle(self, handle: str) -> str:
         """Set the handle that the next connection resumes; return the one before."""

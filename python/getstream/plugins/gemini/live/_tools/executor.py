@@ -79,7 +79,8 @@ class _Run:
         state: The state of the call.
         is_owed: The turns have been told of the call, and not yet of its end.
         wanted: The session that has called is still there.
-        task: Runs the function.
+        task: Looks after the function.
+        work: Runs it.
         reply: What the application answers, where it does.
         last: The final answer.
     """
@@ -96,6 +97,7 @@ class _Run:
     is_owed: bool = True
     wanted: bool = True
     task: asyncio.Task[None] | None = None
+    work: asyncio.Task[_Outcome] | None = None
     reply: asyncio.Future[_Outcome] | None = None
     last: _Answer | None = None
 
@@ -212,6 +214,14 @@ class ToolExecutor:
     def newest_call_at(self) -> float | None:
         """Return when the newest call was made that is not known to be answered, or None."""
         return max((run.called_at for run in self._runs.values()), default=None)
+
+    def owes_beside(self, task: asyncio.Task[Any] | None) -> bool:
+        """Return whether a call is to be answered, other than the one whose function a task runs.
+
+        Args:
+            task: the task of a function that waits for the others, or any other task.
+        """
+        return any(run.is_owed and run.work is not task for run in self._runs.values())
 
     # -- from the service ----------------------------------------------------------------------
 
@@ -432,7 +442,7 @@ class ToolExecutor:
     async def _attempt(self, run: _Run, entry: Entry) -> _Outcome:
         """Run the function, within its time."""
         try:
-            work = self._start(self._invoke(run, entry))
+            work = run.work = self._start(self._invoke(run, entry))
         except ArgumentError as error:
             return _Outcome(error=f"wrong arguments: {error}", retryable=True)
         try:
