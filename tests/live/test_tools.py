@@ -603,6 +603,38 @@ async def test_a_call_that_is_made_again_after_a_reconnect_runs_once(local: Loca
         assert response.response == {"status": "ok", "result": "held"}
 
 
+@pytest.mark.parametrize("config", [{}, {"session_resumption": None}], ids=["same", "new"])
+@pytest.mark.parametrize("finishes", ["before", "after"])
+async def test_a_call_that_is_made_again_is_told_to_its_end(
+    local: Local, collect: Collect, config: dict[str, Any], finishes: str
+) -> None:
+    """Whoever counts the calls that are open, as telemetry does, ends at none."""
+    held = Held()
+    again = Turn(function_calls=(FunctionCall("hold", {"seats": 2}, id="2"),))
+    script = Script([FunctionCall("hold", {"seats": 2}, id="1"), "It is held.", "It is held."])
+    async with local(script) as server, GeminiLive(config=config, tools=[held.hold]) as gemini:
+        seen = collect(gemini, "tool_call", "tool_result", "tool_cancelled")
+        await gemini.send_text("Hold a table.")
+        await held.began.wait()
+        server.sessions[0].abort()
+        session = await server.wait_session(1)
+        await gemini.wait_until_ready()
+        if finishes == "before":
+            held.let_go.set()
+            await until(lambda: held.outcomes)
+        session.say(again)
+        await until(lambda: "2" in [event.id for name, event in seen if name == "tool_call"])
+        held.let_go.set()
+        await until(lambda: any(answer.id == "2" for answer in server.tool_responses))
+        assert held.begun == 1
+    ends = {"1": 0, "2": 0}
+    for name, event in seen:
+        ends[event.id] += name != "tool_call"
+    assert ends == {"1": 1, "2": 1}, seen
+    last = seen[-1][1]
+    assert (last.id, last.result, last.error) == ("2", "held", None)
+
+
 # -- the end -------------------------------------------------------------------------------------
 
 

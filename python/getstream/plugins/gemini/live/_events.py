@@ -380,9 +380,9 @@ class ToolCancelled(Event):
         id: the id of the call.
         tool: the name of the function.
         reason: `"model"`: the model has cancelled the call, because somebody has spoken.
-            `"new session"`: the session that has called could not be resumed; the function runs
-            on, and its result answers the new session should that call the same. `"closed"`: the
-            session is over.
+            `"new session"`: the session that has called could not be resumed, or was resumed from
+            a moment before the call; the function runs on, and its result answers the session
+            that goes on should that call the same. `"closed"`: the session is over.
     """
 
     name: ClassVar[str] = "tool_cancelled"

@@ -20,7 +20,7 @@ from enum import Enum
 from typing import Any, Protocol
 
 from ...errors import ConfigError, GeminiError, ToolError
-from .._events import Event, ToolCall, ToolCancelled, ToolResult
+from .._events import Event, ToolCall, ToolCancelled, ToolCancelReason, ToolResult
 from .declarations import ArgumentError, ToolContext, nearest, to_json
 from .registry import Entry, ToolRegistry
 from .threads import ToolThreads
@@ -133,12 +133,14 @@ class _Answer:
         response: What the model reads.
         scheduling: When it speaks of it; None leaves that to the service.
         will_continue: More answers to the same call follow.
+        result: What the function has returned, for the application.
     """
 
     run: _Run
     response: dict[str, Any]
     scheduling: str | None
     will_continue: bool = False
+    result: Any = None
 
     def fields(self) -> dict[str, Any]:
         """Return the fields of a `FunctionResponse` of google-genai."""
@@ -237,7 +239,7 @@ class ToolExecutor:
             run = self._runs.get(call_id)
             if run is not None and run.state is not CallState.SENT:
                 self._settle(run, expects=False)
-                self._emit(ToolCancelled, id=run.id, tool=run.name, reason="model")
+                self._tell_cancelled(run, "model")
 
     def confirm(self) -> None:
         """Take note that the model has finished a turn: it has what was sent before.
@@ -307,7 +309,7 @@ class ToolExecutor:
                     "called it",
                     run.name,
                 )
-                self._emit(ToolCancelled, id=run.id, tool=run.name, reason="new session")
+                self._tell_cancelled(run, "new session")
 
     # -- from the application ------------------------------------------------------------------
 
@@ -341,7 +343,7 @@ class ToolExecutor:
             is_running = run.state is CallState.RUNNING
             self._settle(run, expects=False)
             if is_running and run.wanted:
-                self._emit(ToolCancelled, id=run.id, tool=run.name, reason="closed")
+                self._tell_cancelled(run, "closed")
 
     async def aclose(self) -> None:
         """Wait for the functions that were cancelled; a thread is not waited for."""
@@ -419,11 +421,17 @@ class ToolExecutor:
         else:
             del self._runs[run.key]
             self._note_over(run, expects=False)
+            if run.last is None:
+                self._tell_cancelled(run, "new session")
         run.key, run.id, run.connection = repeated.key, repeated.id, repeated.connection
-        run.called_at, run.wanted, run.is_owed = repeated.called_at, True, True
+        run.called_at, run.began = repeated.called_at, repeated.began
+        run.wanted = run.is_owed = True
         self._note_called(run)
-        if run.last is not None and run.last not in self._outbox:
-            run.state = CallState.ANSWERED
+        if run.last is None or run.state is CallState.SETTLED:
+            return
+        run.state = CallState.ANSWERED
+        self._tell_result(run, run.last)
+        if run.last not in self._outbox:
             self._post(run.last)
 
     async def _execute(self, run: _Run, entry: Entry) -> None:
@@ -535,19 +543,27 @@ class ToolExecutor:
         scheduling = run.entry.scheduling if run.entry is not None else None
         if outcome.streamed:  # there is nothing more to say
             scheduling = "SILENT"
-        run.last = _Answer(run, response, scheduling)
+        run.last = _Answer(run, response, scheduling, result=outcome.result)
         run.state = CallState.ANSWERED
-        error = response.get("message", "") if response["status"] == "error" else None
+        if run.wanted:
+            self._tell_result(run, run.last)
+        if run.wanted and run.state is CallState.ANSWERED:
+            self._post(run.last)
+
+    def _tell_result(self, run: _Run, answer: _Answer) -> None:
+        """Emit `tool_result`: once for each `tool_call` that is not cancelled."""
+        failed = answer.response["status"] == "error"
         self._emit(
             ToolResult,
             id=run.id,
             tool=run.name,
-            result=outcome.result if error is None else None,
-            error=error,
+            result=None if failed else answer.result,
+            error=answer.response.get("message", "") if failed else None,
             duration_ms=(time.perf_counter() - run.began) * 1000,
         )
-        if run.wanted and run.state is CallState.ANSWERED:
-            self._post(run.last)
+
+    def _tell_cancelled(self, run: _Run, reason: ToolCancelReason) -> None:
+        self._emit(ToolCancelled, id=run.id, tool=run.name, reason=reason)
 
     def _post(self, answer: _Answer) -> None:
         self._outbox.append(answer)
