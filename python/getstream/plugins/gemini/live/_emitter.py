@@ -138,12 +138,13 @@ class Emitter:
         return heard
 
     def listens(self, event_type: type[Event]) -> bool:
-        """Return whether anybody gets events of this class."""
-        name = event_type.name
-        return (
-            bool(self._listeners[name])
-            or self.observers.take(name)
-            or (bool(self._streams) and any(each.takes(event_type) for each in self._streams))
+        """Return whether anybody gets events of this class, an observer included."""
+        return self.observers.take(event_type.name) or self.is_handled(event_type)
+
+    def is_handled(self, event_type: type[Event]) -> bool:
+        """Return whether a handler or a stream gets events of this class: it may act on them."""
+        return bool(self._listeners[event_type.name]) or any(
+            each.takes(event_type) for each in self._streams
         )
 
     def stream(self, event_types: tuple[type[Event], ...] = ()) -> EventStream:

@@ -186,7 +186,7 @@ class Supervisor:
             settings.tools,
             spawn=self.spawn,
             emit=self.events.emit,
-            listens=self.events.listens,
+            is_handled=self.events.is_handled,
             send=self.session.send_tool_responses,
             streams=lambda: self.session.streams_tool_results,
             surroundings=self,
@@ -573,7 +573,7 @@ class Supervisor:
         self._tell_resumption()
         self.events.emit(Closed, cause=failure)
         self.events.end_streams()
-        self.events.observers.notify("on_close")
+        self.events.observers.close()
 
     def _abandon(self) -> None:
         """Tell that the session is over, where it has not begun or its event loop is gone."""

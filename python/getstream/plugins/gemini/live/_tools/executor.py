@@ -179,7 +179,7 @@ class ToolExecutor:
         registry: The functions.
         spawn: Makes a task that its owner looks after.
         emit: Tells an event.
-        listens: Tells whether anybody gets an event.
+        is_handled: Tells whether the application has a handler for an event.
         send: Sends answers, as fields of `FunctionResponse`; raises when the connection is gone.
         streams: Tells whether the service takes several results of one call.
         surroundings: The conversation.
@@ -191,7 +191,7 @@ class ToolExecutor:
         *,
         spawn: Callable[[Coroutine[Any, Any, Any]], asyncio.Task[Any]],
         emit: Callable[..., object],
-        listens: Callable[[type[Event]], bool],
+        is_handled: Callable[[type[Event]], bool],
         send: Callable[[list[dict[str, Any]]], Awaitable[object]],
         streams: Callable[[], bool],
         surroundings: ToolSurroundings,
@@ -199,7 +199,7 @@ class ToolExecutor:
         self.registry = registry
         self._spawn = spawn
         self._emit = emit
-        self._listens = listens
+        self._is_handled = is_handled
         self._send_answers = send
         self._streams = streams
         self._surroundings = surroundings
@@ -375,7 +375,7 @@ class ToolExecutor:
             self._revive(before, run)
             return
         is_too_many = len(self._runs) >= MOST_CALLS
-        if run.entry is not None and run.entry.is_manual and self._listens(ToolCall):
+        if run.entry is not None and run.entry.is_manual and self._is_handled(ToolCall):
             run.reply = asyncio.get_running_loop().create_future()  # a handler may answer at once
         self._note_called(run)
         if is_too_many:
