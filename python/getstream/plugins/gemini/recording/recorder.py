@@ -415,11 +415,12 @@ class _Disk:
         Raises:
             OSError: the file system does not take it.
         """
-        lines = []
+        lines, is_end = [], False
         for item in batch:
             if isinstance(item, _Line):
                 lines.append(_encoded(item, zero))
                 if item.fields.get("event") == "end":
+                    is_end = True
                     for lane in self._lanes:
                         lane.finish()
                 continue
@@ -431,8 +432,9 @@ class _Disk:
         if lost:
             self._dropped += lost
             at = _sample(batch[-1].at, zero) if batch else self._audio.frames
-            # Before the last line, which may be the end.
-            lines.insert(-1, encode_line({"at": at, "event": "dropped", "count": lost}))
+            # Before the end, but never before the first line, which says what this is.
+            place = len(lines) - 1 if is_end else len(lines)
+            lines.insert(place, encode_line({"at": at, "event": "dropped", "count": lost}))
         # The lines first: they are small, and a disk that is full takes them longer.
         data = b"".join(lines)
         while data:
