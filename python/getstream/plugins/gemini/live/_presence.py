@@ -22,7 +22,7 @@ REST_AGAIN_S = 2.0
 
 @dataclass(frozen=True)
 class Stay:
-    """How long the assistant stays in a call, in seconds; None: for as long as it lasts.
+    """Limits the time of the assistant in a call, in seconds; None: for as long as it lasts.
 
     Attributes:
         leave_when_alone_s: after the last person has left.
