@@ -486,3 +486,9 @@ def test_a_first_frame_that_is_unusable_leaves_the_first_line_first(tmp_path: Pa
     finished(recorder)
     assert "format" in written[0]
     assert written[1]["event"] == "dropped"
+
+
+@pytest.mark.parametrize("folder", ["", 3, True, b"folder", "null\0character"])
+def test_what_is_no_folder_is_refused(folder: Any) -> None:
+    with pytest.raises(ConfigError, match="folder"):
+        Recorder(folder)
