@@ -473,7 +473,7 @@ def broken(module: str, source: str) -> list[str]:
         ("live._turns.policy", "if not TYPE_CHECKING:\n    import asyncio"),
         ("errors", "from .live import GeminiLive"),
         ("_beliefs", "from .errors import ConfigError"),
-        ("errors", "from ._cli import story"),
+        ("errors", "from ._cli import narration"),
         ("_terminal", "from .errors import GeminiError"),
         ("_terminal", "import numpy"),
         ("_timeline.model", "from ..audio import Vad"),

@@ -11,7 +11,13 @@ import numpy as np
 import pytest
 from getstream.plugins.gemini._cli.clips import Clip
 from getstream.plugins.gemini._cli.display import Display, is_live
-from getstream.plugins.gemini._cli.story import ASSISTANT_ID, PERSON_ID, Line, Story, one_line
+from getstream.plugins.gemini._cli.narration import (
+    ASSISTANT_ID,
+    PERSON_ID,
+    CallNarrator,
+    Line,
+    one_line,
+)
 
 NO_CONTOUR = np.zeros(0, dtype=np.float32)
 CLIPS = [
@@ -25,13 +31,13 @@ class Teller:
 
     def __init__(self, clips: list[Clip] = CLIPS) -> None:
         self.lines: list[Line] = []
-        self.story = Story(clips, self.lines.append)
+        self.narrator = CallNarrator(clips, self.lines.append)
 
     def person(self, name: str, t: float, **details: Any) -> None:
-        self.story.on_person({"event": name, "t": t, **details})
+        self.narrator.on_person({"event": name, "t": t, **details})
 
     def assistant(self, name: str, t: float, **details: Any) -> None:
-        self.story.on_assistant({"event": name, "t": t, **details})
+        self.narrator.on_assistant({"event": name, "t": t, **details})
 
     @property
     def texts(self) -> list[str]:
@@ -70,15 +76,15 @@ def test_greeting_and_answer(teller: Teller) -> None:
     times = [line.time for line in teller.lines]
     assert times[:2] == [None, None], "before the call there is no time"
     assert times[2:] == pytest.approx([0.0, 0.5, 1.5, 2.5, 5.8])
-    assert teller.story.latency == pytest.approx(0.6)
-    assert teller.story.turns == 2
+    assert teller.narrator.latency == pytest.approx(0.6)
+    assert teller.narrator.turns == 2
 
 
 def test_a_pause_in_an_answer_is_not_a_new_one(teller: Teller) -> None:
     told = len(teller.lines)
     teller.person("speech_stopped", 8.4, user_id=ASSISTANT_ID)
     teller.person("speech_started", 8.8, user_id=ASSISTANT_ID)
-    assert teller.story.answering
+    assert teller.narrator.answering
     assert len(teller.lines) == told
     teller.person("speech_stopped", 9.9, user_id=ASSISTANT_ID)
     teller.person("left", 11.0)
@@ -90,7 +96,7 @@ def test_a_pause_in_an_answer_is_not_a_new_one(teller: Teller) -> None:
 def test_interruption(teller: Teller, first: str) -> None:
     told = len(teller.lines)
     teller.person("say_started", 9.0)
-    assert teller.story.saying == "Never mind."
+    assert teller.narrator.saying == "Never mind."
     if first == "the person notices":
         teller.person("speech_stopped", 9.25, user_id=ASSISTANT_ID)
         teller.assistant("interrupted", 109.7, turn=2)
@@ -102,8 +108,8 @@ def test_interruption(teller: Teller, first: str) -> None:
         "interrupts: “Never mind.”",
         "gives way, silent 150 ms after the person's first word",
     ]
-    assert teller.story.interruptions == 1
-    assert teller.story.silenced == pytest.approx(0.15)
+    assert teller.narrator.interruptions == 1
+    assert teller.narrator.silenced == pytest.approx(0.15)
     teller.assistant("audio_started", 111.4, turn=3)
     teller.person("speech_started", 11.5, user_id=ASSISTANT_ID)
     assert teller.texts[-1] == "answers, 600 ms after the person's last word"
@@ -195,7 +201,7 @@ def test_live_picture(teller: Teller, monkeypatch: pytest.MonkeyPatch) -> None:
     display = Display(screen, live=True, clock=lambda: now)
     # Stream's scale: 1 is 0 dBov, 0 is -127 dBov.
     teller.assistant("levels", 108.0, levels={ASSISTANT_ID: 1 - 30 / 127})
-    display.draw(teller.story)
+    display.draw(teller.narrator)
     rows = plain(screen.getvalue()).splitlines()
     assert [len(row) < 80 for row in rows] == [True] * len(rows)
     assert "listens" in rows[1]
@@ -208,7 +214,7 @@ def test_live_picture(teller: Teller, monkeypatch: pytest.MonkeyPatch) -> None:
     drawn = len(rows)
     screen.truncate(0)
     now += 0.2
-    display.draw(teller.story)
+    display.draw(teller.narrator)
     assert screen.getvalue().lstrip("\0").startswith(f"\x1b[{drawn}F\x1b[J"), "drawn over"
     falling = plain(screen.getvalue()).splitlines()[2].count("█")
     assert 0 < falling < 12, "a meter falls when nothing more is reported"
@@ -229,7 +235,7 @@ def test_a_long_transcript_is_cut(teller: Teller, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("COLUMNS", "80")
     screen = Screen(terminal=True)
     teller.assistant("text", 108.0, text=" 你好" * 60)
-    Display(screen, live=True, clock=lambda: 108.0).draw(teller.story)
+    Display(screen, live=True, clock=lambda: 108.0).draw(teller.narrator)
     row = plain(screen.getvalue()).splitlines()[2]
     assert row.endswith("…")
     assert sum(2 if ord(char) > 0x2FFF else 1 for char in row) < 80
@@ -239,7 +245,7 @@ def test_a_terminal_without_the_signs(teller: Teller) -> None:
     screen = Screen(terminal=True, encoding="ascii")
     display = Display(screen, live=True, clock=lambda: 108.0)
     teller.assistant("levels", 108.0, levels={PERSON_ID: 0.9, ASSISTANT_ID: 0.9})
-    display.draw(teller.story)
+    display.draw(teller.narrator)
     display.tell(teller.lines[-2])
     assert screen.getvalue().isascii()
     assert "#" in screen.getvalue()

@@ -12,8 +12,8 @@ from getstream.plugins.gemini import cli
 from getstream.plugins.gemini._cli import report
 from getstream.plugins.gemini._cli.display import Display
 from getstream.plugins.gemini._cli.join import TextReporter, _describe
-from getstream.plugins.gemini._cli.programs import Program
-from getstream.plugins.gemini._cli.story import Line
+from getstream.plugins.gemini._cli.narration import Line
+from getstream.plugins.gemini._cli.subprocesses import Program
 from getstream.plugins.gemini._terminal import (
     TerminalFormatter,
     format_exception,

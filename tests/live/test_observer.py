@@ -21,6 +21,7 @@ from getstream.plugins.gemini.live import (
 )
 from getstream.plugins.gemini.live._emitter import MAX_PENDING, Emitter
 from getstream.plugins.gemini.live._events import EVENT_TYPES
+from getstream.plugins.gemini.live._telemetry.observer import Observers
 from getstream.plugins.gemini.testing import Parrot, Script, Turn
 from room import CALL, WIRE, Int16, Local, Room, hold, voice, words
 
@@ -113,6 +114,19 @@ def test_an_observer_sees_frames_decisions_messages_and_events(local: Local) -> 
     assert [message.turn_complete for message in seen.messages].count(True) == 1
     assert names[-1] == "closed"
     assert seen.closed == 1
+
+
+def test_nothing_follows_the_end() -> None:
+    """A session that has failed plays on, and errors may be told after the end."""
+    seen, observers = Everything(), Observers()
+    observers.add(seen)
+    observers.close()
+    observers.close()
+    observers.notify("on_output_audio", 1.0, b"", CALL)
+    observers.notify_event(Closed(None))
+    assert not observers.has("on_output_audio")
+    assert not observers.take("closed")
+    assert (seen.played, seen.events, seen.closed) == ([], [], 1)
 
 
 def test_an_observer_that_raises_is_removed_and_the_call_goes_on(

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
@@ -384,10 +385,12 @@ assert (ours in sys.modules) is {imports}
     subprocess.run([sys.executable, "-c", program], check=True)
 
 
-def test_asked_for_and_missing_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_asked_for_and_missing_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setitem(sys.modules, f"{_telemetry.__name__}.otel", None)
+    folder = tmp_path / "recording"
     with pytest.raises(ConfigError, match=r"getstream-plugins-gemini\[otel\]"):
-        GeminiLive("key", telemetry=True)
+        GeminiLive("key", telemetry=True, record=folder)
+    assert not folder.exists(), "an assistant that was not made records nothing"
 
 
 def test_one_that_cannot_be_used_does_not_hinder_the_session(

@@ -556,6 +556,51 @@ def test_while_it_connects_and_while_it_rests(local: Local) -> None:
     attend(local, scenario)
 
 
+def test_a_rest_that_begins_meanwhile_does_not_hold_it_up(local: Local) -> None:
+    """Everybody leaves while the change waits for a boundary between turns."""
+
+    async def scenario(watched: Watched) -> None:
+        gemini, server = watched.gemini, watched.server
+        call = PeopledCall("anna")
+        await gemini.attach(call, leave_when_alone_s=None)
+        call.go("anna")
+        await watched.until(10)
+        gemini._supervisor.rest()  # as the timer does, in the same moment
+        await asyncio.wait_for(gemini.reconfigure(voice="Kore"), 10)
+        assert voice_of(server.sessions[-1]) == "Kore"
+        await call.leave()
+
+    attend(local, scenario)
+
+
+def test_two_while_it_rests_are_refused_as_one(local: Local) -> None:
+    """What is in effect then is the configuration that was in use before both."""
+
+    async def scenario(watched: Watched) -> None:
+        gemini, server = watched.gemini, watched.server
+        call = PeopledCall("anna")
+        await gemini.attach(call, leave_when_alone_s=None)
+        await gemini.send_text("My name is Anna.")
+        await watched.until(10)
+        call.go("anna")
+        await watched.until(40)
+        assert gemini.state == "resting"
+        server.fail_next(REFUSED)
+        await gemini.reconfigure(voice="NoSuchVoice")
+        await gemini.reconfigure(language="xx-XX")
+        call.join("anna")
+        await asyncio.sleep(5)
+        assert gemini.state == "ready"
+        last = server.sessions[-1]
+        assert voice_of(last) == "Puck"
+        assert last.resumed_from is not None, "the conversation goes on as it was"
+        await call.leave()
+
+    watched = attend(local, scenario, voice="Puck")
+    (error,) = watched.of("error")
+    assert isinstance(error, RequestError)
+
+
 def test_from_an_event_handler(local: Local) -> None:
     changed: list[str] = []
 

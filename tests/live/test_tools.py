@@ -22,8 +22,9 @@ from getstream.plugins.gemini.live import (
 )
 from getstream.plugins.gemini.live._tools import executor as executor_module
 from getstream.plugins.gemini.testing import FunctionCall, LocalGemini, Script, Turn
+from getstream.plugins.gemini.testing.clock import run_virtual
 from google.genai import types
-from room import TEXT, Room, hears, hold, voice
+from room import GRACE, TEXT, Room, hears, hold, voice
 
 Local = Callable[..., Any]
 Collect = Callable[..., list[tuple[Any, ...]]]
@@ -633,6 +634,36 @@ async def test_a_call_that_is_made_again_is_told_to_its_end(
     assert ends == {"1": 1, "2": 1}, seen
     last = seen[-1][1]
     assert (last.id, last.result, last.error) == ("2", "held", None)
+
+
+def test_a_result_of_a_session_that_is_gone_is_not_kept_for_ever(local: Local) -> None:
+    """The same call a minute later is another question."""
+    asked: list[int] = []
+    began, let_go = asyncio.Event(), asyncio.Event()
+
+    async def look_at_clock() -> int:
+        asked.append(len(asked) + 1)
+        number = asked[-1]
+        began.set()
+        await let_go.wait()
+        return number
+
+    async def main() -> None:
+        script = Script([FunctionCall("look_at_clock"), FunctionCall("look_at_clock"), "Late."])
+        config = {"session_resumption": None}
+        async with local(script) as server:
+            async with GeminiLive(config=config, tools=[look_at_clock]) as gemini:
+                await gemini.send_text("What time is it?")
+                await began.wait()
+                server.sessions[0].abort()
+                await server.wait_session(1)
+                let_go.set()
+                await asyncio.sleep(2 * executor_module.REPEATED_S)
+                await gemini.send_text("And now?")
+                (response,) = await server.wait_tool_responses(1)
+        assert response.response["result"] == 2
+
+    run_virtual(main(), grace=GRACE)
 
 
 # -- the end -------------------------------------------------------------------------------------

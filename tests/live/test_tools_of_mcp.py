@@ -98,7 +98,7 @@ async def test_pages_and_results_that_are_no_text(local: Local) -> None:
 class Broken:
     """A session that cannot list its tools."""
 
-    def __init__(self, error: Exception | None) -> None:
+    def __init__(self, error: BaseException | None) -> None:
         self._error = error
 
     async def list_tools(self) -> Any:
@@ -108,10 +108,15 @@ class Broken:
 
 
 @pytest.mark.parametrize(
-    ("error", "message"), [(RuntimeError("not initialized"), "initialize"), (None, "within 0.05 s")]
+    ("error", "message"),
+    [
+        (RuntimeError("not initialized"), "initialize"),
+        (asyncio.CancelledError(), "CancelledError"),
+        (None, "within 0.05 s"),
+    ],
 )
 async def test_servers_that_do_not_list_their_tools(
-    local: Local, error: Exception | None, message: str, monkeypatch: pytest.MonkeyPatch
+    local: Local, error: BaseException | None, message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(registry, "LIST_TOOLS_S", 0.05)
     async with local():

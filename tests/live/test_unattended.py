@@ -437,6 +437,29 @@ def test_whoever_wants_the_connection_has_it(local: Local, wanted: str) -> None:
     attend(local, scenario)
 
 
+def test_it_rests_again_after_a_text_has_brought_it_back(local: Local) -> None:
+    async def scenario(watched: Watched) -> None:
+        gemini = watched.gemini
+        call = PeopledCall("anna")
+        await gemini.attach(call, leave_when_alone_s=None)
+        call.go("anna")
+        await watched.until(30)
+        assert gemini.state == "resting"
+        await gemini.send_text("Hello.")
+        await watched.server.sessions[1].wait_turns(1)
+        assert gemini.state == "ready"
+        await watched.until(30 + 2 * presence_module.REST_AFTER_S)
+        assert gemini.state == "resting", "still nobody is there"
+        call.join("anna")
+        await asyncio.sleep(5)
+        assert gemini.state == "ready"
+        await watched.until(200)
+        assert gemini.state == "ready", "it does not rest while somebody is there"
+        await call.leave()
+
+    attend(local, scenario)
+
+
 def test_it_does_not_rest_in_the_middle_of_a_turn(local: Local) -> None:
     """What is being said is said to its end, to whoever may come back."""
 

@@ -465,3 +465,30 @@ def test_wait_closed_is_bounded(tmp_path: Path) -> None:
     assert not recorder.wait_closed(0.05)
     recorder.on_close()
     assert recorder.wait_closed(30)
+
+
+def test_a_first_frame_that_is_unusable_leaves_the_first_line_first(tmp_path: Path) -> None:
+    recorder = Recorder(tmp_path / "r")
+    first_batch, go_on = threading.Event(), threading.Event()
+    write = recorder._disk.write
+
+    def write_slowly(batch: list[Any], zero: float, dropped: int) -> None:
+        write(batch, zero, dropped)
+        if any(hasattr(each, "pcm") for each in batch):
+            first_batch.set()
+            go_on.wait(30)
+
+    recorder._disk.write = write_slowly  # type: ignore[method-assign]
+    recorder.on_input_audio(START, b"odd", 16000)
+    assert first_batch.wait(30)
+    written = lines(tmp_path / "r")
+    go_on.set()
+    finished(recorder)
+    assert "format" in written[0]
+    assert written[1]["event"] == "dropped"
+
+
+@pytest.mark.parametrize("folder", ["", 3, True, b"folder", "null\0character"])
+def test_what_is_no_folder_is_refused(folder: Any) -> None:
+    with pytest.raises(ConfigError, match="folder"):
+        Recorder(folder)

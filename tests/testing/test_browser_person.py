@@ -14,8 +14,8 @@ import pytest
 from getstream import AsyncStream
 from getstream.plugins.gemini.errors import CallError
 from getstream.plugins.gemini.testing import LocalStream, Network, Person, signals
-from getstream.plugins.gemini.testing._person.ear import Ear
 from getstream.plugins.gemini.testing._person.opus import FRAME_SAMPLES, OpusEncoder
+from getstream.plugins.gemini.testing._person.receiver import SpeechReceiver
 from getstream.video import rtc
 from numpy.typing import NDArray
 
@@ -69,13 +69,13 @@ def test_without_dtx_each_frame_is_sent() -> None:
 
 
 def test_an_ear_hears_a_new_speech_after_a_pause_without_frames() -> None:
-    ear = Ear(-50.0, 0.3)
+    receiver = SpeechReceiver(-50.0, 0.3)
     loud = signals.tone(500, 20, RATE)
-    assert ear.hear(0.0, 0.0, loud) == "started"
-    assert ear.settle(0.25) is None
-    assert ear.settle(0.4) == "stopped"
-    assert ear.settle(0.5) is None
-    assert ear.hear(0.5, 0.5, loud) == "started"
+    assert receiver.hear(0.0, 0.0, loud) == "started"
+    assert receiver.settle(0.25) is None
+    assert receiver.settle(0.4) == "stopped"
+    assert receiver.settle(0.5) is None
+    assert receiver.hear(0.5, 0.5, loud) == "started"
 
 
 # -- a receiver ---------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""`Person`: its ear, its script, and the program that it is."""
+"""`Person`: its receiver, its script, and the program that it is."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ import pytest
 from getstream.plugins.gemini.errors import CallError
 from getstream.plugins.gemini.testing import signals
 from getstream.plugins.gemini.testing._person import Camera, Person, read_frame_number
-from getstream.plugins.gemini.testing._person.ear import Ear, Timeline
 from getstream.plugins.gemini.testing._person.person import to_microphone_rate
+from getstream.plugins.gemini.testing._person.receiver import SpeechReceiver, Timeline
 from getstream.plugins.gemini.testing._person.script import ScriptError, parse_script
 from getstream.plugins.gemini.testing._stream import LocalStream
 
@@ -88,44 +88,46 @@ def test_a_jump_of_the_timestamps_is_not_a_gap() -> None:
     assert np.array_equal(timeline.render(3 * FRAME, 0.0), np.concatenate([sound] * 3))
 
 
-# -- ear ----------------------------------------------------------------------
+# -- receiver ----------------------------------------------------------------------
 
 
-def listen(samples: np.ndarray[Any, np.dtype[np.int16]]) -> tuple[Ear, list[tuple[float, str]]]:
-    ear, events = Ear(-50, 0.3), []
+def listen(
+    samples: np.ndarray[Any, np.dtype[np.int16]],
+) -> tuple[SpeechReceiver, list[tuple[float, str]]]:
+    receiver, events = SpeechReceiver(-50, 0.3), []
     for index, frame in enumerate(frames(samples)):
-        change = ear.hear(0.02 * index, 0.02 * index, frame)
+        change = receiver.hear(0.02 * index, 0.02 * index, frame)
         if change:
             events.append((round(0.02 * index, 2), change))
-    return ear, events
+    return receiver, events
 
 
 def test_an_ear_reports_onset_end_and_level() -> None:
     sound = np.concatenate(
         [signals.silence(105, RATE), signals.tone(500, 400, RATE, -20), signals.silence(400, RATE)]
     )
-    ear, events = listen(sound)
+    receiver, events = listen(sound)
     assert [name for _, name in events] == ["started", "stopped"]
-    assert ear.speech is not None
+    assert receiver.speech is not None
     # To the sample: 5 ms into a frame, and the first samples of a sine are small.
-    assert ear.speech.start == pytest.approx(0.105, abs=0.0005)
-    assert ear.speech.end == pytest.approx(0.52, abs=0.001)
-    assert ear.speech.level_dbfs == pytest.approx(-20, abs=0.6)
-    assert not ear.speaking
+    assert receiver.speech.start == pytest.approx(0.105, abs=0.0005)
+    assert receiver.speech.end == pytest.approx(0.52, abs=0.001)
+    assert receiver.speech.level_dbfs == pytest.approx(-20, abs=0.6)
+    assert not receiver.speaking
 
 
 def test_a_pause_between_words_does_not_end_a_speech() -> None:
     word, pause = signals.tone(500, 200, RATE), signals.silence(200, RATE)
-    ear, events = listen(np.concatenate([word, pause, word]))
+    receiver, events = listen(np.concatenate([word, pause, word]))
     assert [name for _, name in events] == ["started"]
-    assert ear.speaking
+    assert receiver.speaking
 
 
 def test_faint_noise_is_silence() -> None:
-    ear, events = listen(signals.tone(500, 500, RATE, -60))
+    receiver, events = listen(signals.tone(500, 500, RATE, -60))
     assert events == []
-    assert ear.speech is None
-    assert ear.heard_until == pytest.approx(0.5)
+    assert receiver.speech is None
+    assert receiver.heard_until == pytest.approx(0.5)
 
 
 # -- camera, script, speech ---------------------------------------------------

@@ -5,8 +5,8 @@
 `demo`          a whole call on this machine: servers, assistant, person
 `environment`   environments of the demo's programs
 `clips`         recordings that the person says
-`programs`      a program that reports as JSON lines
-`story`         narration of a call, from the programs' reports
+`subprocesses`  programs that report as JSON lines
+`narration`     narration of a call, from the programs' reports
 `display`       the narration on a terminal, or as plain lines
 `measure`       figures of a call, from its recording and its events
 `report`        conversation.wav, timeline.svg, summary.json and the printed summary

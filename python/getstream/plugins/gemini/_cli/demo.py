@@ -23,8 +23,8 @@ from .clips import Clip, Transcriber
 from .display import Display
 from .environment import gemini_key, local_environment, real_gemini_environment
 from .measure import Call, Measures, ServiceTurn, Utterance, measure
-from .programs import Program
-from .story import ASSISTANT_ID, PERSON_ID, Story
+from .narration import ASSISTANT_ID, PERSON_ID, CallNarrator
+from .subprocesses import Program
 
 __all__ = ["DemoFailedError", "DemoOptions", "run_demo"]
 
@@ -109,7 +109,7 @@ async def _stoppable(options: DemoOptions, said: list[Clip]) -> int:
 
 async def _run(options: DemoOptions, said: list[Clip]) -> None:
     display = Display()
-    story = Story(said, display.tell)
+    narrator = CallNarrator(said, display.tell)
     where = "the real Gemini Live service" if options.real_gemini else "a local Gemini Live server"
     model = "answers" if options.real_gemini else "repeats what it hears"
     display.write(
@@ -117,8 +117,8 @@ async def _run(options: DemoOptions, said: list[Clip]) -> None:
         f"A person speaks, the model {model}, the person interrupts it.\n"
     )
     with tempfile.TemporaryDirectory(prefix="gemini-demo-") as folder:
-        with display.following(story):
-            call, complaints = await _hold_call(options, said, story, Path(folder))
+        with display.following(narrator):
+            call, complaints = await _hold_call(options, said, narrator, Path(folder))
         report.keep_recording(Path(folder) / report.RECORDED, options.out)
     # After the call: nothing is late any more when this takes its time.
     measures = measure(call)
@@ -154,7 +154,7 @@ def script(first: Clip) -> str:
 
 
 async def _hold_call(
-    options: DemoOptions, said: list[Clip], story: Story, folder: Path
+    options: DemoOptions, said: list[Clip], narrator: CallNarrator, folder: Path
 ) -> tuple[Call, str]:
     """Run the servers in this process, and the person and the assistant in processes of their own.
 
@@ -180,7 +180,7 @@ async def _hold_call(
                 *(option for clip in said for option in ("--speech", str(clip.path))),
             ],
             local_environment(os.environ, stream.env),
-            story.on_person,
+            narrator.on_person,
             echo=options.verbose,
         )
         assistant = Program(
@@ -192,10 +192,10 @@ async def _hold_call(
                 *(("--verbose",) if options.verbose else ()),
             ],
             assistant_env,
-            story.on_assistant,
+            narrator.on_assistant,
             echo=options.verbose,
         )
-        story.setup("the servers run; the person joins, then the assistant")
+        narrator.setup("the servers run; the person joins, then the assistant")
         # Each step of the person is bounded, and so is the whole.
         longest = sum(clip.seconds for clip in said) + 5 * STEP_S
         await _converse(stack, person, assistant, longest)

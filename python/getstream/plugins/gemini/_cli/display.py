@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import TextIO
 
 from .._terminal import one_line
-from .story import ASSISTANT_ID, LOWEST_DB, PERSON_ID, Line, Story
+from .narration import ASSISTANT_ID, LOWEST_DB, PERSON_ID, CallNarrator, Line
 
 __all__ = ["Display", "is_live"]
 
@@ -89,36 +89,36 @@ class Display:
         self.write(head + f"\n{' ' * _INDENT}".join(text))
 
     @contextlib.contextmanager
-    def following(self, story: Story) -> Iterator[None]:
+    def following(self, narrator: CallNarrator) -> Iterator[None]:
         """Draw the meters while the block runs, in the running event loop."""
         if not self._live:
             yield
             return
-        task = asyncio.get_running_loop().create_task(self._follow(story))
+        task = asyncio.get_running_loop().create_task(self._follow(narrator))
         try:
             yield
         finally:
             task.cancel()
             self._write(self._erase())
 
-    async def _follow(self, story: Story) -> None:
+    async def _follow(self, narrator: CallNarrator) -> None:
         while True:
-            self.draw(story)
+            self.draw(narrator)
             await asyncio.sleep(REFRESH_S)
 
-    def draw(self, story: Story) -> None:
+    def draw(self, narrator: CallNarrator) -> None:
         """Redraw the meters over the previous ones."""
         now = self._clock()
         columns = self._columns()
-        person = f"says {story.saying}" if story.saying else "listens"
+        person = f"says {narrator.saying}" if narrator.saying else "listens"
         assistant = "listens"
-        if story.answering:
-            assistant = f"says {story.said}"
+        if narrator.answering:
+            assistant = f"says {narrator.said}"
         rows = [
             "",
-            self._row("person", person, story, now, columns),
-            self._row("assistant", assistant, story, now, columns),
-            self._paint("", _cut(self._status(story, now), columns)),
+            self._row("person", person, narrator, now, columns),
+            self._row("assistant", assistant, narrator, now, columns),
+            self._paint("", _cut(self._status(narrator, now), columns)),
         ]
         picture = "".join(f"{row}\n" for row in rows)
         self._write(self._erase() + self._signs(picture))
@@ -127,8 +127,8 @@ class Display:
     def _columns(self) -> int:
         return max(40, shutil.get_terminal_size().columns) - 1
 
-    def _row(self, who: str, doing: str, story: Story, now: float, columns: int) -> str:
-        level = self._meters[who].level(story, now)
+    def _row(self, who: str, doing: str, narrator: CallNarrator, now: float, columns: int) -> str:
+        level = self._meters[who].level(narrator, now)
         filled = round((level - LOWEST_DB) / -LOWEST_DB * METER_CELLS)
         bar = "█" * filled + "·" * (METER_CELLS - filled)
         reading = f"{level:4.0f} dB" if level > LOWEST_DB else "       "
@@ -136,16 +136,16 @@ class Display:
         head = self._paint(who, f"{who:<9}  {bar}")
         return f"  {head}  {reading}  {_cut(one_line(doing), room)}"
 
-    def _status(self, story: Story, now: float) -> str:
-        if story.zero is None:
+    def _status(self, narrator: CallNarrator, now: float) -> str:
+        if narrator.zero is None:
             return "  the call is being set up"
-        facts = [f"{max(0.0, now - story.zero):.1f} s", f"turn {story.turns}"]
-        if story.latency is not None:
-            facts.append(f"answer after {story.latency * 1000:.0f} ms")
-        if story.silenced is not None:
+        facts = [f"{max(0.0, now - narrator.zero):.1f} s", f"turn {narrator.turns}"]
+        if narrator.latency is not None:
+            facts.append(f"answer after {narrator.latency * 1000:.0f} ms")
+        if narrator.silenced is not None:
             facts.append(
-                f"{story.interruptions} interruption{'s' * (story.interruptions != 1)}, "
-                f"silent after {story.silenced * 1000:.0f} ms"
+                f"{narrator.interruptions} interruption{'s' * (narrator.interruptions != 1)}, "
+                f"silent after {narrator.silenced * 1000:.0f} ms"
             )
         return "  " + " · ".join(facts)
 
@@ -177,9 +177,9 @@ class _Meter:
         self._drawn_at = 0.0
         self._seen_at = 0.0
 
-    def level(self, story: Story, now: float) -> float:
+    def level(self, narrator: CallNarrator, now: float) -> float:
         fallen = self._level - _FADE_DB_PER_S * (now - self._drawn_at)
-        reported_at, reported = story.levels.get(self._user_id, (0.0, LOWEST_DB))
+        reported_at, reported = narrator.levels.get(self._user_id, (0.0, LOWEST_DB))
         if reported_at != self._seen_at:
             self._seen_at = reported_at
             fallen = max(fallen, reported)

@@ -44,7 +44,7 @@ class Continuation(EventSource):
 
     @property
     def resumption(self) -> Resumption | None:
-        """What another `GeminiLive(resume=...)` needs to go on; None before anything was said.
+        """Return what another `GeminiLive(resume=...)` needs; None before anything was said.
 
         It can be read at any time, also after the end; the event `resumption` tells of each new
         handle, and of the last state before `closed`.

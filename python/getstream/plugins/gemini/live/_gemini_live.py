@@ -1,4 +1,4 @@
-"""`GeminiLive`: the arguments, the documentation, and who does what it is asked for."""
+"""Define `GeminiLive`: its arguments, its documentation, and the parts it hands calls to."""
 
 from __future__ import annotations
 
@@ -208,14 +208,14 @@ class GeminiLive(Continuation):
         self._sounds = SoundPlayer(supervisor)
         if tool_sound is not None:
             supervisor.tool_sound = ToolSounds(supervisor, tool_sound)
-        if record is not None:
-            from ..recording import Recorder
-
-            self.add_observer(Recorder(record, config=settings.config, stats=self.stats))
         vertexai = bool(getattr(settings.access or client, "vertexai", False))
         exporter = observer_for(telemetry, model=settings.model, vertexai=vertexai)
         if exporter is not None:
-            supervisor.events.observers.add(exporter)
+            self.add_observer(exporter)
+        if record is not None:  # last: nothing that is refused leaves a recording behind
+            from ..recording import Recorder
+
+            self.add_observer(Recorder(record, config=settings.config, stats=self.stats))
         self._attachment = CallAttachment(supervisor, self._audio, self._video)
         try:
             asyncio.get_running_loop()

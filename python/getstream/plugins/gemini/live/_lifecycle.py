@@ -80,7 +80,7 @@ class Lifecycle:
         self._failure: GeminiError | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._task: asyncio.Task[None] | None = None
-        # Futures of the loop, made when it is known: ready or over; over; to be closed.
+        # Futures of the loop, made when it is known: ready or over; over.
         self._settled: asyncio.Future[None] | None = None
         self._ended: asyncio.Future[None] | None = None
 

@@ -21,7 +21,7 @@ MODEL_VARIABLE = "GEMINI_LIVE_MODEL"
 
 
 ToolBehavior = Literal["BLOCKING", "NON_BLOCKING"]
-"""Whether a model waits for the result of a function before it goes on."""
+"""Names of the two ways: a model waits for the result of a function, or goes on without it."""
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,8 @@ from ._events import LeftReason
 
 REST_AFTER_S = 20.0
 """Seconds alone after which the connection to Gemini is let go: a page that is loaded again takes
-five, a call that is taken on another device ten."""
+five, a call that is taken on another device ten. Where the application brings it back meanwhile,
+it is let go again in as long."""
 
 REST_AGAIN_S = 2.0
 """Seconds until that is tried again while the conversation is not at rest."""
@@ -21,7 +22,7 @@ REST_AGAIN_S = 2.0
 
 @dataclass(frozen=True)
 class Stay:
-    """How long the assistant stays in a call, in seconds; None: for as long as it lasts.
+    """Limits the time of the assistant in a call, in seconds; None: for as long as it lasts.
 
     Attributes:
         leave_when_alone_s: after the last person has left.
@@ -190,9 +191,9 @@ class Presence:
         return self._loop.call_later(seconds, lambda: self._leave(reason))
 
     def _try_to_rest(self) -> None:
-        self._rests_at = None
-        if not self._rest():
-            self._rests_at = self._loop.call_later(REST_AGAIN_S, self._try_to_rest)
+        # Again also where it was let go: a text of the application brings the connection back.
+        again_s = REST_AFTER_S if self._rest() else REST_AGAIN_S
+        self._rests_at = self._loop.call_later(again_s, self._try_to_rest)
 
 
 def _ignore(_reason: LeftReason) -> None:

@@ -144,9 +144,7 @@ class Reconfiguration:
             if config == self._current.config:
                 self._configure(wanted)  # functions may differ although their declarations do not
             elif lifecycle.life is Life.RESTING:
-                self._change = Change(wanted, self._current)
-                self._change.done.set_result(None)  # the next connection takes it
-                self.begin()
+                self._keep_for_next(wanted)
             elif await self._update_in_place(wanted):
                 self._configure(wanted)
             else:
@@ -186,6 +184,16 @@ class Reconfiguration:
             self._supervisor.leave_connection(error)
         return False
 
+    def _keep_for_next(self, wanted: Configuration) -> None:
+        """Let the next connection take a change; if that is refused, all since the last go back."""
+        if self._change is not None:
+            self._change.wanted = wanted
+            self._configure(wanted)
+            return
+        self._change = Change(wanted, self._current)
+        self._change.done.set_result(None)  # nobody waits for it
+        self.begin()
+
     async def _move_to(self, wanted: Configuration) -> None:
         """Go on in a session of another configuration."""
         self._change = change = Change(wanted, self._current)
@@ -201,6 +209,7 @@ class Reconfiguration:
         supervisor, lifecycle = self._supervisor, self._supervisor.lifecycle
         latest, task = supervisor.now() + BOUNDARY_WAIT_S, asyncio.current_task()
         while not change.done.done() and not lifecycle.is_over:
+            supervisor.wake()  # or, let go meanwhile, it would wait until somebody comes
             in_time = supervisor.is_between_turns(task) or supervisor.now() >= latest
             if change.stage is Stage.WAITING and lifecycle.is_ready and in_time:
                 supervisor.leave_connection(None)

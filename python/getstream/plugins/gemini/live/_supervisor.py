@@ -577,7 +577,7 @@ class Supervisor:
         self._tell_resumption()
         self.events.emit(Closed, cause=failure)
         self.events.end_streams()
-        self.events.observers.notify("on_close")
+        self.events.observers.close()
 
     def _abandon(self) -> None:
         """Tell that the session is over, where it has not begun or its event loop is gone."""

@@ -112,7 +112,7 @@ class Recorder(Observer):
             `GeminiLive.stats`.
 
     Raises:
-        ConfigError: the folder holds a recording, or cannot be written to.
+        ConfigError: `folder` is no path, holds a recording, or cannot be written to.
     """
 
     def __init__(
@@ -122,7 +122,7 @@ class Recorder(Observer):
         config: Mapping[str, Any] | None = None,
         stats: Callable[[], object] | None = None,
     ) -> None:
-        self._folder = Path(folder)
+        self._folder = _path_of(folder)
         self._config = redacted_config(config or {})
         self._stats = stats
         self._versions = _versions()  # reads files: not on the first frame
@@ -400,10 +400,11 @@ class _Disk:
             self._audio = StereoWriter(folder)
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
             self._events: BinaryIO = os.fdopen(os.open(folder / EVENTS_FILE, flags, 0o600), "wb", 0)
-        except OSError as error:
+        except (OSError, ValueError) as error:  # ValueError: a null character
+            reason = getattr(error, "strerror", None) or error
             raise ConfigError(
-                f"Nothing can be recorded to {folder} ({error.strerror or error}); name a folder "
-                "that can be written to"
+                f"Nothing can be recorded to {str(folder)!r} ({reason}); name a folder that can be "
+                "written to"
             ) from error
         self._lanes = (_Lane(LEFT), _Lane(RIGHT))
         self._dropped = 0
@@ -415,11 +416,12 @@ class _Disk:
         Raises:
             OSError: the file system does not take it.
         """
-        lines = []
+        lines, is_end = [], False
         for item in batch:
             if isinstance(item, _Line):
                 lines.append(_encoded(item, zero))
                 if item.fields.get("event") == "end":
+                    is_end = True
                     for lane in self._lanes:
                         lane.finish()
                 continue
@@ -431,8 +433,9 @@ class _Disk:
         if lost:
             self._dropped += lost
             at = _sample(batch[-1].at, zero) if batch else self._audio.frames
-            # Before the last line, which may be the end.
-            lines.insert(-1, encode_line({"at": at, "event": "dropped", "count": lost}))
+            # Before the end, but never before the first line, which says what this is.
+            place = len(lines) - 1 if is_end else len(lines)
+            lines.insert(place, encode_line({"at": at, "event": "dropped", "count": lost}))
         # The lines first: they are small, and a disk that is full takes them longer.
         data = b"".join(lines)
         while data:
@@ -510,6 +513,20 @@ class _Lane:
         if skipped < len(samples):
             self._ready.append((self._next, samples[skipped:]))
             self._next += len(samples) - skipped
+
+
+def _path_of(folder: object) -> Path:
+    """Return the path of a folder.
+
+    Raises:
+        ConfigError: it is none.
+    """
+    if not isinstance(folder, (str, os.PathLike)) or not os.fspath(folder):
+        raise ConfigError(
+            f"A recording needs the path of a folder, not {folder!r}; pass a str or a Path, for "
+            "example one with the time in its name"
+        )
+    return Path(folder)
 
 
 def _encoded(line: _Line, zero: float) -> bytes:

@@ -77,7 +77,7 @@ from ._kit import (
     run_scenarios,
 )
 from ._person import Camera, Person, SeenFrame, Speech, Utterance, read_frame_number
-from ._stack import LocalServers
+from ._servers import LocalServers
 from ._stream import (
     CallState,
     LinkState,

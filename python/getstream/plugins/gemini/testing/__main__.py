@@ -12,7 +12,7 @@ import shlex
 import signal
 import sys
 
-from ._stack import LocalServers
+from ._servers import LocalServers
 
 
 async def _run(program: list[str]) -> int:

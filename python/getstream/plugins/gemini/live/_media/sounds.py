@@ -35,7 +35,7 @@ Pcm = NDArray[np.int16]
 
 @dataclass(frozen=True)
 class PlayedSound:
-    """What became of a sound.
+    """Tells how much of a sound was played.
 
     Attributes:
         duration_ms: its length in milliseconds.

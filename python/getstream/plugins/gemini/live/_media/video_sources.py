@@ -114,8 +114,8 @@ class VideoOptions:
     orders a list of `VideoSource`, the most important first, without what is not to be seen."""
 
     announce: bool | Callable[[ViewChanged], str] = False
-    """Whether the model is told in text when the view changes; a function makes the text, and none
-    is sent if it is empty. The model may answer it."""
+    """Tells the model in text when the view changes; a function makes the text, and none is sent if
+    it is empty. The model may answer it."""
 
     def __post_init__(self) -> None:
         check_fps("fps", self.fps)

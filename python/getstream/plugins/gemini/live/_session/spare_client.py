@@ -14,7 +14,7 @@ _VARIABLES = (
     "GOOGLE_VERTEX_BASE_URL",
     "SSL_CERT_FILE",
 )
-"""What a client of the SDK reads from the environment when it is made, beside the key."""
+"""Variables that a client of the SDK reads when it is made, beside the key."""
 
 _Kind = tuple[object, ...]
 

@@ -69,7 +69,7 @@ class _ToolCall:
 
 @dataclass
 class _Carried:
-    """What has come before the turn that it belongs to."""
+    """Holds numbers that have come before the turn that they belong to."""
 
     tokens: TokenUsage = field(default_factory=TokenUsage)
     tool_calls: list[str] = field(default_factory=list)

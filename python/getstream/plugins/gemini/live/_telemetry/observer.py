@@ -127,6 +127,12 @@ class Observers:
             if observer.event_names is None or event.name in observer.event_names:
                 self._call(observer, "on_event", event)
 
+    def close(self) -> None:
+        """Call `on_close` of each observer, and nothing of any of them after that."""
+        self.notify("on_close")
+        self._observers.clear()
+        self._sort()
+
     def _call(self, observer: Observer, method: str, *arguments: Any) -> None:
         try:
             getattr(observer, method)(*arguments)

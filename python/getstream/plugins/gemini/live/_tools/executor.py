@@ -48,6 +48,11 @@ MOST_ERROR_CHARACTERS = 500
 REMEMBERED_IDS = 1_000
 """Ids of calls that were answered, so that one that comes twice runs once."""
 
+REPEATED_S = 60.0
+"""Seconds for which the result of a call whose session is gone answers the same call in the next
+one, from when it is there in that session. What was asked is repeated in the first answer; the same
+call later is another question, such as that for the time."""
+
 CANCEL_GRACE_S = 1.0
 """Seconds that functions have to end when they are cancelled: half of what the end of a session
 allows (`HANDLER_GRACE_S`), so that closing the connection and event handlers have theirs."""
@@ -79,6 +84,7 @@ class _Run:
         state: The state of the call.
         is_owed: The turns have been told of the call, and not yet of its end.
         wanted: The session that has called is still there.
+        kept_from: When the answer was there for the next session, if that session is gone.
         task: Looks after the function.
         work: Runs it.
         reply: What the application answers, where it does.
@@ -96,6 +102,7 @@ class _Run:
     state: CallState = CallState.RUNNING
     is_owed: bool = True
     wanted: bool = True
+    kept_from: float = 0.0
     task: asyncio.Task[None] | None = None
     work: asyncio.Task[_Outcome] | None = None
     reply: asyncio.Future[_Outcome] | None = None
@@ -404,6 +411,8 @@ class ToolExecutor:
 
     def _find_repeated(self, run: _Run) -> _Run | None:
         """Find the same call, made over an earlier connection and not known to be answered."""
+        for old in [each for each in self._abandoned if _is_stale(each, run.called_at)]:
+            self._settle(old)
         for each in (*self._runs.values(), *self._abandoned):
             is_earlier = each.connection < self._connection
             if is_earlier and (each.name, each.args) == (run.name, run.args):
@@ -545,9 +554,11 @@ class ToolExecutor:
             scheduling = "SILENT"
         run.last = _Answer(run, response, scheduling, result=outcome.result)
         run.state = CallState.ANSWERED
-        if run.wanted:
-            self._tell_result(run, run.last)
-        if run.wanted and run.state is CallState.ANSWERED:
+        if not run.wanted:
+            run.kept_from = asyncio.get_running_loop().time()
+            return
+        self._tell_result(run, run.last)
+        if run.state is CallState.ANSWERED:  # no handler has ended the session
             self._post(run.last)
 
     def _tell_result(self, run: _Run, answer: _Answer) -> None:
@@ -605,7 +616,7 @@ class ToolExecutor:
     def _abandon(self, run: _Run) -> None:
         """Let a call go on whose session is gone: the next one may ask for the same."""
         del self._runs[run.key]
-        run.wanted = False
+        run.wanted, run.kept_from = False, asyncio.get_running_loop().time()
         self._withdraw(run)
         # The next session knows what was said, and owes an answer to it.
         self._note_over(run, expects=True)
@@ -630,6 +641,11 @@ class ToolExecutor:
         self._work.discard(task)
         if not task.cancelled():
             task.exception()  # retrieved; it is told where the call is answered
+
+
+def _is_stale(run: _Run, now: float) -> bool:
+    """Return whether the answer of a call whose session is gone is too old to be given again."""
+    return run.state is not CallState.RUNNING and now - run.kept_from > REPEATED_S
 
 
 def _response(name: str, outcome: _Outcome) -> dict[str, Any]:

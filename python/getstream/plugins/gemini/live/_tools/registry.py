@@ -191,7 +191,8 @@ class ToolRegistry:
                 f"an MCP server in tools did not list its tools within {LIST_TOOLS_S:g} s; is its "
                 "session initialized?"
             )
-        error = listing.exception()
+        # What the session cancels inside of itself is no cancellation of who waits for it here.
+        error = asyncio.CancelledError() if listing.cancelled() else listing.exception()
         if error is not None:
             raise ConfigError(
                 f"an MCP session in tools cannot list its tools ({type(error).__name__}: {error}); "

@@ -1,4 +1,4 @@
-"""What a new session is told of the conversation so far."""
+"""Choose the part of the conversation that a new session is told."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ MAX_STRETCHES = 256
 
 @dataclass(frozen=True)
 class Attribution:
-    """Who spoke while a piece was said.
+    """Names the participants who spoke while a piece was said.
 
     Attributes:
         user_ids: the participants, who spoke most first; one only where the others hardly spoke.

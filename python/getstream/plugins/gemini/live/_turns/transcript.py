@@ -186,7 +186,7 @@ _MARKUP = re.compile(r"([!-/:-@\[-`{-~])")
 """Every character of ASCII that can mean something in Markdown (CommonMark 0.31, section 2.4)."""
 
 _HTML = {"&": "&amp;", "<": "&lt;", ">": "&gt;", "@": "&#64;"}
-"""What would be HTML, or an address that a renderer makes a link of, as an entity."""
+"""Entities of the characters that begin HTML, or an address of which a renderer makes a link."""
 
 
 def _escape(text: str) -> str:

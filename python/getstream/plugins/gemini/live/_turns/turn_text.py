@@ -1,4 +1,4 @@
-"""What the assistant said, and how much of it was heard.
+"""Keep the text of a turn of the assistant, and tell how much of it was heard.
 
 The service sends the words of its speech as pieces of text between the pieces of audio, in no
 promised order and without times. What is known of a piece is how much of the turn's audio had
@@ -63,7 +63,7 @@ class TurnText:
         return "".join(heard)
 
     def _characters_in(self, heard_ms: float) -> float:
-        """How many characters belong to the first `heard_ms`."""
+        """Return how many characters belong to the first `heard_ms`."""
         before, since = 0, 0.0
         for place, characters in self._places():
             if heard_ms < place:

@@ -332,7 +332,7 @@ class LocalGemini:
 
     @property
     def tool_violations(self) -> list[ToolViolation]:
-        """What was wrong about those answers: unknown ids, missing ones, and the like."""
+        """Return the faults of those answers: unknown ids, missing ones, and the like."""
         return self._shared.tools.violations
 
     async def wait_tool_calls(self, count: int = 1, timeout: float = 10.0) -> list[ToolCallRecord]:

@@ -99,7 +99,7 @@ class ToolLog:
 
     @property
     def violations(self) -> list[ToolViolation]:
-        """What was wrong, in order; what the client has left without an answer comes last."""
+        """Return the faults in order; calls that the client has left unanswered come last."""
         return [*self._violations, *self._unanswered.values()]
 
     def called(

@@ -15,7 +15,7 @@ from typing import Any, Literal
 from ...errors import ConfigError
 from .._gemini import LocalGemini, ReplyPolicy, UserTurn
 from .._gemini.replies import require_policy
-from .._stack import LocalServers
+from .._servers import LocalServers
 from .._stream import LocalStream
 from .allow_list import AllowListProxy, trust_bundle
 from .bots import Bot, BotFunction, CallableBot, ProgramBot, check_bot

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ...errors import ConfigError
 from .._person import Person, Utterance
-from .._person.ear import SAMPLE_RATE
+from .._person.receiver import SAMPLE_RATE
 from ..signals import rms_dbfs
 from .errors import TurnTimeoutError
 from .synthesis import synthesize
@@ -238,8 +238,8 @@ class CallPerson(Person):
             elif event["event"] == "speech_stopped" and user_id in begun:
                 speeches.append((begun.pop(user_id), event["t"], user_id))
         for user_id, start in begun.items():
-            speech = self._ear(user_id).speech
-            assert speech is not None, "an ear reports a speech that it holds"
+            speech = self._receiver(user_id).speech
+            assert speech is not None, "a receiver reports a speech that it holds"
             speeches.append((start, speech.end - self.started_at, user_id))
         return sorted(speeches)
 
@@ -254,7 +254,7 @@ class CallPerson(Person):
         if turn is None or self._over is not None:
             return turn
         end = self.started_at + turn[1]
-        silent = all(self._was_silent(self._ear(name), end, gap) for name in self._bots())
+        silent = all(self._was_silent(self._receiver(name), end, gap) for name in self._bots())
         return turn if silent else None
 
     def _heard_of_bot(self) -> NDArray[np.int16]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..._terminal import one_line, printable_lines
 from .._gemini import LiveSession
-from .._person.ear import SAMPLE_RATE
+from .._person.receiver import SAMPLE_RATE
 from ..signals import write_wav
 from .people import CallPerson
 

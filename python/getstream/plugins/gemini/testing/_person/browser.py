@@ -26,8 +26,8 @@ from getstream.video.rtc.pb.stream.video.sfu.signal_rpc import signal_pb2 as sig
 from numpy.typing import NDArray
 
 from ...errors import CallError
-from .ear import SAMPLE_RATE
 from .opus import FRAME_SAMPLES, OpusEncoder
+from .receiver import SAMPLE_RATE
 
 if TYPE_CHECKING:
     from getstream import AsyncStream

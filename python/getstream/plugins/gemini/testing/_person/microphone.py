@@ -15,7 +15,7 @@ from getstream.video.rtc import AudioStreamTrack, PcmData
 from numpy.typing import NDArray
 
 from ...errors import CallError
-from .ear import SAMPLE_RATE
+from .receiver import SAMPLE_RATE
 
 __all__ = ["Microphone", "PacedMicrophone", "QueuedMicrophone"]
 

@@ -20,12 +20,12 @@ from numpy.typing import NDArray
 
 from ..._exit import outlast_native_threads
 from ...errors import CallError
-from .._stream.watch import Watch
+from .._stream.notifier import ChangeNotifier
 from ..signals import read_wav
 from .browser import BrowserPublisher, BrowserTrack
 from .camera import Camera, read_frame_number
-from .ear import SAMPLE_RATE, Ear, Speech, Timeline
 from .microphone import Microphone, PacedMicrophone, QueuedMicrophone
+from .receiver import SAMPLE_RATE, Speech, SpeechReceiver, Timeline
 
 __all__ = ["Person", "SeenFrame", "Utterance"]
 
@@ -142,7 +142,7 @@ class Person:
         self._receive_video = receive_video
         self._threshold = threshold_dbfs
         self._on_event = on_event
-        self._watch = Watch()
+        self._changes = ChangeNotifier()
         self._connection: Any = None
         self._sends = sends
         self._dtx = dtx
@@ -160,7 +160,7 @@ class Person:
         self._said: list[tuple[float, NDArray[np.int16]]] = []
         self._timelines: dict[_TrackKey, Timeline] = {}
         self._tracks_heard: dict[int, Any] = {}
-        self._ears: dict[str | None, Ear] = {None: self._new_ear()}
+        self._receivers: dict[str | None, SpeechReceiver] = {None: self._new_receiver()}
         self._tasks: set[asyncio.Task[None]] = set()
         self._over: str | None = None
         self._left_at: float | None = None
@@ -240,7 +240,7 @@ class Person:
         """Wait until the call ends, or the person leaves it."""
         while self._over is None:
             with contextlib.suppress(TimeoutError):
-                await self._watch.until(lambda: self._over, timeout=_TIMEOUT, what="the end")
+                await self._changes.until(lambda: self._over, timeout=_TIMEOUT, what="the end")
 
     async def __aenter__(self) -> Person:
         await self.join()
@@ -466,7 +466,7 @@ class Person:
         called = time.monotonic()
 
         def heard() -> Speech | None:
-            speech = self._ear(user_id).speech
+            speech = self._receiver(user_id).speech
             return speech if speech is not None and speech.end > called else None
 
         return self._to_clock(
@@ -485,7 +485,7 @@ class Person:
         called = time.monotonic()
 
         def heard() -> Speech | None:
-            speech = self._ear(user_id).speech
+            speech = self._receiver(user_id).speech
             if speech is None or speech.end <= called:
                 return None
             return speech if speech.end - speech.start >= ms / 1000 else None
@@ -511,9 +511,9 @@ class Person:
         called = time.monotonic()
 
         def silent_since() -> float | None:
-            ear = self._ear(user_id)
-            since = max(called, ear.speech.end) if ear.speech is not None else called
-            return since if self._was_silent(ear, since, ms / 1000) else None
+            receiver = self._receiver(user_id)
+            since = max(called, receiver.speech.end) if receiver.speech is not None else called
+            return since if self._was_silent(receiver, since, ms / 1000) else None
 
         what = f"{ms:g} ms of silence of {user_id or 'everybody'}"
         return await self._until(silent_since, timeout, what) - self.started_at
@@ -626,16 +626,16 @@ class Person:
         timeline = self._timelines.setdefault(key, Timeline())
         heard_at = timeline.add(arrival, pcm.pts, samples)
         for name in (speaker, None):
-            ear = self._ear(name)
-            self._report_speech(name, ear.settle(heard_at))
-            self._report_speech(name, ear.hear(heard_at, arrival, samples))
-        self._watch.notify()
+            receiver = self._receiver(name)
+            self._report_speech(name, receiver.settle(heard_at))
+            self._report_speech(name, receiver.hear(heard_at, arrival, samples))
+        self._changes.notify()
 
     def _report_speech(self, speaker: str | None, change: str | None) -> None:
         if speaker is None or change is None:
             return
-        speech = self._ear(speaker).speech
-        assert speech is not None, "an ear reports a change of the speech that it holds"
+        speech = self._receiver(speaker).speech
+        assert speech is not None, "a receiver reports a change of the speech that it holds"
         at = (speech.start if change == "started" else speech.end) - self.started_at
         self._emit(f"speech_{change}", user_id=speaker, at=at, level_dbfs=speech.level_dbfs)
 
@@ -660,7 +660,7 @@ class Person:
             if not any(seen.user_id == user_id for seen in self.seen):
                 self._emit("video_seen", user_id=user_id, width=width, height=height)
             self.seen.append(frame)
-            self._watch.notify()
+            self._changes.notify()
 
     async def _await_end(self, connection: Any) -> None:
         await connection.wait()
@@ -674,7 +674,7 @@ class Person:
 
     def _finish(self, reason: str) -> None:
         self._over = self._over or reason
-        self._watch.notify()
+        self._changes.notify()
 
     def _emit(self, event: str, at: float | None = None, **details: Any) -> None:
         entry: dict[str, Any] = {"t": round(self.now if at is None else at, 4), "event": event}
@@ -696,7 +696,7 @@ class Person:
 
         while (left := deadline - time.monotonic()) > 0:
             with contextlib.suppress(TimeoutError):
-                return await self._watch.until(check, timeout=min(left, _LOOK_AGAIN), what=what)
+                return await self._changes.until(check, timeout=min(left, _LOOK_AGAIN), what=what)
         raise TimeoutError(
             f"{self.user_id} waited {timeout:g} s for {what} in vain; {self._describe()}"
         )
@@ -704,23 +704,23 @@ class Person:
     def _describe(self) -> str:
         if not self._timelines:
             return "not one audio frame came: is anybody in the call, and publishing?"
-        speech = self._ears[None].speech
+        speech = self._receivers[None].speech
         if speech is None:
             return f"audio of {', '.join(self.speakers)} came, but nothing above the threshold"
         heard = self._to_clock(speech)
         return f"the last speech was heard from {heard.start:.2f} s to {heard.end:.2f} s"
 
-    def _was_silent(self, ear: Ear, since: float, seconds: float) -> bool:
+    def _was_silent(self, receiver: SpeechReceiver, since: float, seconds: float) -> bool:
         """Return whether nothing else than silence came for `seconds` from `since` on."""
         enough = since + seconds
-        lost = time.monotonic() >= max(enough, ear.last_arrival + seconds) + _LOST_STREAM
-        return ear.heard_until >= enough or lost
+        lost = time.monotonic() >= max(enough, receiver.last_arrival + seconds) + _LOST_STREAM
+        return receiver.heard_until >= enough or lost
 
-    def _ear(self, user_id: str | None) -> Ear:
-        return self._ears.setdefault(user_id, self._new_ear())
+    def _receiver(self, user_id: str | None) -> SpeechReceiver:
+        return self._receivers.setdefault(user_id, self._new_receiver())
 
-    def _new_ear(self) -> Ear:
-        return Ear(self._threshold, _HANGOVER)
+    def _new_receiver(self) -> SpeechReceiver:
+        return SpeechReceiver(self._threshold, _HANGOVER)
 
     def _to_clock(self, speech: Speech) -> Speech:
         start, end = speech.start - self.started_at, speech.end - self.started_at

@@ -10,7 +10,7 @@
 `peer`             one peer connection: `ice` (with `stun`), `dtls`, `sdp`
 `network`          what happens to media packets on their way
 `rtp`              the fields of RTP and RTCP that are read and rewritten
-`state`            snapshots; `watch`: waits for one; `control`: both and faults over HTTP
+`state`            snapshots; `notifier`: waits for one; `control`: both and faults over HTTP
 `redirect`         leads the SDK of this process, or of a child, to the backend
 =================  =========================================================================
 """

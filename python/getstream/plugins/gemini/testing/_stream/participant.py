@@ -15,10 +15,10 @@ from getstream.video.rtc.pb.stream.video.sfu.models import models_pb2 as models
 from .dtls import Certificate
 from .ice import IceLite
 from .network import Link
+from .notifier import ChangeNotifier
 from .publisher import Publisher
 from .sdp import RemoteDescription
 from .subscriber import Subscriber
-from .watch import Watch
 
 if TYPE_CHECKING:
     from .call import Call
@@ -32,11 +32,11 @@ class Services:
 
     ice: IceLite
     certificate: Certificate = field(default_factory=Certificate)
-    watch: Watch = field(default_factory=Watch)
+    changes: ChangeNotifier = field(default_factory=ChangeNotifier)
 
     def changed(self) -> None:
         """The state changed: wake those who wait for one."""
-        self.watch.notify()
+        self.changes.notify()
 
 
 class Outbox:

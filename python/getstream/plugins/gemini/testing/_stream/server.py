@@ -253,7 +253,7 @@ class LocalStream:
             state = self.state()
             return state if condition(state) else None
 
-        return await self._services.watch.until(
+        return await self._services.changes.until(
             look, timeout=timeout, what=what, hint=lambda: str(self.state())
         )
 

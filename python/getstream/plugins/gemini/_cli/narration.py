@@ -9,7 +9,7 @@ from typing import Any, Literal
 from .._terminal import one_line
 from .clips import Clip
 
-__all__ = ["ASSISTANT_ID", "PERSON_ID", "Line", "Story", "one_line"]
+__all__ = ["ASSISTANT_ID", "PERSON_ID", "CallNarrator", "Line", "one_line"]
 
 PERSON_ID = "person"
 ASSISTANT_ID = "assistant-bot"
@@ -39,8 +39,8 @@ class Line:
     text: str
 
 
-class Story:
-    """State of the call, with a line for every event.
+class CallNarrator:
+    """Follows the state of the call, and emits a line for every event.
 
     The narration is from the person's side. Its times are preliminary: they come from the programs'
     reports; the summary's come from the recording.
@@ -55,12 +55,12 @@ class Story:
         levels: Newest level of each side in dB, with its time of arrival.
     """
 
-    def __init__(self, clips: list[Clip], tell: Callable[[Line], None]) -> None:
-        """Create the narration.
+    def __init__(self, clips: list[Clip], emit: Callable[[Line], None]) -> None:
+        """Create the narrator.
 
         Args:
             clips: Clips that the person says, in order.
-            tell: Called with each line.
+            emit: Called with each line.
         """
         self.saying = ""
         self.answering = False
@@ -70,7 +70,7 @@ class Story:
         self.silenced: float | None = None
         self.levels: dict[str, tuple[float, float]] = {}
         self._clips = clips
-        self._tell = tell
+        self._emit = emit
         self._person_zero = 0.0
         self._zero: float | None = None
         self._said = 0
@@ -97,7 +97,7 @@ class Story:
 
     def setup(self, text: str) -> None:
         """Report a step of the preparations."""
-        self._tell(Line(None, "", text))
+        self._emit(Line(None, "", text))
 
     # -- the person's program ---------------------------------------------------------------------
 
@@ -117,7 +117,7 @@ class Story:
         elif name == "speech_stopped":
             self._on_silent(at)
         elif name == "left":
-            self._tell_end()
+            self._emit_end()
             self._line(at, "person", "leaves the call")
 
     def _on_say_started(self, at: float) -> None:
@@ -125,7 +125,7 @@ class Story:
         self._said += 1
         self._parts += [(at + onset, at + end) for onset, end in clip.parts]
         self.saying = one_line(clip.text)
-        self._tell_end()
+        self._emit_end()
         verb = "interrupts" if self.answering else "says"
         self._line(at + clip.onset, "person", f"{verb}: {_quoted(self.saying)}")
 
@@ -134,7 +134,7 @@ class Story:
         if self._turn == self._heard_turn:
             self._silent_since = None  # it goes on after a pause between two sentences
             return
-        self._tell_end()
+        self._emit_end()
         self._heard_turn = self._turn
         self.turns += 1
         if not self._parts:
@@ -152,7 +152,7 @@ class Story:
         self.answering = False
         self._heard_until = self._silent_since = at
         if self._cut_turn == self._heard_turn:
-            self._tell_cut()
+            self._emit_cut()
 
     # -- the assistant's program ------------------------------------------------------------------
 
@@ -175,17 +175,17 @@ class Story:
         elif name == "interrupted":
             self._cut_turn, self._cut_at = int(event["turn"]), at
             if self._cut_turn == self._heard_turn and not self.answering:
-                self._tell_cut()
+                self._emit_cut()
         elif name == "error":
             self._line(at, "assistant", f"error: {one_line(event['message'])}")
 
-    def _tell_end(self) -> None:
+    def _emit_end(self) -> None:
         """Report the end of the previous turn, since a new event follows."""
         if self._silent_since is not None and self.said:
             self._line(self._silent_since, "assistant", f"has said: {_quoted(self.said)}")
         self._silent_since = None
 
-    def _tell_cut(self) -> None:
+    def _emit_cut(self) -> None:
         """Report that the assistant has been cut and is silent for the person."""
         self._cut_turn = 0
         self._silent_since = None
@@ -203,7 +203,7 @@ class Story:
 
     def _line(self, at: float | None, who: Who, text: str) -> None:
         time = None if at is None or self._zero is None else max(0.0, at - self._zero)
-        self._tell(Line(time, who, text))
+        self._emit(Line(time, who, text))
 
 
 def _ms(seconds: float) -> str:

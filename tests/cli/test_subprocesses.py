@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from getstream.plugins.gemini._cli import demo
-from getstream.plugins.gemini._cli.programs import Program
+from getstream.plugins.gemini._cli.subprocesses import Program
 
 SLEEPER = """
 import json, signal, sys

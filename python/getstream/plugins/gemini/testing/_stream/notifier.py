@@ -6,12 +6,12 @@ import asyncio
 from collections.abc import Callable
 from typing import TypeVar
 
-__all__ = ["Watch"]
+__all__ = ["ChangeNotifier"]
 
 _T = TypeVar("_T")
 
 
-class Watch:
+class ChangeNotifier:
     """Wakes those who wait for a condition, each time something has changed."""
 
     def __init__(self) -> None:

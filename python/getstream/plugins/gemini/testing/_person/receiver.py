@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["SAMPLE_RATE", "Ear", "Speech", "Timeline"]
+__all__ = ["SAMPLE_RATE", "Speech", "SpeechReceiver", "Timeline"]
 
 SAMPLE_RATE = 48_000
 """Hz: the rate of Opus, of the SDK's audio frames and of their RTP timestamps."""
@@ -149,7 +149,7 @@ class Speech:
     level_dbfs: float
 
 
-class Ear:
+class SpeechReceiver:
     """Tells speech from silence by level, frame by frame.
 
     The other side of a call is clean: a synthetic voice, or a recording. A level is all it takes,
@@ -163,7 +163,7 @@ class Ear:
     """
 
     def __init__(self, threshold_dbfs: float, hangover: float) -> None:
-        """Create an ear.
+        """Create a receiver.
 
         Args:
             threshold_dbfs: A frame is loud if its RMS level is above this.
