@@ -68,6 +68,7 @@ SHARED = ("live._events", "live._resumption", "live._timing", "live._tokens")
 PROGRAMS = under("cli", "_cli", "__main__")
 IN_TIMELINE = under("_timeline")
 IN_RECORDING = under("recording")
+IN_PLAYGROUND = under("playground")
 OBSERVER = "live._telemetry.observer"
 
 # Modules of the standard library that read the time, wait, or do I/O.
@@ -248,6 +249,7 @@ def _forbidden_imports(found: list[Import]) -> Iterator[tuple[Import, str]]:
             ),
             (_policy_is_pure, "the rules have neither clock nor loop nor log"),
             (_timeline_draws_alone, "_timeline draws with numpy, and knows nothing of calls"),
+            (_playground_is_an_application, "the playground uses public names alone"),
             (_reports_need_no_sdk, "a recording is read, and its page made, without any SDK"),
             (_leaves_import_nothing_heavy, "audio, errors, _terminal and _websocket import no SDK"),
         ):
@@ -269,6 +271,8 @@ def _getstream_is_wrapped(each: Import) -> bool:
         return True
     if each.by == "live._media.playout":
         return each.is_of("getstream.video.rtc.audio_track")
+    if each.by == "playground._audio":
+        return each.is_of("getstream.video.rtc.track_util")
     return each.by == "live._call" or IN_TESTING(each.by) or PROGRAMS(each.by)
 
 
@@ -339,6 +343,17 @@ def _leaves_import_nothing_heavy(each: Import) -> bool:
     if each.foreign is None:
         return each.target in ("_core", "errors")
     return _is_standard(each.foreign) or each.is_of("numpy")
+
+
+def _playground_is_an_application(each: Import) -> bool:
+    if not IN_PLAYGROUND(each.by):
+        return PROGRAMS(each.by) or not IN_PLAYGROUND(each.target)
+    if each.foreign is not None:
+        return _is_standard(each.foreign) or each.is_of(
+            "aiohttp", "aiortc", "getstream.video.rtc.track_util", "numpy"
+        )
+    public = ("_terminal", "audio", "errors", "live", "testing")
+    return IN_PLAYGROUND(each.target) or each.target in public
 
 
 def _reports_need_no_sdk(each: Import) -> bool:
@@ -422,7 +437,7 @@ def broken(module: str, source: str) -> list[str]:
                   "live._gemini_live", "live._media", "live._media.playout", "live._session",
                   "live._session.protocol", "live._telemetry", "live._telemetry.otel",
                   "live._turns", "live._turns.policy", "testing", "testing._stream", "_timeline",
-                  "_timeline.model")  # fmt: skip
+                  "_timeline.model", "playground")  # fmt: skip
     house = dict.fromkeys((*neighbours, module), "") | {module: source}
     return violations({name: ast.parse(text) for name, text in house.items()})
 
@@ -491,6 +506,12 @@ def broken(module: str, source: str) -> list[str]:
         ("recording._analysis", "from ..audio import Vad"),
         ("recording.recorder", "from ..live._gemini_live import GeminiLive"),
         ("recording.recorder", "from ..testing import LocalGemini"),
+        ("playground._visit", "from ..live._media.playout import OutputTrack"),
+        ("playground._visit", "from getstream import Stream"),
+        ("playground._audio", "from getstream import Stream"),
+        ("playground._server", "from .._cli.clips import data_file"),
+        ("playground._server", "import fastapi"),
+        ("testing", "from ..playground import Playground"),
     ],
 )
 def test_a_house_out_of_order_is_noticed(module: str, source: str) -> None:
@@ -519,6 +540,8 @@ def test_a_house_out_of_order_is_noticed(module: str, source: str) -> None:
         ("live._media.video_input", "loop.run_in_executor(a, b)"),
         ("recording.recorder", "from ..live._telemetry.observer import Observer"),
         ("recording.page", "import av\nimport numpy\nfrom .._terminal import one_line"),
+        ("playground._server", "from aiohttp import web\nfrom ..live import GeminiLive"),
+        ("playground._audio", "from getstream.video.rtc.track_util import PcmData"),
         ("live._turns.policy", "from dataclasses import dataclass\nimport enum"),
         ("testing._stream", "from google.protobuf.message import DecodeError"),
         ("testing", "from ..audio import Vad\nfrom getstream import Stream"),

@@ -165,7 +165,8 @@ def imported(files: dict[str, bytes]) -> set[str]:
 
 def test_what_is_imported_is_declared(members: dict[str, bytes], metadata: Message) -> None:
     sources = {name: data for name, data in members.items() if name.endswith(".py")}
-    testing = {name for name in sources if name.startswith(f"{PACKAGE}testing/")}
+    folders = (f"{PACKAGE}testing/", f"{PACKAGE}playground/")
+    testing = {name for name in sources if name.startswith(folders)}
     always = requirements(metadata).keys()
     servers = requirements(metadata, "testing").keys()
     plugin = {PLUGIN: sources.pop(PLUGIN)}

@@ -1,6 +1,7 @@
 """The command line: `getstream-gemini`, or `python -m getstream.plugins.gemini`.
 
     getstream-gemini demo                  a whole call on this machine, without any key
+    getstream-gemini playground            talk to the assistant in a browser, without any key
     getstream-gemini join my-call          the assistant in a real call
     getstream-gemini test scenarios.toml   your own bot in calls on this machine
     getstream-gemini doctor --live         whether the services are as this package believes
@@ -53,6 +54,25 @@ environment:
 
 The exit code is 0 if the greeting and an answer were heard, else 1; 130 after
 Ctrl-C."""
+
+PLAYGROUND = """\
+Serve a page on this machine on which you talk to the assistant, with your
+microphone and loudspeaker, and open it in a browser. It shows both voices,
+what was said and heard, delays, and what happens in the session. Without a key
+a local server repeats you, and can be made to fail; with one it is the real
+Gemini Live. A Stream account is not needed. Ctrl-C ends it."""
+
+PLAYGROUND_EPILOG = """\
+examples:
+  getstream-gemini playground
+  getstream-gemini playground my_bot:make_assistant    # a function that returns a GeminiLive
+
+environment:
+  GOOGLE_API_KEY or GEMINI_API_KEY    for the real Gemini Live
+  GEMINI_LIVE_MODEL                   its model, unless the function names one
+
+Only browsers on this machine reach the page, and only with the address that is
+printed: it holds a token. Use headphones, or leave echo cancellation on."""
 
 JOIN = """\
 Put the assistant into a Stream call, and print a link to join that call in a
@@ -178,6 +198,12 @@ def _run_command(options: argparse.Namespace) -> int:
         from ._cli.scenarios import ScenarioOptions, run_test
 
         return run_test(ScenarioOptions(options.file, options.out, options.only))
+    if options.command == "playground":
+        from ._cli.playground import PlaygroundOptions, run_playground
+
+        return run_playground(
+            PlaygroundOptions(options.assistant, options.port, options.local, not options.no_open)
+        )
     if options.command == "doctor":
         from ._cli.doctor import DoctorOptions, run_doctor
 
@@ -225,6 +251,18 @@ def _parser() -> argparse.ArgumentParser:
     add("--real-gemini", action="store_true",
         help="the real Gemini Live service instead of the local one; needs a key")  # fmt: skip
     add("--verbose", action="store_true", help="show what the programs log, and tracebacks")
+
+    playground = _command(
+        commands, "playground", "talk to the assistant in a browser, without any key", PLAYGROUND
+    )
+    playground.epilog = PLAYGROUND_EPILOG
+    add = playground.add_argument
+    add("assistant", nargs="?", type=_text, metavar="MODULE:FUNCTION",
+        help="what makes the assistant (default: a plain GeminiLive)")  # fmt: skip
+    add("--local", action="store_true", help="the local server, even where a key is set")
+    add("--port", type=_port, default=0, help="default: a free one")
+    add("--no-open", action="store_true", help="do not open a browser")
+    add("--verbose", action="store_true", help="show tracebacks")
 
     join = _command(commands, "join", "the assistant in a real call", JOIN)
     join.epilog = JOIN_EPILOG
@@ -294,6 +332,12 @@ def _text(value: str) -> str:
     if not value.strip():
         raise argparse.ArgumentTypeError("must not be empty")
     return value
+
+
+def _port(value: str) -> int:
+    if not (value.isascii() and value.isdigit() and int(value) < 1 << 16):
+        raise argparse.ArgumentTypeError("must be a number from 0 to 65535")
+    return int(value)
 
 
 def _version() -> str:
