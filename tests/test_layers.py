@@ -259,7 +259,9 @@ def _forbidden_imports(found: list[Import]) -> Iterator[tuple[Import, str]]:
 
 def _named_in_the_source(each: Import) -> bool:
     # The hook that redirects the SDK to a local server wraps every imported module.
-    return each.foreign != COMPUTED or under("testing._redirect")(each.by)
+    # `playground MODULE:FUNCTION` imports the user's module.
+    allowed = under("testing._redirect", "_cli.playground")
+    return each.foreign != COMPUTED or allowed(each.by)
 
 
 def _genai_is_wrapped(each: Import) -> bool:
