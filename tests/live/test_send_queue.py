@@ -34,6 +34,12 @@ def data(number: int) -> bytes:
     return number.to_bytes(4, "little")
 
 
+def push_text(uplink: SendQueue, text: str) -> Text:
+    item = Text(text)
+    uplink.push_request(item)
+    return item
+
+
 def name(item: Frame | ActivityMarker | Text) -> int | ActivityMarker | str:
     if isinstance(item, Frame):
         return int.from_bytes(item.data, "little")
@@ -106,7 +112,7 @@ def test_marks_and_texts_outlive_the_frames_around_them() -> None:
     async def main() -> None:
         uplink = SendQueue(preroll_ms=100)
         uplink.start_activity(0)
-        uplink.push_text("between")
+        push_text(uplink, "between")
         for number in range(3 * KEPT):
             uplink.push(data(number), 0.0)
         uplink.push(data(3 * KEPT), 0.0, is_silence=True)
@@ -147,8 +153,8 @@ def test_a_text_is_sent_once_in_its_place_and_may_be_withdrawn() -> None:
     async def main() -> None:
         uplink = SendQueue()
         uplink.push(data(1), 0.0)
-        text = uplink.push_text("Hello")
-        other = uplink.push_text("Never mind")
+        text = push_text(uplink, "Hello")
+        other = push_text(uplink, "Never mind")
         uplink.push(data(2), 0.0)
         uplink.withdraw(other)
         uplink.withdraw(other)
@@ -167,7 +173,7 @@ def test_what_was_not_taken_is_sent_again_first() -> None:
         uplink = SendQueue()
         for number in range(10):
             uplink.push(data(number), 0.0)
-        uplink.push_text("Hello")
+        push_text(uplink, "Hello")
         await drain(uplink)
         uplink.push(data(10), 0.0)
         uplink.acknowledge(number=8)  # messages count from 1
@@ -199,9 +205,9 @@ def test_texts_stay_until_they_are_answered(by_number: bool) -> None:
     async def main() -> None:
         uplink = SendQueue()
         uplink.push(data(1), 0.0)
-        uplink.push_text("first")
+        push_text(uplink, "first")
         uplink.push(data(2), 0.0)
-        uplink.push_text("second")
+        push_text(uplink, "second")
         uplink.push(data(3), 0.0)
         for number, now in enumerate((1.0, 2.0, 3.0, 4.0, 5.0), start=1):
             uplink.mark_sent(await uplink.next(), number, now)
@@ -232,7 +238,7 @@ def test_an_answer_is_that_of_the_texts_before_it(
         uplink = SendQueue()
         for now, item in ((1.0, data(1)), (2.0, "first"), (3.0, data(2)), (4.0, "second")):
             if isinstance(item, str):
-                uplink.push_text(item)
+                push_text(uplink, item)
             else:
                 uplink.push(item, now)
             uplink.mark_sent(await uplink.next(), round(now), now)
@@ -287,7 +293,7 @@ def test_how_long_nobody_has_spoken_in_what_was_sent() -> None:
 def test_a_text_is_sent_on_three_connections_at_most() -> None:
     async def main() -> None:
         uplink = SendQueue()
-        text = uplink.push_text("crash")
+        text = push_text(uplink, "crash")
         for sendings in (1, 2, 3):
             assert await drain(uplink) == ["crash"]
             assert text.sendings == sendings
@@ -302,7 +308,7 @@ def test_only_the_newest_unanswered_texts_are_kept() -> None:
     async def main() -> None:
         uplink = SendQueue()
         for number in range(15):
-            uplink.push_text(str(number))
+            push_text(uplink, str(number))
             await drain(uplink, now=float(number))
         uplink.acknowledge(before=12.0)
         uplink.requeue_unacked()
@@ -316,7 +322,7 @@ def test_an_image_is_taken_with_the_audio_before_it_and_answers_nothing() -> Non
         uplink = SendQueue()
         image = Image(b"x", "image/png")
         uplink.push_request(image)
-        uplink.push_text("What is it?")
+        push_text(uplink, "What is it?")
         await waiting(uplink)
         uplink.mark_sent(image, 1, 1.0)
         await drain(uplink, now=1.0, first=2)
@@ -375,7 +381,7 @@ def test_large_requests_are_kept_up_to_a_bound() -> None:
 def test_a_text_keeps_its_place_and_time_when_audio_behind_it_overflows() -> None:
     async def main() -> None:
         uplink = SendQueue()
-        uplink.push_text("still there?")
+        push_text(uplink, "still there?")
         await drain(uplink, now=1.0)
         for number in range(MAX_SENT_MS // 20 + 100):
             uplink.push(data(number), 2.0)
@@ -487,7 +493,7 @@ def test_whatever_happens_speech_is_taken_in_order_and_activities_are_whole(
                 pushed += 1
             elif step == "text":
                 texts += 1
-                uplink.push_text(f"text {texts}")
+                push_text(uplink, f"text {texts}")
             elif step == "start" and not told:
                 uplink.start_activity(0)
                 told, ending = True, False
@@ -701,7 +707,7 @@ def test_silence_that_waits_for_its_write_keeps_its_place(event: str) -> None:
         writes.uplink.acknowledge(number=STEADY)
         held = [STEADY, STEADY + 1]
         if event == "text":
-            writes.uplink.push_text("hello")
+            push_text(writes.uplink, "hello")
             expected: list[int | ActivityMarker | str] = [*held, "hello"]
         elif event == "stream end":
             writes.uplink.end_stream()

@@ -99,14 +99,17 @@ class CallAttachment:
 
     async def leave(self, reason: LeftReason) -> None:
         """Leave the call that the assistant is in, within `LEAVE_S`; nothing if it is in none."""
+        self._begin_to_leave(reason)
+        if self._leaving is not None:
+            await asyncio.wait([self._leaving], timeout=LEAVE_S)
+
+    def _begin_to_leave(self, reason: LeftReason) -> None:
         attached = self._attached
         if attached is not None:
             connection = attached.connection
             self._call_over(attached, reason)
             if hasattr(connection, "leave") and not _call.has_left(connection):
                 self._leaving = self._supervisor.spawn(self._leave(connection))
-        if self._leaving is not None:
-            await asyncio.wait([self._leaving], timeout=LEAVE_S)
 
     async def _leave(self, connection: Any) -> None:
         leaving = self._supervisor.spawn(_call.leave(connection))
@@ -138,7 +141,7 @@ class CallAttachment:
 
         def leave(reason: LeftReason) -> None:
             if self._attached is attached:
-                supervisor.spawn(self.leave(reason))
+                self._begin_to_leave(reason)  # now: later it may be in another call
 
         call, user_id = _call.identity_of(connection)
         presence = Presence(

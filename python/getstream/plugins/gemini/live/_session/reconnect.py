@@ -275,7 +275,7 @@ class ReconnectPolicy:
             The next attempt, or None: it is final.
         """
         outage = self._outage
-        assert outage is not None  # `first` or `lost` has planned the attempt
+        assert outage is not None  # `first_attempt` or `on_disconnected` has planned the attempt
         verdict = self._verdict(now, error)
         code = error.code if isinstance(error, SessionError) else None
         about_access = isinstance(error, (AuthError, ModelNotFoundError, QuotaError))

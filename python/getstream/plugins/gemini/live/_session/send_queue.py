@@ -261,18 +261,11 @@ class SendQueue:
         """Return whether something waits for the connection."""
         return bool(self._queue.items)
 
-    def push_text(self, text: str) -> Text:
-        """Take a text; it is sent behind what was said before it."""
-        item = Text(text)
-        self.push_request(item)
-        return item
-
     @property
     def holds_request(self) -> bool:
         """Return whether a request, or anything that somebody has said, waits to be sent."""
         return any(
-            isinstance(item, (Text, Image, Content))
-            or (isinstance(item, Frame) and not item.is_silence)
+            isinstance(item, Request) or (isinstance(item, Frame) and not item.is_silence)
             for item in self._queue.items
         )
 
@@ -293,7 +286,7 @@ class SendQueue:
         return self._queue.items[0]
 
     def mark_sent(self, item: Item, number: int, now: float) -> None:
-        """`item`, which `next` has returned, was sent as client message `number`."""
+        """Note that `item`, which `next` has returned, was sent as client message `number`."""
         if not self._queue.items or self._queue.items[0] is not item:
             return  # it was dropped meanwhile: the socket was stuck for longer than the bound
         self._queue.popleft()
