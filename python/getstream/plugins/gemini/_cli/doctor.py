@@ -150,6 +150,7 @@ def _ask(options: DoctorOptions, *, stream: bool) -> None:
         ConfigError: There was none.
     """
     # Not above: it needs the extra `testing`, which plain `doctor` does not.
+    from ..live._telemetry.prices import PRICES_AS_OF
     from .checks.gemini import PROBES, estimated_cost
 
     count = sum(belief.automatic for belief in BELIEFS)
@@ -157,7 +158,7 @@ def _ask(options: DoctorOptions, *, stream: bool) -> None:
     print(
         f"\n{count} beliefs about the services are checked with your keys, in about {MINUTES} "
         f"minutes.\nGemini Live: about {2 * len(PROBES)} short sessions with recorded speech, "
-        f"about {cents} US cents by the price list of 2026-11."
+        f"about {cents} US cents by the price list of {PRICES_AS_OF}."
     )
     if stream:
         print("Stream: one call of two participants, half a minute.")

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from ..._beliefs import believed
 from ...audio import Resampler
 from ...errors import AuthError, GeminiError, ModelNotFoundError, QuotaError, SessionError
+from ...live._telemetry.prices import AUDIO_IN_PER_MINUTE_USD, AUDIO_OUT_PER_MINUTE_USD
 from ...testing.signals import read_wav
 from .. import clips
 from .findings import Finding, fails, holds, redacted, unclear
@@ -63,9 +64,6 @@ KNOWN_MESSAGE = frozenset(_MESSAGE_FIELDS.split())
 KNOWN_CONTENT = frozenset(_CONTENT_FIELDS.split())
 
 Samples = NDArray[np.int16]
-
-# From https://ai.google.dev/gemini-api/docs/pricing, gemini-3.8-live: audio in and out per minute.
-_IN_PER_MINUTE, _OUT_PER_MINUTE = 0.005, 0.018
 
 
 @dataclass(frozen=True)
@@ -641,10 +639,10 @@ PROBES: tuple[Probe, ...] = (
 
 
 def estimated_cost() -> float:
-    """Return what the checks cost, in US dollars, at most by the price list of 2026-11."""
+    """Return what the checks cost, in US dollars, at most, by the price list in `prices`."""
     spoken = sum(probe.spoken_s for probe in PROBES)
     heard = sum(probe.heard_s for probe in PROBES)
-    return spoken / 60 * _IN_PER_MINUTE + heard / 60 * _OUT_PER_MINUTE
+    return spoken / 60 * AUDIO_IN_PER_MINUTE_USD + heard / 60 * AUDIO_OUT_PER_MINUTE_USD
 
 
 async def check_gemini(

@@ -38,6 +38,9 @@ _PRICES: dict[str, _Prices] = {
     "gemini-live-2.5-flash-native-audio": _Prices(0.50, 3.00, 3.00, 2.00, 12.00),
 }
 
+AUDIO_IN_PER_MINUTE_USD, AUDIO_OUT_PER_MINUTE_USD = 0.005, 0.018
+"""Audio of `gemini-3.8-live`, as the list states it for a minute beside the prices of tokens."""
+
 TOKENS_PER_UNIT = 1_000_000
 """Tokens that a price is for."""
 
