@@ -9,83 +9,38 @@ from __future__ import annotations
 import asyncio
 import base64
 from collections.abc import Awaitable, Callable
-from enum import Enum
 from types import SimpleNamespace
 from typing import Any
 
 import av
 import numpy as np
 import pytest
-from aiortc.mediastreams import MediaStreamError
+from call_connection import PACES_ITSELF, CallConnection, State
 from getstream.plugins.gemini.errors import AudioError, CallError, ConfigError
 from getstream.plugins.gemini.live import GeminiLive, Interrupted, PlaybackFinished
 from getstream.plugins.gemini.testing import LiveSession, Parrot, Script, Turn, signals
 from getstream.plugins.gemini.testing.clock import run_virtual
 from getstream.video.rtc import PcmData
-from getstream.video.rtc.audio_track import AudioStreamTrack
 from room import GRACE, MODEL, TEXT, WIRE, Local, hears, voice, words
 
-paces_itself = not hasattr(AudioStreamTrack, "wait_for_flush")
 older_sdk = pytest.mark.skipif(
-    paces_itself, reason="getstream 6 does not tell that a track is published no more"
+    PACES_ITSELF, reason="getstream 6 does not tell that a track is published no more"
 )
 
 
-class State(Enum):
-    JOINED = "joined"
-    LEFT = "left"
-
-
-class Connection:
+class Connection(CallConnection):
     """A call in which everything the assistant says is kept."""
 
     def __init__(self) -> None:
-        self.handlers: dict[str, list[Any]] = {}
+        super().__init__()
         self.participants_state = self
-        self.connection_state = State.JOINED
-        self.heard: list[Any] = []
-        self.tasks: list[asyncio.Task[None]] = []
-        self._over = asyncio.Event()
-
-    def on(self, event: str, handler: Any) -> None:
-        self.handlers.setdefault(event, []).append(handler)
-
-    def remove_listener(self, event: str, handler: Any) -> None:
-        self.handlers[event].remove(handler)
-
-    def emit(self, event: str, *args: Any) -> None:
-        for handler in list(self.handlers.get(event, ())):
-            handler(*args)
-
-    async def add_tracks(self, audio: Any) -> None:
-        self.tasks = [asyncio.ensure_future(self._read(audio))]
-        if not paces_itself:
-            self.tasks.append(asyncio.ensure_future(self._flush(audio)))
-
-    async def wait(self) -> None:
-        await self._over.wait()
 
     async def leave(self) -> None:
         """Leave as the SDK does: `wait` returns, then nothing is read any more."""
         self._over.set()
         await asyncio.sleep(0)
         self.connection_state = State.LEFT
-        for task in self.tasks:
-            task.cancel()
-        if self.tasks:
-            await asyncio.wait(self.tasks)
-
-    async def _read(self, track: Any) -> None:
-        while True:
-            try:
-                frame = await track.recv()
-            except MediaStreamError:
-                return
-            self.heard.append(frame.to_ndarray().reshape(-1).copy())
-
-    async def _flush(self, track: Any) -> None:
-        while True:
-            await track.wait_for_flush()
+        await self.stop()
 
     @property
     def sound(self) -> Any:

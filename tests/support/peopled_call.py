@@ -7,29 +7,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from enum import Enum
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
-from aiortc.mediastreams import MediaStreamError
+from call_connection import CallConnection, State
 from getstream.plugins.gemini.live import GeminiLive
 from getstream.plugins.gemini.testing import LocalGemini, Parrot
 from getstream.plugins.gemini.testing.clock import run_virtual
 from getstream.video.rtc import PcmData
-from getstream.video.rtc.audio_track import AudioStreamTrack
 from getstream.video.rtc.participants import ParticipantsState
 from room import GRACE, WIRE, Local
 
-READS_ALONE = not hasattr(AudioStreamTrack, "wait_for_flush")
 
-
-class State(Enum):
-    JOINED = "joined"
-    LEFT = "left"
-
-
-class PeopledCall:
+class PeopledCall(CallConnection):
     """The assistant's connection to a call, with the people who are in it.
 
     Args:
@@ -47,44 +38,24 @@ class PeopledCall:
         call_id: str = "a-call",
         reads: bool = True,
     ) -> None:
+        super().__init__()
         self._reads = reads
         self.call = SimpleNamespace(call_type="default", id=call_id)
         self.user_id = user_id
         self.participants_state = ParticipantsState()
-        self.connection_state = State.JOINED
         self.left = 0
         self.leave_takes_s = 0.0
         self.leave_raises: Exception | None = None
         self.publish_takes_s = 0.0
-        self.heard: list[Any] = []
-        self._handlers: dict[str, list[Any]] = {}
-        self._tasks: list[asyncio.Task[None]] = []
-        self._over = asyncio.Event()
         for user in (user_id, *people):
             self.join(user)
 
     # -- what the SDK offers -----------------------------------------------------------------------
 
-    def on(self, event: str, handler: Any) -> None:
-        self._handlers.setdefault(event, []).append(handler)
-
-    def remove_listener(self, event: str, handler: Any) -> None:
-        self._handlers[event].remove(handler)
-
-    def emit(self, event: str, *args: Any) -> None:
-        for handler in list(self._handlers.get(event, ())):
-            handler(*args)
-
     async def add_tracks(self, audio: Any) -> None:
         await asyncio.sleep(self.publish_takes_s)
-        if not self._reads:
-            return
-        self._tasks.append(asyncio.ensure_future(self._read(audio)))
-        if not READS_ALONE:
-            self._tasks.append(asyncio.ensure_future(self._flush(audio)))
-
-    async def wait(self) -> None:
-        await self._over.wait()
+        if self._reads:
+            await super().add_tracks(audio)
 
     async def leave(self) -> None:
         self.left += 1
@@ -116,33 +87,14 @@ class PeopledCall:
             )
             await asyncio.sleep(start + (index + 1) * 0.02 - loop.time())
 
-    async def stop(self) -> None:
-        for task in self._tasks:
-            task.cancel()
-        if self._tasks:
-            await asyncio.wait(self._tasks)
-        self._tasks.clear()
-
     @property
     def listeners(self) -> int:
         """Return how many handlers are registered."""
-        return sum(map(len, self._handlers.values())) + len(self.participants_state._map_handlers)
+        return sum(map(len, self.handlers.values())) + len(self.participants_state._map_handlers)
 
     @property
     def sound(self) -> Any:
         return np.concatenate([*self.heard, np.zeros(960, np.int16)])
-
-    async def _read(self, track: Any) -> None:
-        while True:
-            try:
-                frame = await track.recv()
-            except MediaStreamError:
-                return
-            self.heard.append(frame.to_ndarray().reshape(-1).copy())
-
-    async def _flush(self, track: Any) -> None:
-        while True:
-            await track.wait_for_flush()
 
 
 def _participant(user_id: str, session: str) -> Any:
