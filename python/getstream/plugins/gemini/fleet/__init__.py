@@ -1,0 +1,5 @@
+"""Run assistants for many calls, in one process or in many."""
+
+from ._calls import CallRequest, FleetFullError, FleetStatus
+
+__all__ = ["CallRequest", "FleetFullError", "FleetStatus"]
