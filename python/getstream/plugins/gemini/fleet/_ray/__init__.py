@@ -41,7 +41,7 @@ LOCAL_ENVIRONMENT = {
 
 
 def start_ray_fleet(
-    app: str, limits: Limits, *, records: str = "", log_level: str = "INFO"
+    app: str, limits: Limits, *, records: str = "", verbose: bool = False
 ) -> RayFleet:
     """Start a fleet on Ray, or join the one that runs on the cluster.
 
@@ -53,7 +53,7 @@ def start_ray_fleet(
         app: the assistant function, as `module:function`; the workers import it.
         limits: of the workers.
         records: where resumptions are kept: a URL or a file; "" is Ray's own store.
-        log_level: of the workers and the control.
+        verbose: whether the workers and the control log more.
 
     Raises:
         ConfigError: Ray is not installed, or the cluster cannot be reached.
@@ -61,7 +61,7 @@ def start_ray_fleet(
     local = not os.environ.get("RAY_ADDRESS")
     if local and "RAY_AUTH_MODE" not in os.environ:
         os.environ.update(LOCAL_ENVIRONMENT)
-    return _import_fleet().start(app, limits, records, log_level, local)  # type: ignore[no-any-return]
+    return _import_fleet().start(app, limits, records, verbose, local)  # type: ignore[no-any-return]
 
 
 def find_ray_fleet() -> RayFleet:

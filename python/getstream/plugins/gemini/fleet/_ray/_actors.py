@@ -159,10 +159,19 @@ class ControlLink:
         return await getattr(actor, method).remote(*args)
 
 
-def configure_logging(level: str) -> None:
+def configure_logging(verbose: bool) -> None:
     """Set up the log of a process that Ray has started; Ray repeats its lines at the driver."""
-    logging.basicConfig(level=level, format="%(levelname)s %(name)s: %(message)s", force=True)
-    # httpx has one line for each request, with the API key in its URL; getstream has several for
-    # each call and network interface.
-    for name in ("httpx", "httpcore", "getstream", "aioice", "aiortc"):
-        logging.getLogger(name).setLevel(max(logging.WARNING, logging.getLogger().level))
+    logging.basicConfig(
+        level=logging.INFO if verbose else logging.WARNING,
+        format="%(levelname)s %(name)s: %(message)s",
+        force=True,
+    )
+    logging.getLogger("getstream.plugins.gemini").setLevel(logging.INFO)
+    logging.getLogger("getstream.plugins.gemini.fleet").setLevel(
+        logging.DEBUG if verbose else logging.INFO
+    )
+    # At INFO it logs each URL, with the API key in it.
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    if not verbose:
+        # The SDK warns of each network interface and each relay that ICE cannot use.
+        logging.getLogger("getstream").setLevel(logging.ERROR)

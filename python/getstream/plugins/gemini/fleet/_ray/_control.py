@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +20,8 @@ from ._actors import RayRecords, configure_logging
 from ._engine import RayEngine
 from ._fate import die_with_parent
 
+logger = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -29,14 +32,14 @@ class Settings:
         limits: of the workers.
         cpus: the CPUs that Ray counts for a worker.
         records: where resumptions are kept: a URL or a file; "" is Ray's own store.
-        log_level: of the workers and the control.
+        verbose: whether the workers and the control log more.
     """
 
     app: str
     limits: Limits
     cpus: float
     records: str
-    log_level: str
+    verbose: bool
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,7 @@ class ControlActor:
 
     def __init__(self, settings: Settings) -> None:
         die_with_parent()
-        configure_logging(settings.log_level)
+        configure_logging(settings.verbose)
         self._settings = settings
         self._control: Control | None = None
         self._starting: asyncio.Task[Control] | None = None
@@ -90,6 +93,7 @@ class ControlActor:
     async def save(self, cid: str, epoch: int, resume: Resumption) -> None:
         """Hear what resumes a call."""
         await (await self._started()).save(cid, epoch, resume)
+        logger.debug("What resumes %s is stored", cid)
 
     async def over(self, cid: str, epoch: int, failed: bool, error: str) -> None:
         """Hear that a call is not held any more."""
@@ -119,7 +123,7 @@ class ControlActor:
 
     async def _start(self) -> Control:
         settings = self._settings
-        engine = RayEngine(settings.app, settings.cpus, settings.log_level)
+        engine = RayEngine(settings.app, settings.cpus, settings.verbose)
         control = Control(engine, _records_of(settings.records), settings.limits)
         await control.start()
         self._control = control

@@ -53,13 +53,13 @@ class RayEngine:
     Args:
         app: the assistant function, as `module:function`.
         cpus: the CPUs that Ray counts for a worker.
-        log_level: of the workers.
+        verbose: whether the workers log more.
     """
 
-    def __init__(self, app: str, cpus: float, log_level: str) -> None:
+    def __init__(self, app: str, cpus: float, verbose: bool) -> None:
         self._app = app
         self._cpus = cpus
-        self._log_level = log_level
+        self._verbose = verbose
         self._actors = Actors()
         self._identities = Store(IDENTITIES)
 
@@ -81,7 +81,7 @@ class RayEngine:
                 max_concurrency=CALLS_AT_ONCE,
                 max_restarts=0,
             )
-            .remote(name, self._app, self._log_level)
+            .remote(name, self._app, self._verbose)
         )
         self._actors.add(name, actor)
         try:

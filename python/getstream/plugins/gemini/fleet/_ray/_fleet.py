@@ -59,7 +59,7 @@ ENDED_S = 5.0
 """Seconds that Ray's processes on this machine may take to end, before they are killed."""
 
 
-def start(app: str, limits: Limits, records: str, log_level: str, local: bool) -> RayFleet:
+def start(app: str, limits: Limits, records: str, verbose: bool, local: bool) -> RayFleet:
     """Do what `start_ray_fleet` says; `local` is whether Ray is started on this machine."""
     if local:
         _start_ray_here()
@@ -67,7 +67,7 @@ def start(app: str, limits: Limits, records: str, log_level: str, local: bool) -
     else:
         _join_ray()
         cpus = _cpus_of_worker(limits)
-    settings = Settings(app, limits, cpus, records, log_level)
+    settings = Settings(app, limits, cpus, records, verbose)
     actor = (
         ray.remote(ControlActor)
         .options(
@@ -232,35 +232,39 @@ class RayFleet:
         if self._watching is None:
             self._watching = asyncio.create_task(self._watch(), name="watch over the control")
 
-    async def close(self) -> None:
-        """Leave the fleet. On a cluster it goes on; on this machine its calls are left."""
+    async def close(self, grace_s: float) -> None:
+        """Leave the fleet. On a cluster it goes on; on this machine its calls are left.
+
+        May be called a second time, with less grace, while the first call waits.
+
+        Args:
+            grace_s: seconds for calls to come to rest; then they are left at once.
+        """
+        if self._local:
+            await self._close_workers(grace_s)
         if self._watching is not None:
             self._watching.cancel()
             await asyncio.wait([self._watching])
-        if not self._local:
-            ray.shutdown()
-            return
-        with contextlib.suppress(FleetFullError, asyncio.TimeoutError):
-            await asyncio.wait_for(self._close_workers(), CLOSE_S + 1)
-        # Children that Ray's own shutdown leaves, or that hang, must not outlive this process.
-        children = psutil.Process().children(recursive=True)
-        ray.shutdown()
-        _, alive = psutil.wait_procs(children, ENDED_S)
-        for process in alive:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                process.kill()
-        psutil.wait_procs(alive, ENDED_S)
+        if ray.is_initialized():
+            _shut_down(local=self._local)
 
-    async def _close_workers(self) -> None:
-        workers = await off_loop(
-            lambda: [
-                ray.get_actor(name, NAMESPACE)
-                for name in ray.util.list_named_actors()
-                if name != CONTROL
-            ]
-        )
-        closing = [asyncio.wrap_future(w.close.remote(CLOSE_S).future()) for w in workers]
-        await asyncio.gather(*closing, return_exceptions=True)
+    async def _close_workers(self, grace_s: float) -> None:
+        """Have all workers leave their calls; what hangs or is dead is not waited for."""
+        status = None
+        with contextlib.suppress(FleetFullError):
+            status = await self._link.ask("status", timeout_s=CLOSE_S)
+        closing = []
+        for name in status.workers if status is not None else ():
+            with contextlib.suppress(ValueError):
+                worker = await off_loop(ray.get_actor, name, NAMESPACE)
+                closing.append(asyncio.wrap_future(worker.close.remote(grace_s).future()))
+        if closing:
+            _, open_ = await asyncio.wait(closing, timeout=grace_s + CLOSE_S)
+            for each in open_:
+                each.cancel()
+            for each in closing:
+                if each.done() and not each.cancelled():
+                    each.exception()  # of a worker that has died: it has left its calls
 
     async def _ask(self, method: str, *args: Any, timeout_s: float = ASK_S) -> Any:
         deadline = time.monotonic() + timeout_s
@@ -289,6 +293,17 @@ class RayFleet:
                     await end_hung_process("control", pid, created, node)
                     identity = None
             await asyncio.sleep(WATCH_S)
+
+
+def _shut_down(*, local: bool) -> None:
+    """Leave Ray; where it runs on this machine, see that all its processes end."""
+    children = psutil.Process().children(recursive=True) if local else []
+    ray.shutdown()
+    _, alive = psutil.wait_procs(children, ENDED_S)
+    for process in alive:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+    psutil.wait_procs(alive, ENDED_S)
 
 
 def _close_node(node: str, deadline_s: float) -> bool:

@@ -44,12 +44,12 @@ class WorkerActor:
     Args:
         name: the worker's, and the actor's.
         app: the assistant function, as `module:function`.
-        log_level: of this process.
+        verbose: whether to log more.
     """
 
-    def __init__(self, name: str, app: str, log_level: str) -> None:
+    def __init__(self, name: str, app: str, verbose: bool) -> None:
         die_with_parent()
-        configure_logging(log_level)
+        configure_logging(verbose)
         self._name = name
         self._app = app
         self._worker: Worker | None = None
