@@ -91,6 +91,8 @@ def start(app: str, limits: Limits, records: str, verbose: bool, local: bool) ->
         there = ray.get(actor.settings.remote(), timeout=START_S)
     except ray.exceptions.RayError as error:
         ray.shutdown()
+        if reaper is not None:
+            reaper.close()
         raise ConfigError(f"The control of the fleet did not start: {error}") from None
     if there != settings:
         logger.warning(
