@@ -10,23 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 from gemini_calls import happens, heard, lose_for_good, pcm
-from getstream.plugins.gemini.errors import (
-    AuthError,
-    ClosedError,
-    ConnectionLostError,
-)
-from getstream.plugins.gemini.live import (
-    GeminiLive,
-    _emitter,
-    _supervisor,
-)
-from getstream.plugins.gemini.testing import (
-    NeverAnswer,
-    Parrot,
-    Script,
-    Turn,
-    signals,
-)
+from getstream.plugins.gemini.errors import AuthError, ClosedError, ConnectionLostError
+from getstream.plugins.gemini.live import GeminiLive, _emitter, _supervisor
+from getstream.plugins.gemini.testing import NeverAnswer, Parrot, Script, Turn, signals
 
 Local = Callable[..., Any]
 

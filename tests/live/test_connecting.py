@@ -22,9 +22,7 @@ from getstream.plugins.gemini.errors import (
     RequestError,
     SessionError,
 )
-from getstream.plugins.gemini.live import (
-    GeminiLive,
-)
+from getstream.plugins.gemini.live import GeminiLive
 from getstream.plugins.gemini.live._options import build_config
 from getstream.plugins.gemini.live._session import connection as session_module
 from getstream.plugins.gemini.testing import (

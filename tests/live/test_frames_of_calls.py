@@ -10,19 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 from gemini_calls import pcm, talk
-from getstream.plugins.gemini.errors import (
-    AudioError,
-    CallError,
-    ConfigError,
-)
-from getstream.plugins.gemini.live import (
-    GeminiLive,
-)
+from getstream.plugins.gemini.errors import AudioError, CallError, ConfigError
+from getstream.plugins.gemini.live import GeminiLive
 from getstream.plugins.gemini.live._media.capture import SpeechEvent
-from getstream.plugins.gemini.testing import (
-    Parrot,
-    Script,
-)
+from getstream.plugins.gemini.testing import Parrot, Script
 from getstream.utils import StreamAsyncIOEventEmitter
 from getstream.video.rtc.connection_manager import ConnectionManager
 

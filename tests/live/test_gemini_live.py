@@ -11,25 +11,10 @@ import numpy as np
 import pytest
 import soxr
 from gemini_calls import happens, heard, lose_for_good, pcm, speak, talk
-from getstream.plugins.gemini.errors import (
-    AudioError,
-    ConfigError,
-    GeminiError,
-)
-from getstream.plugins.gemini.live import (
-    GeminiLive,
-    Interrupted,
-    TurnComplete,
-)
+from getstream.plugins.gemini.errors import AudioError, ConfigError, GeminiError
+from getstream.plugins.gemini.live import GeminiLive, Interrupted, TurnComplete
 from getstream.plugins.gemini.live._media.capture import SpeechEvent
-from getstream.plugins.gemini.testing import (
-    LiveSession,
-    Parrot,
-    Script,
-    Stall,
-    Turn,
-    signals,
-)
+from getstream.plugins.gemini.testing import LiveSession, Parrot, Script, Stall, Turn, signals
 
 Local = Callable[..., Any]
 

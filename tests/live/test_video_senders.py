@@ -11,13 +11,8 @@ import av
 import numpy as np
 import pytest
 from gemini_calls import happens
-from getstream.plugins.gemini.live import (
-    GeminiLive,
-)
-from getstream.plugins.gemini.testing import (
-    Parrot,
-    Script,
-)
+from getstream.plugins.gemini.live import GeminiLive
+from getstream.plugins.gemini.testing import Parrot, Script
 
 Local = Callable[..., Any]
 

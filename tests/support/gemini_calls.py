@@ -6,12 +6,8 @@ import asyncio
 from typing import Any
 
 import numpy as np
-from getstream.plugins.gemini.errors import (
-    GeminiError,
-)
-from getstream.plugins.gemini.live import (
-    GeminiLive,
-)
+from getstream.plugins.gemini.errors import GeminiError
+from getstream.plugins.gemini.live import GeminiLive
 from getstream.plugins.gemini.testing import LocalGemini, Reject
 from getstream.video.rtc import PcmData
 

@@ -17,12 +17,7 @@ from getstream.plugins.gemini.live._turns.policy import (
     Unduck,
     Withhold,
 )
-from policy_scenarios import (
-    DONE,
-    DONE2,
-    Step,
-    check,
-)
+from policy_scenarios import DONE, DONE2, Step, check
 
 # The detector reports silence 0.2 s late; playback goes on 0.4 s after the speech; a reply that
 # has been received whole is dropped when speech "lasts": the detector has heard 0.6 s of it.

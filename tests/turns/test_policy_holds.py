@@ -12,15 +12,7 @@ from getstream.plugins.gemini.live._turns.policy import (
     TurnOptions,
     Withhold,
 )
-from policy_scenarios import (
-    DONE,
-    DONE2,
-    EMPTY,
-    UNANSWERED,
-    WATCHED,
-    Step,
-    check,
-)
+from policy_scenarios import DONE, DONE2, EMPTY, UNANSWERED, WATCHED, Step, check
 
 # -- the hold of the application -------------------------------------------------------------------
 

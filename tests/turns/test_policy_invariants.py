@@ -31,9 +31,7 @@ from getstream.plugins.gemini.live._turns.policy import (
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-from policy_scenarios import (
-    REJECTED,
-)
+from policy_scenarios import REJECTED
 
 
 class Listener(RuleBasedStateMachine):

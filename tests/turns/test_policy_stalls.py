@@ -16,15 +16,7 @@ from getstream.plugins.gemini.live._turns.policy import (
     StartActivity,
     TurnOptions,
 )
-from policy_scenarios import (
-    DONE,
-    UNANSWERED,
-    UNFINISHED,
-    UNHEARD,
-    WATCHED,
-    Step,
-    check,
-)
+from policy_scenarios import DONE, UNANSWERED, UNFINISHED, UNHEARD, WATCHED, Step, check
 
 STALLS: dict[str, tuple[TurnOptions, list[Step]]] = {
     "speech is not answered": (

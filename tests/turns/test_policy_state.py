@@ -13,12 +13,7 @@ from getstream.plugins.gemini.live._turns.policy import (
     TurnOptions,
     TurnPolicy,
 )
-from policy_scenarios import (
-    DONE,
-    Step,
-    check,
-    play,
-)
+from policy_scenarios import DONE, Step, check, play
 
 
 def rests(*scenario: Step) -> float | None:

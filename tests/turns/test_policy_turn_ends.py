@@ -19,13 +19,7 @@ from getstream.plugins.gemini.live._turns.policy import (
     TurnOptions,
     Withhold,
 )
-from policy_scenarios import (
-    DONE,
-    DONE2,
-    UNANSWERED,
-    Step,
-    check,
-)
+from policy_scenarios import DONE, DONE2, UNANSWERED, Step, check
 
 # -- how a turn ends -----------------------------------------------------------------------------
 
