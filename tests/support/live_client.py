@@ -17,20 +17,10 @@ from numpy.typing import NDArray
 from websockets.asyncio.client import ClientConnection, connect
 
 MODEL = "gemini-3.8-live"
-
-
 GEMINI_PATH = "/ws/google.ai.generativelanguage.v1beta.GenerativeService.BidiGenerateContent"
-
-
 MANUAL = {"automatic_activity_detection": {"disabled": True}}
-
-
 NO_INTERRUPTION = {"activity_handling": "NO_INTERRUPTION"}
-
-
 LONG = Turn(audio=speech_like(20_000, 24000), text="word " * 40)
-
-
 Pcm = NDArray[np.int16]
 
 
