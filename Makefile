@@ -78,7 +78,9 @@ lint: $(VENV)/.lint  ## formatting, lints and types
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-lint-workflows: $(VENV)/.workflows  ## check .github/workflows
+lint-workflows: $(VENV)/.workflows  ## check .github/workflows and the Compose file of `manifests`
+	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec \
+	  python/getstream/plugins/gemini/fleet/manifests/compose.yaml
 	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 	$(BIN)/check-jsonschema --builtin-schema vendor.dependabot .github/dependabot.yml
 	$(BIN)/zizmor --offline --quiet .github

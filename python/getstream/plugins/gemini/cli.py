@@ -5,6 +5,7 @@
     getstream-gemini join my-call          the assistant in a real call
     getstream-gemini serve app:assistant   assistants for every call of your Stream app
     getstream-gemini drain                 move the calls of a fleet on Ray to other workers
+    getstream-gemini manifests             files to deploy a fleet with
     getstream-gemini test scenarios.toml   your own bot in calls on this machine
     getstream-gemini doctor --live         whether the services are as this package believes
     getstream-gemini report DIR            one page of a recorded session, to see and hear
@@ -133,6 +134,15 @@ environment:
 
 The exit code is 0 when all calls have moved, 1 when the time was up before. A
 fleet that `serve --workers` runs without a cluster is drained by POST /drain."""
+
+
+MANIFESTS = """\
+Print a file to deploy a fleet with, to be read and changed: an image, Docker
+Compose, or Kubernetes with KubeRay. Without a name, print which there are."""
+
+MANIFESTS_EPILOG = """\
+example:
+  getstream-gemini manifests kuberay.yaml > fleet.yaml"""
 
 
 DOCTOR = """\
@@ -272,6 +282,10 @@ def _run_command(options: argparse.Namespace) -> int:
         from ._cli.serve_on_ray import DrainOptions, run_drain
 
         return run_drain(DrainOptions(options.this_node, options.wait))
+    if options.command == "manifests":
+        from ._cli.manifests import run_manifests
+
+        return run_manifests(options.name)
     if options.command == "doctor":
         from ._cli.doctor import DoctorOptions, run_doctor
 
@@ -381,6 +395,12 @@ def _parser() -> argparse.ArgumentParser:
         help="the workers of this machine only, which is about to go")  # fmt: skip
     add("--wait", type=_seconds, default=600.0, metavar="S",
         help="seconds to wait for the calls to move (default: %(default)g)")  # fmt: skip
+    add("--verbose", action="store_true", help="show tracebacks")
+
+    manifests = _command(commands, "manifests", "files to deploy a fleet with", MANIFESTS)
+    manifests.epilog = MANIFESTS_EPILOG
+    add = manifests.add_argument
+    add("name", nargs="?", type=_text, metavar="NAME", help="the file to print")
     add("--verbose", action="store_true", help="show tracebacks")
 
     test = _command(commands, "test", "your own bot in calls on this machine", TEST)
