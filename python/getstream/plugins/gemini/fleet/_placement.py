@@ -282,6 +282,14 @@ class Placement:
         """Return the assignment of a call, if it has one or waits for one."""
         return self._calls.get(cid)
 
+    def held_calls(self) -> list[str]:
+        """Return the calls that a worker is known to hold."""
+        return [
+            cid
+            for cid, assignment in self._calls.items()
+            if assignment.state in (CallState.RUNNING, CallState.MOVING)
+        ]
+
     def worker(self, name: str) -> KnownWorker | None:
         """Return a worker, if it is known."""
         return self._workers.get(name)
@@ -473,6 +481,13 @@ class Placement:
         assignment.not_before = now + _delay_s(assignment.refusals)
         self._displace(assignment, assignment.reason, now)
         return True
+
+    def on_unconfirmed(self, cid: str, epoch: int) -> None:
+        """Note that a worker has taken a call, or has not: its reports tell."""
+        assignment = self._current(cid, epoch)
+        if assignment is not None and assignment.state is CallState.STARTING:
+            assignment.state = CallState.RUNNING
+            self._workers[assignment.worker].refusals += 1
 
     def on_saved(self, cid: str, epoch: int, resume: Resumption) -> bool:
         """Note what resumes a call; False if that is the word of a life that is over."""
@@ -718,7 +733,8 @@ class Placement:
             self._displace(assignment, "moved" if moved else "crashed", now)
 
     def _run(self, assignment: Assignment) -> None:
-        self._workers[assignment.worker].refusals = 0
+        if assignment.state is CallState.STARTING:
+            self._workers[assignment.worker].refusals = 0
         assignment.refusals = assignment.missing = 0
         assignment.state = CallState.RUNNING
 
