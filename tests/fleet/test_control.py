@@ -7,7 +7,7 @@ import inspect
 import random
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -121,10 +121,8 @@ class PaperEngine:
     async def tell(self, *words: Any) -> None:
         """Have a worker say that a call is over, to whatever control there is."""
         if self.control is not None:
-            try:
+            with suppress(ClosedError):
                 await self.control.over(*words)
-            except ClosedError:
-                pass
 
     async def _report(self, worker: PaperWorker) -> None:
         while not worker.dead.is_set():
@@ -964,6 +962,7 @@ async def test_an_older_record_never_overwrites_a_newer_one() -> None:
         writes = it.records.writes
         for number in range(20):
             await it.control.save("default:x", epoch, Resumption(f"h{number}", "model"))
+            await asyncio.sleep(0.1)
         await asyncio.sleep(20)
         resume = it.records.record("default:x").resume
         assert resume is not None
@@ -979,7 +978,7 @@ async def test_a_deleted_record_is_not_brought_back_by_a_slow_write() -> None:
         epoch = it.engine.holder("default:x").held["default:x"]
         it.records.write_s = [8.0, 0.01]
         await it.control.save("default:x", epoch, RESUME)
-        await asyncio.sleep(0)
+        await asyncio.sleep(0.1)
         await it.control.end("default:x")
         await asyncio.sleep(20)
         assert not it.records.stored
