@@ -193,6 +193,7 @@ class Control:
         self._started = asyncio.Event()  # or closed
         self._settled = asyncio.Event()  # or closed
         self._settle_at = 0.0
+        self._has_read_records = False
         self._lists_workers = False  # whether the engine has told which workers run
         self._waiters: dict[str, _Waiter] = {}  # by call, in order
         self._starting = 0  # workers
@@ -274,7 +275,7 @@ class Control:
         if start is None:
             assert known is not None
             if known.request is not recorded:  # it was not known before in full
-                self._writer.put(known.record())
+                self._write_record(request.cid)
             return Placed(request.cid, known.worker, "running")
         await asyncio.wait([self._carry_out(start)])
         return Placed(request.cid, start.worker, "started")
@@ -369,6 +370,8 @@ class Control:
             logger.warning(
                 "Worker %s has calls that are in no record: they stay with it", report.worker
             )
+            for cid in report.calls:
+                self._write_record(cid)
         if is_new:
             self._note("worker found", worker=report.worker)
             self._watch(report.worker)
@@ -389,9 +392,7 @@ class Control:
         """Store what resumes a call; the word of a life that is over is ignored."""
         await self._ensure_started()
         if self._placement.on_saved(cid, epoch, resume):
-            assignment = self._placement.assignment(cid)
-            assert assignment is not None
-            self._writer.put(assignment.record())
+            self._write_record(cid)
 
     async def over(self, cid: str, epoch: int, failed: bool, error: str = "") -> None:
         """Note that a worker no longer holds a call, and do what follows from it."""
@@ -463,7 +464,9 @@ class Control:
                 self._placement.worker_found(name, self._now())
                 self._announced.add(name)
                 self._watch(name)
-        if not await self._load_records():
+        if await self._load_records():
+            self._has_read_records = True
+        else:
             self._tasks.start(self._load_records_later(), "load records")
         self._settle_at = self._now() + SETTLE_S
         self._settle_if_known(self._now())
@@ -493,6 +496,9 @@ class Control:
             await asyncio.sleep(LOAD_DELAY_S)
             if await self._load_records():
                 break
+        self._has_read_records = True
+        for cid in self._placement.held_calls():
+            self._write_record(cid)
         if self._settled.is_set():
             self._placement.settle(self._now())
             self._advance()
@@ -508,6 +514,12 @@ class Control:
             logger.warning("%d recorded calls have no worker: they are placed again", len(lost))
         self._advance()
         self._grow()
+
+    def _write_record(self, cid: str) -> None:
+        assignment = self._placement.assignment(cid)
+        # What is stored of an adopted call may have its request: it has to be read first.
+        if assignment is not None and (self._has_read_records or not assignment.anonymous):
+            self._writer.put(assignment.record())
 
     # -- what is due ---------------------------------------------------------------------------
 

@@ -282,6 +282,14 @@ class Placement:
         """Return the assignment of a call, if it has one or waits for one."""
         return self._calls.get(cid)
 
+    def held_calls(self) -> list[str]:
+        """Return the calls that a worker is known to hold."""
+        return [
+            cid
+            for cid, assignment in self._calls.items()
+            if assignment.state in (CallState.RUNNING, CallState.MOVING)
+        ]
+
     def worker(self, name: str) -> KnownWorker | None:
         """Return a worker, if it is known."""
         return self._workers.get(name)
