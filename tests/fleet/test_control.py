@@ -198,8 +198,9 @@ class PaperEngine:
 
     async def end_worker(self, worker: str) -> None:
         self.log.append(("end", worker))
-        assert not self.workers[worker].held, "it has calls"
-        self.kill(self.workers[worker])
+        ended = self.workers[worker]
+        assert ended.hangs or not ended.held, "it has calls"
+        self.kill(ended)
 
     async def end_hung_worker(self, worker: str, pid: int, node: str) -> None:
         assert (pid, node) == (17, "node")

@@ -556,6 +556,8 @@ class Placement:
             self._remember_session(cid, session_id, now)
         assignment = self._calls.get(cid)
         if assignment is None:
+            if not session_id:  # its record may be read later, or a worker report it
+                self._remember_epoch(cid, self._last_epoch, now)
             return None
         if session_id and assignment.request.session_id not in ("", session_id):
             if assignment.successor is not None and assignment.successor.session_id == session_id:
@@ -576,6 +578,8 @@ class Placement:
         self._last_epoch = max(self._last_epoch, record.epoch)
         ended = self._ended_epochs.get(cid)
         if ended is not None and ended[0] >= record.epoch:
+            return False
+        if (cid, record.request.session_id) in self._ended_sessions:
             return False
         known = self._calls.get(cid)
         if known is None:
@@ -784,11 +788,15 @@ class Placement:
         """Drop a call, and remember that it is over."""
         assignment = self._calls.pop(cid)
         self._release(assignment)
-        self._ended_epochs.pop(cid, None)  # to the end of the order
-        self._ended_epochs[cid] = (assignment.epoch, now)
+        self._remember_epoch(cid, assignment.epoch, now)
         if assignment.request.session_id:
             self._remember_session(cid, assignment.request.session_id, now)
-        while self._ended_epochs:
+
+    def _remember_epoch(self, cid: str, epoch: int, now: float) -> None:
+        """Note that the assignments of a call up to this one are over."""
+        self._ended_epochs.pop(cid, None)  # to the end of the order
+        self._ended_epochs[cid] = (epoch, now)
+        while True:
             oldest = next(iter(self._ended_epochs))
             if self._ended_epochs[oldest][1] > now - ENDED_FOR_S:
                 break
