@@ -169,6 +169,7 @@ class Assignment:
         refusals: how many workers in a row did not take it.
         not_before: when it may be placed again.
         missing: reports of its worker in a row that did not have it.
+        recorded_moving: whether an earlier control had told its worker to leave it.
     """
 
     request: CallRequest
@@ -184,10 +185,17 @@ class Assignment:
     refusals: int = 0
     not_before: float = 0.0
     missing: int = 0
+    recorded_moving: bool = False
 
     def record(self) -> CallRecord:
         """Return what is stored of it."""
-        return CallRecord(self.request, self.epoch, self.worker, self.resume)
+        return CallRecord(self.request, self.epoch, self.worker, self.resume, self.is_moving)
+
+    @property
+    def is_moving(self) -> bool:
+        """Tell whether its worker was told to leave it, maybe by an earlier control."""
+        moves_by_record = self.state is CallState.RECORDED and self.recorded_moving
+        return self.state is CallState.MOVING or moves_by_record
 
 
 class WorkerPhase(Enum):
@@ -502,7 +510,7 @@ class Placement:
         assignment = self._current(cid, epoch)
         if assignment is None:
             return "stale"
-        if assignment.state is CallState.MOVING:
+        if assignment.is_moving:
             self.counts["moved"] += 1
             assignment.not_before = now
             self._displace(assignment, "moved", now)
@@ -585,7 +593,7 @@ class Placement:
         if known is None:
             self._calls[cid] = assignment = Assignment(
                 record.request, record.epoch, record.worker, CallState.RECORDED, "new", -math.inf,
-                record.resume,
+                record.resume, recorded_moving=record.moving,
             )  # fmt: skip
             worker = self._workers.get(record.worker)
             if worker is not None:
@@ -593,6 +601,8 @@ class Placement:
         elif known.anonymous:
             known.request, known.anonymous = record.request, False
             known.resume = known.resume or record.resume
+            if record.moving and record.epoch == known.epoch:
+                self.move(cid, known.epoch)
         return True
 
     def settle(self, now: float) -> list[str]:
@@ -714,7 +724,9 @@ class Placement:
         elif known.worker != worker.name:
             return False
         known.missing = 0
-        if known.state is not CallState.MOVING:
+        if known.is_moving:
+            known.state = CallState.MOVING
+        else:
             self._run(known)
         return True
 
