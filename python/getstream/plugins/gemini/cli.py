@@ -4,6 +4,7 @@
     getstream-gemini playground            talk to the assistant in a browser, without any key
     getstream-gemini join my-call          the assistant in a real call
     getstream-gemini serve app:assistant   assistants for every call of your Stream app
+    getstream-gemini drain                 move the calls of a fleet on Ray to other workers
     getstream-gemini test scenarios.toml   your own bot in calls on this machine
     getstream-gemini doctor --live         whether the services are as this package believes
     getstream-gemini report DIR            one page of a recorded session, to see and hear
@@ -119,6 +120,19 @@ environment:
 On the dashboard of your app, let the webhook point to POST /stream. Other
 requests: POST and GET /calls, DELETE /calls/CID, POST /drain, GET /healthz,
 /readyz and /metrics."""
+
+
+DRAIN = """\
+Replace the workers of a fleet on Ray, one after the other: their calls move to
+other workers, each when nobody speaks in it. With --this-node, Ray also starts
+no other worker on this machine: for a preStop hook, before a node goes."""
+
+DRAIN_EPILOG = """\
+environment:
+  RAY_ADDRESS    the cluster; without, the one that this machine belongs to
+
+The exit code is 0 when all calls have moved, 1 when the time was up before. A
+fleet that `serve --workers` runs without a cluster is drained by POST /drain."""
 
 
 DOCTOR = """\
@@ -254,6 +268,10 @@ def _run_command(options: argparse.Namespace) -> int:
                 verbose=options.verbose,
             )
         )
+    if options.command == "drain":
+        from ._cli.serve_on_ray import DrainOptions, run_drain
+
+        return run_drain(DrainOptions(options.this_node, options.wait))
     if options.command == "doctor":
         from ._cli.doctor import DoctorOptions, run_doctor
 
@@ -355,6 +373,15 @@ def _parser() -> argparse.ArgumentParser:
     add("--grace", type=_seconds, default=20.0, metavar="S",
         help="seconds for calls to come to rest at the end (default: %(default)g)")  # fmt: skip
     add("--verbose", action="store_true", help="log more, and show tracebacks")
+
+    drain = _command(commands, "drain", "move the calls of a fleet on Ray to other workers", DRAIN)
+    drain.epilog = DRAIN_EPILOG
+    add = drain.add_argument
+    add("--this-node", action="store_true",
+        help="the workers of this machine only, which is about to go")  # fmt: skip
+    add("--wait", type=_seconds, default=600.0, metavar="S",
+        help="seconds to wait for the calls to move (default: %(default)g)")  # fmt: skip
+    add("--verbose", action="store_true", help="show tracebacks")
 
     test = _command(commands, "test", "your own bot in calls on this machine", TEST)
     test.epilog = TEST_EPILOG

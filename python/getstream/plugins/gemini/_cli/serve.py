@@ -9,7 +9,7 @@ import os
 import signal
 from collections.abc import Coroutine
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from aiohttp import web
 
@@ -95,6 +95,10 @@ def run_serve(options: ServeOptions) -> int:
     """
     _set_up_logging(options.verbose)
     require_stream_keys(os.environ)
+    if options.workers is not None:
+        from .serve_on_ray import run_serve_on_ray
+
+        return run_serve_on_ray(options)
     with contextlib.suppress(KeyboardInterrupt):
         run(_serve(options))
     return 0
@@ -120,6 +124,14 @@ def _set_up_logging(verbose: bool) -> None:
     if not verbose:
         # The SDK warns of each network interface and each relay that ICE cannot use.
         logging.getLogger("getstream").setLevel(logging.ERROR)
+
+
+class Leavable(Protocol):
+    """Holds calls that can be left; a second `close` with less grace hurries the first."""
+
+    async def close(self, grace_s: float) -> None:
+        """Leave all calls: each at rest, and at once when the time is up."""
+        ...
 
 
 class Stop:
@@ -169,7 +181,7 @@ async def _serve(options: ServeOptions) -> None:
         await leave_calls(fleet, stop, options.grace_s)
 
 
-async def leave_calls(fleet: LocalFleet, stop: Stop, grace_s: float) -> None:
+async def leave_calls(fleet: Leavable, stop: Stop, grace_s: float) -> None:
     """Leave all calls at rest; at once when the time is up, or at a second signal."""
     closing = asyncio.ensure_future(fleet.close(grace_s))
     hurried = asyncio.ensure_future(stop.at_once.wait())
