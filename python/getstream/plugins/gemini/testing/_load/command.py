@@ -363,7 +363,7 @@ class _Load:
     async def _grow(self, calls: int) -> tuple[int, int, list[float]]:
         """Add calls up to a number; returns those refused, those without assistant, and delays."""
         refused = missing = 0
-        adding = []
+        adding: list[asyncio.Future[tuple[str, float | str]]] = []
         while len(self._calls) + len(adding) < calls:
             self._number += 1
             adding.append(asyncio.ensure_future(self._add(f"load-{self._number}")))
@@ -430,7 +430,7 @@ class _Load:
             missing += 1
             _progress(None, f"{report['call']}: {report['reason']}")
         latencies = [1000 * value for value in people["latencies_s"]]
-        waits = [1000 * value for _, value in reports["gemini"]["waits"]]
+        waits = [1000 * value for value in reports["gemini"]["waits_s"]]
         lags = [percentile(report["lag_ms"], 99) or 0.0 for report in reports.values()]
         return Step(
             calls=calls,
@@ -486,6 +486,7 @@ _COLUMNS: tuple[tuple[str, str, Callable[[Step], str]], ...] = (
     ("refused", "", lambda s: str(s.refused)),
     ("machine", "busy %", lambda s: _figure(s.machine_busy, 0, 100)),
     ("generator", "cores", lambda s: _figure(s.generator_total, 2)),
+    ("others", "cores", lambda s: _figure(s.other_cores, 2)),
 )
 
 
@@ -501,7 +502,7 @@ def table_row(step: Step, bounds: Bounds) -> str:
     if lost_level(step, bounds):
         marks.append("level lost")
     if saturation(step):
-        marks.append("generator saturated")
+        marks.append("not the fleet's")
     cells = [column[2](step) for column in _COLUMNS]
     return "  ".join([_aligned(cells), *marks]).rstrip()
 
@@ -513,7 +514,7 @@ def markdown_table(steps: Sequence[Step], bounds: Bounds) -> list[str]:
     for step in steps:
         cells = [column[2](step) for column in _COLUMNS]
         marks = ["level lost"] if lost_level(step, bounds) else []
-        marks += ["generator saturated"] if saturation(step) else []
+        marks += ["not the fleet's"] if saturation(step) else []
         lines.append("| " + " | ".join([*cells, ", ".join(marks)]) + " |")
     return [*lines, ""]
 

@@ -135,7 +135,7 @@ class LightPerson:
         self._ssrc = secrets.randbits(31) | 1
         self._url = ""
         self._token = ""
-        self._socket: aiohttp.ClientWebSocketResponse | None = None
+        self._socket: Any = None  # aiohttp.ClientWebSocketResponse, generic in some versions
         self._reading: asyncio.Task[None] | None = None
         self._publisher = MediaLink(backend.certificate, lambda _: None)
         self._subscriber = MediaLink(backend.certificate, self._on_rtp)
@@ -254,7 +254,7 @@ class LightPerson:
         self._due = loop.time() + self._random.uniform(0, FRAME_S)
         self._ticking = loop.call_at(self._due, self._tick)
 
-    async def _read(self, socket: aiohttp.ClientWebSocketResponse) -> None:
+    async def _read(self, socket: Any) -> None:
         async for message in socket:
             if message.type is not aiohttp.WSMsgType.BINARY:
                 continue

@@ -10,7 +10,7 @@ from .plan import Bounds, Step, Verdict
 
 __all__ = ["picture"]
 
-WIDTH, LEFT, RIGHT, TOP = 900, 76, 190, 62
+WIDTH, LEFT, RIGHT, TOP = 900, 76, 190, 88
 PANEL, GAP, BOTTOM = 150, 62, 42
 TICKS = 4
 """Lines of the grid in a panel, roughly."""
@@ -153,7 +153,7 @@ def _panel(
         start = across.of(verdict.saturated_at) - 8
         out.append(
             f'<rect class="f-shade" x="{start:.1f}" y="{top}" width="{right - start:.1f}"'
-            f' height="{PANEL}"><title>the generator is saturated</title></rect>'
+            f' height="{PANEL}"><title>not the fleet alone</title></rect>'
         )
     level = 0.0
     while level <= most:
@@ -231,7 +231,7 @@ def _summary(verdict: Verdict) -> str:
     if verdict.lost_at is not None:
         parts.append(f"lost at {verdict.lost_at} (dotted)")
     if verdict.saturated_at is not None:
-        parts.append(f"the generator saturated from {verdict.saturated_at} on (shaded)")
+        parts.append(f"not the fleet alone from {verdict.saturated_at} on (shaded)")
     return "; ".join(parts)
 
 

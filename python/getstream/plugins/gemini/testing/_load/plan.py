@@ -36,6 +36,9 @@ FULL_MACHINE = 0.95
 """Share of the machine's CPU from which processes wait for a core: the generator's share of it is
 missing in the fleet."""
 
+OTHERS = 0.1
+"""Share of the machine's CPU that programs outside of the run may use: an idle desktop is below."""
+
 HEADROOM = 0.75
 """Share of a core that calls may use: `Limits.max_cpu` of a worker, and the rest is for bursts."""
 
@@ -134,6 +137,12 @@ class Step:
         return sum(self.generator_cores.values())
 
     @property
+    def other_cores(self) -> float:
+        """Return the CPU of programs that are neither the fleet nor the generator."""
+        used = self.machine_busy * self.machine_cores
+        return max(0.0, used - self.fleet_cores - self.generator_total)
+
+    @property
     def fleet_answer_p50_ms(self) -> float | None:
         """Return the fleet's part of the median answer: both ways, and the local backend's."""
         if self.answer_p50_ms is None or self.service_p50_ms is None:
@@ -146,6 +155,7 @@ class Step:
             **asdict(self),
             "call_cores": self.call_cores,
             "calls_per_core": self.calls_per_core,
+            "other_cores": self.other_cores,
             "fleet_answer_p50_ms": self.fleet_answer_p50_ms,
         }
 
@@ -158,7 +168,8 @@ class Verdict:
         carried: calls of the largest step before the service level was lost; 0 if it never held.
         lost_at: calls of the first step without it; None if it held to the end.
         reasons: why it was lost.
-        saturated_at: calls of the first step in which the generator measured itself; None if none.
+        saturated_at: calls of the first step that measures the generator, or other programs, along
+            with the fleet; None if none does.
         saturated_by: why.
         own_until: calls of the last step before that; 0 if there is none.
         sizing: the step whose CPU per call is to size a cluster by: the largest that is neither
@@ -227,41 +238,40 @@ def lost_level(step: Step, bounds: Bounds) -> tuple[str, ...]:
 
 
 def saturation(step: Step) -> tuple[str, ...]:
-    """Return in which ways the generator has measured itself; empty if it has not."""
+    """Return why a step measures something else than the fleet; empty if it does not."""
     reasons = [
-        f"its process `{name}` used {cores:.2f} of the one core that it can use"
+        f"the generator is saturated: its process `{name}` used {cores:.2f} of the one core that "
+        "it can use"
         for name, cores in step.generator_cores.items()
         if cores > BUSY_CORE
     ]
     if step.generator_late_ms > LATE_LOOP_MS:
-        reasons.append(f"its own timers were {step.generator_late_ms:.0f} ms late")
+        reasons.append(
+            f"the generator is saturated: its own timers were {step.generator_late_ms:.0f} ms late"
+        )
     if step.machine_busy > FULL_MACHINE:
         reasons.append(
-            f"the machine was {step.machine_busy:.0%} busy, {_share(step):.0%} of it with the "
-            "generator"
+            f"the machine is full: {step.machine_busy:.0%} busy, {_share(step):.0%} of that with "
+            "the generator"
+        )
+    if step.other_cores > OTHERS * step.machine_cores:
+        reasons.append(
+            f"other programs used {step.other_cores:.2f} of the {step.machine_cores} cores"
         )
     return tuple(reasons)
 
 
 def judge(steps: Sequence[Step], bounds: Bounds) -> Verdict:
     """Judge the steps of a run, in order."""
-    carried, lost_at, reasons = 0, None, ()
-    for step in steps:
-        reasons = lost_level(step, bounds)
-        if reasons:
-            lost_at = step.calls
-            break
-        carried = step.calls
-    own_until, saturated_at, saturated_by = 0, None, ()
-    for step in steps:
-        saturated_by = saturation(step)
-        if saturated_by:
-            saturated_at = step.calls
-            break
-        own_until = step.calls
-    sound = [s for s in steps if s.held and s.calls <= carried and s.calls <= own_until]
-    held = [s for s in steps if s.held]
-    sizing = (sound or held or [None])[-1]
+    losses = [(step.calls, lost) for step in steps if (lost := lost_level(step, bounds))]
+    lost_at, reasons = losses[0] if losses else (None, ())
+    carried = _last_before(steps, lost_at)
+    faults = [(step.calls, fault) for step in steps if (fault := saturation(step))]
+    saturated_at, saturated_by = faults[0] if faults else (None, ())
+    own_until = _last_before(steps, saturated_at)
+    held = [step for step in steps if step.held]
+    sound = [step for step in held if step.calls <= min(carried, own_until)]
+    sizing = (sound or held)[-1] if held else None
     return Verdict(carried, lost_at, reasons, saturated_at, saturated_by, own_until, sizing)
 
 
@@ -279,11 +289,11 @@ def verdict_lines(verdict: Verdict, bounds: Bounds) -> list[str]:
         lines.append(f"It was lost at {calls}, where the growth ended: {_join(verdict.reasons)}.")
     if verdict.saturated_at is not None:
         calls = _count(verdict.saturated_at, "call", "calls")
-        lines.append(f"The generator is saturated from {calls} on: {_join(verdict.saturated_by)}.")
+        lines.append(f"From {calls} on {_join(verdict.saturated_by)}.")
         lines.append(
             f"Numbers beyond {_count(verdict.own_until, 'call', 'calls')} are not the fleet's."
             if verdict.own_until
-            else "None of these numbers are the fleet's: take a larger machine, or fewer calls."
+            else "None of these numbers are the fleet's: take a larger, or an idle machine."
         )
     step = verdict.sizing
     if step is not None and step.call_cores is not None:
@@ -294,6 +304,11 @@ def verdict_lines(verdict: Verdict, bounds: Bounds) -> list[str]:
             f"{100 * step.call_cores / HEADROOM:.1f} cores at {HEADROOM:.0%} of each."
         )
     return lines
+
+
+def _last_before(steps: Sequence[Step], calls: int | None) -> int:
+    """Return the calls of the last step before one; of the last of all if there is no such one."""
+    return max((s.calls for s in steps if calls is None or s.calls < calls), default=0)
 
 
 def _share(step: Step) -> float:

@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from .. import signals
-from .._gemini import LocalGemini, Turn, UserTurn
+from .._gemini import LiveSession, LocalGemini, Turn, UserTurn
 from .._stream import LocalStream
 from .lag import LoopLag
 from .processes import read_commands, send_report
@@ -35,14 +35,14 @@ SESSIONS = 4096
 class Answers:
     """Answers each question with speech, and notes how long the service itself has waited.
 
-    The service ends a turn of the user by the silence after its last word. What it has heard beyond
-    that word when it decides, as audio, is the delay that belongs to the service, and to no fleet.
+    The service ends a turn of the user by the silence after its last word. The time from the
+    arrival of that word until then belongs to the service, and to no fleet.
     """
 
     def __init__(self) -> None:
         self.server: LocalGemini | None = None
-        self.waits: list[tuple[float, float]] = []
-        """Monotonic time of each answer to speech, and seconds from the last word until then."""
+        self.waits_s: list[float] = []
+        """Seconds from the last word of each question until the service has decided to answer."""
         rate = 24_000
         self._turns = [
             Turn(
@@ -58,11 +58,31 @@ class Answers:
         assert self.server is not None, "it is set before the server starts"
         if user.kind == "audio":
             session = next((s for s in self.server.sessions if s.index == user.session), None)
-            if session is not None:
-                wait_s = (session.audio_ms - user.end_ms) / 1000
-                self.waits.append((time.monotonic(), round(wait_s, 4)))
+            arrived_at = None if session is None else arrival_of(session, user.end_ms)
+            if arrived_at is not None:
+                self.waits_s.append(round(time.monotonic() - arrived_at, 4))
         self._next += 1
         return [self._turns[self._next % len(self._turns)]]
+
+
+def arrival_of(session: LiveSession, position_ms: float) -> float | None:
+    """Return the monotonic time at which a position of the user's audio came to a session.
+
+    Args:
+        session: It keeps the newest frames only.
+        position_ms: On the timeline of its audio.
+
+    Returns:
+        None if that frame is not kept any more.
+    """
+    end_ms = session.audio_ms
+    for frame in reversed(session.frames):
+        if not frame.rate:
+            continue
+        end_ms -= len(frame.data) * 500.0 / frame.rate  # s16le: 2 bytes a sample
+        if end_ms < position_ms:
+            return frame.at
+    return None
 
 
 async def _serve_gemini() -> None:
@@ -73,8 +93,8 @@ async def _serve_gemini() -> None:
         send_report("ready", env=server.env)
         async for command in read_commands():
             if command["do"] == "measure":
-                waits, answers.waits = answers.waits, []
-                send_report("measured", waits=waits, lag_ms=lag.take_ms())
+                waits_s, answers.waits_s = answers.waits_s, []
+                send_report("measured", waits_s=waits_s, lag_ms=lag.take_ms())
 
 
 async def _serve_stream() -> None:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ...audio import Resampler
 from ...errors import ConfigError
-from .._person.opus import FRAME_SAMPLES, OpusEncoder
+from .._gemini import ActivityOptions
+from .._gemini.activity import ActivityDetector, ActivityStop
+from .._person.opus import FRAME_SAMPLES, OpusDecoder, OpusEncoder
 
 __all__ = ["Clip", "encode_clip", "is_loud"]
 
@@ -22,6 +26,10 @@ LOUD_DBFS = -50.0
 SILENT_LEVEL = 127
 """RFC 6464: levels are -dBov, 127 is digital silence."""
 
+_SETTLE_FRAMES = 200
+"""Silence (4 s) before a clip, after which the service's noise floor is that of silence."""
+
+_RATE, _SERVICE_RATE = 48_000, 16_000
 _FULL_SCALE = 32768.0
 _LOUD_POWER = 10 ** (LOUD_DBFS / 10) * _FULL_SCALE**2
 
@@ -33,7 +41,8 @@ class Clip:
     Attributes:
         packets: Payload and RFC 6464 level of each.
         silence: Payload of a frame of silence, for the time between two clips.
-        last_word: Number of the last packet that is speech.
+        last_word: Number of the packet in which the last word ends: for the local service, which
+            answers some time after that. Faint breath behind it counts for nothing, as there.
     """
 
     packets: tuple[tuple[bytes, int], ...]
@@ -51,7 +60,7 @@ def encode_clip(samples: NDArray[np.int16]) -> Clip:
         samples: int16 mono 48 kHz, shape (n,).
 
     Raises:
-        ConfigError: There is no speech in it.
+        ConfigError: It is not one turn of a person: there is no speech in it, or a long pause.
     """
     count = SILENCE_FRAMES + math.ceil(len(samples) / FRAME_SAMPLES) + SILENCE_FRAMES
     padded = np.zeros(count * FRAME_SAMPLES, dtype=np.int16)
@@ -60,24 +69,39 @@ def encode_clip(samples: NDArray[np.int16]) -> Clip:
     encoder = OpusEncoder(dtx=False)
     try:
         packets: list[tuple[bytes, int]] = []
-        last_word = -1
-        for number, frame in enumerate(padded.reshape(count, FRAME_SAMPLES)):
+        for frame in padded.reshape(count, FRAME_SAMPLES):
             payload = encoder.encode(frame)
             assert payload is not None, "without DTX every frame is sent"
             packets.append((payload, _level(frame)))
-            if is_loud(frame):
-                last_word = number
     finally:
         encoder.close()
-    if last_word < 0:
-        raise ConfigError(f"There is no speech in the clip: nothing is above {LOUD_DBFS:g} dBFS")
-    return Clip(tuple(packets), packets[-1][0], last_word)
+    silence = packets[-1][0]
+    return Clip(tuple(packets), silence, _last_word([each for each, _ in packets], silence))
 
 
 def is_loud(frame: NDArray[np.int16]) -> bool:
     """Return whether a frame (int16, shape (n,)) is speech by its level."""
     x = frame.astype(np.float32)
     return bool(len(x)) and float(x @ x) > _LOUD_POWER * len(x)
+
+
+def _last_word(packets: Sequence[bytes], silence: bytes) -> int:
+    """Return the number of the packet in which the service finds the end of the speech."""
+    decoder = OpusDecoder()
+    try:
+        stream = [silence] * _SETTLE_FRAMES + [*packets] + [silence] * _SETTLE_FRAMES
+        heard = np.concatenate([decoder.decode(packet).copy() for packet in stream])
+    finally:
+        decoder.close()
+    detector = ActivityDetector(_SERVICE_RATE, ActivityOptions())
+    found = detector.push(Resampler(_RATE, _SERVICE_RATE).push(heard))
+    ends = [event.end for event in found if isinstance(event, ActivityStop)]
+    if len(ends) != 1:
+        raise ConfigError(
+            f"A clip is one turn of a person; the local service finds {len(ends)} turns in this one"
+        )
+    frame = _SERVICE_RATE * FRAME_SAMPLES // _RATE
+    return math.ceil(ends[0] / frame) - 1 - _SETTLE_FRAMES
 
 
 def _level(frame: NDArray[np.int16]) -> int:
