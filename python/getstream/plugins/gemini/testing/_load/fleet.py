@@ -33,6 +33,12 @@ START_S = 120.0
 END_S = 40.0
 """Longest time to end after SIGTERM; `serve` itself gives its calls 20 s."""
 
+KILL_S = 5.0
+"""Longest time to be gone after SIGKILL."""
+
+LOOK_S = 0.05
+"""Time between two looks whether a process is gone."""
+
 WEBHOOK_S = 30.0
 """Longest time for an answer to a webhook; the gate gives up after that, too."""
 
@@ -268,20 +274,34 @@ class FleetUnderTest:
             if process.returncode is None:
                 with contextlib.suppress(ProcessLookupError):
                     process.send_signal(signal.SIGTERM)
-                with contextlib.suppress(asyncio.TimeoutError):
-                    await asyncio.wait_for(process.wait(), END_S)
+                await self._wait_exit(process, END_S)
         finally:
-            # Whoever is left: those of an engine may have a session of their own.
-            tree = self.processes()
             with contextlib.suppress(ProcessLookupError):
                 process.kill()
-            await process.wait()
-            for pid in tree.pids:
-                with contextlib.suppress(ProcessLookupError, PermissionError):
-                    os.kill(pid, signal.SIGKILL)
+            await self._wait_exit(process, KILL_S)
+            await self._kill_rest()
             if self._reading is not None:
                 self._reading.cancel()
                 await asyncio.wait([self._reading])
+
+    @staticmethod
+    async def _wait_exit(process: asyncio.subprocess.Process, timeout_s: float) -> None:
+        """Wait until it has ended; `process.wait` waits for whoever has its stdout, too."""
+        deadline = asyncio.get_running_loop().time() + timeout_s
+        while process.returncode is None:
+            if asyncio.get_running_loop().time() >= deadline:
+                return
+            await asyncio.sleep(LOOK_S)
+
+    async def _kill_rest(self) -> None:
+        """Kill the processes that it has left; those of an engine may have a session of theirs."""
+        tree = self.processes()
+        deadline = asyncio.get_running_loop().time() + KILL_S
+        while (left := tree.pids) and asyncio.get_running_loop().time() < deadline:
+            for pid in left:
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.kill(pid, signal.SIGKILL)
+            await asyncio.sleep(LOOK_S)
 
 
 def worst_lag_ms(status: Any) -> float | None:

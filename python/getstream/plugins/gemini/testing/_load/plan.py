@@ -36,8 +36,11 @@ FULL_MACHINE = 0.95
 """Share of the machine's CPU from which processes wait for a core: the generator's share of it is
 missing in the fleet."""
 
+CROWDED_MACHINE = 0.8
+"""Share of the machine's CPU from which processes begin to wait for a core, now and then."""
+
 OTHERS = 0.1
-"""Share of the machine's CPU that programs outside of the run may use: an idle desktop is below."""
+"""Share of the machine's CPU that programs outside of the run may use on a crowded machine."""
 
 HEADROOM = 0.75
 """Share of a core that calls may use: `Limits.max_cpu` of a worker, and the rest is for bursts."""
@@ -173,7 +176,8 @@ class Verdict:
         saturated_by: why.
         own_until: calls of the last step before that; 0 if there is none.
         sizing: the step whose CPU per call is to size a cluster by: the largest that is neither
-            lost nor saturated, else the largest that holds calls; None if none does.
+            lost nor saturated, else the largest that is not lost, else the first that holds calls;
+            None if none does.
     """
 
     carried: int
@@ -232,7 +236,7 @@ def lost_level(step: Step, bounds: Bounds) -> tuple[str, ...]:
     asked = step.answers + step.unanswered
     if asked and step.unanswered > bounds.unanswered * asked:
         reasons.append(f"{step.unanswered} of {asked} questions had no answer")
-    if step.held and not asked:
+    if not asked:
         reasons.append("nobody got as far as to ask anything")
     return tuple(reasons)
 
@@ -254,7 +258,8 @@ def saturation(step: Step) -> tuple[str, ...]:
             f"the machine is full: {step.machine_busy:.0%} busy, {_share(step):.0%} of that with "
             "the generator"
         )
-    if step.other_cores > OTHERS * step.machine_cores:
+    others = step.other_cores > OTHERS * step.machine_cores
+    if others and step.machine_busy > CROWDED_MACHINE:
         reasons.append(
             f"other programs used {step.other_cores:.2f} of the {step.machine_cores} cores"
         )
@@ -270,8 +275,9 @@ def judge(steps: Sequence[Step], bounds: Bounds) -> Verdict:
     saturated_at, saturated_by = faults[0] if faults else (None, ())
     own_until = _last_before(steps, saturated_at)
     held = [step for step in steps if step.held]
-    sound = [step for step in held if step.calls <= min(carried, own_until)]
-    sizing = (sound or held)[-1] if held else None
+    serving = [step for step in held if step.calls <= carried]
+    sound = [step for step in serving if step.calls <= own_until]
+    sizing = (sound or serving or held[:1])[-1] if held else None
     return Verdict(carried, lost_at, reasons, saturated_at, saturated_by, own_until, sizing)
 
 
