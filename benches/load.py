@@ -46,7 +46,7 @@ def page(result: LoadResult, load: float) -> list[str]:
     return [
         "# What a fleet carries",
         "",
-        f"{datetime.date.today()}, {machine()}; {result.seconds / 60:.0f} minutes. The load "
+        f"{datetime.date.today()}, {machine()}; {result.seconds:.0f} seconds. The load "
         f"average before it was {load:.1f}. {versions(PACKAGES)}.",
         "",
         "**The fleet and the generator share the cores of this machine.** The fleet is `serve` in "

@@ -28,6 +28,7 @@ from .picture import picture
 from .plan import (
     Bounds,
     Step,
+    is_disturbed,
     judge,
     lost_level,
     parse_calls,
@@ -352,6 +353,10 @@ class _Load:
         refused, missing, joins = await self._grow(calls)
         await asyncio.sleep(SETTLE_S)
         step = await self._measure(calls, refused, missing, joins)
+        if lost_level(step, self._options.bounds) and is_disturbed(step):
+            # A backup or a browser must not end the growth; what lasts does, and is told.
+            _progress(None, f"other programs used {step.other_cores:.2f} cores; measured again")
+            step = await self._measure(calls, refused, missing, joins)
         self._fleet.check()
         held = step.held or None
         return step, step.generator_cores["people"] / held if held else None

@@ -12,6 +12,7 @@ __all__ = [
     "Bounds",
     "Step",
     "Verdict",
+    "is_disturbed",
     "judge",
     "lost_level",
     "parse_calls",
@@ -258,12 +259,17 @@ def saturation(step: Step) -> tuple[str, ...]:
             f"the machine is full: {step.machine_busy:.0%} busy, {_share(step):.0%} of that with "
             "the generator"
         )
-    others = step.other_cores > OTHERS * step.machine_cores
-    if others and step.machine_busy > CROWDED_MACHINE:
+    if is_disturbed(step):
         reasons.append(
             f"other programs used {step.other_cores:.2f} of the {step.machine_cores} cores"
         )
     return tuple(reasons)
+
+
+def is_disturbed(step: Step) -> bool:
+    """Return whether other programs took a part of a crowded machine."""
+    others = step.other_cores > OTHERS * step.machine_cores
+    return others and step.machine_busy > CROWDED_MACHINE
 
 
 def judge(steps: Sequence[Step], bounds: Bounds) -> Verdict:
