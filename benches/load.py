@@ -59,7 +59,8 @@ def page(result: LoadResult, load: float) -> list[str]:
         *[f"{line}\n" for line in result.lines()],
         "“late” is the lateness of frames of 20 ms as people receive them, beside the least "
         "delayed of the last two seconds; “gaps” are more than 60 ms between two of them, for each "
-        "minute of a call. “answer” is from the last word of a question to the first sound of its answer; "
+        "minute of a call. “answer” is from the last word of a question to the first sound of its "
+        "answer; "
         "“of it the service” is the silence that the local Gemini server waits for. “joined” is "
         "from the webhook to the first frame.",
         "",
