@@ -70,6 +70,7 @@ PROGRAMS = under("cli", "_cli", "__main__")
 IN_TIMELINE = under("_timeline")
 IN_RECORDING = under("recording")
 IN_PLAYGROUND = under("playground")
+IN_FLEET = under("fleet")
 OBSERVER = "live._telemetry.observer"
 
 # Modules of the standard library that read the time, wait, or do I/O.
@@ -252,6 +253,7 @@ def _forbidden_imports(found: list[Import]) -> Iterator[tuple[Import, str]]:
             (_policy_is_pure, "the rules have neither clock nor loop nor log"),
             (_timeline_draws_alone, "_timeline draws with numpy, and knows nothing of calls"),
             (_playground_is_an_application, "the playground uses public names alone"),
+            (_fleet_is_an_application, "the fleet uses public names alone, and its extras apart"),
             (_reports_need_no_sdk, "a recording is read, and its page made, without any SDK"),
             (_leaves_import_nothing_heavy, "audio, errors, _terminal and _websocket import no SDK"),
         ):
@@ -261,8 +263,8 @@ def _forbidden_imports(found: list[Import]) -> Iterator[tuple[Import, str]]:
 
 def _named_in_the_source(each: Import) -> bool:
     # The hook that redirects the SDK to a local server wraps every imported module.
-    # `playground MODULE:FUNCTION` imports the user's module.
-    allowed = under("testing._redirect", "_cli.playground")
+    # `playground MODULE:FUNCTION` and `serve MODULE:FUNCTION` import the user's module.
+    allowed = under("testing._redirect", "_cli.playground", "fleet._program")
     return each.foreign != COMPUTED or allowed(each.by)
 
 
@@ -277,7 +279,7 @@ def _getstream_is_wrapped(each: Import) -> bool:
         return each.is_of("getstream.video.rtc.audio_track")
     if each.by == "playground._audio":
         return each.is_of("getstream.video.rtc.track_util")
-    return each.by == "live._call" or IN_TESTING(each.by) or PROGRAMS(each.by)
+    return each.by in ("live._call", "fleet._stream") or IN_TESTING(each.by) or PROGRAMS(each.by)
 
 
 def _exports_are_optional(each: Import) -> bool:
@@ -358,6 +360,33 @@ def _playground_is_an_application(each: Import) -> bool:
         )
     public = ("_terminal", "audio", "errors", "live", "testing")
     return IN_PLAYGROUND(each.target) or each.target in public
+
+
+# Of the fleet's modules, those that know more than the standard library.
+FLEET_KNOWS = {
+    "fleet._gate": ("aiohttp",),
+    "fleet._local": ("aiohttp",),  # for a type
+    "fleet._records": ("redis",),
+    "fleet._stream": ("getstream",),
+    "fleet._program": (COMPUTED,),
+}
+FLEET_ON_RAY = under("fleet._ray")
+PURE_IN_FLEET = ("fleet._placement", "fleet._webhook", "fleet._metrics")
+
+
+def _fleet_is_an_application(each: Import) -> bool:
+    if not IN_FLEET(each.by):
+        return not IN_FLEET(each.target) or PROGRAMS(each.by) or IN_TESTING(each.by)
+    if each.foreign is not None:
+        root = each.foreign.partition(".")[0]
+        if each.by in PURE_IN_FLEET:
+            return root in sys.stdlib_module_names and root not in IMPURE
+        if FLEET_ON_RAY(each.by):
+            return _is_standard(each.foreign) or each.is_of("ray", "psutil")
+        return _is_standard(each.foreign) or each.is_of(*FLEET_KNOWS.get(each.by, ()))
+    if FLEET_ON_RAY(each.target):
+        return FLEET_ON_RAY(each.by)  # an extra, which the rest does without
+    return IN_FLEET(each.target) or each.target in ("_terminal", "errors", "live")
 
 
 def _reports_need_no_sdk(each: Import) -> bool:
@@ -441,7 +470,8 @@ def broken(module: str, source: str) -> list[str]:
                   "live._gemini_live", "live._media", "live._media.playout", "live._session",
                   "live._session.protocol", "live._telemetry", "live._telemetry.otel",
                   "live._turns", "live._turns.policy", "testing", "testing._stream", "_timeline",
-                  "_timeline.model", "playground")  # fmt: skip
+                  "_timeline.model", "playground", "fleet", "fleet._ray",
+                  "live._supervisor")  # fmt: skip
     house = dict.fromkeys((*neighbours, module), "") | {module: source}
     return violations({name: ast.parse(text) for name, text in house.items()})
 
@@ -516,6 +546,14 @@ def broken(module: str, source: str) -> list[str]:
         ("playground._server", "from .._cli.clips import data_file"),
         ("playground._server", "import fastapi"),
         ("testing", "from ..playground import Playground"),
+        ("fleet._worker", "from ..live._supervisor import Supervisor"),
+        ("fleet._worker", "from getstream import AsyncStream"),
+        ("fleet._worker", "import ray"),
+        ("fleet._local", "from ._ray import start_ray_fleet"),
+        ("fleet._local", "import redis"),
+        ("fleet._placement", "import time"),
+        ("fleet._webhook", "from aiohttp import web"),
+        ("live._gemini_live", "from ..fleet import Seat"),
     ],
 )
 def test_a_house_out_of_order_is_noticed(module: str, source: str) -> None:
