@@ -18,7 +18,8 @@ SOURCE  := pyproject.toml README.md LICENSE Cargo.toml Cargo.lock $(wildcard bui
            $(shell find python $(VISIBLE) -not -name '*.so')
 
 .PHONY: help demo test test-rust test-python chromium redis soak miri lint lint-workflows format house docs \
-        bench bench-barge-in bench-echo bench-import bench-session bench-vad bench-video develop clean
+        bench bench-barge-in bench-echo bench-import bench-load bench-session bench-vad bench-video \
+        develop clean
 .DELETE_ON_ERROR:
 
 help:  ## show this list
@@ -107,6 +108,9 @@ bench-echo: $(VENV)/.bench  ## measure the echo suppressor (6 minutes)
 
 bench-import: $(VENV)/.bench  ## measure what importing the package costs (2 minutes)
 	$(BIN)/python benches/import_cost.py
+
+bench-load: $(VENV)/.installed  ## measure what a fleet carries (5 minutes)
+	$(BIN)/python benches/load.py
 
 bench-session: $(VENV)/.installed  ## measure what a session costs (7 minutes)
 	$(BIN)/python benches/session.py
