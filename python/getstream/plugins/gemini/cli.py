@@ -3,14 +3,16 @@
     getstream-gemini demo                  a whole call on this machine, without any key
     getstream-gemini playground            talk to the assistant in a browser, without any key
     getstream-gemini join my-call          the assistant in a real call
+    getstream-gemini serve app:assistant   assistants for every call of your Stream app
+    getstream-gemini drain                 move the calls of a fleet on Ray to other workers
     getstream-gemini test scenarios.toml   your own bot in calls on this machine
     getstream-gemini doctor --live         whether the services are as this package believes
     getstream-gemini report DIR            one page of a recorded session, to see and hear
 
 Exit codes: 0 done; 1 it failed, and the last line on stderr says why (`test`: a scenario failed);
 2 the command line is wrong, or the file of `test`; 3 `doctor` has found a service that is not as
-believed; 130 and 143 `demo` was stopped by Ctrl-C or SIGTERM. (`join` is meant to be stopped: it
-leaves the call and ends with 0.)
+believed; 130 and 143 `demo` was stopped by Ctrl-C or SIGTERM. (`join` and `serve` are meant to be
+stopped: they leave their calls and end with 0.)
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from __future__ import annotations
 import argparse
 import io
 import logging
+import math
 import os
 import platform
 import sys
@@ -90,6 +93,46 @@ With --events-json, every line on stdout is one JSON object: "t" is
 time.monotonic() in seconds, "event" is connected, joined, levels,
 speech_started, speech_stopped, audio_started, text, turn_complete,
 interrupted, error, left, closed or, last of all, stats. No link is made then."""
+
+
+SERVE = """\
+Put assistants into calls: answer the webhooks of your Stream app, and run the
+assistant function for each call that somebody joins, all of them in this
+process. Ctrl-C (or SIGTERM) leaves each call when nobody speaks in it."""
+
+SERVE_EPILOG = """\
+example of app.py:
+  from getstream.plugins.gemini import GeminiLive
+
+  async def assistant(seat):
+      async with GeminiLive(instructions="...", resume=seat.resume) as gemini:
+          async with await seat.join() as connection:
+              await gemini.attach(connection)
+              if seat.reason == "new":
+                  await gemini.send_text("Greet the participants.")
+              await seat.follow(gemini, connection)
+
+environment:
+  STREAM_API_KEY, STREAM_API_SECRET    needed; they also verify the webhooks
+  GOOGLE_API_KEY or GEMINI_API_KEY     needed, unless the function brings a key
+  FLEET_TOKEN                          the token of the API; without, it is off
+
+On the dashboard of your app, let the webhook point to POST /stream. Other
+requests: POST and GET /calls, DELETE /calls/CID, POST /drain, GET /healthz,
+/readyz and /metrics."""
+
+
+DRAIN = """\
+Replace the workers of a fleet on Ray, one after the other: their calls move to
+other workers, each when nobody speaks in it. With --this-node, Ray also starts
+no other worker on this machine: for a preStop hook, before a node goes."""
+
+DRAIN_EPILOG = """\
+environment:
+  RAY_ADDRESS    the cluster; without, the one that this machine belongs to
+
+The exit code is 0 when all calls have moved, 1 when the time was up before. A
+fleet that `serve --workers` runs without a cluster is drained by POST /drain."""
 
 
 DOCTOR = """\
@@ -204,6 +247,31 @@ def _run_command(options: argparse.Namespace) -> int:
         return run_playground(
             PlaygroundOptions(options.assistant, options.port, options.local, not options.no_open)
         )
+    if options.command == "serve":
+        from ._cli.serve import ServeOptions, run_serve
+
+        return run_serve(
+            ServeOptions(
+                assistant=options.assistant,
+                host=options.host,
+                port=options.port,
+                user_id=options.user_id,
+                workers=options.workers,
+                max_workers=options.max_workers,
+                max_calls=options.max_calls,
+                max_cpu=options.max_cpu,
+                call_cpu=options.call_cpu,
+                spare_calls=options.spare_calls,
+                idle_s=options.idle,
+                records=options.records,
+                grace_s=options.grace,
+                verbose=options.verbose,
+            )
+        )
+    if options.command == "drain":
+        from ._cli.serve_on_ray import DrainOptions, run_drain
+
+        return run_drain(DrainOptions(options.this_node, options.wait))
     if options.command == "doctor":
         from ._cli.doctor import DoctorOptions, run_doctor
 
@@ -283,6 +351,38 @@ def _parser() -> argparse.ArgumentParser:
     add("--record", type=Path, metavar="DIR", help="record the session there; see `report`")
     add("--verbose", action="store_true", help="log more, and show tracebacks")
 
+    serve = _command(commands, "serve", "assistants for every call of your Stream app", SERVE)
+    serve.epilog = SERVE_EPILOG
+    add = serve.add_argument
+    add("assistant", type=_text, metavar="MODULE:FUNCTION", help="an async function of one call")
+    add("--host", type=_text, default="127.0.0.1", help="default: %(default)s")
+    add("--port", type=_port, default=8080, help="default: %(default)s; 0 for a free one")
+    add("--user-id", type=_text, default="assistant", metavar="ID",
+        help="who the assistants are in the calls (default: %(default)s)")  # fmt: skip
+    add("--workers", type=int, metavar="N",
+        help="so many processes on Ray, at least (default: this process, without Ray)")  # fmt: skip
+    add("--max-workers", type=int, metavar="N", help="and at most")
+    add("--max-calls", type=int, metavar="N", help="calls in one process (default: by its CPU)")
+    add("--max-cpu", type=float, metavar="CORES", help="cores that a process may use")
+    add("--call-cpu", type=float, metavar="CORES", help="cores that a new call is taken to use")
+    add("--spare-calls", type=int, metavar="N", help="calls for which there is always room")
+    add("--idle", type=float, metavar="S", help="seconds after which an idle process is ended")
+    add("--records", type=_text, default="memory", metavar="WHERE",
+        help="where what resumes the calls is kept: memory, a folder, or redis://... "
+        "(default: %(default)s)")  # fmt: skip
+    add("--grace", type=_seconds, default=20.0, metavar="S",
+        help="seconds for calls to come to rest at the end (default: %(default)g)")  # fmt: skip
+    add("--verbose", action="store_true", help="log more, and show tracebacks")
+
+    drain = _command(commands, "drain", "move the calls of a fleet on Ray to other workers", DRAIN)
+    drain.epilog = DRAIN_EPILOG
+    add = drain.add_argument
+    add("--this-node", action="store_true",
+        help="the workers of this machine only, which is about to go")  # fmt: skip
+    add("--wait", type=_seconds, default=600.0, metavar="S",
+        help="seconds to wait for the calls to move (default: %(default)g)")  # fmt: skip
+    add("--verbose", action="store_true", help="show tracebacks")
+
     test = _command(commands, "test", "your own bot in calls on this machine", TEST)
     test.epilog = TEST_EPILOG
     add = test.add_argument
@@ -338,6 +438,16 @@ def _port(value: str) -> int:
     if not (value.isascii() and value.isdigit() and int(value) < 1 << 16):
         raise argparse.ArgumentTypeError("must be a number from 0 to 65535")
     return int(value)
+
+
+def _seconds(value: str) -> float:
+    try:
+        seconds = float(value)
+    except ValueError:
+        seconds = math.nan
+    if not 0 <= seconds < math.inf:
+        raise argparse.ArgumentTypeError("must be a number of seconds")
+    return seconds
 
 
 def _version() -> str:

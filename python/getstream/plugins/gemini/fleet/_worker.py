@@ -1,0 +1,427 @@
+"""Hold many calls side by side on one event loop, whatever their assistant functions do."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+import os
+import time
+import traceback
+from collections import OrderedDict
+from collections.abc import Callable
+from enum import Enum
+from typing import Any
+
+from getstream import AsyncStream
+
+from .._terminal import one_line, printable_lines
+from ..errors import ConfigError, GeminiError
+from ..live import GeminiLive, Resumption
+from . import _stream
+from ._calls import StartCall, WorkerReport
+from ._load import Load, resident_mb
+from ._program import Assistant, check_assistant
+from ._seat import Leaving, Seat, SeatPhase
+
+logger = logging.getLogger("getstream.plugins.gemini")
+
+RETURN_S = 10.0
+"""Seconds in which an assistant function returns when it has to give its call up and `follow` is
+over: leaving a call takes one, closing a session at most three; the rest is the application's."""
+
+UNFOLLOWED_S = 30.0
+"""The same where it gives up at rest and does not wait in `follow`: it may be joining still, which
+takes up to `JOIN_S`."""
+
+CANCELLED_S = 5.0
+"""Seconds in which it ends when it is cancelled. Then it is left alone, outside of its call."""
+
+TELL_S = 10.0
+"""Seconds to tell the control one thing."""
+
+KNOWN_CALLS = 4096
+"""Calls whose newest epoch is remembered, so that an order that comes late starts nothing. One is
+late by seconds, and a worker begins a few calls a second at most."""
+
+MAX_ERROR_CHARS = 300
+
+SECRET_VARIABLES = (
+    "STREAM_API_SECRET",
+    "STREAM_API_KEY",
+    "GOOGLE_API_KEY",
+    "GEMINI_API_KEY",
+    "FLEET_TOKEN",
+)
+"""Variables whose values are in no log: exceptions of HTTP clients quote URLs with keys in them."""
+
+OnSaved = Callable[[str, int, Resumption], Any]
+OnOver = Callable[[str, int, bool, str], Any]
+
+
+class LifeState(Enum):
+    """Names the states of an assistant in a call; they follow each other in this order."""
+
+    WAITING = "the one before has not ended yet"
+    RUNNING = "its function runs"
+    CANCELLED = "its function was cancelled"
+    OVER = "its function has ended, or was given up"
+
+
+class Worker:
+    """Holds calls in this process, each with an assistant of its own.
+
+    All methods belong to one event loop, and none of them waits for an assistant but `close`.
+
+    Args:
+        name: identifies it in the fleet.
+        assistant: the application's function.
+        on_saved: told what resumes a call when that changes: call, epoch, resumption.
+        on_over: told that a call is not held any more: call, epoch, whether its assistant has
+            failed, and with what. Both may return an awaitable, and are told one thing after the
+            other for each call.
+        node: the machine, by the engine's name for it.
+
+    Raises:
+        ConfigError: `assistant` is no async function of one argument.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        assistant: Assistant,
+        *,
+        on_saved: OnSaved,
+        on_over: OnOver,
+        node: str = "local",
+    ) -> None:
+        self.name = name
+        self._assistant = check_assistant(assistant)
+        self._on_saved = on_saved
+        self._on_over = on_over
+        self._node = node
+        self._client: AsyncStream | None = None
+        self._load = Load()
+        self._held: dict[str, _Life] = {}
+        self._ending: set[_Life] = set()  # not held any more; their functions run still
+        self._newest: OrderedDict[str, int] = OrderedDict()
+        self._closing = False
+
+    async def warm_up(self) -> None:
+        """Do what the first call would wait for: imports, models, clients. Idempotent.
+
+        Raises:
+            ConfigError: there are no keys for Stream.
+        """
+        if self._client is not None:
+            return
+        self._client = await asyncio.to_thread(_stream.make_client)
+        self._load.start()
+        try:
+            await GeminiLive.prewarm()
+        except ConfigError:  # the application gives a key, or a client of its own
+            await GeminiLive.prewarm("of the application")
+        await _stream.warm_up(self._client, "warm-up")
+
+    def start_call(self, start: StartCall) -> None:
+        """Take a call. Repeating it changes nothing; a newer epoch replaces the one before.
+
+        The assistant of the older epoch leaves before the newer one begins.
+
+        Raises:
+            ConfigError: the worker is not warm, or is closed.
+        """
+        if self._client is None or self._closing:
+            state = "closed" if self._closing else "not warm"
+            raise ConfigError(f"The worker {self.name} is {state} and takes no calls")
+        cid = start.request.cid
+        if self._newest.get(cid, -1) >= start.epoch:
+            return
+        self._newest[cid] = start.epoch
+        self._newest.move_to_end(cid)
+        while len(self._newest) > KNOWN_CALLS:
+            self._newest.popitem(last=False)
+        before = [life for life in (*self._held.values(), *self._ending) if life.cid == cid]
+        if cid in self._held:
+            older = self._held.pop(cid)
+            self._ending.add(older)
+            older.leave(at_rest=False)
+        life = _Life(self, start, self._client, before)
+        self._held[cid] = life
+        life.begin()
+
+    def leave_call(self, cid: str, epoch: int, *, at_rest: bool) -> None:
+        """Give a call up: at once, or when nobody speaks. Nothing if it is of another epoch."""
+        life = self._held.get(cid)
+        if life is not None and life.epoch == epoch:
+            life.leave(at_rest=at_rest)
+
+    def report(self) -> WorkerReport:
+        """Return how this worker is; `lag_ms` is the worst since the last report."""
+        return WorkerReport(
+            worker=self.name,
+            pid=os.getpid(),
+            node=self._node,
+            calls={cid: life.epoch for cid, life in self._held.items()},
+            cpu=self._load.cpu,
+            lag_ms=self._load.worst_lag_ms(),
+            resident_mb=resident_mb(),
+            busy=tuple(cid for cid, life in self._held.items() if life.seat.is_busy),
+        )
+
+    async def close(self, timeout_s: float) -> None:
+        """Give all calls up: each at rest, and at once when the time is up. Idempotent.
+
+        What resumes them is still told to `on_saved`; that they are over is not told: whoever
+        starts next may go on with them.
+
+        Args:
+            timeout_s: seconds for calls to come to rest. Ending takes up to 15 s more where an
+                assistant function does not end.
+        """
+        self._closing = True
+        for at_rest in (True, False):
+            lives = {*self._held.values(), *self._ending}
+            for life in self._held.values():
+                life.leave(at_rest=at_rest)
+            if lives:
+                # Every life that leaves at once ends in bounded time.
+                await asyncio.wait(
+                    [life.ended for life in lives], timeout=timeout_s if at_rest else None
+                )
+        client, self._client = self._client, None
+        if client is not None:
+            await self._load.stop()
+            await client.aclose()
+
+    # -- for a life ----------------------------------------------------------------------------
+
+    def call_assistant(self, seat: Seat) -> Any:
+        """Call the assistant function; returns its coroutine."""
+        return self._assistant(seat)
+
+    def save(self, life: _Life, resume: Resumption) -> Any:
+        """Tell the control what resumes a call."""
+        return self._on_saved(life.cid, life.epoch, resume)
+
+    def release(self, life: _Life, failed: bool, error: str) -> Any:
+        """Tell the control that a call is not held any more, unless a newer epoch holds it."""
+        if self._held.get(life.cid) is not life:
+            return None
+        del self._held[life.cid]
+        if life.state is not LifeState.OVER:
+            self._ending.add(life)
+        if self._closing:
+            return None
+        return self._on_over(life.cid, life.epoch, failed, error)
+
+    def forget(self, life: _Life) -> None:
+        """Take note that the function of a life has ended."""
+        self._ending.discard(life)
+
+
+class _Life:
+    """Runs the assistant function of one call in one epoch, and sees that it ends."""
+
+    def __init__(
+        self, worker: Worker, start: StartCall, client: AsyncStream, before: list[_Life]
+    ) -> None:
+        self.cid = start.request.cid
+        self.epoch = start.epoch
+        self.state = LifeState.WAITING
+        self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.seat = Seat(
+            start.request,
+            start.reason,
+            start.resume,
+            client=client,
+            save=self._save,
+            changed=self._on_seat_changed,
+        )
+        self._worker = worker
+        self._before = before
+        self._began_at = 0.0
+        self._task: asyncio.Task[None] | None = None
+        self._deadline: asyncio.TimerHandle | None = None
+        self._to_tell: list[Callable[[], Any]] = []
+        self._telling: asyncio.Task[None] | None = None
+        self._unsaved: Resumption | None = None
+        self._released = False
+        self._vacating: asyncio.Task[None] | None = None
+
+    def begin(self) -> None:
+        """Begin when the assistants before have ended."""
+        self._task = asyncio.ensure_future(self._run())
+        self._task.add_done_callback(self._on_done)
+
+    def leave(self, *, at_rest: bool) -> None:
+        """Have the function give the call up, and cancel it if it does not."""
+        self.seat.leave(at_rest=at_rest)
+        self._set_deadline()
+
+    # -- the function --------------------------------------------------------------------------
+
+    async def _run(self) -> None:
+        if self._before:
+            await asyncio.wait([life.ended for life in self._before])
+            self._before = []
+        self.state = LifeState.RUNNING
+        if self.seat.leaving is not Leaving.NO:
+            return
+        self._began_at = time.monotonic()
+        if self.seat.reason != "new":
+            self.seat.enter_early()
+        try:
+            await self._worker.call_assistant(self.seat)
+        except SystemExit as error:  # it would end the process, and every other call
+            raise RuntimeError("the assistant function has called sys.exit()") from error
+
+    def _on_done(self, task: asyncio.Task[None]) -> None:
+        if self.state is LifeState.OVER:
+            logger.warning("The assistant of %s has ended after all", self.cid)
+            if not task.cancelled():
+                task.exception()
+            return
+        error: BaseException | None = None
+        if not task.cancelled():
+            error = task.exception()
+        elif self.state is not LifeState.CANCELLED:
+            error = asyncio.CancelledError("it was cancelled by somebody else")
+        failed = error is not None and self.state is not LifeState.CANCELLED
+        if error is not None:
+            self._log(error)
+        elif self.seat.phase is SeatPhase.UNUSED and self.seat.leaving is Leaving.NO:
+            logger.warning(
+                "The assistant of %s returned after %.1f s without having called seat.follow()",
+                self.cid,
+                time.monotonic() - self._began_at,
+            )
+        self._end(failed, short_error(error) if failed and error is not None else "")
+
+    def _on_seat_changed(self) -> None:
+        """Note that the function has come to `follow`, or is through with it."""
+        if self.seat.leaving is not Leaving.NO:
+            self._set_deadline()
+        if self.seat.phase is SeatPhase.RELEASED:
+            # Called at the end of `follow`, when the session is closed if it was to be.
+            asyncio.get_running_loop().call_soon(self._hand_over)
+
+    def _hand_over(self) -> None:
+        """Tell that the next assistant may begin, while this one is leaving the call."""
+        if self.seat.is_handed_over:
+            self._release(False, "")
+
+    # -- its end -------------------------------------------------------------------------------
+
+    def _set_deadline(self) -> None:
+        """Arm the timer that cancels the function, for what it does now."""
+        if self.state not in (LifeState.WAITING, LifeState.RUNNING):
+            return
+        seat = self.seat
+        if seat.leaving is Leaving.NOW or seat.phase is SeatPhase.RELEASED:
+            seconds = RETURN_S
+        elif seat.phase is SeatPhase.UNUSED:
+            seconds = UNFOLLOWED_S
+        else:
+            seconds = None  # `follow` returns in bounded time
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+        if seconds is not None:
+            self._deadline = asyncio.get_running_loop().call_later(seconds, self._cancel)
+
+    def _cancel(self) -> None:
+        logger.warning("The assistant of %s does not give its call up: it is cancelled", self.cid)
+        self.state = LifeState.CANCELLED
+        if self._task is not None:
+            self._task.cancel()
+        self._deadline = asyncio.get_running_loop().call_later(CANCELLED_S, self._abandon)
+
+    def _abandon(self) -> None:
+        logger.error(
+            "The assistant of %s was cancelled %g s ago and runs on: it is left alone. Does it "
+            "catch CancelledError, or wait for what never comes in a `finally`?",
+            self.cid,
+            CANCELLED_S,
+        )
+        self._end(True, f"it was cancelled and did not end within {CANCELLED_S:g} s")
+
+    def _end(self, failed: bool, error: str) -> None:
+        self.state = LifeState.OVER
+        if self._deadline is not None:
+            self._deadline.cancel()
+        self._vacating = asyncio.ensure_future(self._vacate(failed, error))
+
+    async def _vacate(self, failed: bool, error: str) -> None:
+        """Leave what is left of the call, and tell then: the next one may begin at once."""
+        await self.seat.vacate()
+        self._release(failed, error)
+        self._tell(self._finish)
+
+    def _finish(self) -> None:
+        self._worker.forget(self)
+        if not self.ended.done():
+            self.ended.set_result(None)
+
+    # -- to the control ------------------------------------------------------------------------
+
+    def _save(self, resume: Resumption) -> None:
+        if self._released:
+            return
+        is_queued = self._unsaved is not None
+        self._unsaved = resume
+        if not is_queued:
+            self._tell(self._save_newest)
+
+    def _save_newest(self) -> Any:
+        resume, self._unsaved = self._unsaved, None
+        return None if resume is None else self._worker.save(self, resume)
+
+    def _release(self, failed: bool, error: str) -> None:
+        if not self._released:
+            self._released = True
+            self._tell(lambda: self._worker.release(self, failed, error))
+
+    def _tell(self, what: Callable[[], Any]) -> None:
+        """Do one thing after the other, in order."""
+        self._to_tell.append(what)
+        if self._telling is None:
+            self._telling = asyncio.ensure_future(self._tell_all())
+
+    async def _tell_all(self) -> None:
+        while self._to_tell:
+            told = self._to_tell.pop(0)
+            try:
+                result = told()
+                if inspect.isawaitable(result):
+                    await asyncio.wait_for(result, TELL_S)
+            except Exception as error:
+                logger.warning(
+                    "The control was not told about %s (%s)", self.cid, short_error(error)
+                )
+        self._telling = None
+
+    def _log(self, error: BaseException) -> None:
+        text = "".join(traceback.format_exception(error))
+        logger.error(
+            "The assistant of %s failed after %.1f s: %s\n%s",
+            self.cid,
+            time.monotonic() - self._began_at,
+            short_error(error),
+            printable_lines(without_secrets(text)).rstrip(),
+        )
+
+
+def short_error(error: BaseException) -> str:
+    """Return an error as one line without keys, of at most `MAX_ERROR_CHARS` characters."""
+    text = str(error) if isinstance(error, GeminiError) else f"{type(error).__name__}: {error}"
+    return one_line(without_secrets(text))[:MAX_ERROR_CHARS]
+
+
+def without_secrets(text: str) -> str:
+    """Return text without the keys that are in this process's environment."""
+    for name in SECRET_VARIABLES:
+        value = os.environ.get(name, "").strip()
+        if value:
+            text = text.replace(value, "...")
+    return text
