@@ -11,7 +11,10 @@ class Engine(Protocol):
     """Starts workers and reaches them. Every method is bounded in time by its engine."""
 
     async def spawn(self) -> str:
-        """Start a worker, and return its name when it is warm."""
+        """Start a worker, and return its name when it is warm.
+
+        Names of workers that have ended are not given again, so that a late word of one is known.
+        """
         ...
 
     async def known_workers(self) -> list[str]:
@@ -27,7 +30,11 @@ class Engine(Protocol):
         ...
 
     async def leave_call(self, worker: str, cid: str, epoch: int, *, at_rest: bool) -> None:
-        """Have a worker leave a call: at once, or when the conversation is at rest."""
+        """Have a worker leave a call: at once, or when the conversation is at rest.
+
+        It returns when the worker has been told, and does nothing if the worker does not hold the
+        call in this epoch.
+        """
         ...
 
     async def end_worker(self, worker: str) -> None:
@@ -69,12 +76,22 @@ class Fleet(Protocol):
         """
         ...
 
-    async def end(self, cid: str) -> bool:
-        """End the assistant of a call; returns whether there was one."""
+    async def end(self, cid: str, session_id: str = "") -> bool:
+        """End the assistant of a call; returns whether there was one.
+
+        Args:
+            cid: the call.
+            session_id: the session that has ended, from the webhook: nothing happens to a call that
+                is in a later one by now. "" ends the call whatever its session is.
+        """
         ...
 
     async def drain(self, worker: str | None = None) -> list[str]:
-        """Replace a worker, or all: their calls move, each at rest. Returns those that go."""
+        """Replace a worker, or all: their calls move, each at rest. Returns those that go.
+
+        Raises:
+            ConfigError: there is no worker of that name.
+        """
         ...
 
     async def status(self) -> FleetStatus:
