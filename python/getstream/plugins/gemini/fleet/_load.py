@@ -96,7 +96,7 @@ class Load:
             stack = "".join(traceback.format_stack(frame)) if frame is not None else ""
             del frame
             logger.error(
-                "The event loop is blocked for %.1f s: in no call of this process is anybody heard. "
+                "The event loop is blocked for %.1f s: in no call here is anybody heard. "
                 "Await what takes long, or use asyncio.to_thread. It is here:\n%s",
                 now - due,
                 stack,

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Any
 
-from getstream import AsyncStream, Stream
+from getstream import AsyncStream
 from getstream.video import rtc
 
 from ..errors import CallError, ConfigError
@@ -48,8 +48,8 @@ def make_client(environment: Mapping[str, str] = os.environ) -> AsyncStream:
             f"{' and '.join(missing)}. Both are on the dashboard of your app: "
             "https://dashboard.getstream.io"
         )
-    client: AsyncStream = Stream.from_env().as_async()
-    return client
+    # base_url=None is what makes the client read STREAM_BASE_URL.
+    return AsyncStream(base_url=None)
 
 
 async def warm_up(client: AsyncStream, user_id: str) -> None:

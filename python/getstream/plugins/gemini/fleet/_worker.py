@@ -275,6 +275,10 @@ class _Life:
             await self._worker.call_assistant(self.seat)
         except SystemExit as error:  # it would end the process, and every other call
             raise RuntimeError("the assistant function has called sys.exit()") from error
+        except asyncio.CancelledError as error:
+            if self.state is LifeState.CANCELLED:
+                raise
+            raise RuntimeError("the assistant function was cancelled by its own code") from error
 
     def _on_done(self, task: asyncio.Task[None]) -> None:
         if self.state is LifeState.OVER:
@@ -282,11 +286,7 @@ class _Life:
             if not task.cancelled():
                 task.exception()
             return
-        error: BaseException | None = None
-        if not task.cancelled():
-            error = task.exception()
-        elif self.state is not LifeState.CANCELLED:
-            error = asyncio.CancelledError("it was cancelled by somebody else")
+        error = None if task.cancelled() else task.exception()
         failed = error is not None and self.state is not LifeState.CANCELLED
         if error is not None:
             self._log(error)
