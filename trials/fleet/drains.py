@@ -67,9 +67,9 @@ def arrived(sentence: NDArray[np.int16], received: NDArray[np.int16]) -> tuple[i
         for number, piece in enumerate(pieces)
         if np.sqrt((piece.astype(np.float64) ** 2).mean()) > 32768 * 10 ** (AUDIBLE_DBFS / 20)
     ]
-    if len(received) < len(sentence) // 2:
+    if len(received) < len(sentence) // 2 or not received.any():
         return 0, len(loud)
-    offset = round(align(sentence, received, WIRE).offset)
+    offset = round(align(sentence, received, WIRE).offset_samples)
     there = 0
     for number in loud:
         start = offset + number * PIECE
