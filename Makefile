@@ -17,7 +17,7 @@ SOURCE  := pyproject.toml README.md LICENSE Cargo.toml Cargo.lock $(wildcard bui
            $(shell find rust -type f $(VISIBLE)) \
            $(shell find python $(VISIBLE) -not -name '*.so')
 
-.PHONY: help demo test test-rust test-python chromium soak miri lint lint-workflows format house docs \
+.PHONY: help demo test test-rust test-python chromium redis soak miri lint lint-workflows format house docs \
         bench bench-barge-in bench-echo bench-import bench-session bench-vad bench-video trial-fleet \
         develop clean
 .DELETE_ON_ERROR:
@@ -48,6 +48,12 @@ chromium:  ## install the browser that tests the report page, unless there is on
 	  sudo=$$(command -v sudo || true); \
 	  $$sudo apt-get update --quiet --quiet && \
 	  $$sudo apt-get install --quiet --quiet --yes --no-install-recommends chromium; }
+
+redis:  ## install the server that tests records in Redis, unless there is one (Debian and Ubuntu)
+	command -v redis-server >/dev/null || { \
+	  sudo=$$(command -v sudo || true); \
+	  $$sudo apt-get update --quiet --quiet && \
+	  $$sudo apt-get install --quiet --quiet --yes --no-install-recommends redis-server; }
 
 soak: $(VENV)/.installed $(VENV)/.test  ## hours of conversation full of faults; SOAK_HOURS=1 SOAK_SEED=1
 	$(BIN)/pytest -m soak -s tests/live/test_soak.py

@@ -17,6 +17,7 @@ pytestmark = pytest.mark.packaging
 PACKAGE = "getstream/plugins/gemini/"
 PLUGIN = "pytest_getstream_gemini.py"
 EXPORTER = f"{PACKAGE}live/_telemetry/otel.py"
+RECORDS = f"{PACKAGE}fleet/_records.py"
 """The pytest plugin, outside of `getstream`, whose import takes 0.7 s."""
 
 
@@ -117,6 +118,7 @@ def requirements(metadata: Message, extra: str = "") -> dict[str, Requirement]:
 def test_dependencies_are_few_with_bounds(metadata: Message) -> None:
     always = requirements(metadata)
     assert {name: each.extras for name, each in always.items()} == {
+        "aiohttp": set(),
         "aiortc": set(),
         "av": set(),
         "getstream": {"webrtc"},
@@ -128,7 +130,7 @@ def test_dependencies_are_few_with_bounds(metadata: Message) -> None:
     for each in always.values():
         assert each.url is None
         assert {bound.operator for bound in each.specifier} == {">=", "<"}
-    assert metadata.get_all("Provides-Extra") == ["mcp", "otel", "testing"]
+    assert metadata.get_all("Provides-Extra") == ["mcp", "otel", "redis", "testing"]
 
 
 # Imported under one name, published under another.
@@ -177,6 +179,8 @@ def test_what_is_imported_is_declared(members: dict[str, bytes], metadata: Messa
     }  # whoever loads it has the first two
     exporter = {EXPORTER: sources.pop(EXPORTER)}
     assert imported(exporter) == requirements(metadata, "otel").keys()
+    records = {RECORDS: sources.pop(RECORDS)}
+    assert imported(records) == requirements(metadata, "redis").keys()
     product = imported({name: data for name, data in sources.items() if name not in testing})
     assert product == always, "declared where imported, and nothing else"
     assert imported({name: sources[name] for name in testing}) - always == servers

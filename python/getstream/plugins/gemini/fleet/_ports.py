@@ -64,6 +64,10 @@ class Records(Protocol):
         """Return all records by call."""
         ...
 
+    async def close(self) -> None:
+        """Let go of files and connections; the records stay."""
+        ...
+
 
 class Fleet(Protocol):
     """Places calls, as the gate and other users see it."""
