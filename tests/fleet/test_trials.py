@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import math
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -18,7 +20,17 @@ from numpy.typing import NDArray
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))
 
-from trials.fleet import drains, ears, hearing, memory, presence, stage, tables, verdicts  # noqa: E402
+from trials.fleet import (  # noqa: E402
+    drains,
+    ears,
+    hearing,
+    memory,
+    presence,
+    processes,
+    stage,
+    tables,
+    verdicts,
+)
 
 # -- verdicts ------------------------------------------------------------------------------------
 
@@ -292,6 +304,50 @@ def test_the_json_has_the_verdicts_and_no_infinity() -> None:
     assert [goal["met"] for goal in kill["goals"]] == [True, False]
     assert (kill["passed"], hang["passed"]) == (False, False)
     assert kill["figures"]["struck"] == [{"again_s": None}]
+
+
+# -- processes -----------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="it reads /proc")
+def test_processes_are_found_by_their_environment() -> None:
+    # A grandchild that has lost its parent is found, too.
+    code = (
+        "import subprocess, sys; "
+        "child = subprocess.Popen([sys.executable, '-c', 'input()'], stdin=sys.stdin); "
+        "print(child.pid, flush=True)"
+    )
+    ran = subprocess.Popen(
+        [sys.executable, "-c", code],
+        env={**os.environ, stage.MARK: "test-of-the-trials"},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    with ran:
+        assert ran.stdout is not None
+        assert ran.stdin is not None
+        orphan = int(ran.stdout.readline())
+        ran.wait(20)
+        assert processes.is_alive(orphan)
+        assert processes.with_variable(stage.MARK, "test-of-the-trials") == [orphan]
+        assert processes.with_variable(stage.MARK, "another") == []
+        assert processes.resident_mb(orphan) > processes.own_mb(orphan) > 0
+        assert processes.cpu_s([orphan]) >= 0
+        ran.stdin.write("\n")
+        ran.stdin.flush()
+    assert asyncio.run(stage.wait_gone([orphan], 20.0)) == []
+    assert processes.command(orphan) == ""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="it reads /proc")
+def test_descendants_of_a_process() -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", "input()"], stdin=subprocess.PIPE, text=True
+    ) as child:
+        assert child.pid in processes.descendants(os.getpid())
+        child.communicate("\n")
+    assert child.pid not in processes.descendants(os.getpid())
 
 
 # -- the stage -----------------------------------------------------------------------------------

@@ -8,8 +8,6 @@ from collections.abc import Iterable
 from pathlib import Path
 
 _PROC = Path("/proc")
-_TICKS = os.sysconf("SC_CLK_TCK")
-_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
 def _fields(pid: int) -> list[str]:
@@ -32,13 +30,13 @@ def cpu_s(pids: Iterable[int]) -> float:
         with contextlib.suppress(OSError):
             fields = _fields(pid)
             total += int(fields[11]) + int(fields[12])
-    return total / _TICKS
+    return total / os.sysconf("SC_CLK_TCK")
 
 
 def resident_mb(pid: int) -> float:
     """Return the resident memory of a process in 10^6 bytes, shared pages included."""
     pages = (_PROC / str(pid) / "statm").read_text().split()[1]
-    return int(pages) * _PAGE_BYTES / 1e6
+    return int(pages) * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
 def own_mb(pid: int) -> float:
