@@ -42,7 +42,7 @@ class RecordedFleet:
 
     def __init__(self) -> None:
         self.placed: list[CallRequest] = []
-        self.ended: list[str] = []
+        self.ended: list[tuple[str, str]] = []
         self.drained: list[str | None] = []
         self.trouble: BaseException | None = None
         self.hangs = False
@@ -54,9 +54,9 @@ class RecordedFleet:
         repeated = self.placed.count(request) > 1
         return Placed(request.cid, "w1", "running" if repeated else "started")
 
-    async def end(self, cid: str) -> bool:
+    async def end(self, cid: str, session_id: str = "") -> bool:
         await self._answer()
-        self.ended.append(cid)
+        self.ended.append((cid, session_id))
         return cid == "default:a"
 
     async def drain(self, worker: str | None = None) -> list[str]:
@@ -137,7 +137,7 @@ async def test_an_end_ends_the_call(client: Client, fleet: RecordedFleet) -> Non
     for cid, ended in (("default:a", True), ("default:without", False)):
         event = {"type": "call.session_ended", "call_cid": cid, "session_id": "s1"}
         assert (await send(client, event))[:2] == (200, {"ended": ended})
-    assert fleet.ended == ["default:a", "default:without"]
+    assert fleet.ended == [("default:a", "s1"), ("default:without", "s1")]
 
 
 async def test_other_events_are_taken_and_ignored(client: Client, fleet: RecordedFleet) -> None:
@@ -270,7 +270,7 @@ async def test_a_call_is_ended_by_its_cid(client: Client, fleet: RecordedFleet) 
         ("/calls/default:b", 404),
     ):
         assert (await ask(client, "DELETE", path, headers=BEARER))[0] == status
-    assert fleet.ended == ["default:a", "default:a", "default:b"]
+    assert fleet.ended == [("default:a", ""), ("default:a", ""), ("default:b", "")]
 
 
 async def test_a_worker_or_all_are_drained(client: Client, fleet: RecordedFleet) -> None:

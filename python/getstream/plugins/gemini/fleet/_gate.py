@@ -119,7 +119,7 @@ class Gate:
             return await self._place(CallRequest(decision.cid, decision.session_id, self._user_id))
         if isinstance(decision, End):
             # Stream tells of the end of every call, also of those that had no assistant.
-            return web.json_response({"ended": await self._end(decision.cid)})
+            return web.json_response({"ended": await self._end(decision.cid, decision.session_id)})
         _logger.debug("Webhook ignored: %s", decision.reason)
         return web.json_response({"ignored": decision.reason})
 
@@ -191,8 +191,8 @@ class Gate:
         _logger.info("Call %s: %s, worker %s", one_line(request.cid), placed.state, placed.worker)
         return web.json_response(asdict(placed), status=201 if placed.state == "started" else 200)
 
-    async def _end(self, cid: str) -> bool:
-        ended = await _bounded(self._fleet.end(cid), ANSWER_S)
+    async def _end(self, cid: str, session_id: str = "") -> bool:
+        ended = await _bounded(self._fleet.end(cid, session_id), ANSWER_S)
         if ended:
             _logger.info("Call %s: ended", one_line(cid))
         return ended

@@ -195,9 +195,13 @@ class LocalFleet:
         """
         return await self._control.place(request)
 
-    async def end(self, cid: str) -> bool:
-        """End the assistant of a call; returns whether there was one."""
-        return await self._control.end(cid)
+    async def end(self, cid: str, session_id: str = "") -> bool:
+        """End the assistant of a call, in that session alone if one is named.
+
+        Returns:
+            whether there was one.
+        """
+        return await self._control.end(cid, session_id)
 
     async def drain(self, worker: str | None = None) -> list[str]:
         """Replace a worker, or all: their calls move, each at rest. Returns those that go."""
@@ -214,8 +218,8 @@ class LocalFleet:
 
         Args:
             api_secret: of the Stream app, which signs its webhooks.
-            token: what callers of the API have to present; None lets everybody in, which only a
-                network that others cannot reach allows.
+            token: what the application sends as `Authorization: Bearer`; without one the API is
+                off.
             user_id: the user that assistants are in the calls.
         """
         from ._gate import Gate

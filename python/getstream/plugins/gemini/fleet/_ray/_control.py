@@ -74,9 +74,9 @@ class ControlActor:
         """Have one assistant in a call."""
         return await (await self._started()).place(request)
 
-    async def end(self, cid: str) -> bool:
-        """End the assistant of a call."""
-        return await (await self._started()).end(cid)
+    async def end(self, cid: str, session_id: str) -> bool:
+        """End the assistant of a call, in that session alone if one is named."""
+        return await (await self._started()).end(cid, session_id)
 
     async def drain(self, worker: str | None) -> list[str]:
         """Replace a worker, or all."""

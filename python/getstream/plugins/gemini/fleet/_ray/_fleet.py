@@ -191,13 +191,16 @@ class RayFleet:
         placed: Placed = await self._ask("place", request, timeout_s=PLACE_S)
         return placed
 
-    async def end(self, cid: str) -> bool:
-        """End the assistant of a call; returns whether there was one.
+    async def end(self, cid: str, session_id: str = "") -> bool:
+        """End the assistant of a call, in that session alone if one is named.
+
+        Returns:
+            whether there was one.
 
         Raises:
             FleetFullError: the control did not answer in time; so do the methods below.
         """
-        return bool(await self._ask("end", cid))
+        return bool(await self._ask("end", cid, session_id))
 
     async def drain(self, worker: str | None = None) -> list[str]:
         """Replace a worker, or all; returns those that go."""
