@@ -146,8 +146,10 @@ class FleetStatus:
         room: calls that could be taken now.
         wanted: workers that there should be.
         starting: workers that are being started.
-        counts: events since the control began, by name: `placed`, `repeated`, `refused`, `crashed`,
-            `moved`, `failed`, `given_up`, `ended`, `late`.
+        counts: events since the control began, by name. Of requests `placed`, `repeated`, `refused`
+            and `late`; of calls `crashed`, `moved`, `failed`, `given_up`, `ended`, `adopted` (in no
+            record), `missing` (in the reports of their worker), `not_started`; of workers `hung`,
+            `workers_started`, `workers_not_started`; of the store `records_failed`.
         control_pid: the process of the control.
     """
 

@@ -26,7 +26,7 @@ from ._calls import (
     WorkerReport,
     WorkerStatus,
 )
-from ._placement import LAGGING_MS, CallState, Limits, Placement, Worker, WorkerPhase
+from ._placement import LAGGING_MS, CallState, KnownWorker, Limits, Placement, WorkerPhase
 from ._ports import Engine, Records
 from ._record_writer import RecordWriter
 from ._tasks import NoAnswerError, OwnedTasks
@@ -263,6 +263,8 @@ class Control:
             await self._settled.wait()  # a worker may hold it that has not said so yet
             self._check_open()
         self._advance()
+        known = self._placement.assignment(request.cid)
+        recorded = known.request if known is not None else None
         try:
             state, start = self._placement.request(request, self._now())
         except FleetFullError:
@@ -270,9 +272,9 @@ class Control:
         if state == "over":
             return Placed(request.cid, "", "over")
         if start is None:
-            known = self._placement.assignment(request.cid)
             assert known is not None
-            self._writer.put(known.record())  # the request may have told its session
+            if known.request is not recorded:  # it was not known before in full
+                self._writer.put(known.record())
             return Placed(request.cid, known.worker, "running")
         await asyncio.wait([self._carry_out(start)])
         return Placed(request.cid, start.worker, "started")
@@ -427,7 +429,10 @@ class Control:
         self._check_open()
 
     async def _run(self) -> None:
-        await self._recover()
+        try:
+            await self._recover()
+        except Exception:  # what engine and store raise is dealt with
+            logger.exception("Unexpected: what an earlier control has left was not found")
         if self._life is _Life.STARTING:
             self._life = _Life.RUNNING
         self._started.set()
@@ -680,14 +685,8 @@ class Control:
             await asyncio.wait([self._ending[name]])
         self._lost(name)
 
-    def _lost(self, name: str, *, is_dead: bool = True, has_ended: bool = False) -> None:
-        """Have the calls of a worker placed again.
-
-        Args:
-            name: the worker.
-            is_dead: whether its process is gone, or only out of reach.
-            has_ended: whether it was to go.
-        """
+    def _lost(self, name: str, *, is_dead: bool = True) -> None:
+        """Have the calls of a worker placed again, which is dead or out of reach."""
         if is_dead:
             self._gone[name] = None
             while len(self._gone) > MAX_GONE:
@@ -697,13 +696,16 @@ class Control:
         watch = self._watches.pop(name, None)
         if watch is not None and watch is not asyncio.current_task():
             watch.cancel()
-        if self._placement.worker(name) is None:
+        worker = self._placement.worker(name)
+        if worker is None:
             return
         displaced = self._placement.worker_lost(name, self._now())
-        log = logger.warning if displaced else logger.info
-        log("Worker %s is gone, with %d calls", name, len(displaced))
-        kind = "worker ended" if has_ended else "worker lost"
-        self._note(kind, worker=name, detail=f"{len(displaced)} calls")
+        if worker.phase is WorkerPhase.CLOSED and not displaced:
+            logger.info("Worker %s has ended", name)
+            self._note("worker ended", worker=name)
+        else:
+            logger.warning("Worker %s is lost, with %d calls", name, len(displaced))
+            self._note("worker lost", worker=name, detail=f"{len(displaced)} calls")
         for cid in displaced:
             if self._placement.assignment(cid) is None:
                 self._writer.delete(cid)
@@ -711,7 +713,7 @@ class Control:
         self._advance()
         self._grow()
 
-    async def _end_hung(self, worker: Worker) -> None:
+    async def _end_hung(self, worker: KnownWorker) -> None:
         """End a worker that does not answer, and only then have its calls placed again.
 
         The model's service refuses a second connection to a session, and two assistants in a call
@@ -833,7 +835,7 @@ class Control:
                 await asyncio.sleep(delay_s)
                 delay_s = min(LARGEST_SPAWN_DELAY_S, 2 * delay_s)
             else:
-                self._lost(name, has_ended=True)
+                self._lost(name)
 
     # -- telling -------------------------------------------------------------------------------
 

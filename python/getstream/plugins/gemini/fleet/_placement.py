@@ -56,8 +56,8 @@ HANDLE_FAILURES = 5
 with the lines of the conversation, is better than none."""
 
 EARLY_CRASH_S = 3.0
-"""A worker that dies so soon after it was given a call may have died of it: the call is tried again
-like one that has failed, with a delay and not for ever."""
+"""A worker that is last heard of so soon after it was given a call may have died of it, or be held
+up by it: the call is tried again like one that has failed, with a delay and not for ever."""
 
 MISSING_S = 3.0
 """Seconds after its start from which a call has to be in the reports of its worker, which come once
@@ -160,7 +160,8 @@ class Assignment:
         worker: the worker that holds it, or held it last.
         state: where it is in its life; only `Placement` changes it.
         reason: why its assistant was started, or will be.
-        since: when it was assigned, or when it became unplaced.
+        since: when it was assigned, or when it became unplaced; minus infinity if an earlier
+            control assigned it.
         resume: what its assistant goes on with.
         anonymous: whether it was adopted, so that only its cid is known of the request.
         successor: the request of a newer session that came while this one was held.
@@ -199,7 +200,7 @@ class WorkerPhase(Enum):
 
 
 @dataclass
-class Worker:
+class KnownWorker:
     """Describes a worker as far as placement knows it.
 
     Attributes:
@@ -268,7 +269,7 @@ class Placement:
         """Calls that were refused and wait for room; the caller sets it, and it counts for size."""
         self._calls: dict[str, Assignment] = {}
         self._unplaced: dict[str, None] = {}  # in order; keys of `_calls`
-        self._workers: dict[str, Worker] = {}
+        self._workers: dict[str, KnownWorker] = {}
         self._last_epoch = first_epoch - 1
         self._is_settled = False
         # Oldest first, so that what is forgotten is at the front.
@@ -281,11 +282,11 @@ class Placement:
         """Return the assignment of a call, if it has one or waits for one."""
         return self._calls.get(cid)
 
-    def worker(self, name: str) -> Worker | None:
+    def worker(self, name: str) -> KnownWorker | None:
         """Return a worker, if it is known."""
         return self._workers.get(name)
 
-    def workers(self) -> list[Worker]:
+    def workers(self) -> list[KnownWorker]:
         """Return all workers."""
         return list(self._workers.values())
 
@@ -309,13 +310,13 @@ class Placement:
         """Note that a new worker is there, warm and empty; False if it was known already."""
         if name in self._workers:
             return False
-        self._workers[name] = Worker(name, WorkerPhase.OPEN, now, now)
+        self._workers[name] = KnownWorker(name, WorkerPhase.OPEN, now, now)
         return True
 
     def worker_found(self, name: str, now: float) -> None:
         """Note that a worker runs that somebody else has started: it may hold calls."""
         if name not in self._workers:
-            self._workers[name] = Worker(name, WorkerPhase.FOUND, now, None)
+            self._workers[name] = KnownWorker(name, WorkerPhase.FOUND, now, None)
 
     def on_report(self, report: WorkerReport, now: float) -> dict[str, int]:
         """Note how a worker is, and what it holds.
@@ -344,16 +345,16 @@ class Placement:
         return leave
 
     def worker_lost(self, name: str, now: float) -> list[str]:
-        """Note that a worker is dead; return its calls, which are unplaced now."""
+        """Note that a worker is dead, and return its calls: they are unplaced now, or given up."""
         worker = self._workers.pop(name, None)
         if worker is None:
             return []
         displaced = list(worker.calls)
-        for cid, assignment in list(worker.calls.items()):
+        for cid in displaced:
+            assignment = worker.calls[cid]
             self.counts["crashed"] += 1
-            # A worker may die of a call that it was just given: see `EARLY_CRASH_S`.
-            early = now - assignment.since < EARLY_CRASH_S
-            if early and assignment.state is not CallState.RECORDED:
+            early = worker.seen_at - assignment.since < EARLY_CRASH_S
+            if early:
                 if self._note_failure(assignment, now):
                     self._give_up(cid, now)
                     continue
@@ -362,7 +363,7 @@ class Placement:
             self._displace(assignment, "crashed", now)
         return displaced
 
-    def silent(self, now: float) -> list[Worker]:
+    def silent(self, now: float) -> list[KnownWorker]:
         """Return the workers that have said nothing for too long: they hang or are out of reach."""
         return [w for w in self._workers.values() if now - w.seen_at > self.limits.silent_s]
 
@@ -564,7 +565,7 @@ class Placement:
         known = self._calls.get(cid)
         if known is None:
             self._calls[cid] = assignment = Assignment(
-                record.request, record.epoch, record.worker, CallState.RECORDED, "new", now,
+                record.request, record.epoch, record.worker, CallState.RECORDED, "new", -math.inf,
                 record.resume,
             )  # fmt: skip
             worker = self._workers.get(record.worker)
@@ -660,7 +661,7 @@ class Placement:
             return None
         return None if assignment.state is CallState.UNPLACED else assignment
 
-    def _confirm(self, cid: str, epoch: int, worker: Worker, now: float) -> bool:
+    def _confirm(self, cid: str, epoch: int, worker: KnownWorker, now: float) -> bool:
         """Note that a worker holds a call; False if it must leave it."""
         known = self._calls.get(cid)
         if known is None:
@@ -673,14 +674,14 @@ class Placement:
                 return False
             self.counts["adopted"] += 1
             known = Assignment(
-                request, epoch, worker.name, CallState.RUNNING, "new", now, anonymous=True
+                request, epoch, worker.name, CallState.RUNNING, "new", -math.inf, anonymous=True
             )
             self._calls[cid] = worker.calls[cid] = known
             self._last_epoch = max(self._last_epoch, epoch)
             return True
         if epoch > known.epoch:  # of a control whose record was not stored: the newest counts
             self._release(known)
-            known.epoch, known.worker = epoch, worker.name
+            known.epoch, known.worker, known.since = epoch, worker.name, -math.inf
             self._last_epoch = max(self._last_epoch, epoch)
             worker.calls[cid] = known
             self._run(known)
@@ -721,7 +722,7 @@ class Placement:
         assignment.refusals = assignment.missing = 0
         assignment.state = CallState.RUNNING
 
-    def _assign(self, assignment: Assignment, worker: Worker, now: float) -> StartCall:
+    def _assign(self, assignment: Assignment, worker: KnownWorker, now: float) -> StartCall:
         cid = assignment.request.cid
         self._last_epoch += 1
         assignment.epoch, assignment.worker = self._last_epoch, worker.name
@@ -795,7 +796,7 @@ class Placement:
         cpu = sum(report.cpu for report in reports if report.calls)
         return min(self.limits.max_cpu, max(self.limits.call_cpu, cpu / calls))
 
-    def _cpu(self, worker: Worker, now: float) -> float:
+    def _cpu(self, worker: KnownWorker, now: float) -> float:
         """Return the cores that a worker uses, or will when its new calls show."""
         while worker.fresh:
             cid = next(iter(worker.fresh))
@@ -805,7 +806,7 @@ class Placement:
         measured = worker.report.cpu if worker.report is not None else 0.0
         return measured + len(worker.fresh) * self.limits.call_cpu
 
-    def _room(self, worker: Worker, now: float, call_cpu: float) -> int:
+    def _room(self, worker: KnownWorker, now: float, call_cpu: float) -> int:
         """Return how many calls a worker could take now."""
         if not worker.takes_calls:
             return 0
@@ -815,7 +816,7 @@ class Placement:
             room = min(room, limits.max_calls - len(worker.calls))
         return max(0, room)
 
-    def _rank(self, worker: Worker, now: float) -> _Rank:
+    def _rank(self, worker: KnownWorker, now: float) -> _Rank:
         """Return an order of workers: the one that should take the next call is the smallest."""
         return (
             worker.phase is WorkerPhase.RETIRING,
@@ -838,7 +839,7 @@ class Placement:
         # A worker that has not said yet how it is may have room: it says so within a second.
         return room + found * self.limits.calls_per_worker(cost) - needed
 
-    def _dispensable(self, now: float) -> list[Worker]:
+    def _dispensable(self, now: float) -> list[KnownWorker]:
         """Return the workers without a call that are not needed, the one idle for longest first."""
         spare = self._spare_room(now)
         surplus = self.current() - self.limits.min_workers
