@@ -190,8 +190,15 @@ class Stage:
 
     async def stored(self, call_id: str) -> None:
         """Wait until the control has stored what resumes a call."""
-        assert self.gate is not None
-        await self.gate.until_line(f"What resumes default:{call_id} is stored", 30)
+
+        def found() -> bool:
+            assert self.gate is not None
+            lines = iter(self.gate.err)
+            return any(
+                f"default:{call_id} has told what resumes it" in line for line in lines
+            ) and (any(f"The record of default:{call_id} is stored" in line for line in lines))
+
+        await until(found, f"the record of {call_id}", 30, self.log)
 
     async def resumed(self, call_id: str, after: LiveSession, timeout_s: float) -> LiveSession:
         """Wait until a session has resumed another one, and publishes."""

@@ -13,6 +13,8 @@ from ray.experimental import internal_kv
 
 from ._outbox import ControlSilentError
 
+logger = logging.getLogger(__name__)
+
 T = TypeVar("T")
 
 NAMESPACE = "getstream-gemini"
@@ -123,6 +125,11 @@ class RayRecords(Store):
 
     def __init__(self) -> None:
         super().__init__("records")
+
+    async def put(self, key: str, value: bytes) -> None:
+        """Store the record of a call in place of the one before."""
+        await super().put(key, value)
+        logger.debug("The record of %s is stored: %d bytes", key, len(value))
 
 
 class ControlLink:

@@ -13,7 +13,7 @@ import ray
 
 from ...live import Resumption
 from .._calls import CallRequest, FleetStatus, Placed, WorkerReport
-from .._control import Control
+from .._control import Control, FleetEvent
 from .._placement import Limits
 from .._ports import Records
 from ._actors import RayRecords, configure_logging
@@ -75,7 +75,7 @@ class ControlActor:
         return await (await self._started()).place(request)
 
     async def end(self, cid: str, session_id: str) -> bool:
-        """End the assistant of a call, in that session alone if one is named."""
+        """End the assistant of a call."""
         return await (await self._started()).end(cid, session_id)
 
     async def drain(self, worker: str | None) -> list[str]:
@@ -93,11 +93,15 @@ class ControlActor:
     async def save(self, cid: str, epoch: int, resume: Resumption) -> None:
         """Hear what resumes a call."""
         await (await self._started()).save(cid, epoch, resume)
-        logger.debug("What resumes %s is stored", cid)
+        logger.debug("%s has told what resumes it", cid)
 
     async def over(self, cid: str, epoch: int, failed: bool, error: str) -> None:
         """Hear that a call is not held any more."""
         await (await self._started()).over(cid, epoch, failed, error)
+
+    async def events(self) -> tuple[FleetEvent, ...]:
+        """Return what has happened, oldest first."""
+        return (await self._started()).recent_events
 
     async def identity(self) -> Identity:
         """Return which process this is; it is also the question whether it answers."""

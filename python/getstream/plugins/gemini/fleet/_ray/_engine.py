@@ -25,8 +25,9 @@ WORKER_PREFIX = "worker-"
 CALLS_AT_ONCE = 1000
 """Methods that an actor runs side by side on its loop: Ray's default for asynchronous actors."""
 
-PLACING_S = 600.0
-"""Seconds that a worker may wait for a machine: Ray's autoscaler may have to start one."""
+PLACING_S = 230.0
+"""Seconds that a worker may wait for a machine: Ray's autoscaler may have to start one. With the
+warm-up below, it is less than the control gives an engine."""
 
 PENDING_WARNING_S = 30.0
 """Seconds after which a worker that waits for a machine is worth a warning."""

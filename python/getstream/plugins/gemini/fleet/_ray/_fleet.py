@@ -16,6 +16,7 @@ import ray
 
 from ...errors import ConfigError
 from .._calls import CallRequest, FleetFullError, FleetStatus, Placed
+from .._control import FleetEvent
 from .._placement import Limits
 from ._actors import CONTROL, NAMESPACE, ControlLink, off_loop
 from ._control import ControlActor, Identity, Settings
@@ -192,10 +193,12 @@ class RayFleet:
         return placed
 
     async def end(self, cid: str, session_id: str = "") -> bool:
-        """End the assistant of a call, in that session alone if one is named.
+        """End the assistant of a call; returns whether there was one.
 
-        Returns:
-            whether there was one.
+        Args:
+            cid: the call.
+            session_id: the session that has ended: nothing happens to a call that is in a later
+                one by now.
 
         Raises:
             FleetFullError: the control did not answer in time; so do the methods below.
@@ -211,6 +214,11 @@ class RayFleet:
         """Return how the fleet is."""
         status: FleetStatus = await self._ask("status")
         return status
+
+    async def events(self) -> tuple[FleetEvent, ...]:
+        """Return what has happened since the control began, oldest first."""
+        events: tuple[FleetEvent, ...] = await self._ask("events")
+        return events
 
     async def drain_this_node(self, deadline_s: float) -> list[str]:
         """Replace the workers on this machine, and have Ray start no other here.
