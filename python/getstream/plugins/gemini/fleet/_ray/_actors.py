@@ -131,6 +131,9 @@ class RayRecords(Store):
         await super().put(key, value)
         logger.debug("The record of %s is stored: %d bytes", key, len(value))
 
+    async def close(self) -> None:
+        """Do nothing: the connection is Ray's."""
+
 
 class ControlLink:
     """Asks the control's actor, with a bound for each question.

@@ -49,5 +49,6 @@ def end_process(pid: int, created: float, timeout_s: float) -> bool:
         try:
             process.wait(timeout_s)
         except psutil.TimeoutExpired:
-            return process.status() == psutil.STATUS_ZOMBIE  # its sockets are closed
+            is_zombie: bool = process.status() == psutil.STATUS_ZOMBIE  # its sockets are closed
+            return is_zombie
     return True
