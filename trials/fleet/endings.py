@@ -22,8 +22,8 @@ GONE_S = {signal.SIGTERM: 30.0, signal.SIGKILL: 30.0}
 CLEAN = (0, 128 + signal.SIGTERM)
 """Exit codes of a program that was asked to end, and has ended by itself."""
 
-RESTARTED_S = 15.0
-"""Goal of a restart: half of it is the start of Python, of the SDKs and of the control."""
+RESTARTED_S = 10.0
+"""Goal of a restart, as where the control and a worker are lost: this process is both."""
 
 
 async def endings(stage: Stage, times: int, on_done: Callable[[int], None]) -> Result:
