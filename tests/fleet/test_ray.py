@@ -421,7 +421,7 @@ async def test_nothing_outlives_serve(how: signal.Signals) -> None:
             psutil.Process(worker["report"]["pid"]).suspend()
         gate.process.send_signal(how)
         code = await gate.ended()
-        assert code == (0 if how is signal.SIGTERM else -how)
+        assert code == (0 if how is signal.SIGTERM else -how), stage.log()
         await until(
             lambda: not alive(processes), "the end", GONE_S, lambda: "\n".join(alive(processes))
         )

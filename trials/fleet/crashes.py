@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import random
 import signal
@@ -11,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from .hearing import longest_pause, within
+from .hearing import Span, gap_after, longest_pause, within
 from .memory import Memory, compare
 from .presence import Presence
 from .stage import Program, Served, Stage, TrialError, holder
@@ -30,7 +31,7 @@ MID_SPEECH_S = 0.4
 """The voice stopped at most so long before the fault: longer than a pause between two words."""
 
 PATIENCE_S = 40.0
-"""Longest wait for a voice that comes back: what takes longer is lost."""
+"""Longest wait for a session in which the model speaks again: what takes longer is lost."""
 
 PAUSE_S = 0.06
 """Least difference of pauses that counts as a gap: three frames, for the two ends of a pause are
@@ -107,25 +108,21 @@ async def strike(
     fault = time.monotonic()
     act()
 
-    def back(call: str) -> Callable[[], float | None]:
-        return lambda: next(
-            (each["at"] for each in people.found("heard_from", call=call)
-             if each["at"] > fault + TAIL_S), None
-        )  # fmt: skip
+    def speaks(call: str) -> bool:
+        newest = stage.sessions(call)[-1]
+        return newest is not before[call] and bool(newest.spoken)
 
-    again: dict[str, float | None] = {}
-    for call in calls:
-        try:
-            left = fault + PATIENCE_S - time.monotonic()
-            at = await people.wait_for(back(call), f"the voice in {call} is back", max(0.1, left))
-            again[call] = at - fault
-        except TrialError:
-            again[call] = None
     found = []
-    await calm(people, [call for call in calls if again[call] is not None], tag)
+    back = []
     for call in calls:
-        stopped = [each["at"] for each in people.found("heard_to", call=call)]
-        ends = [at - fault for at in stopped if at <= fault + (again[call] or PATIENCE_S)]
+        with contextlib.suppress(TrialError):
+            left_s = max(0.1, fault + PATIENCE_S - time.monotonic())
+            await stage.until(lambda c=call: speaks(c), f"voice in {call}", left_s)
+            back.append(call)
+    await calm(people, back, tag)
+    for call in calls:
+        spans = await heard_since(people, call, fault - INTO_THE_ANSWER_S[1])
+        gap = gap_after(spans, fault, TAIL_S)
         after = stage.sessions(call)[-1]
         memory = compare(
             known[call],
@@ -133,8 +130,18 @@ async def strike(
             resumed=after.resumed_from is not None,
             same=after is before[call],
         )
-        found.append(Struck(call, ends[-1] if ends else None, again[call], memory))
+        stopped_s = None if gap is None else gap.stopped - fault
+        again_s = None if gap is None or gap.back is None else gap.back - fault
+        found.append(Struck(call, stopped_s, again_s, memory))
     return fault, found
+
+
+async def heard_since(people: Program, call: str, since: float) -> list[Span]:
+    """Return when sound was heard in a call, from a time on."""
+    count = len(people.found("heard", call=call))
+    people.tell(do="heard", call=call, since=since)
+    report = (await people.wait_reports("heard", count + 1, call=call))[-1]
+    return [(start, end) for start, end in report["sounds"]]
 
 
 def of_worker(status: dict[str, Any], calls: Sequence[str]) -> tuple[str, int, list[str]]:
@@ -335,10 +342,7 @@ async def answer_pauses(
     await calm(people, calls, tag)
     pauses = {}
     for call in calls:
-        count = len(people.found("heard", call=call))
-        people.tell(do="heard", call=call, since=began[call] - 0.1)
-        heard = (await people.wait_reports("heard", count + 1, call=call))[-1]
-        spans = [(start, end) for start, end in heard["sounds"]]
+        spans = await heard_since(people, call, began[call] - 0.1)
         pauses[call] = longest_pause(within(spans, began[call] - 0.1, time.monotonic()))
     return pauses
 
