@@ -5,16 +5,27 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from ..errors import ConfigError
-from ._calls import CallRequest, FleetStatus, Placed, StartCall
+from ..errors import ClosedError, ConfigError
+from ..live import Resumption
+from ._calls import (
+    CallRecord,
+    CallRequest,
+    FleetFullError,
+    FleetStatus,
+    Placed,
+    StartCall,
+    WorkerStatus,
+)
 from ._control import Control
 from ._placement import Limits
 from ._ports import Records
 from ._program import Assistant, check_assistant
 from ._records import MemoryRecords
+from ._stream import make_client
 from ._worker import Worker
 
 if TYPE_CHECKING:
@@ -37,14 +48,19 @@ class LocalEngine:
 
     Args:
         assistant: the application's function.
+        records: keeps what resumes the calls while they are left, when there is no control any
+            more.
 
     Raises:
         ConfigError: `assistant` is no async function of one argument.
     """
 
-    def __init__(self, assistant: Assistant) -> None:
+    def __init__(self, assistant: Assistant, records: Records) -> None:
         self._assistant = check_assistant(assistant)
+        self._records = records
         self._control: Control | None = None
+        self._closing = False
+        self._starts: dict[str, StartCall] = {}  # the newest of each call that is held
         self._workers: dict[str, Worker] = {}
         self._ended: dict[str, asyncio.Event] = {}
         self._reporting: dict[str, asyncio.Task[None]] = {}
@@ -57,11 +73,17 @@ class LocalEngine:
     async def spawn(self) -> str:
         """Start a worker, and return its name when it is warm."""
         assert self._control is not None, "bind() comes first"
+        if self._closing:
+            raise ConfigError("This fleet is closed")
         control = self._control
         self._spawned += 1
         name = f"local-{self._spawned}"
-        worker = Worker(name, self._assistant, on_saved=control.save, on_over=control.over)
-        await worker.warm_up()
+        worker = Worker(name, self._assistant, on_saved=self._save, on_over=self._over)
+        try:
+            await worker.warm_up()
+        except BaseException:
+            await worker.close(0.0)
+            raise
         self._workers[name] = worker
         self._ended[name] = asyncio.Event()
         self._reporting[name] = asyncio.ensure_future(self._report(worker, control))
@@ -79,6 +101,7 @@ class LocalEngine:
     async def start_call(self, start: StartCall) -> None:
         """Have a worker take a call; repeating it changes nothing."""
         self._worker(start.worker).start_call(start)
+        self._starts[start.request.cid] = start
 
     async def leave_call(self, worker: str, cid: str, epoch: int, *, at_rest: bool) -> None:
         """Have a worker leave a call: at once, or when the conversation is at rest."""
@@ -93,8 +116,20 @@ class LocalEngine:
         await self._end(worker, 0.0)
 
     async def close(self, grace_s: float) -> None:
-        """End all workers: each call at rest, and at once when the time is up."""
+        """End all workers: each call at rest, and at once when the time is up.
+
+        The control has to be closed before: it would place the calls again.
+        """
+        self._closing = True
         await asyncio.gather(*(self._end(name, grace_s) for name in list(self._workers)))
+
+    def statuses(self) -> dict[str, WorkerStatus]:
+        """Return the workers that are being closed, by name."""
+        reports = [worker.report() for worker in self._workers.values()]
+        return {
+            report.worker: WorkerStatus(False, 0.0, tuple(report.calls), report)
+            for report in reports
+        }
 
     def _worker(self, name: str) -> Worker:
         if name not in self._workers:
@@ -105,13 +140,30 @@ class LocalEngine:
         worker = self._workers.get(name)
         if worker is None:
             return
+        if self._closing and (reporting := self._reporting.get(name)) is not None:
+            reporting.cancel()  # nobody is there to read them
         await worker.close(grace_s)
         self._workers.pop(name, None)
-        reporting = self._reporting.pop(name, None)
-        if reporting is not None:
+        if (reporting := self._reporting.pop(name, None)) is not None:
             reporting.cancel()
             await asyncio.wait([reporting])
-            self._ended[name].set()
+        self._ended[name].set()
+
+    async def _save(self, cid: str, epoch: int, resume: Resumption) -> None:
+        if not self._closing and self._control is not None:
+            await self._control.save(cid, epoch, resume)
+        elif (start := self._starts.get(cid)) is not None and start.epoch == epoch:
+            record = CallRecord(start.request, epoch, start.worker, resume)
+            await self._records.put(cid, record.to_json())
+
+    async def _over(self, cid: str, epoch: int, failed: bool, error: str) -> None:
+        start = self._starts.get(cid)
+        if start is not None and start.epoch == epoch:
+            del self._starts[cid]
+        if not self._closing and self._control is not None:
+            await self._control.over(cid, epoch, failed, error)
+        else:
+            await self._records.delete(cid)
 
     async def _report(self, worker: Worker, control: Control) -> None:
         while True:
@@ -122,6 +174,10 @@ class LocalEngine:
             except Exception:
                 logger.exception("A report of %s was not taken", worker.name)
             await asyncio.sleep(REPORT_S)
+
+
+LOCAL_LIMITS = Limits(max_workers=1, spare_calls=0)
+"""One worker: another one in this process would have no CPU of its own."""
 
 
 class LocalFleet:
@@ -135,7 +191,7 @@ class LocalFleet:
 
     Args:
         assistant: an async function of one argument, the `Seat`, which holds one call.
-        limits: how many calls there may be.
+        limits: how many calls there may be; what it says of workers is of no use here.
         records: keeps what resumes the calls, so that another process can go on with them; in the
             memory of this process unless given.
         grace_s: seconds for calls to come to rest at the end of the block. Those that have not are
@@ -154,12 +210,16 @@ class LocalFleet:
         records: Records | None = None,
         grace_s: float = 5.0,
     ) -> None:
-        self._engine = LocalEngine(assistant)
-        self._control = Control(self._engine, records or MemoryRecords(), limits or Limits())
+        records = records if records is not None else MemoryRecords()
+        limits = replace(limits or LOCAL_LIMITS, min_workers=1, max_workers=1, spare_calls=0)
+        self._engine = LocalEngine(assistant, records)
+        self._control = Control(self._engine, records, limits)
         self._engine.bind(self._control)
         self._grace_s = grace_s
+        self._last: FleetStatus | None = None  # once it is being closed
 
     async def __aenter__(self) -> LocalFleet:
+        make_client()  # raises what the control would only log
         try:
             await self._control.start()
         except BaseException:
@@ -183,17 +243,22 @@ class LocalFleet:
         Args:
             grace_s: seconds for that, instead of those of the constructor.
         """
+        if self._last is None:
+            with contextlib.suppress(ClosedError):
+                self._last = await self._control.status()
+        await self._control.close()
         await self._engine.close(self._grace_s if grace_s is None else grace_s)
-        with contextlib.suppress(asyncio.CancelledError):
-            await self._control.close()
 
     async def place(self, request: CallRequest) -> Placed:
         """Have one assistant in a call, however often it is asked for.
 
         Raises:
-            FleetFullError: there is no room, and none came up in time.
+            FleetFullError: there is no room, and none came up in time; or the fleet is ending.
         """
-        return await self._control.place(request)
+        try:
+            return await self._control.place(request)
+        except ClosedError:
+            raise FleetFullError("This process is ending, and takes no calls") from None
 
     async def end(self, cid: str, session_id: str = "") -> bool:
         """End the assistant of a call, in that session alone if one is named.
@@ -201,15 +266,25 @@ class LocalFleet:
         Returns:
             whether there was one.
         """
-        return await self._control.end(cid, session_id)
+        try:
+            return await self._control.end(cid, session_id)
+        except ClosedError:
+            raise FleetFullError("This process is ending: its calls are being left") from None
 
     async def drain(self, worker: str | None = None) -> list[str]:
         """Replace a worker, or all: their calls move, each at rest. Returns those that go."""
-        return await self._control.drain(worker)
+        try:
+            return await self._control.drain(worker)
+        except ClosedError:
+            raise FleetFullError("This process is ending: its calls are being left") from None
 
     async def status(self) -> FleetStatus:
         """Return how the fleet is."""
-        return await self._control.status()
+        if self._last is None:
+            return await self._control.status()
+        workers = self._engine.statuses()
+        calls = sum(len(worker.calls) for worker in workers.values())
+        return replace(self._last, workers=workers, calls=calls, unplaced=0, room=0, starting=0)
 
     def app(
         self, *, api_secret: str, token: str | None = None, user_id: str = "assistant"

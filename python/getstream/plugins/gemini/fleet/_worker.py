@@ -172,8 +172,8 @@ class Worker:
     async def close(self, timeout_s: float) -> None:
         """Give all calls up: each at rest, and at once when the time is up. Idempotent.
 
-        What resumes them is still told to `on_saved`; that they are over is not told: whoever
-        starts next may go on with them.
+        What resumes them is still told to `on_saved`. That they are over is told only of calls that
+        have ended meanwhile: whoever starts next may go on with the others.
 
         Args:
             timeout_s: seconds for calls to come to rest. Ending takes up to 15 s more where an
@@ -208,10 +208,11 @@ class Worker:
         """Tell the control that a call is not held any more, unless a newer epoch holds it."""
         if self._held.get(life.cid) is not life:
             return None
+        # From here on no report has it: whatever becomes of what is told, the control will see.
         del self._held[life.cid]
         if life.state is not LifeState.OVER:
             self._ending.add(life)
-        if self._closing:
+        if self._closing and not life.has_finished:
             return None
         return self._on_over(life.cid, life.epoch, failed, error)
 
@@ -246,6 +247,7 @@ class _Life:
         self._to_tell: list[Callable[[], Any]] = []
         self._telling: asyncio.Task[None] | None = None
         self._unsaved: Resumption | None = None
+        self.has_finished = False  # by itself: its call is over
         self._released = False
         self._vacating: asyncio.Task[None] | None = None
 
@@ -288,6 +290,9 @@ class _Life:
             return
         error = None if task.cancelled() else task.exception()
         failed = error is not None and self.state is not LifeState.CANCELLED
+        followed = self.seat.phase is not SeatPhase.UNUSED
+        gave_way = self.seat.is_handed_over or self.state is LifeState.CANCELLED
+        self.has_finished = followed and error is None and not gave_way
         if error is not None:
             self._log(error)
         elif self.seat.phase is SeatPhase.UNUSED and self.seat.leaving is Leaving.NO:
