@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from .hearing import Span, gap_after, longest_pause, within
+from .hearing import JOINED_S, Span, gap_after, longest_pause, within
 from .memory import Memory, compare
 from .presence import Presence
 from .stage import Program, Served, Stage, TrialError, holder
@@ -136,10 +136,12 @@ async def strike(
     return fault, found
 
 
-async def heard_since(people: Program, call: str, since: float) -> list[Span]:
-    """Return when sound was heard in a call, from a time on."""
+async def heard_since(
+    people: Program, call: str, since: float, joined_s: float = JOINED_S
+) -> list[Span]:
+    """Return when sound was heard in a call, from a time on; see `sounds`."""
     count = len(people.found("heard", call=call))
-    people.tell(do="heard", call=call, since=since)
+    people.tell(do="heard", call=call, since=since, joined_s=joined_s)
     report = (await people.wait_reports("heard", count + 1, call=call))[-1]
     return [(start, end) for start, end in report["sounds"]]
 
@@ -342,7 +344,8 @@ async def answer_pauses(
     await calm(people, calls, tag)
     pauses = {}
     for call in calls:
-        spans = await heard_since(people, call, began[call] - 0.1)
+        # Every pause: one of about the length that does not count would seem to come and go.
+        spans = await heard_since(people, call, began[call] - 0.1, joined_s=0.0)
         pauses[call] = longest_pause(within(spans, began[call] - 0.1, time.monotonic()))
     return pauses
 

@@ -8,7 +8,8 @@ that is heard, `failed`. All times are `time.monotonic()`. Commands, for one cal
 * `talk`: ask again and again, with rests of `rest_s` seconds.
 * `stop`: ask no more.
 * `calm`: wait for `ms` of silence: `calm`, with the `tag` of the command.
-* `heard`: report all sounds since `since`: `heard`, with `sounds`.
+* `heard`: report all sounds since `since`: `heard`, with `sounds`, in which pauses that are shorter
+  than `joined_s` do not count.
 * `keep`: write what was said (left) and heard (right) to `path`, a WAV file: `kept`.
 """
 
@@ -25,7 +26,7 @@ from getstream.plugins.gemini.testing import Person
 from getstream.plugins.gemini.testing.signals import read_wav, write_wav
 from programs import commands, report
 
-from .hearing import RATE, sounds
+from .hearing import JOINED_S, RATE, sounds
 
 QUESTION = "question.wav"
 LONG = "speech.wav"
@@ -76,7 +77,8 @@ class Talker:
             case "calm":
                 self._start(self._calm(command.get("ms", CALM_MS), command.get("tag", "")))
             case "heard":
-                self._report("heard", sounds=self._sounds(command["since"]))
+                joined_s = command.get("joined_s", JOINED_S)
+                self._report("heard", sounds=self._sounds(command["since"], joined_s))
             case "keep":
                 self._keep(Path(command["path"]))
             case unknown:
@@ -104,11 +106,11 @@ class Talker:
             await asyncio.sleep(rest_s * dice.uniform(0.2, 1.2))
             await self._ask()
 
-    def _sounds(self, since: float) -> list[tuple[float, float]]:
+    def _sounds(self, since: float, joined_s: float) -> list[tuple[float, float]]:
         heard, zero = self.person.heard, self.person.started_at
         first = max(0, round((since - zero) * RATE))
         offset = zero + first / RATE
-        return [(offset + start, offset + end) for start, end in sounds(heard[first:])]
+        return [(offset + start, offset + end) for start, end in sounds(heard[first:], joined_s)]
 
     def _keep(self, path: Path) -> None:
         write_wav(path, self.person.recording(), RATE)
