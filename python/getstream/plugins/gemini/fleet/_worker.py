@@ -258,8 +258,10 @@ class _Life:
 
     def leave(self, *, at_rest: bool) -> None:
         """Have the function give the call up, and cancel it if it does not."""
+        before = self.seat.leaving
         self.seat.leave(at_rest=at_rest)
-        self._set_deadline()
+        if self.seat.leaving is not before:  # the control repeats itself at each report
+            self._set_deadline()
 
     # -- the function --------------------------------------------------------------------------
 
