@@ -72,9 +72,16 @@ class Program:
 
     async def until_line(self, part: str, timeout_s: float = START_S) -> str:
         def found() -> str:
-            return next((line for line in self.out + self.err if part in line), "")
+            line = next((line for line in self.out + self.err if part in line), "")
+            assert line or self.process.returncode is None, "\n".join(self.out + self.err)
+            return line
 
         return await until(found, part, timeout_s, lambda: "\n".join(self.out + self.err))
+
+    async def stop(self) -> None:
+        if self.process.returncode is None:
+            self.process.terminate()
+        await self.ended()
 
     async def ended(self, timeout_s: float = 60) -> int:
         code = await asyncio.wait_for(self.process.wait(), timeout_s)
@@ -270,9 +277,8 @@ async def a_stage() -> AsyncIterator[Stage]:
         try:
             yield stage
         finally:
-            if stage.gate is not None and stage.gate.process.returncode is None:
-                stage.gate.process.terminate()
-                await stage.gate.ended()
+            if stage.gate is not None:
+                await stage.gate.stop()
 
 
 # -- on a cluster ----------------------------------------------------------------------------------
@@ -288,7 +294,7 @@ async def fleet() -> AsyncIterator[Stage]:
         head = await Program.start(
             str(Path(sys.executable).with_name("ray")), "start", "--head", "--block",
             "--node-ip-address=127.0.0.1", f"--port={port}", "--num-cpus=4",
-            "--ray-client-server-port=0", "--dashboard-agent-listen-port=0",
+            "--dashboard-agent-listen-port=0",
             "--include-dashboard=false", "--disable-usage-stats", f"--temp-dir={stage.tmp}",
             "--object-store-memory=80000000",
             env=stage.environment(RAY_AUTH_MODE="disabled"),
@@ -302,8 +308,9 @@ async def fleet() -> AsyncIterator[Stage]:
             yield stage
             processes = tree(head.process.pid)
         finally:
-            head.process.terminate()
-            await head.ended()
+            if stage.gate is not None:  # it would wait for the head
+                await stage.gate.stop()
+            await head.stop()
     await until(lambda: not alive(processes), "the end of the cluster", GONE_S)
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from getstream.plugins.gemini.errors import ConfigError
+from getstream.plugins.gemini.fleet._ray import _reaper
 from getstream.plugins.gemini.fleet._ray._outbox import ControlSilentError, Outbox
 from getstream.plugins.gemini.live import Resumption
 from getstream.plugins.gemini.testing.clock import run_virtual
@@ -145,6 +146,46 @@ def test_without_ray_it_says_what_to_install() -> None:
         [sys.executable, "-c", textwrap.dedent(program)], capture_output=True, text=True, check=True
     )
     assert 'pip install "getstream-plugins-gemini[ray]"' in done.stdout
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="it reads /proc")
+class TestReaper:
+    @pytest.fixture(autouse=True)
+    def environment(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv(_reaper.VARIABLE, "restored at the end")
+
+    def test_it_ends_what_was_started_after_it_and_nothing_else(self) -> None:
+        other = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+        reaper = _reaper.Reaper()
+        stopped = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+        with other, stopped:
+            stopped.send_signal(signal.SIGSTOP)
+            reaper.close()
+            assert stopped.wait(10) == -signal.SIGKILL
+            other.communicate(b"\n", timeout=10)
+            assert other.returncode == 0
+
+    def test_it_does_so_when_its_owner_is_killed(self) -> None:
+        owner = """
+            import subprocess, sys
+            from getstream.plugins.gemini.fleet._ray._reaper import Reaper
+            reaper = Reaper()
+            program = "import os; print(os.getpid(), flush=True); input()"
+            child = subprocess.Popen([sys.executable, "-c", program], start_new_session=True)
+            print(reaper.pid, flush=True)
+            child.wait()
+        """
+        # Its children have the pipe, which ends with the last of them.
+        with subprocess.Popen(
+            [sys.executable, "-c", textwrap.dedent(owner)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        ) as process:
+            assert process.stdout is not None
+            process.stdout.readline()
+            process.stdout.readline()
+            process.kill()
+            assert process.stdout.read() == b""
 
 
 class TestWithRay:

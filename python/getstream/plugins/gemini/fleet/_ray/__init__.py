@@ -28,6 +28,8 @@ ENVIRONMENT = {
     "RAY_COLOR_PREFIX": "0",
     # Nothing is reported to the makers of Ray about a fleet.
     "RAY_USAGE_STATS_ENABLED": "0",
+    # Or a question to a fleet that was left starts another Ray.
+    "RAY_ENABLE_AUTO_CONNECT": "0",
 }
 """Variables that Ray reads when it is imported; those that are set already stay as they are."""
 

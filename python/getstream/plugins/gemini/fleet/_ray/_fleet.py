@@ -7,6 +7,7 @@ import contextlib
 import logging
 import math
 import os
+import sys
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -22,6 +23,7 @@ from ._actors import CONTROL, NAMESPACE, ControlLink, off_loop
 from ._control import ControlActor, Identity, Settings
 from ._engine import CALLS_AT_ONCE, CLOSE_S, end_hung_process
 from ._outbox import ControlSilentError
+from ._reaper import Reaper
 
 logger = logging.getLogger(__name__)
 
@@ -62,7 +64,9 @@ ENDED_S = 5.0
 
 def start(app: str, limits: Limits, records: str, verbose: bool, local: bool) -> RayFleet:
     """Do what `start_ray_fleet` says; `local` is whether Ray is started on this machine."""
+    reaper = None
     if local:
+        reaper = Reaper() if sys.platform.startswith("linux") else None
         _start_ray_here()
         cpus = LOCAL_WORKER_CPUS
     else:
@@ -87,12 +91,14 @@ def start(app: str, limits: Limits, records: str, verbose: bool, local: bool) ->
         there = ray.get(actor.settings.remote(), timeout=START_S)
     except ray.exceptions.RayError as error:
         ray.shutdown()
+        if reaper is not None:
+            reaper.close()
         raise ConfigError(f"The control of the fleet did not start: {error}") from None
     if there != settings:
         logger.warning(
             "The fleet on this cluster was started with other options (%s), and keeps them", there
         )
-    return RayFleet(actor, local=local)
+    return RayFleet(actor, local=local, reaper=reaper)
 
 
 def find() -> RayFleet:
@@ -175,12 +181,14 @@ class RayFleet:
     Args:
         actor: the control's.
         local: whether Ray runs on this machine, and ends with this process.
+        reaper: ends what that leaves.
     """
 
-    def __init__(self, actor: Any, *, local: bool) -> None:
+    def __init__(self, actor: Any, *, local: bool, reaper: Reaper | None = None) -> None:
         self._actor = actor
         self._link = ControlLink(actor)
         self._local = local
+        self._reaper = reaper
         self._watching: asyncio.Task[None] | None = None
 
     async def place(self, request: CallRequest) -> Placed:
@@ -244,20 +252,26 @@ class RayFleet:
             self._watching = asyncio.create_task(self._watch(), name="watch over the control")
 
     async def close(self, grace_s: float) -> None:
-        """Leave the fleet. On a cluster it goes on; on this machine its calls are left.
+        """Leave the fleet. On a cluster it goes on; on this machine its calls are left. Idempotent.
 
-        May be called a second time, with less grace, while the first call waits.
+        A second call with less grace hurries one that still waits.
 
         Args:
             grace_s: seconds for calls to come to rest; then they are left at once.
         """
-        if self._local:
+        if self._local and ray.is_initialized():
             await self._close_workers(grace_s)
         if self._watching is not None:
             self._watching.cancel()
             await asyncio.wait([self._watching])
-        if ray.is_initialized():
-            _shut_down(local=self._local)
+        if not ray.is_initialized():
+            return
+        children = psutil.Process().children(recursive=True) if self._local else []
+        ray.shutdown()
+        if self._reaper is not None:
+            self._reaper.close()
+        elif children:
+            _end(children)
 
     async def _close_workers(self, grace_s: float) -> None:
         """Have all workers leave their calls; what hangs or is dead is not waited for."""
@@ -306,11 +320,8 @@ class RayFleet:
             await asyncio.sleep(WATCH_S)
 
 
-def _shut_down(*, local: bool) -> None:
-    """Leave Ray; where it runs on this machine, see that all its processes end."""
-    children = psutil.Process().children(recursive=True) if local else []
-    ray.shutdown()
-    _, alive = psutil.wait_procs(children, ENDED_S)
+def _end(processes: list[Any]) -> None:
+    _, alive = psutil.wait_procs(processes, ENDED_S)
     for process in alive:
         with contextlib.suppress(psutil.NoSuchProcess):
             process.kill()
