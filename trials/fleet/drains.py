@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 from getstream.plugins.gemini.testing import LiveSession
-from getstream.plugins.gemini.testing.signals import align, read_wav
+from getstream.plugins.gemini.testing.signals import align, read_wav, rms_dbfs
 from numpy.typing import NDArray
 
 from .crashes import begin, calm
@@ -46,37 +46,53 @@ PIECE = WIRE // 10
 SILENT_START_MS = 100
 """Silence at the beginning of the package's recordings."""
 
-ALIKE = 0.5
-"""Least correlation of a piece with what arrived. A piece that came through the codec has 0.9 and
-more, another one that happens to lie there less than 0.3."""
+ALIKE = 0.4
+"""Least correlation of a piece with what arrived. One that came through the codec has 0.5 and more,
+another one that lies there less than 0.3."""
 
-AUDIBLE_DBFS = -40.0
-"""Level of a piece that is looked at: of a quieter one, the codec leaves no waveform to compare."""
+AUDIBLE_DBFS, VOICED_HZ = -35.0, (100, 2000)
+"""Level of a piece that is looked at, and where most of its energy has to be: a codec for voices
+keeps the waveform of nothing else."""
 
 
 def arrived(sentence: NDArray[np.int16], received: NDArray[np.int16]) -> tuple[int, int]:
-    """Return how many audible pieces of 100 ms of a sentence arrived, and how many there are.
+    """Return how many pieces of 100 ms of a sentence arrived, and how many there are.
+
+    Pieces that a codec does not keep the waveform of are left out: quiet ones, and hisses.
 
     Args:
         sentence: what was said: int16, 16 kHz, shape (n,).
-        received: what was received about that time, at the same rate.
+        received: what was received about that time, at the same rate. Something that is missing
+            need not have left a gap in it.
     """
     pieces = _pieces(sentence)
-    loud = [
-        number
-        for number, piece in enumerate(pieces)
-        if np.sqrt((piece.astype(np.float64) ** 2).mean()) > 32768 * 10 ** (AUDIBLE_DBFS / 20)
-    ]
+    voiced = [number for number, piece in enumerate(pieces) if _is_voiced(piece)]
+    halves = sentence[: len(sentence) // 2], sentence[len(sentence) // 2 :]
     if len(received) < len(sentence) // 2 or not received.any():
-        return 0, len(loud)
-    offset = round(align(sentence, received, WIRE).offset_samples)
-    there = 0
-    for number in loud:
-        start = offset + number * PIECE
-        # A sample or two of drift between the two clocks is no loss.
-        shifts = (_correlation(pieces[number], received, start + shift) for shift in range(-2, 3))
-        there += max(shifts) >= ALIKE
-    return there, len(loud)
+        return 0, len(voiced)
+    # Where something is missing in between, the two halves lie apart.
+    offsets = {
+        round(align(halves[0], received, WIRE).offset_samples),
+        round(align(halves[1], received, WIRE).offset_samples) - len(halves[0]),
+    }
+    # A sample or two of drift between the two clocks is no loss.
+    places = [offset + shift for offset in offsets for shift in range(-2, 3)]
+    there = sum(
+        max(_correlation(pieces[number], received, at + number * PIECE) for at in places) >= ALIKE
+        for number in voiced
+    )
+    return there, len(voiced)
+
+
+def _is_voiced(piece: NDArray[np.int16]) -> bool:
+    """Return whether most of a piece lies where voices do, and there is enough of it."""
+    energy = np.abs(np.fft.rfft(piece.astype(np.float64))) ** 2
+    low, high = (round(hz * len(piece) / WIRE) for hz in VOICED_HZ)
+    return _dbfs(piece) > AUDIBLE_DBFS and bool(energy[low:high].sum() > energy.sum() / 2)
+
+
+def _dbfs(samples: NDArray[np.int16]) -> float:
+    return max(-120.0, rms_dbfs(samples)) if len(samples) else -120.0
 
 
 def _pieces(samples: NDArray[np.int16]) -> NDArray[np.int16]:
