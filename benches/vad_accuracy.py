@@ -103,6 +103,8 @@ def ours() -> Iterator[Contender]:
     yield Contender("Vad.probability", 320, Vad().threshold, Probability)
     yield Contender("Vad.probability, 16 ms", 256, Vad().threshold, Probability)
     yield Contender("Vad.probability, 10 ms", 160, Vad().threshold, Probability)
+    # From here on `Capture` takes a push for the possible beginning of speech.
+    yield Contender("Vad.probability from 0.1", 320, 0.1, Probability)
     yield Contender("Vad.speaking (with hangover)", 320, 0.5, Speaking)
 
 

@@ -55,12 +55,13 @@ WIRING = (
     "live._emitter",
     "live._event_source",
     "live._gemini_live",
+    "live._playback_control",
     "live._reconfiguration",
     "live._requests",
     "live._settings",
-    "live._sound_player",
     "live._stats",
     "live._supervisor",
+    "live._tool_sounds",
     "live._turns.controller",
 )
 # By every part of live; as pure as PURE.
@@ -91,7 +92,8 @@ STARTERS = (
 BORROWS_THREADS = frozenset({"run_in_executor", "submit", "to_thread"})
 MAY_BORROW_THREADS = {
     "live._requests": 1,  # reading or encoding an image
-    "live._sound_player": 2,  # reading a sound
+    "live._playback_control": 1,  # reading a sound
+    "live._tool_sounds": 1,  # the same
     "live._session.access": 1,  # the application's function that gives a key
     "live._session.connection": 3,  # building and closing the SDK's client, also in advance
     "live._media.video_input": 1,  # encoding an image

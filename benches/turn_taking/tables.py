@@ -309,7 +309,7 @@ def way(exchanges: Sequence[Exchange]) -> list[str]:
                 ["slope, ms per minute (± two standard errors)", f"{slope:+.2f} ± {error:.2f}"],
             ],
         ),
-        _counted("TurnController", {"ours": exchanges}),
+        _counted("Turns", {"ours": exchanges}),
         "",
     ]
 

@@ -41,6 +41,7 @@ class Link:
 
     def __init__(self) -> None:
         self.ready = True
+        self.asked = 0
         self.late = 0
         self.bytes_per_s = 1e9
         self.sent: list[tuple[float, bytes]] = []
@@ -48,6 +49,7 @@ class Link:
         self.loses = 0
 
     def may_send_video(self) -> bool:
+        self.asked += 1
         return self.ready
 
     def late_frames(self) -> int:
@@ -300,6 +302,22 @@ def test_an_image_waits_while_audio_waits_and_is_then_the_newest() -> None:
     assert 2.5 <= time <= 2.53
     assert abs(number - 30 * time) <= 2
     assert stage.video.stats().images_postponed == 1
+
+
+def test_a_session_that_rests_for_minutes_is_asked_seldom() -> None:
+    async def scenario(stage: Stage) -> None:
+        await stage.start(camera())
+        await asyncio.sleep(0.5)
+        stage.link.ready = False
+        await asyncio.sleep(60.0)
+        before = stage.link.asked
+        await asyncio.sleep(60.0)
+        assert stage.link.asked - before <= 60 / 0.25 + 1
+        stage.link.ready = True
+        await asyncio.sleep(0.5)
+
+    stage = on_stage(scenario)
+    assert 120.5 <= stage.link.sent[1][0] <= 120.8
 
 
 def test_an_image_waits_while_playback_is_late() -> None:

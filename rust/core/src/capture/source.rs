@@ -12,9 +12,9 @@ use crate::{Error, InputStream, Samples, VadEvent, VadOptions};
 const TALKSPURT_HANGOVER_MS: u32 = 100;
 /// Probability from which a push may begin a talk spurt; it is not enough for an event.
 ///
-/// On labelled clean speech it is reached 27 ms after the onset in the median and 45 ms at p90,
-/// where the event's 0.5 takes 45 and 75 ms; in noise of 5 to 0 dB 45 and 87 ms, and 4 % of the
-/// noise reaches it.
+/// In clean speech of the labelled set (`benches/results/vad.md`, 20 ms pushes) it is reached 30 ms
+/// after the onset in the median and 50 ms at p95, where the event's 0.5 takes 40 and 90 ms; in
+/// noise of 0 dB 40 and 100 ms. 2.3 % of the pauses of all conditions reach it.
 const MAYBE_SPEECH_PROBABILITY: f32 = 0.1;
 /// Least power of the beginning of a talk spurt, as a mean square: -60 dBFS.
 const MIN_SPEECH_POWER: f32 = 1e-6;

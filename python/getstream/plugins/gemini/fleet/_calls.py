@@ -10,7 +10,7 @@ from ..errors import ConfigError, GeminiError
 from ..live import Resumption
 
 Reason = Literal["new", "moved", "crashed"]
-"""Why an assistant starts: its call is new, its worker gave way, or its worker died or failed."""
+"""Reasons to start an assistant: a new call, a worker that gives way, one that died or failed."""
 
 RECORD_VERSION = 1
 """The version of the JSON of a `CallRecord`; a reader refuses a newer one."""

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from os import PathLike
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal
 
 from ..errors import AudioError
 from . import _call
@@ -15,22 +15,20 @@ from ._call_audio import CallAudio
 from ._continuation import Continuation
 from ._lifecycle import Life
 from ._media.capture import ListenTo, check_rate
-from ._media.playout import OutputTrack
-from ._media.sounds import PlayedSound
 from ._media.video_input import VideoInput
 from ._media.video_sources import VideoOptions, resolve_call_options, resolve_track_options
 from ._options import BargeIn, Watchdog, check_choice
+from ._playback_control import PlaybackControl
 from ._presence import Stay
-from ._requests import RequestSender
+from ._requests import Requests
 from ._session import Resume
 from ._settings import resolve_settings
-from ._sound_player import SoundPlayer, ToolSounds
 from ._stats import collect_stats
 from ._supervisor import Supervisor
 from ._telemetry import observer_for
 from ._telemetry.observer import Observer
 from ._telemetry.stats import Stats
-from ._tools.declarations import DEFAULT_TIMEOUT_S, Behavior, Scheduling, declare_as
+from ._tool_sounds import ToolSounds
 from ._turns.transcript import Transcript
 
 if TYPE_CHECKING:
@@ -39,8 +37,6 @@ if TYPE_CHECKING:
     from google import genai
     from google.genai.types import LiveConnectConfigDict
     from numpy.typing import NDArray
-
-_F = TypeVar("_F", bound=Callable[..., Any])
 
 State = Literal["new", "connecting", "ready", "reconnecting", "resting", "closed"]
 
@@ -55,7 +51,7 @@ _STATES: dict[Life, State] = {
 }
 
 
-class GeminiLive(Continuation):
+class GeminiLive(Continuation, Requests, PlaybackControl):
     """Gemini Live as a participant of a Stream call: it hears, sees and speaks.
 
         async with GeminiLive(instructions="You are a friendly guide.") as gemini:
@@ -190,7 +186,7 @@ class GeminiLive(Continuation):
             resume=resume,
             tools=tools,
         )
-        self._model = settings.model
+        self._settings = settings
         supervisor = Supervisor(settings, client)
         supervisor.assistant = self
         super().__init__(supervisor)
@@ -204,8 +200,6 @@ class GeminiLive(Continuation):
         )
         self._video.follow(supervisor.events.on)
         supervisor.add_resource(self._video)
-        self._requests = RequestSender(settings, supervisor)
-        self._sounds = SoundPlayer(supervisor)
         if tool_sound is not None:
             supervisor.tool_sound = ToolSounds(supervisor, tool_sound)
         vertexai = bool(getattr(settings.access or client, "vertexai", False))
@@ -224,22 +218,13 @@ class GeminiLive(Continuation):
         supervisor.lifecycle.start()
 
     def __repr__(self) -> str:
-        return f"<GeminiLive model={self._model!r} {self.state}>"
+        return f"<GeminiLive model={self._settings.model!r} {self.state}>"
 
     @property
     def state(self) -> State:
         """`new` before it is used, `connecting`, `ready`, `reconnecting`, `resting` (without a
         connection, while a call is empty), `closed` at the end."""
         return _STATES[self._supervisor.lifecycle.life]
-
-    @property
-    def output_track(self) -> OutputTrack:
-        """The assistant's voice, to publish with `connection.add_tracks(audio=...)`.
-
-        Raises:
-            ConfigError: this assistant was made with `playback=False`.
-        """
-        return self._supervisor.turns.output.track
 
     @property
     def transcript(self) -> Transcript:
@@ -293,7 +278,7 @@ class GeminiLive(Continuation):
         """
         await self._supervisor.close()
 
-    # -- to the model --------------------------------------------------------------------------
+    # -- audio, video, calls -------------------------------------------------------------------
 
     async def send_audio_pcm(self, pcm: Any, target_rate: int = 48000) -> None:
         """Send a piece of a participant's audio.
@@ -319,100 +304,6 @@ class GeminiLive(Continuation):
         """
         self._supervisor.wake()
         self._audio.push(pcm, target_rate)
-
-    async def send_text(self, text: str) -> None:
-        """Send text that the model answers aloud. Waits until the session is ready; when the
-        connection is lost on the way, the text is sent again on the next one.
-
-        Raises:
-            ConfigError: the text is not a non-empty string.
-            SessionError: connecting failed, or the connection is lost.
-            ClosedError: `close()` was called.
-        """
-        await self._requests.send_text(text)
-
-    async def send_image(self, image: bytes | str | PathLike[str] | NDArray[np.uint8]) -> None:
-        """Send one image, which the model sees with what is said or sent next. As `send_text`, it
-        waits for the session, and is sent again when the connection is lost on the way.
-
-        Args:
-            image: the bytes or the path of a JPEG or PNG of up to 7 MB, sent as it is, or an RGB
-                array, uint8 of shape (height, width, 3), sent as JPEG of at most 768 pixels a side.
-
-        Raises:
-            ConfigError: it is none of these, or the file cannot be read.
-            VideoError: it is neither JPEG nor PNG, or too large.
-            SessionError, ClosedError: as `send_text`.
-        """
-        await self._requests.send_image(image)
-
-    async def send_content(self, turns: Any, *, turn_complete: bool = True) -> None:
-        """Send turns of a conversation, such as an earlier one. Delivered like `send_text`.
-
-        Args:
-            turns: a `google.genai.types.Content`, a dict of one, or a list of these.
-            turn_complete: whether the model answers now; this interrupts it. Otherwise it waits.
-
-        Raises:
-            ConfigError: `turns` cannot be used, or the model takes no content in a session.
-            SessionError, ClosedError: as `send_text`.
-        """
-        await self._requests.send_content(turns, turn_complete=turn_complete)
-
-    @overload
-    def tool(self, function: _F) -> _F: ...
-    @overload
-    def tool(
-        self,
-        *,
-        name: str | None = None,
-        description: str | None = None,
-        timeout_s: float | None = DEFAULT_TIMEOUT_S,
-        behavior: Behavior | None = None,
-        scheduling: Scheduling | None = None,
-    ) -> Callable[[_F], _F]: ...
-    def tool(self, function: Any = None, **options: Any) -> Any:
-        """Let the model call a function; a decorator, with or without options.
-
-        Functions are declared when the session is set up: inside a running event loop, before the
-        first `await` after the assistant was made.
-
-        Args:
-            function: a function with annotations; sync or async, a generator or an async generator.
-            **options: `name`, `description`, `timeout_s`, `behavior` and `scheduling`, as `Tool`
-                documents them.
-
-        Returns:
-            The function itself.
-
-        Raises:
-            ConfigError: it cannot be declared, its name is taken, or the session is being set up.
-        """
-        return declare_as(self._supervisor.tools.registry.add, function, options)
-
-    def send_tool_response(
-        self,
-        call_id: str,
-        result: Any = None,
-        *,
-        error: str | None = None,
-        retryable: bool = False,
-    ) -> None:
-        """Answer a function that was declared as a dictionary, and that no function answers.
-
-        Its calls come by the event `tool_call`. They time out as functions do.
-
-        Args:
-            call_id: `ToolCall.id`.
-            result: what the function returns: anything that has a form in JSON.
-            error: what has failed, for the model to read.
-            retryable: whether the model may call it again.
-
-        Raises:
-            ConfigError: no such call waits for an answer.
-        """
-        self._supervisor.lifecycle.check_loop()
-        self._supervisor.tools.answer(call_id, result, error, retryable=retryable)
 
     async def start_video_sender(
         self, track: Any, fps: float = 1, *, options: VideoOptions | None = None
@@ -524,53 +415,6 @@ class GeminiLive(Continuation):
             return _call.subscription_config(())
         return _call.subscription_config(options.kinds, options.max_side)
 
-    # -- playback ------------------------------------------------------------------------------
-
-    async def interrupt_playback(self, drop: bool = False) -> None:
-        """Fade the assistant out, at once. Without `await` nothing happens.
-
-        Without `drop` its speech is held, and what arrives meanwhile is queued, until
-        `resume_playback()` or until the service itself interrupts the turn. With `drop` the turn
-        is over: what is queued of it is dropped, and so is what still arrives of it; the next
-        turn is heard.
-        """
-        self._supervisor.lifecycle.check_loop()
-        if drop:
-            self._supervisor.turns.interrupt()
-        else:
-            self._supervisor.turns.hold_playback()
-
-    def resume_playback(self) -> _Done:
-        """Go on with the exact sample at which playback was held. May be awaited or not."""
-        self._supervisor.lifecycle.check_loop()
-        self._supervisor.turns.apply(self._supervisor.turns.policy.resume())
-        return _Done()
-
-    async def play(
-        self,
-        sound: str | PathLike[str] | bytes | NDArray[np.int16],
-        rate: int | None = None,
-        *,
-        duck: bool = True,
-    ) -> PlayedSound:
-        """Play a sound beside the assistant's speech, and return when it was heard or cut.
-
-        Sounds wait for each other. Who speaks over one ducks, pauses and cuts it like speech, and
-        so does `interrupt_playback`. Cancelling this call cuts it.
-
-        Args:
-            sound: the path of an audio file, or mono samples: an int16 array or s16le bytes.
-            rate: the rate of samples in Hz; none for a file. A sound has ten minutes at most.
-            duck: whether the assistant is lowered meanwhile.
-
-        Raises:
-            ConfigError: `sound` is none of these, the file is not there, or `playback=False`.
-            AudioError: it cannot be decoded, or is too long.
-            CallError: `output_track` is in no call for 10 s.
-            SessionError, ClosedError: the session is over.
-        """
-        return await self._sounds.play(sound, rate, duck=duck)
-
     # -- what is seen --------------------------------------------------------------------------
 
     def add_observer(self, observer: Observer) -> None:
@@ -584,10 +428,3 @@ class GeminiLive(Continuation):
     def stats(self) -> Stats:
         """Return a snapshot of the counters."""
         return collect_stats(self._supervisor, self._audio, self._video)
-
-
-class _Done:
-    """Result of `resume_playback()`, which is done already and may be awaited all the same."""
-
-    def __await__(self) -> Any:
-        return iter(())

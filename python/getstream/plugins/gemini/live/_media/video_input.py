@@ -41,6 +41,10 @@ MAX_BAD_FRAMES = 10
 LOOK_AGAIN_S = 0.02
 """Seconds until an image that waits for audio looks again: one frame of audio."""
 
+LOOK_SELDOM_AFTER_S, LOOK_SELDOM_S = 5.0, 0.25
+"""Seconds of waiting after which it looks less often, and how often then. Audio is not behind for
+that long; a session that rests in an empty call, or has no connection, is for minutes."""
+
 EARLY_S = 0.001
 """Seconds by which an image may be early: timers have a resolution."""
 
@@ -484,9 +488,10 @@ class VideoInput:
         if self._room(0.0) is not None:
             return 0.0
         self._postponed += 1
-        began = self._now()
+        began, waited_s = self._now(), 0.0
         while True:
-            await asyncio.sleep(LOOK_AGAIN_S)
+            seldom = waited_s >= LOOK_SELDOM_AFTER_S
+            await asyncio.sleep(LOOK_SELDOM_S if seldom else LOOK_AGAIN_S)
             waited_s = self._now() - began
             if self._room(waited_s) is not None:
                 return waited_s
