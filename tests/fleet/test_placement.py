@@ -108,7 +108,7 @@ def test_a_full_fleet_refuses() -> None:
 def test_a_burst_does_not_see_the_same_idle_worker() -> None:
     placement = fleet("a", limits=CPU_ONLY)
     taken = 0
-    while placement.room(1):
+    while placement.room(1) and taken < 100:
         place(placement, call(taken), 1)
         taken += 1
         placement.on_report(report("a", {}, cpu=0.02), 1)  # it does not show them yet
@@ -487,6 +487,14 @@ def test_a_call_moved_since_its_record_was_stored_stays_where_it_is() -> None:
     assignment = placement.assignment("default:0")
     assert assignment is not None
     assert (assignment.worker, assignment.epoch) == ("b", 9)
+
+
+def test_of_two_workers_that_report_a_call_the_one_with_the_newer_epoch_has_it() -> None:
+    placement = recovered(record(0, "a", 7))
+    assert placement.on_report(report("a", {"default:0": 7}), 1) == {}
+    assert placement.on_report(report("b", {"default:0": 9}), 1) == {}
+    assert {w.name: list(w.calls) for w in placement.workers()} == {"a": [], "b": ["default:0"]}
+    assert placement.on_report(report("a", {"default:0": 7}), 2) == {"default:0": 7}
 
 
 def test_a_recorded_call_waits_for_a_worker_that_has_said_nothing_yet() -> None:

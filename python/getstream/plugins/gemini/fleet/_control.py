@@ -610,7 +610,7 @@ class Control:
         except NoAnswerError:
             # It may have the call or not, and must not be the first of two. Its reports tell, or it
             # is silent and will be ended.
-            self._placement.on_started(cid, epoch)
+            self._placement.on_unconfirmed(cid, epoch)
         else:
             self._placement.on_not_started(cid, epoch, self._now())
 

@@ -474,6 +474,13 @@ class Placement:
         self._displace(assignment, assignment.reason, now)
         return True
 
+    def on_unconfirmed(self, cid: str, epoch: int) -> None:
+        """Note that a worker has taken a call, or has not: its reports tell."""
+        assignment = self._current(cid, epoch)
+        if assignment is not None and assignment.state is CallState.STARTING:
+            assignment.state = CallState.RUNNING
+            self._workers[assignment.worker].refusals += 1
+
     def on_saved(self, cid: str, epoch: int, resume: Resumption) -> bool:
         """Note what resumes a call; False if that is the word of a life that is over."""
         assignment = self._calls.get(cid)
@@ -718,7 +725,8 @@ class Placement:
             self._displace(assignment, "moved" if moved else "crashed", now)
 
     def _run(self, assignment: Assignment) -> None:
-        self._workers[assignment.worker].refusals = 0
+        if assignment.state is CallState.STARTING:
+            self._workers[assignment.worker].refusals = 0
         assignment.refusals = assignment.missing = 0
         assignment.state = CallState.RUNNING
 
