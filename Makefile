@@ -19,6 +19,7 @@ SOURCE  := pyproject.toml README.md LICENSE Cargo.toml Cargo.lock $(wildcard bui
 
 .PHONY: help demo test test-rust test-python chromium redis soak miri lint lint-workflows format house docs \
         bench bench-barge-in bench-echo bench-import bench-load bench-session bench-vad bench-video \
+        trial-fleet \
         develop clean
 .DELETE_ON_ERROR:
 
@@ -123,6 +124,9 @@ bench-barge-in: $(VENV)/.installed  ## measure turn-taking end to end (30 minute
 bench-video: $(VENV)/.bench  ## measure what video costs (6 minutes)
 	$(BIN)/python benches/video.py
 
+trial-fleet: $(VENV)/.ray  ## break a fleet on Ray while people talk to it (half an hour); Linux
+	$(BIN)/python -m trials.fleet
+
 docs: $(VENVD)/.docs  ## build the documentation site, offline; results in site/
 	NO_MKDOCS_2_WARNING=1 $(VENVD)/bin/mkdocs build --strict --quiet
 
@@ -162,6 +166,10 @@ $(VENV)/.test: pyproject.toml | $(VENV)/.installed
 $(VENV)/.bench: pyproject.toml | $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --group bench
 	$(BIN)/python -m pip install --quiet --no-deps "silero-vad>=6"  # with its dependencies comes torch
+	touch $@
+
+$(VENV)/.ray: pyproject.toml | $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet "$$(echo dist/*.whl)[ray]"
 	touch $@
 
 $(VENV)/.workflows: pyproject.toml | $(VENV)/.pip
