@@ -262,8 +262,8 @@ def _parser() -> argparse.ArgumentParser:
     demo = _command(commands, "demo", "a whole call on this machine, without any key", DEMO)
     demo.epilog = DEMO_EPILOG
     add = demo.add_argument
-    add("--input", type=Path, metavar="WAV", help="what the person says first: 16-bit PCM, up to "
-        "60 s (default: a sentence that comes with the package)")  # fmt: skip
+    add("--input", type=Path, metavar="FILE", help="what the person says first: any audio file, "
+        "or the sound of a video, up to 60 s (default: a sentence of the package)")  # fmt: skip
     add("--out", type=Path, default=Path("demo-out"), metavar="DIR",
         help="where the results go (default: %(default)s)")  # fmt: skip
     add("--real-gemini", action="store_true",
