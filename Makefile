@@ -19,8 +19,7 @@ SOURCE  := pyproject.toml README.md LICENSE Cargo.toml Cargo.lock $(wildcard bui
 
 .PHONY: help demo test test-rust test-python chromium redis soak miri lint lint-workflows format house docs \
         bench bench-barge-in bench-echo bench-import bench-load bench-session bench-vad bench-video \
-        trial-fleet \
-        develop clean
+        trial-fleet develop clean
 .DELETE_ON_ERROR:
 
 help:  ## show this list
