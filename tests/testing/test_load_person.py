@@ -119,10 +119,10 @@ async def test_two_of_them_hear_each_other_to_the_packet(backend: Backend, clip:
         await asyncio.gather(*(person.join() for person in people))
         await asyncio.wait_for(asyncio.gather(*(e.wait() for e in heard.values())), 20)
         anna, ben = people
-        talking = asyncio.ensure_future(anna._say())
+        talking = asyncio.ensure_future(anna.say())
         said_at = await asyncio.wait_for(talking, 20)
-        assert await asyncio.wait_for(ben._sound_within(5), 20)
-        assert ben._onset_at < said_at, "the first sound comes before the last word has left"
+        assert await asyncio.wait_for(ben.sound_within(5), 20)
+        assert ben.onset_at < said_at, "the first sound comes before the last word has left"
         (track,) = ben.take_tracks()
         assert len(track.arrivals) == len(track.numbers) == len(track.timestamps) > 0
         steps = np.diff(track.numbers) % (1 << 16)

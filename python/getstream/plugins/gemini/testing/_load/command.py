@@ -122,7 +122,7 @@ class LoadResult:
             "date": datetime.date.today().isoformat(),
             "machine": machine(),
             "package": importlib.metadata.version("getstream-plugins-gemini"),
-            "serve": self.options.serve,
+            "serve": self.options.serve.replace(sys.executable, "python"),
             "seconds": round(self.seconds, 1),
             "bounds": {
                 "late_ms": bounds.late_ms,

@@ -100,6 +100,7 @@ class LightPerson:
             monotonic time of that last word.
         unanswered: Monotonic times of the last words of questions without an answer.
         lateness_s: How much later than its time each packet was sent.
+        onset_at: When the first sound since the last word of this person was heard, monotonic.
     """
 
     def __init__(
@@ -127,6 +128,7 @@ class LightPerson:
         self.latencies_s: list[tuple[float, float]] = []
         self.unanswered: list[float] = []
         self.lateness_s: list[float] = []
+        self.onset_at = 0.0
         self._backend = backend
         self._clip = clip
         self._on_heard = on_heard
@@ -149,7 +151,6 @@ class LightPerson:
         self._said: asyncio.Future[float] | None = None
         self._packet_came = asyncio.Event()
         self._sound_came = asyncio.Event()
-        self._onset_at = 0.0
         self._loud_at = 0.0
 
     # -- life --------------------------------------------------------------------------------------
@@ -192,13 +193,13 @@ class LightPerson:
     async def converse(self) -> None:
         """Hear a greeting, if there is one, and then ask and listen until this is cancelled."""
         await self._packet_came.wait()
-        if await self._sound_within(GREETING_S):
+        if await self.sound_within(GREETING_S):
             await self._wait_pause(TURN_S)
         while True:
             await asyncio.sleep(self._random.uniform(*THINKING_S))
-            asked_at = await self._say()
-            if await self._sound_within(ANSWER_S):
-                self.latencies_s.append((asked_at, self._onset_at - asked_at))
+            asked_at = await self.say()
+            if await self.sound_within(ANSWER_S):
+                self.latencies_s.append((asked_at, self.onset_at - asked_at))
                 await self._wait_pause(TURN_S)
             else:
                 self.unanswered.append(asked_at)
@@ -292,7 +293,7 @@ class LightPerson:
 
     # -- speaking ----------------------------------------------------------------------------------
 
-    async def _say(self) -> float:
+    async def say(self) -> float:
         """Say the clip; returns the monotonic time at which its last word has left."""
         self._said = asyncio.get_running_loop().create_future()
         self._position = 0
@@ -334,7 +335,7 @@ class LightPerson:
 
     # -- listening ---------------------------------------------------------------------------------
 
-    async def _sound_within(self, seconds: float) -> bool:
+    async def sound_within(self, seconds: float) -> bool:
         """Wait for a loud frame; False if none comes."""
         try:
             await asyncio.wait_for(self._sound_came.wait(), seconds)
@@ -371,5 +372,5 @@ class LightPerson:
         if is_loud(decoder.decode(packet[header.payload :])):
             self._loud_at = now
             if not self._sound_came.is_set():
-                self._onset_at = now
+                self.onset_at = now
                 self._sound_came.set()

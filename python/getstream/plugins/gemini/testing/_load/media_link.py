@@ -1,7 +1,8 @@
 """Connect to the local SFU as a client does: ICE checks, DTLS-SRTP, packets as they are.
 
 The other side is `_stream`, an ICE-lite agent. A connection of the SDK or of aiortc would decode,
-buffer and pace; a person of the load generator wants packets alone, at a tenth of the cost.
+buffer and pace; a person of the load generator wants packets alone, at a third of the CPU: 0.7 % of
+a core in all, where a `Person` on the SDK takes 2.3 %.
 """
 
 from __future__ import annotations
