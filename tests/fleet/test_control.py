@@ -250,6 +250,9 @@ class PaperRecords:
         await self._write()
         return dict(self.stored)
 
+    async def close(self) -> None:
+        pass
+
 
 class Stage:
     """An engine and a store, and the control of the moment."""
