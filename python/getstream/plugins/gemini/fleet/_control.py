@@ -759,11 +759,10 @@ class Control:
             self._lost(name, is_dead=is_dead)
 
     async def _kill(self, name: str, report: WorkerReport | None) -> None:
-        if report is None:  # its process is not known
-            work = self._engine.end_worker(name)
-        else:
-            work = self._engine.end_hung_worker(name, report.pid, report.node)
-        await self._tasks.bounded(work, HUNG_TIMEOUT_S, f"ending {name}")
+        pid, node = (0, "") if report is None else (report.pid, report.node)
+        await self._tasks.bounded(
+            self._engine.end_hung_worker(name, pid, node), HUNG_TIMEOUT_S, f"ending {name}"
+        )
 
     async def _drain_all(self) -> None:
         try:
