@@ -1,7 +1,7 @@
 """`python -m getstream.plugins.gemini.testing [-- PROGRAM ...]`: both local servers.
 
 With a program, runs it against fresh servers and ends with its exit code. Without one, prints the
-variables to export and serves until it is interrupted.
+variables to export and serves until it is interrupted. `load` loads a fleet with calls.
 """
 
 from __future__ import annotations
@@ -13,6 +13,13 @@ import signal
 import sys
 
 from ._servers import LocalServers
+
+_EPILOG = """\
+examples:
+  python -m getstream.plugins.gemini.testing -- python my_bot.py
+  python -m getstream.plugins.gemini.testing load app:assistant --calls 2:40
+
+`load --help` tells more of the second."""
 
 
 async def _run(program: list[str]) -> int:
@@ -41,9 +48,16 @@ async def _run(program: list[str]) -> int:
 
 
 def main() -> int:
+    """Run the command line; returns the exit status."""
+    if sys.argv[1:2] == ["load"]:
+        from ._load import command
+
+        return command.main(sys.argv[2:])
     parser = argparse.ArgumentParser(
         prog="python -m getstream.plugins.gemini.testing",
         description="A local Gemini Live server and a local Stream backend.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("program", nargs="*", help="a program to run against them, after `--`")
     return asyncio.run(_run(parser.parse_args().program))
