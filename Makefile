@@ -19,7 +19,7 @@ SOURCE  := pyproject.toml README.md LICENSE Cargo.toml Cargo.lock $(wildcard bui
 
 .PHONY: help demo test test-rust test-python chromium redis soak miri lint lint-workflows format house docs \
         bench bench-barge-in bench-echo bench-import bench-load bench-session bench-vad bench-video \
-        develop clean
+        trial-fleet develop clean
 .DELETE_ON_ERROR:
 
 help:  ## show this list
@@ -79,7 +79,9 @@ lint: $(VENV)/.lint  ## formatting, lints and types
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-lint-workflows: $(VENV)/.workflows  ## check .github/workflows
+lint-workflows: $(VENV)/.workflows  ## check .github/workflows and the Compose file of `manifests`
+	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec \
+	  python/getstream/plugins/gemini/fleet/manifests/compose.yaml
 	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 	$(BIN)/check-jsonschema --builtin-schema vendor.dependabot .github/dependabot.yml
 	$(BIN)/zizmor --offline --quiet .github
@@ -121,6 +123,9 @@ bench-barge-in: $(VENV)/.installed  ## measure turn-taking end to end (30 minute
 bench-video: $(VENV)/.bench  ## measure what video costs (6 minutes)
 	$(BIN)/python benches/video.py
 
+trial-fleet: $(VENV)/.ray  ## break a fleet on Ray while people talk to it (half an hour); Linux
+	$(BIN)/python -m trials.fleet
+
 docs: $(VENVD)/.docs  ## build the documentation site, offline; results in site/
 	NO_MKDOCS_2_WARNING=1 $(VENVD)/bin/mkdocs build --strict --quiet
 
@@ -160,6 +165,10 @@ $(VENV)/.test: pyproject.toml | $(VENV)/.installed
 $(VENV)/.bench: pyproject.toml | $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --group bench
 	$(BIN)/python -m pip install --quiet --no-deps "silero-vad>=6"  # with its dependencies comes torch
+	touch $@
+
+$(VENV)/.ray: pyproject.toml | $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet "$$(echo dist/*.whl)[ray]"
 	touch $@
 
 $(VENV)/.workflows: pyproject.toml | $(VENV)/.pip

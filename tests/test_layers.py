@@ -89,6 +89,21 @@ STARTERS = (
     "live._tools.threads",  # of blocking tools
 )
 
+FLEET_STARTERS = (
+    "fleet._load",  # the sampler of a worker's load, and the thread that sees its loop held up
+    "fleet._local",
+    "fleet._ray._actors",  # the threads for what Ray offers as blocking functions alone
+    "fleet._ray._control",
+    "fleet._ray._fleet",
+    "fleet._ray._outbox",
+    "fleet._ray._worker",
+    "fleet._records",  # the thread that writes files
+    "fleet._seat",
+    "fleet._stream",
+    "fleet._tasks",  # of the control and its records
+    "fleet._worker",
+)
+
 # Calls that hand work to an existing thread and await it.
 BORROWS_THREADS = frozenset({"run_in_executor", "submit", "to_thread"})
 MAY_BORROW_THREADS = {
@@ -371,7 +386,7 @@ FLEET_KNOWS = {
     "fleet._program": (COMPUTED,),
 }
 FLEET_ON_RAY = under("fleet._ray")
-PURE_IN_FLEET = ("fleet._placement", "fleet._webhook", "fleet._metrics")
+PURE_IN_FLEET = ("fleet._calls", "fleet._metrics", "fleet._placement", "fleet._webhook")
 
 
 def _fleet_is_an_application(each: Import) -> bool:
@@ -384,6 +399,8 @@ def _fleet_is_an_application(each: Import) -> bool:
         if FLEET_ON_RAY(each.by):
             return _is_standard(each.foreign) or each.is_of("ray", "psutil")
         return _is_standard(each.foreign) or each.is_of(*FLEET_KNOWS.get(each.by, ()))
+    if each.by in PURE_IN_FLEET:
+        return each.target in (*PURE_IN_FLEET, "errors", "live")
     if FLEET_ON_RAY(each.target):
         return FLEET_ON_RAY(each.by)  # an extra, which the rest does without
     return IN_FLEET(each.target) or each.target in ("_terminal", "errors", "live")
@@ -405,6 +422,9 @@ def _is_standard(module: str) -> bool:
 
 def _forbidden_tasks(modules: Source) -> Iterator[str]:
     for module, tree in modules.items():
+        if IN_FLEET(module) and module not in FLEET_STARTERS:
+            for name, line in mentions(tree, STARTS_TASKS | BORROWS_THREADS):
+                yield f"{module}:{line} uses {name}: only FLEET_STARTERS start tasks"
         if not IN_LIVE(module) or module in STARTERS:
             continue
         for name, line in mentions(tree, STARTS_TASKS):
@@ -470,7 +490,8 @@ def broken(module: str, source: str) -> list[str]:
                   "live._gemini_live", "live._media", "live._media.playout", "live._session",
                   "live._session.protocol", "live._telemetry", "live._telemetry.otel",
                   "live._turns", "live._turns.policy", "testing", "testing._stream", "_timeline",
-                  "_timeline.model", "playground", "fleet", "fleet._ray",
+                  "_timeline.model", "playground", "fleet", "fleet._control",
+                  "fleet._ray",
                   "live._supervisor")  # fmt: skip
     house = dict.fromkeys((*neighbours, module), "") | {module: source}
     return violations({name: ast.parse(text) for name, text in house.items()})
@@ -552,6 +573,11 @@ def broken(module: str, source: str) -> list[str]:
         ("fleet._local", "from ._ray import start_ray_fleet"),
         ("fleet._local", "import redis"),
         ("fleet._placement", "import time"),
+        ("fleet._placement", "import asyncio"),
+        ("fleet._placement", "from ._control import Control"),
+        ("fleet._control", "asyncio.create_task(work())"),
+        ("fleet._control", "await asyncio.to_thread(work)"),
+        ("fleet._control", "from ..testing import LocalGemini"),
         ("fleet._webhook", "from aiohttp import web"),
         ("live._gemini_live", "from ..fleet import Seat"),
     ],
@@ -588,6 +614,11 @@ def test_a_house_out_of_order_is_noticed(module: str, source: str) -> None:
         ("testing._stream", "from google.protobuf.message import DecodeError"),
         ("testing", "from ..audio import Vad\nfrom getstream import Stream"),
         ("cli", "from getstream import Stream\nfrom .live import GeminiLive"),
+        ("cli", "from .fleet import LocalFleet"),
+        ("fleet._placement", "from ..live import Resumption\nimport heapq"),
+        ("fleet._tasks", "asyncio.get_running_loop().create_task(work)"),
+        ("fleet._control", "from ..live import Resumption\nfrom ..errors import ClosedError"),
+        ("fleet._stream", "from getstream import AsyncStream\nfrom getstream.video import rtc"),
         ("", "def __getattr__(name):\n    from . import live"),
     ],
 )

@@ -6,18 +6,18 @@ import os
 import subprocess
 import sys
 import urllib.request
-import wave
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+import av
 import numpy as np
 import pytest
 from getstream.plugins.gemini import cli
 from getstream.plugins.gemini._cli import clips, demo, report
 from getstream.plugins.gemini._cli.environment import local_environment, real_gemini_environment
 from getstream.plugins.gemini._cli.join import browser_link, require_stream_keys
-from getstream.plugins.gemini.errors import ConfigError
+from getstream.plugins.gemini.errors import AudioError, ConfigError
 from getstream.plugins.gemini.testing import signals
 
 KEYS = ("STREAM_API_KEY", "STREAM_API_SECRET", "GOOGLE_API_KEY", "GEMINI_API_KEY")
@@ -130,12 +130,95 @@ def speech_wav(path: Path, seconds: float, rate: int = 16000) -> Path:
     return path
 
 
-def eight_bit(path: Path) -> None:
-    with wave.open(str(path), "wb") as file:
-        file.setnchannels(1)
-        file.setsampwidth(1)
-        file.setframerate(16000)
-        file.writeframes(bytes(16000))
+def encoded(
+    path: Path, codec: str, rate: int = 48_000, *, channels: int = 1, video: bool = False
+) -> Path:
+    """Write two seconds of speech, with a picture in front if asked for one."""
+    speech = signals.speech_like(2000, rate)
+    layout = "mono" if channels == 1 else "stereo"
+    with av.open(str(path), "w") as container:
+        pictures = container.add_stream("mpeg4", rate=10) if video else None
+        sound = container.add_stream(codec, rate=rate, layout=layout) if codec else None
+        if pictures is not None:
+            pictures.width, pictures.height, pictures.pix_fmt = 64, 48, "yuv420p"
+            for _ in range(20):
+                picture = av.VideoFrame.from_ndarray(np.zeros((48, 64, 3), np.uint8), "rgb24")
+                container.mux(pictures.encode(picture))
+            container.mux(pictures.encode(None))
+        if sound is not None:
+            block = np.repeat(speech, channels).reshape(1, -1)
+            frame = av.AudioFrame.from_ndarray(block, format="s16", layout=layout)
+            frame.sample_rate = rate
+            container.mux(sound.encode(frame))
+            container.mux(sound.encode(None))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "rate", "channels", "video"),
+    [
+        ("a.mp3", "libmp3lame", 44_100, 2, False),
+        ("a.ogg", "libvorbis", 48_000, 1, False),
+        ("a.opus", "libopus", 48_000, 2, False),
+        ("a.m4a", "aac", 22_050, 1, False),
+        ("a.flac", "flac", 96_000, 2, False),
+        ("a.flac", "flac", 192_000, 1, False),
+        ("a.wav", "pcm_s24le", 48_000, 2, False),
+        ("a.wav", "pcm_u8", 8_000, 1, False),
+        ("a.wav", "pcm_s16le", 4_000, 1, False),
+        ("a.wav", "pcm_f32le", 16_000, 1, False),
+        ("a.mp4", "aac", 48_000, 2, True),
+        ("a name with no ending", "", 0, 0, False),
+        ("http:a.mp3", "libmp3lame", 48_000, 1, False),
+    ],
+)
+def test_any_audio_file_can_be_said(
+    name: str, codec: str, rate: int, channels: int, video: bool, tmp_path: Path
+) -> None:
+    path = tmp_path / name
+    if codec:
+        encoded(path, codec, rate, channels=channels, video=video)
+    else:
+        encoded(tmp_path / "a.mp3", "libmp3lame").rename(path)
+    clip = clips.open_clip(path)
+    assert clip.seconds == pytest.approx(2.0, abs=0.1)
+    assert 8_000 <= clip.rate <= 96_000
+    assert clip.samples.dtype == np.int16
+    assert clip.samples.shape == (round(clip.seconds * clip.rate),)
+    assert clip.speech_seconds > 1.5
+    assert signals.rms_dbfs(clip.samples) == pytest.approx(-20, abs=1.5)
+
+
+def half_of(path: Path) -> Path:
+    data = encoded(path, "libmp3lame").read_bytes()
+    path.write_bytes(data[: len(data) // 2])
+    return path
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.wav")
+    with pytest.raises(ConfigError, match="no ordinary file"):
+        clips.open_clip(tmp_path / "pipe.wav")
+
+
+@pytest.mark.skipif(
+    not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read everything"
+)
+def test_a_file_that_may_not_be_read(tmp_path: Path) -> None:
+    for name in ("a.wav", "a.mp3"):
+        path = tmp_path / name
+        path.write_bytes(b"x")
+        path.chmod(0)
+        with pytest.raises(ConfigError, match="cannot be read: Permission denied"):
+            clips.open_clip(path)
+
+
+def test_a_playlist_leads_nowhere(tmp_path: Path) -> None:
+    path = tmp_path / "list.m3u8"
+    path.write_text("#EXTM3U\n#EXTINF:5,\nhttp://127.0.0.1:9/a.ts\n#EXT-X-ENDLIST\n")
+    with pytest.raises(AudioError, match=r"list\.m3u8"):
+        clips.open_clip(path)
 
 
 @pytest.mark.parametrize(
@@ -143,17 +226,23 @@ def eight_bit(path: Path) -> None:
     [
         (None, "There is no file"),
         (lambda path: path.mkdir(), "cannot be read"),
-        (lambda path: path.write_text("hello"), "not a WAV file"),
-        (lambda path: path.write_bytes(b""), "not a WAV file"),
-        (eight_bit, "8 bits per sample"),
+        (lambda path: path.write_text("hello"), "cannot be decoded"),
+        (lambda path: path.write_bytes(b""), "cannot be decoded"),
+        (lambda path: path.write_bytes(b"RIFF"), "cannot be decoded"),
+        (lambda path: path.write_bytes(os.urandom(5000)), "input.wav"),
         (lambda path: signals.write_wav(path, np.zeros(0, np.int16), 16000), "no audio"),
         (lambda path: signals.write_wav(path, np.zeros(16000, np.int16), 16000), "is silent"),
         (lambda path: signals.write_wav(path, signals.click(50, 16000), 16000), "is silent"),
         (lambda path: speech_wav(path, 60.5), "lasts 60.5 s; the limit is 60 s"),
-        (lambda path: speech_wav(path, 1, rate=4000), "4000 samples per second"),
+        (lambda path: speech_wav(path, 61, rate=4000), "lasts 61.0 s; the limit is 60 s"),
+        (
+            lambda path: encoded(path.with_suffix(".mp4"), "", video=True).rename(path),
+            "has no sound",
+        ),
     ],
-    ids=["missing", "folder", "text", "nothing", "8-bit", "empty", "silent", "click", "long", "4k"],
-)
+    ids=["missing", "folder", "text", "nothing", "half a header", "noise", "empty", "silent",
+         "click", "long", "long 4k", "a film without sound"],
+)  # fmt: skip
 def test_input_that_cannot_be_said(
     make: Any, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -166,6 +255,20 @@ def test_input_that_cannot_be_said(
     assert str(path) in error
     assert "Traceback" not in error
     assert not (tmp_path / "out").exists(), "nothing is made before the input is known to be good"
+
+
+def test_half_a_file_is_said_as_far_as_it_goes(tmp_path: Path) -> None:
+    assert 0.3 < clips.open_clip(half_of(tmp_path / "half.mp3")).seconds < 1.7
+
+
+def test_a_file_that_is_broken_in_the_middle(tmp_path: Path) -> None:
+    path = encoded(tmp_path / "broken.flac", "flac")
+    data = bytearray(path.read_bytes())
+    middle = len(data) // 2
+    data[middle : middle + 4096] = bytes(4096)
+    path.write_bytes(data)
+    with pytest.raises(AudioError, match=r"broken\.flac cannot be decoded after \d\.\d s"):
+        clips.open_clip(path)
 
 
 def test_input_up_to_the_limit_is_taken(tmp_path: Path) -> None:

@@ -43,7 +43,7 @@ WITH_FIGURES = pytest.mark.parametrize(
     ids=lambda path: str(path.relative_to(ROOT)),
 )
 RESULTS = ROOT / "benches" / "results"
-COMMAND = r"`((?:make bench|cargo bench)[\w -]*)`"
+COMMAND = r"`((?:make bench|make trial|cargo bench)[\w -]*)`"
 
 
 @WITH_FIGURES
@@ -119,8 +119,8 @@ def test_files_that_are_named_exist(page: Path) -> None:
 
 @pytest.fixture(scope="module")
 def words_of_the_sources() -> set[str]:
-    folders = ("python", "rust", "benches", "examples", "tests/acceptance")
-    kinds = (".py", ".pyi", ".rs")
+    folders = ("python", "rust", "benches", "trials", "examples", "tests/acceptance")
+    kinds = (".py", ".pyi", ".rs", ".yaml")
     paths = [path for each in folders for path in (ROOT / each).rglob("*") if path.suffix in kinds]
     return set(re.findall(r"\w+", "\n".join(path.read_text(encoding="utf-8") for path in paths)))
 

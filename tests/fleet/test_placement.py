@@ -108,7 +108,7 @@ def test_a_full_fleet_refuses() -> None:
 def test_a_burst_does_not_see_the_same_idle_worker() -> None:
     placement = fleet("a", limits=CPU_ONLY)
     taken = 0
-    while placement.room(1):
+    while placement.room(1) and taken < 100:
         place(placement, call(taken), 1)
         taken += 1
         placement.on_report(report("a", {}, cpu=0.02), 1)  # it does not show them yet
@@ -489,6 +489,14 @@ def test_a_call_moved_since_its_record_was_stored_stays_where_it_is() -> None:
     assert (assignment.worker, assignment.epoch) == ("b", 9)
 
 
+def test_of_two_workers_that_report_a_call_the_one_with_the_newer_epoch_has_it() -> None:
+    placement = recovered(record(0, "a", 7))
+    assert placement.on_report(report("a", {"default:0": 7}), 1) == {}
+    assert placement.on_report(report("b", {"default:0": 9}), 1) == {}
+    assert {w.name: list(w.calls) for w in placement.workers()} == {"a": [], "b": ["default:0"]}
+    assert placement.on_report(report("a", {"default:0": 7}), 2) == {"default:0": 7}
+
+
 def test_a_recorded_call_waits_for_a_worker_that_has_said_nothing_yet() -> None:
     placement = recovered(record(0, "a", 7))
     assert placement.settle(3) == []
@@ -525,6 +533,15 @@ def test_the_late_record_of_a_call_that_is_over_is_refused() -> None:
     placement.on_over("default:0", 7, False, 2)
     assert not placement.recover(record(0, "a", 7), 9)
     assert placement.held == 0
+
+
+@pytest.mark.parametrize("session", ["", "one"])
+def test_a_call_that_ends_before_its_record_is_read_is_not_brought_back(session: str) -> None:
+    placement = recovered()
+    assert placement.end("default:0", session, 1) is None
+    assert not placement.recover(record(0, "dead", 7), 9)
+    assert placement.settle(9) == []
+    assert placement.recover(record(1, "dead", 8), 9)
 
 
 def test_a_call_that_was_ended_is_left_by_whoever_still_has_it() -> None:

@@ -43,6 +43,10 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
     def time(self) -> float:
         return 1000.0 + self._no_waiting.waited_s
 
+    def hold_up(self, seconds: float) -> None:
+        """Let time pass as if something had blocked the loop for so long."""
+        self._no_waiting.waited_s += seconds
+
 
 def run(work: Coroutine[Any, Any, T]) -> T:
     """Run a coroutine to its end, and everything that it has left behind."""

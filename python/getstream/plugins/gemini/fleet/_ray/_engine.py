@@ -171,8 +171,8 @@ class RayEngine:
         """
         identity = await self._identities.get(worker)
         known = json.loads(identity) if identity else {}
-        if known.get("pid") == pid:
-            await end_hung_process(worker, pid, known["created"], node)
+        if known and pid in (0, known["pid"]):  # 0: the control has not heard of it yet
+            await end_hung_process(worker, known["pid"], known["created"], known["node"])
         with contextlib.suppress(ValueError, ray.exceptions.RayError):  # Ray knows by itself
             await off_loop(ray.kill, await self._actors.get(worker))
 

@@ -67,7 +67,9 @@ def start(app: str, limits: Limits, records: str, verbose: bool, local: bool) ->
     reaper = None
     if local:
         reaper = Reaper() if sys.platform.startswith("linux") else None
-        _start_ray_here()
+        folder = _start_ray_here()
+        if reaper is not None:
+            reaper.add_folder(folder)
         cpus = LOCAL_WORKER_CPUS
     else:
         _join_ray()
@@ -113,8 +115,9 @@ def find() -> RayFleet:
         ) from None
 
 
-def _start_ray_here() -> None:
-    ray.init(
+def _start_ray_here() -> str:
+    """Start Ray on this machine; returns the folder of its logs and sockets."""
+    context = ray.init(
         address="local",  # never one that somebody else has started on this machine
         namespace=NAMESPACE,
         # Ray keeps so many idle processes: one, which ends workers that hang.
@@ -124,6 +127,8 @@ def _start_ray_here() -> None:
         object_store_memory=OBJECT_STORE_BYTES,
         logging_level=logging.WARNING,
     )
+    folder: str = context.address_info["session_dir"]
+    return folder
 
 
 def _join_ray() -> None:

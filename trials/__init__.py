@@ -1,0 +1,1 @@
+"""Run whole programs on local servers, break them, and hold what is seen against goals."""
