@@ -138,8 +138,7 @@ def test_without_ray_it_says_what_to_install() -> None:
                     raise ModuleNotFoundError("No module named 'ray'", name="ray")
 
         sys.meta_path.insert(0, NoRay())
-        from getstream.plugins.gemini._cli.serve_on_ray import noting_signals
-from getstream.plugins.gemini.errors import ConfigError
+        from getstream.plugins.gemini.errors import ConfigError
         from getstream.plugins.gemini.fleet._ray import find_ray_fleet
         try:
             find_ray_fleet()
