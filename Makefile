@@ -160,6 +160,8 @@ $(VENV)/.installed: dist/.built
 
 $(VENV)/.test: pyproject.toml | $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --group test
+	$(BIN)/python -m pip install --quiet --only-binary ray --group test-ray || \
+	  echo "Ray has no wheel for this machine: fleets on Ray are not tested" >&2
 	touch $@
 
 $(VENV)/.bench: pyproject.toml | $(VENV)/.installed
