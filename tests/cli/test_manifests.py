@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
+import subprocess
+import sys
 from collections.abc import Iterator
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
+import jsonschema
+import kubernetes_validate
 import pytest
 import yaml
 from getstream.plugins.gemini import cli
@@ -17,6 +23,12 @@ from getstream.plugins.gemini._cli.manifests import manifest_names, read_manifes
 COMPOSE = yaml.safe_load(read_manifest("compose.yaml"))
 KUBERAY = list(yaml.safe_load_all(read_manifest("kuberay.yaml")))
 DOCKERFILE = read_manifest("Dockerfile")
+
+KUBERNETES = "1.31"
+"""An old version of Kubernetes: what it takes, later ones take."""
+
+KUBERAY_CRD = "KUBERAY_CRD"
+"""Environment variable: the path of KubeRay's `ray.io_rayclusters.yaml`, to check against it."""
 
 
 def pods() -> Iterator[tuple[str, dict[str, Any]]]:
@@ -126,7 +138,7 @@ def test_calls_have_the_time_to_come_to_rest() -> None:
     for _, pod in pods():
         for container in pod["containers"]:
             hook = container.get("lifecycle", {}).get("preStop")
-            if hook is not None:
+            if hook is not None and "getstream-gemini" in hook["exec"]["command"]:
                 options = cli._parser().parse_args(hook["exec"]["command"][1:])
                 assert options.wait < pod["terminationGracePeriodSeconds"]
     service = COMPOSE["services"]["fleet"]
@@ -152,3 +164,66 @@ def test_services_and_budgets_select_pods_that_exist() -> None:
             selector = document["spec"]["selector"]
             selector = selector.get("matchLabels", selector)
             assert selector in labels, document["metadata"]["name"]
+
+
+def test_the_ray_of_the_image_is_that_of_the_cluster() -> None:
+    pinned = re.search(r"ray\[default\]==([\d.]+)", DOCKERFILE)
+    assert pinned is not None
+    assert pinned[1] == KUBERAY[0]["spec"]["rayVersion"]
+
+
+def test_a_full_cluster_has_a_cpu_to_replace_a_worker() -> None:
+    group = KUBERAY[0]["spec"]["workerGroupSpecs"][0]
+    requests = group["template"]["spec"]["containers"][0]["resources"]["requests"]
+    serving = [words for words in own_commands() if "--max-workers" in words]
+    options = cli._parser().parse_args(serving[0])
+    assert options.max_workers == group["maxReplicas"] * int(requests["cpu"]) - 1
+
+
+# -- published schemas -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("document", KUBERAY, ids=lambda each: f"{each['kind']}")
+def test_the_objects_of_kubernetes_are_valid(document: dict[str, Any]) -> None:
+    if document["kind"] != "RayCluster":
+        kubernetes_validate.validate(document, KUBERNETES, strict=True)
+        return
+    for name, spec in pods():
+        if name == document["metadata"]["name"]:
+            pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": spec}
+            kubernetes_validate.validate(pod, KUBERNETES, strict=True)
+
+
+def test_the_ray_cluster_is_valid() -> None:
+    path = os.environ.get(KUBERAY_CRD)
+    if not path:
+        pytest.skip(f"NOT CHECKED AGAINST KUBERAY: {KUBERAY_CRD} names no ray.io_rayclusters.yaml")
+    crd = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    schemas = {v["name"]: v["schema"]["openAPIV3Schema"] for v in crd["spec"]["versions"]}
+    schema = _without_unknown(schemas["v1"])
+    jsonschema.validate(KUBERAY[0], schema)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate({**KUBERAY[0], "spec": {**KUBERAY[0]["spec"], "typo": 1}}, schema)
+
+
+def _without_unknown(schema: Any) -> Any:
+    """Return a schema of a CRD as JSON schema in which an unknown property is an error."""
+    if isinstance(schema, list):
+        return [_without_unknown(each) for each in schema]
+    if not isinstance(schema, dict):
+        return schema
+    if schema.get("x-kubernetes-int-or-string"):
+        return {"type": ["integer", "string"]}
+    strict = {name: _without_unknown(value) for name, value in schema.items()}
+    if isinstance(schema.get("properties"), dict) and "type" in schema:
+        strict.setdefault("additionalProperties", False)
+    return strict
+
+
+def test_the_compose_file_is_valid(tmp_path: Path) -> None:
+    path = tmp_path / "compose.yaml"
+    check = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec"]
+    text = read_manifest("compose.yaml")
+    for content, code in ((text, 0), (text.replace("restart:", "restarts:", 1), 1)):
+        path.write_text(content, encoding="utf-8")
+        assert subprocess.run([*check, path], capture_output=True, check=False).returncode == code

@@ -18,9 +18,12 @@ from aiohttp.test_utils import TestClient, TestServer
 from getstream.plugins.gemini.errors import ConfigError
 from getstream.plugins.gemini.fleet import CallRequest, FleetFullError, FleetStatus
 from getstream.plugins.gemini.fleet import _gate as gate_module
-from getstream.plugins.gemini.fleet._calls import Placed, WorkerReport, WorkerStatus
+from getstream.plugins.gemini.fleet._calls import Placed, StartCall, WorkerReport, WorkerStatus
+from getstream.plugins.gemini.fleet._control import Control
 from getstream.plugins.gemini.fleet._gate import Gate
 from getstream.plugins.gemini.fleet._metrics import metrics_text
+from getstream.plugins.gemini.fleet._placement import Limits
+from getstream.plugins.gemini.fleet._records import MemoryRecords
 from getstream.plugins.gemini.fleet._webhook import MAX_BODY_BYTES
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -36,8 +39,8 @@ REPORT = WorkerReport("w1", 4711, "node", {"default:a": 3}, 0.25, 7.5, 184.5, ("
 class RecordedFleet:
     """A fleet of one call, which keeps what it was asked and answers as it is told.
 
-    The gate is tested with the real control in `test_gate_and_control`; here it is about answers
-    that a real one gives only in trouble.
+    With the real control, the gate is tested at the end of this file, and in `test_serve.py`; here
+    it is about answers that a real one gives only in trouble.
     """
 
     def __init__(self) -> None:
@@ -446,3 +449,59 @@ def test_every_metric_has_one_help_and_one_type_before_its_samples() -> None:
     accepting = families["gemini_fleet_worker_accepting"].samples
     assert {sample.labels["worker"] for sample in accepting} == {*names, "young"}
     assert len(families["gemini_fleet_worker_cpu_cores"].samples) == 2
+
+
+# -- with the real control -------------------------------------------------------------------------
+
+
+class OneWorker:
+    """An engine of one worker, which keeps what it was told."""
+
+    def __init__(self) -> None:
+        self.started: list[StartCall] = []
+        self.left: list[str] = []
+
+    async def spawn(self) -> str:
+        return "w1"
+
+    async def known_workers(self) -> list[str]:
+        return []
+
+    async def wait_dead(self, worker: str) -> None:
+        await asyncio.Event().wait()
+
+    async def start_call(self, start: StartCall) -> None:
+        self.started.append(start)
+
+    async def leave_call(self, worker: str, cid: str, epoch: int, *, at_rest: bool) -> None:
+        self.left.append(cid)
+
+    async def end_worker(self, worker: str) -> None: ...
+
+    async def end_hung_worker(self, worker: str, pid: int, node: str) -> None: ...
+
+
+async def test_late_and_repeated_webhooks_are_harmless() -> None:
+    engine = OneWorker()
+    control = Control(engine, MemoryRecords(), Limits(max_calls=4))
+    app = Gate(control, api_secret=SECRET, token=TOKEN, user_id="assistant").app()
+
+    def session(name: str, kind: str = "call.session_participant_joined") -> dict[str, Any]:
+        return {**joined(), "session_id": name, "type": kind}
+
+    async with TestClient(TestServer(app)) as client:
+        answers = await asyncio.gather(*(send(client, session("s1")) for _ in range(50)))
+        assert sorted(answer["state"] for _, answer, _ in answers) == ["running"] * 49 + ["started"]
+        ended = session("s1", "call.session_ended")
+        assert (await send(client, ended))[1] == {"ended": True}
+        assert (await send(client, ended))[1] == {"ended": False}
+        assert (await send(client, session("s1")))[1]["state"] == "over"
+        assert (await send(client, session("s2")))[1]["state"] == "started"
+        # The end of the session before, repeated late: somebody is in this one.
+        assert (await send(client, ended))[1] == {"ended": False}
+        _, status, _ = await ask(client, "GET", "/calls", headers=BEARER)
+        assert status["calls"] == 1
+        assert (await ask(client, "GET", "/readyz"))[0] == 200
+    await control.close()
+    assert [start.request.session_id for start in engine.started] == ["s1", "s2"]
+    assert engine.left == ["default:a"]

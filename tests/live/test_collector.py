@@ -30,6 +30,28 @@ print(before, first, second)
 """
 
 
+PREWARMED = """
+import asyncio, gc
+from getstream.plugins.gemini.live import GeminiLive
+
+async def main():
+    await GeminiLive.prewarm("a-key")
+    print(gc.get_freeze_count())
+
+asyncio.run(main())
+"""
+
+
+async def test_prewarm_freezes_what_is_there() -> None:
+    """A process that waits for calls has the pause before the first one, not in it."""
+    program = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", PREWARMED, stdout=subprocess.PIPE
+    )
+    out, _ = await asyncio.wait_for(program.communicate(), 60)
+    assert program.returncode == 0
+    assert int(out) > 100_000
+
+
 @pytest.mark.parametrize(
     ("before", "frozen"), [("", True), ("gc.freeze()", False), ("gc.disable()", False)]
 )

@@ -90,10 +90,14 @@ def _is_zombie(pid: int) -> bool:
 
 
 async def test_a_fleet_that_ends_meanwhile_is_noticed(tmp_path: Path) -> None:
-    code = f"{SERVING} input()"
+    end = tmp_path / "end"
+    wait = f"import os, time\nwhile not os.path.exists({str(end)!r}): time.sleep(0.02)\nexit(1)"
+    code = f"{SERVING}\n{wait}"
     async with FleetUnderTest(python(code), environment(), tmp_path / "fleet.log") as fleet:
+        fleet.check()
+        end.touch()
         ended = ""
-        while not ended:  # its stdin is closed
+        while not ended:
             await asyncio.sleep(0.05)
             try:
                 fleet.check()
@@ -119,8 +123,15 @@ async def test_webhooks_are_signed_and_answers_told_apart(tmp_path: Path) -> Non
         assert request.headers["Authorization"].startswith("Bearer ")
         return web.json_response({"workers": {"a": {"report": {"lag_ms": 7}}}})
 
+    asked: list[int] = []
+
+    async def on_ready(request: web.Request) -> web.Response:
+        asked.append(503 if len(asked) < 2 else 200)
+        return web.Response(status=asked[-1])
+
     app = web.Application()
     app.add_routes([web.post("/stream", on_webhook), web.get("/calls", on_status)])
+    app.add_routes([web.get("/readyz", on_ready)])
     runner = web.AppRunner(app)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
@@ -128,6 +139,7 @@ async def test_webhooks_are_signed_and_answers_told_apart(tmp_path: Path) -> Non
     code = f"import time; print('Serving on http://127.0.0.1:{port}', flush=True); time.sleep(600)"
     try:
         async with FleetUnderTest(python(code), environment(), tmp_path / "fleet.log") as fleet:
+            assert asked == [503, 503, 200], "workers are waited for"
             assert (await fleet.person_joined("a", "anna")).taken
             assert (await fleet.person_joined("b", "ben")).refused
             failed = await fleet.session_ended("a")

@@ -3,9 +3,9 @@
     python -m trials.fleet [TRIAL...] [--times N] [--out DIR] [--results DIR]
 
 Starts the package's local servers, fleets of `getstream-gemini serve`, and people in programs of
-their own. Prints a Markdown table, and writes it to `fleet.md` and `fleet.json`: a whole run (half
-an hour) with `PUBLISH=1` to `benches/results`, otherwise to `target/bench-results`. Logs, and what
-a person heard of a crash, are in the folder `--out`.
+their own. Prints a Markdown table, and writes it to `fleet.md` and `fleet.json`: a whole run (a
+quarter of an hour) with `PUBLISH=1` to `benches/results`, otherwise to `target/bench-results`.
+Logs, and what a person heard of a crash, are in the folder `--out`.
 
 The exit code is 0 if every goal is met, 1 if one is missed or a trial could not be carried through,
 2 if the command cannot be carried out. Needs Linux, and Ray for all but `restart` and `endings`.
@@ -66,17 +66,17 @@ class Trial:
 
 # Those that share a fleet come first, and need it once.
 TRIALS = {
-    "webhooks": Trial(2, 6, shared=requests.webhooks),
-    "kill": Trial(20, 22, shared=crashes.kill),
-    "hang": Trial(2, 30, shared=crashes.hang),
-    "control": Trial(2, 12, shared=crashes.control),
-    "both": Trial(2, 30, shared=crashes.both),
-    "ears": Trial(1, 45, shared=ears.ears),
-    "drain": Trial(2, 60, shared=drains.drain),
-    "cost": Trial(8, 14, own=costs.cost),
-    "endings-ray": Trial(1, 90, own=endings.endings_ray),
-    "endings": Trial(1, 45, own=endings.endings, ray=False),
-    "restart": Trial(3, 25, own=endings.restart, ray=False),
+    "webhooks": Trial(2, 10, shared=requests.webhooks),
+    "kill": Trial(20, 11, shared=crashes.kill),
+    "hang": Trial(2, 20, shared=crashes.hang),
+    "control": Trial(2, 10, shared=crashes.control),
+    "both": Trial(2, 18, shared=crashes.both),
+    "ears": Trial(1, 40, shared=ears.ears),
+    "drain": Trial(2, 36, shared=drains.drain),
+    "cost": Trial(8, 12, own=costs.cost),
+    "endings-ray": Trial(1, 75, own=endings.endings_ray),
+    "endings": Trial(1, 35, own=endings.endings, ray=False),
+    "restart": Trial(3, 15, own=endings.restart, ray=False),
 }
 
 

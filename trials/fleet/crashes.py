@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import os
 import random
 import signal
@@ -108,16 +109,19 @@ async def strike(
     fault = time.monotonic()
     act()
 
-    def speaks(call: str) -> bool:
-        newest = stage.sessions(call)[-1]
-        return newest is not before[call] and bool(newest.spoken)
+    def speaks_again(call: str) -> Callable[[], bool]:
+        def speaks() -> bool:
+            newest = stage.sessions(call)[-1]
+            return newest is not before[call] and bool(newest.spoken)
+
+        return speaks
 
     found = []
     back = []
     for call in calls:
         with contextlib.suppress(TrialError):
             left_s = max(0.1, fault + PATIENCE_S - time.monotonic())
-            await stage.until(lambda c=call: speaks(c), f"voice in {call}", left_s)
+            await stage.until(speaks_again(call), f"voice in {call}", left_s)
             back.append(call)
     await calm(people, back, tag)
     for call in calls:
@@ -189,10 +193,8 @@ async def struck_workers(
             status = await settled(served, calls)
             _, pid, hit = of_worker(status, calls)
             await reach_mid_speech(people, hit, dice)
-            control = status["control_pid"]
-            _, struck = await strike(
-                stage, people, hit, lambda p=pid, c=control: act(p, c), f"fault-{number}"
-            )
+            fault = functools.partial(act, pid, status["control_pid"])
+            _, struck = await strike(stage, people, hit, fault, f"fault-{number}")
             found += struck
             on_done(number + 1)
         status = await served.status()

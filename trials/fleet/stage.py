@@ -18,7 +18,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 import aiohttp
 from getstream.plugins.gemini.testing import LiveSession, LocalGemini, LocalServers, LocalStream
@@ -27,6 +27,8 @@ from . import ROOT
 from .assistants import instructions_of
 from .presence import Presence, watch
 from .processes import command, is_alive, with_variable
+
+T = TypeVar("T")
 
 USER = "assistant"
 TOKEN = "token-of-the-trials"
@@ -118,7 +120,7 @@ class Program:
 
         return await self.wait_for(there, f"a line {start!r}", timeout_s)
 
-    async def wait_for(self, find: Callable[[], Any], what: str, timeout_s: float) -> Any:
+    async def wait_for(self, find: Callable[[], T | None], what: str, timeout_s: float) -> T:
         """Wait until a function of its reports and lines returns something else than None.
 
         Raises:
@@ -204,7 +206,8 @@ class Served:
         code, answer = await self.ask("GET", "/calls")
         if code != 200:
             raise TrialError(f"GET /calls: {code} {answer}")
-        return answer
+        found: dict[str, Any] = answer
+        return found
 
     async def ask(self, method: str, path: str, timeout_s: float = 30.0) -> tuple[int, Any]:
         """Ask the API; returns the status and the body.
@@ -418,7 +421,7 @@ class Stage:
             "RAY_TMPDIR": str(self.scratch),
             "RAY_USAGE_STATS_ENABLED": "0",
         }
-        environment = self.servers.environment(**extra)
+        environment = {**self.servers.environment(), **extra}
         environment.pop("RAY_ADDRESS", None)  # a cluster of somebody else
         paths = [environment.get("PYTHONPATH", ""), str(ROOT)]
         environment["PYTHONPATH"] = os.pathsep.join(path for path in paths if path)

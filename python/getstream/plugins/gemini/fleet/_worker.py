@@ -118,11 +118,12 @@ class Worker:
             return
         self._client = await asyncio.to_thread(_stream.make_client)
         self._load.start()
+        await _stream.warm_up(self._client, "warm-up")
+        # Last: it has the garbage collector leave alone what is there by then.
         try:
             await GeminiLive.prewarm()
         except ConfigError:  # the application gives a key, or a client of its own
             await GeminiLive.prewarm("of the application")
-        await _stream.warm_up(self._client, "warm-up")
 
     def start_call(self, start: StartCall) -> None:
         """Take a call. Repeating it changes nothing; a newer epoch replaces the one before.

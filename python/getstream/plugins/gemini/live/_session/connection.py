@@ -733,6 +733,8 @@ def _prewarm(api_key: str | None, vertexai: bool) -> None:
     before = SPARE.put(build_client(api_key, vertexai), api_key, vertexai)
     if before is not None:
         close_client(before)
+    # Not in the first call: it takes the interpreter from all threads, the event loop's as well.
+    spare_long_lived_objects()
 
 
 def build_client(api_key: str | None, vertexai: bool) -> genai.Client:

@@ -43,6 +43,8 @@ WEBHOOK_S = 30.0
 """Longest time for an answer to a webhook; the gate gives up after that, too."""
 
 STATUS_S = 5.0
+READY_S = 0.2
+"""Time between two questions whether a worker takes calls."""
 
 MARKER = "GETSTREAM_LOAD_RUN"
 """Variable in the environment of the fleet, by which its processes are found."""
@@ -141,6 +143,7 @@ class FleetUnderTest:
                     f"{self._last_lines()}"
                 ) from None
             self._http = aiohttp.ClientSession()
+            await self._wait_ready(self._http)
         except BaseException:
             await self._end()
             raise
@@ -216,6 +219,27 @@ class FleetUnderTest:
                 return worst_lag_ms(await answer.json())
         except (aiohttp.ClientError, asyncio.TimeoutError, OSError, ValueError):
             return None
+
+    async def _wait_ready(self, http: aiohttp.ClientSession) -> None:
+        """Wait while it says at `/readyz` that no worker takes calls: Ray starts them afterwards.
+
+        Raises:
+            ConfigError: That lasts too long.
+        """
+        deadline = asyncio.get_running_loop().time() + START_S
+        timeout = aiohttp.ClientTimeout(total=STATUS_S)
+        while asyncio.get_running_loop().time() < deadline:
+            self.check()
+            try:
+                async with http.get(f"{self._url}/readyz", timeout=timeout) as answer:
+                    if answer.status != 503:
+                        return
+            except asyncio.TimeoutError:
+                continue
+            except (aiohttp.ClientError, OSError):
+                return  # the first webhook tells what is wrong
+            await asyncio.sleep(READY_S)
+        raise ConfigError(f"No worker of the fleet took calls within {START_S:g} s")
 
     async def _webhook(self, event: dict[str, Any]) -> Placing:
         assert self._http is not None, "it has been started"
