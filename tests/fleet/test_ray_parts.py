@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import subprocess
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from getstream.plugins.gemini._cli.serve_on_ray import noting_signals
 from getstream.plugins.gemini.errors import ConfigError
 from getstream.plugins.gemini.fleet._ray import _reaper
 from getstream.plugins.gemini.fleet._ray._outbox import ControlSilentError, Outbox
@@ -136,7 +138,8 @@ def test_without_ray_it_says_what_to_install() -> None:
                     raise ModuleNotFoundError("No module named 'ray'", name="ray")
 
         sys.meta_path.insert(0, NoRay())
-        from getstream.plugins.gemini.errors import ConfigError
+        from getstream.plugins.gemini._cli.serve_on_ray import noting_signals
+from getstream.plugins.gemini.errors import ConfigError
         from getstream.plugins.gemini.fleet._ray import find_ray_fleet
         try:
             find_ray_fleet()
@@ -147,6 +150,24 @@ def test_without_ray_it_says_what_to_install() -> None:
         [sys.executable, "-c", textwrap.dedent(program)], capture_output=True, text=True, check=True
     )
     assert 'pip install "getstream-plugins-gemini[ray]"' in done.stdout
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals are sent")
+def test_a_signal_whose_handler_is_swallowed_is_noted() -> None:
+    def leave(number: int, _frame: Any) -> None:
+        sys.exit(number)
+
+    before = signal.signal(signal.SIGTERM, leave)
+    try:
+        with noting_signals() as signals:
+            with contextlib.suppress(SystemExit):
+                os.kill(os.getpid(), signal.SIGTERM)
+        assert signals == {signal.SIGTERM}
+        with noting_signals() as signals:
+            pass
+        assert signals == set()
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="it reads /proc")

@@ -6,7 +6,10 @@ import asyncio
 import contextlib
 import logging
 import os
+import signal
+import socket
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -42,19 +45,42 @@ def run_serve_on_ray(options: ServeOptions) -> int:
     """
     load_assistant(options.assistant)  # what is wrong with it is better said here than by workers
     # Before the loop: Ray sets handlers of signals, which the loop replaces by its own.
-    fleet = start_ray_fleet(
-        options.assistant,
-        options.limits(),
-        records="" if options.records == "memory" else options.records,
-        verbose=options.verbose,
-    )
+    with noting_signals() as signals:
+        fleet = start_ray_fleet(
+            options.assistant,
+            options.limits(),
+            records="" if options.records == "memory" else options.records,
+            verbose=options.verbose,
+        )
     with contextlib.suppress(KeyboardInterrupt):
-        run(_serve(options, fleet))
+        run(_serve(options, fleet, is_over=bool(signals)))
     return 0
 
 
-async def _serve(options: ServeOptions, fleet: RayFleet) -> None:
+@contextlib.contextmanager
+def noting_signals() -> Iterator[set[int]]:
+    """Note which signals have come during the block; the set is filled at its end.
+
+    Ray's handler of SIGTERM raises `SystemExit`, and what Ray does meanwhile may swallow that.
+    """
+    came: set[int] = set()
+    reader, writer = socket.socketpair()
+    with reader, writer:
+        reader.setblocking(False)
+        writer.setblocking(False)
+        before = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
+        try:
+            yield came
+        finally:
+            signal.set_wakeup_fd(before)
+        with contextlib.suppress(BlockingIOError):
+            came.update({signal.SIGINT, signal.SIGTERM} & set(reader.recv(4096)))
+
+
+async def _serve(options: ServeOptions, fleet: RayFleet, *, is_over: bool) -> None:
     stop = Stop()
+    if is_over:
+        stop.asked.set()
     gate = Gate(
         fleet,
         api_secret=os.environ["STREAM_API_SECRET"],
@@ -64,7 +90,8 @@ async def _serve(options: ServeOptions, fleet: RayFleet) -> None:
     try:
         fleet.watch()
         async with listening(gate.app(), options.host, options.port) as url:
-            print(f"Serving on {url}", flush=True)
+            if not is_over:
+                print(f"Serving on {url}", flush=True)
             await stop.asked.wait()
             await leave_calls(fleet, stop, options.grace_s)
     finally:
