@@ -18,8 +18,8 @@ SOURCE  := pyproject.toml README.md LICENSE Cargo.toml Cargo.lock $(wildcard bui
            $(shell find python $(VISIBLE) -not -name '*.so')
 
 .PHONY: help demo test test-rust test-python chromium redis soak miri lint lint-workflows format house docs \
-        bench bench-barge-in bench-echo bench-import bench-session bench-vad bench-video trial-fleet \
-        develop clean
+        bench bench-barge-in bench-echo bench-import bench-load bench-session bench-vad bench-video \
+        trial-fleet develop clean
 .DELETE_ON_ERROR:
 
 help:  ## show this list
@@ -79,7 +79,9 @@ lint: $(VENV)/.lint  ## formatting, lints and types
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-lint-workflows: $(VENV)/.workflows  ## check .github/workflows
+lint-workflows: $(VENV)/.workflows  ## check .github/workflows and the Compose file of `manifests`
+	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec \
+	  python/getstream/plugins/gemini/fleet/manifests/compose.yaml
 	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 	$(BIN)/check-jsonschema --builtin-schema vendor.dependabot .github/dependabot.yml
 	$(BIN)/zizmor --offline --quiet .github
@@ -106,6 +108,9 @@ bench-echo: $(VENV)/.bench  ## measure the echo suppressor (6 minutes)
 
 bench-import: $(VENV)/.bench  ## measure what importing the package costs (2 minutes)
 	$(BIN)/python benches/import_cost.py
+
+bench-load: $(VENV)/.installed  ## measure what a fleet carries (5 minutes)
+	$(BIN)/python benches/load.py
 
 bench-session: $(VENV)/.installed  ## measure what a session costs (7 minutes)
 	$(BIN)/python benches/session.py

@@ -70,6 +70,7 @@ PROGRAMS = under("cli", "_cli", "__main__")
 IN_TIMELINE = under("_timeline")
 IN_RECORDING = under("recording")
 IN_PLAYGROUND = under("playground")
+IN_FLEET = under("fleet")
 OBSERVER = "live._telemetry.observer"
 
 # Modules of the standard library that read the time, wait, or do I/O.
@@ -86,6 +87,21 @@ STARTERS = (
     "live._media.video_input",  # its worker
     "live._supervisor",
     "live._tools.threads",  # of blocking tools
+)
+
+FLEET_STARTERS = (
+    "fleet._load",  # the sampler of a worker's load, and the thread that sees its loop held up
+    "fleet._local",
+    "fleet._ray._actors",  # the threads for what Ray offers as blocking functions alone
+    "fleet._ray._control",
+    "fleet._ray._fleet",
+    "fleet._ray._outbox",
+    "fleet._ray._worker",
+    "fleet._records",  # the thread that writes files
+    "fleet._seat",
+    "fleet._stream",
+    "fleet._tasks",  # of the control and its records
+    "fleet._worker",
 )
 
 # Calls that hand work to an existing thread and await it.
@@ -252,6 +268,7 @@ def _forbidden_imports(found: list[Import]) -> Iterator[tuple[Import, str]]:
             (_policy_is_pure, "the rules have neither clock nor loop nor log"),
             (_timeline_draws_alone, "_timeline draws with numpy, and knows nothing of calls"),
             (_playground_is_an_application, "the playground uses public names alone"),
+            (_fleet_is_an_application, "the fleet uses public names alone, and its extras apart"),
             (_reports_need_no_sdk, "a recording is read, and its page made, without any SDK"),
             (_leaves_import_nothing_heavy, "audio, errors, _terminal and _websocket import no SDK"),
         ):
@@ -261,8 +278,8 @@ def _forbidden_imports(found: list[Import]) -> Iterator[tuple[Import, str]]:
 
 def _named_in_the_source(each: Import) -> bool:
     # The hook that redirects the SDK to a local server wraps every imported module.
-    # `playground MODULE:FUNCTION` imports the user's module.
-    allowed = under("testing._redirect", "_cli.playground")
+    # `playground MODULE:FUNCTION` and `serve MODULE:FUNCTION` import the user's module.
+    allowed = under("testing._redirect", "_cli.playground", "fleet._program")
     return each.foreign != COMPUTED or allowed(each.by)
 
 
@@ -277,7 +294,7 @@ def _getstream_is_wrapped(each: Import) -> bool:
         return each.is_of("getstream.video.rtc.audio_track")
     if each.by == "playground._audio":
         return each.is_of("getstream.video.rtc.track_util")
-    return each.by == "live._call" or IN_TESTING(each.by) or PROGRAMS(each.by)
+    return each.by in ("live._call", "fleet._stream") or IN_TESTING(each.by) or PROGRAMS(each.by)
 
 
 def _exports_are_optional(each: Import) -> bool:
@@ -360,6 +377,35 @@ def _playground_is_an_application(each: Import) -> bool:
     return IN_PLAYGROUND(each.target) or each.target in public
 
 
+# Of the fleet's modules, those that know more than the standard library.
+FLEET_KNOWS = {
+    "fleet._gate": ("aiohttp",),
+    "fleet._local": ("aiohttp",),  # for a type
+    "fleet._records": ("redis",),
+    "fleet._stream": ("getstream",),
+    "fleet._program": (COMPUTED,),
+}
+FLEET_ON_RAY = under("fleet._ray")
+PURE_IN_FLEET = ("fleet._calls", "fleet._metrics", "fleet._placement", "fleet._webhook")
+
+
+def _fleet_is_an_application(each: Import) -> bool:
+    if not IN_FLEET(each.by):
+        return not IN_FLEET(each.target) or PROGRAMS(each.by) or IN_TESTING(each.by)
+    if each.foreign is not None:
+        root = each.foreign.partition(".")[0]
+        if each.by in PURE_IN_FLEET:
+            return root in sys.stdlib_module_names and root not in IMPURE
+        if FLEET_ON_RAY(each.by):
+            return _is_standard(each.foreign) or each.is_of("ray", "psutil")
+        return _is_standard(each.foreign) or each.is_of(*FLEET_KNOWS.get(each.by, ()))
+    if each.by in PURE_IN_FLEET:
+        return each.target in (*PURE_IN_FLEET, "errors", "live")
+    if FLEET_ON_RAY(each.target):
+        return FLEET_ON_RAY(each.by)  # an extra, which the rest does without
+    return IN_FLEET(each.target) or each.target in ("_terminal", "errors", "live")
+
+
 def _reports_need_no_sdk(each: Import) -> bool:
     if not IN_RECORDING(each.by):
         return True
@@ -376,6 +422,9 @@ def _is_standard(module: str) -> bool:
 
 def _forbidden_tasks(modules: Source) -> Iterator[str]:
     for module, tree in modules.items():
+        if IN_FLEET(module) and module not in FLEET_STARTERS:
+            for name, line in mentions(tree, STARTS_TASKS | BORROWS_THREADS):
+                yield f"{module}:{line} uses {name}: only FLEET_STARTERS start tasks"
         if not IN_LIVE(module) or module in STARTERS:
             continue
         for name, line in mentions(tree, STARTS_TASKS):
@@ -441,7 +490,9 @@ def broken(module: str, source: str) -> list[str]:
                   "live._gemini_live", "live._media", "live._media.playout", "live._session",
                   "live._session.protocol", "live._telemetry", "live._telemetry.otel",
                   "live._turns", "live._turns.policy", "testing", "testing._stream", "_timeline",
-                  "_timeline.model", "playground")  # fmt: skip
+                  "_timeline.model", "playground", "fleet", "fleet._control",
+                  "fleet._ray",
+                  "live._supervisor")  # fmt: skip
     house = dict.fromkeys((*neighbours, module), "") | {module: source}
     return violations({name: ast.parse(text) for name, text in house.items()})
 
@@ -516,6 +567,19 @@ def broken(module: str, source: str) -> list[str]:
         ("playground._server", "from .._cli.clips import data_file"),
         ("playground._server", "import fastapi"),
         ("testing", "from ..playground import Playground"),
+        ("fleet._worker", "from ..live._supervisor import Supervisor"),
+        ("fleet._worker", "from getstream import AsyncStream"),
+        ("fleet._worker", "import ray"),
+        ("fleet._local", "from ._ray import start_ray_fleet"),
+        ("fleet._local", "import redis"),
+        ("fleet._placement", "import time"),
+        ("fleet._placement", "import asyncio"),
+        ("fleet._placement", "from ._control import Control"),
+        ("fleet._control", "asyncio.create_task(work())"),
+        ("fleet._control", "await asyncio.to_thread(work)"),
+        ("fleet._control", "from ..testing import LocalGemini"),
+        ("fleet._webhook", "from aiohttp import web"),
+        ("live._gemini_live", "from ..fleet import Seat"),
     ],
 )
 def test_a_house_out_of_order_is_noticed(module: str, source: str) -> None:
@@ -550,6 +614,11 @@ def test_a_house_out_of_order_is_noticed(module: str, source: str) -> None:
         ("testing._stream", "from google.protobuf.message import DecodeError"),
         ("testing", "from ..audio import Vad\nfrom getstream import Stream"),
         ("cli", "from getstream import Stream\nfrom .live import GeminiLive"),
+        ("cli", "from .fleet import LocalFleet"),
+        ("fleet._placement", "from ..live import Resumption\nimport heapq"),
+        ("fleet._tasks", "asyncio.get_running_loop().create_task(work)"),
+        ("fleet._control", "from ..live import Resumption\nfrom ..errors import ClosedError"),
+        ("fleet._stream", "from getstream import AsyncStream\nfrom getstream.video import rtc"),
         ("", "def __getattr__(name):\n    from . import live"),
     ],
 )

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import argparse
 import os
+import re
+import shlex
 import subprocess
 import sys
 import urllib.request
-import wave
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+import av
 import numpy as np
 import pytest
 from getstream.plugins.gemini import cli
 from getstream.plugins.gemini._cli import clips, demo, report
 from getstream.plugins.gemini._cli.environment import local_environment, real_gemini_environment
-from getstream.plugins.gemini._cli.join import browser_link, require_stream_keys
-from getstream.plugins.gemini.errors import ConfigError
+from getstream.plugins.gemini._cli.join import browser_link, is_loopback, require_stream_keys
+from getstream.plugins.gemini.errors import AudioError, ConfigError
 from getstream.plugins.gemini.testing import signals
 
 KEYS = ("STREAM_API_KEY", "STREAM_API_SECRET", "GOOGLE_API_KEY", "GEMINI_API_KEY")
@@ -65,6 +68,237 @@ def test_help(arguments: list[str], words: list[str], capsys: pytest.CaptureFixt
     assert end.value.code == 0
     printed = capsys.readouterr().out
     assert [word for word in words if word not in printed] == []
+
+
+def verbs() -> dict[str, argparse.ArgumentParser]:
+    """Return the parser of each verb, whatever verbs there are."""
+    actions = cli._parser()._actions
+    return next(a.choices for a in actions if isinstance(a, argparse._SubParsersAction))
+
+
+def examples_of(text: str) -> list[str]:
+    """Return the command lines in a help text."""
+    joined = text.replace("\\\n", " ")
+    found = re.findall(r"^ +(?:getstream-gemini|python -m getstream\S*) .*$", joined, re.MULTILINE)
+    return [line.strip().partition("  #")[0] for line in found]
+
+
+@pytest.mark.parametrize("verb", sorted(verbs()))
+def test_every_verb_has_an_example_that_can_be_typed(verb: str) -> None:
+    epilog = verbs()[verb].epilog or ""
+    assert re.search("^examples?:$", epilog, re.MULTILINE)
+    lines = examples_of(epilog)
+    assert lines
+    for line in lines:
+        words = shlex.split(line)
+        options = cli._parser().parse_args(words[1:])  # SystemExit if it is wrong
+        assert options.command == verb
+
+
+@pytest.mark.parametrize("module", ["testing", "testing.person"])
+def test_the_other_programs_have_examples(module: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", f"getstream.plugins.gemini.{module}", "--help"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    lines = examples_of(done.stdout)
+    assert lines
+    assert all(line.startswith(f"python -m getstream.plugins.gemini.{module} ") for line in lines)
+
+
+def test_every_verb_says_who_it_is_when_nothing_is_given() -> None:
+    listed = cli._parser().format_help()
+    assert [verb for verb in verbs() if verb not in listed] == []
+
+
+# -- streams --------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs a POSIX shell")
+@pytest.mark.parametrize(
+    ("redirection", "words"),
+    [
+        (">&-", "There is no recording in nowhere"),
+        (">&- 2>&-", ""),
+        ("2>&-", ""),
+    ],
+)
+def test_closed_streams(redirection: str, words: str, tmp_path: Path) -> None:
+    command = f"{shlex.quote(sys.executable)} -m getstream.plugins.gemini report nowhere"
+    done = subprocess.run(
+        ["sh", "-c", f"{command} {redirection}"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "AttributeError" not in done.stderr
+
+
+def test_main_with_closed_streams(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(sys, "stdout", None)
+    monkeypatch.setattr(sys, "stderr", None)
+    assert cli.main(["report", str(tmp_path)]) == 1
+    sys.stdout.close()
+    sys.stderr.close()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_disk_has_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "getstream.plugins.gemini", "doctor", "--no-call"],
+            env={**os.environ, "GOOGLE_GEMINI_BASE_URL": "https://x.invalid",
+                 "STREAM_BASE_URL": "https://x.invalid"},
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+            check=False,
+        )  # fmt: skip
+    assert done.returncode != 0
+    assert "No space left on device" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("verb", "module"),
+    [
+        (["playground", "--no-open"], "aiohttp"),
+        (["test", "x.toml"], "trustme"),
+        (["demo"], "pylibsrtp"),
+    ],
+)
+def test_without_the_extra(verb: list[str], module: str, tmp_path: Path) -> None:
+    text = f"raise ModuleNotFoundError('No module named {module}', name={module!r})\n"
+    (tmp_path / f"{module}.py").write_text(text)
+    done = run(*verb, PYTHONPATH=str(tmp_path))
+    assert done.returncode == 1
+    assert "getstream-plugins-gemini[testing]" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["report", "FILE"], "There is no recording"),
+        (["report", "FOLDER"], "There is no recording"),
+        (["report", "NONE"], "There is no recording"),
+        (["test", "FILE"], "no [[scenario]]"),
+        (["test", "FOLDER"], "cannot be read"),
+        (["test", "NONE"], "cannot be read"),
+        (["demo", "--input", "NONE"], "There is no file"),
+        (["demo", "--input", "FOLDER"], "folder"),
+        (["demo", "--out", "FILE"], "--out"),
+        (["doctor", "--live", "--yes", "--out", "FOLDER"], "GOOGLE_API_KEY"),
+        (["join", "c", "--record", "FILE"], "STREAM_API_KEY"),
+    ],
+)
+def test_wrong_files(
+    arguments: list[str], words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "folder").mkdir()
+    paths = {name.upper(): str(tmp_path / name) for name in ("file", "folder", "none")}
+    assert cli.main([paths.get(each, each) for each in arguments]) in (1, 2)
+    error = capsys.readouterr().err
+    assert words in error
+    assert "--verbose shows where" not in error, "it is an error that is known"
+
+
+@pytest.mark.parametrize(
+    ("name", "words"), [("nope:make", "There is no module"), ("nope", "module:function")]
+)
+def test_a_playground_without_its_function(name: str, words: str) -> None:
+    # In a process of its own: it leads all that is imported after it to a local server.
+    done = run("playground", "--no-open", name)
+    assert done.returncode == 1
+    assert words in done.stderr
+    assert "--verbose shows where" not in done.stderr
+
+
+# -- the programs of the test kit -----------------------------------------------------------------
+
+
+def program(module: str, *arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", f"getstream.plugins.gemini.{module}", *arguments],
+        env={name: value for name, value in os.environ.items() if name not in KEYS},
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize(
+    ("command", "code", "words"),
+    [
+        ("nope_cmd", 127, "there is no such program"),
+        ("./file.py", 126, "python ./file.py"),
+        ("./folder", 126, "Permission denied"),
+    ],
+)
+def test_a_program_that_cannot_be_run(command: str, code: int, words: str, tmp_path: Path) -> None:
+    (tmp_path / "file.py").touch()
+    (tmp_path / "folder").mkdir()
+    done = program("testing", "--", command, cwd=tmp_path)
+    assert done.returncode == code, done.stderr
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        ([], 1, "no keys for Stream: set STREAM_API_KEY and STREAM_API_SECRET"),
+        (["--video-size", "3"], 2, "320x240"),
+        (["--video-size", "0x9"], 2, "320x240"),
+        (["--timeout", "nan"], 2, "a number"),
+        (["--timeout", "0"], 2, "more than 0"),
+        (["--video", "-3"], 2, "a number"),
+    ],
+)
+def test_a_person_that_cannot_join(
+    arguments: list[str], code: int, words: str, tmp_path: Path
+) -> None:
+    done = program("testing.person", "--call", "c", *arguments, cwd=tmp_path)
+    assert done.returncode == code
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+# -- examples -------------------------------------------------------------------------------------
+
+EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("*/main.py"))
+
+
+@pytest.mark.parametrize(
+    "example",
+    [path for path in EXAMPLES if path.parent.name != "quick_start"],
+    ids=lambda path: path.parent.name,
+)
+def test_an_example_without_keys_says_what_it_needs(example: Path) -> None:
+    arguments = [] if example.parent.name == "gemini_live" else ["a-call"]
+    done = subprocess.run(
+        [sys.executable, str(example), *arguments],
+        env={name: value for name, value in os.environ.items() if name not in KEYS},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "STREAM_API_KEY" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_help_does_not_wait_for_the_sdks() -> None:
@@ -130,12 +364,95 @@ def speech_wav(path: Path, seconds: float, rate: int = 16000) -> Path:
     return path
 
 
-def eight_bit(path: Path) -> None:
-    with wave.open(str(path), "wb") as file:
-        file.setnchannels(1)
-        file.setsampwidth(1)
-        file.setframerate(16000)
-        file.writeframes(bytes(16000))
+def encoded(
+    path: Path, codec: str, rate: int = 48_000, *, channels: int = 1, video: bool = False
+) -> Path:
+    """Write two seconds of speech, with a picture in front if asked for one."""
+    speech = signals.speech_like(2000, rate)
+    layout = "mono" if channels == 1 else "stereo"
+    with av.open(str(path), "w") as container:
+        pictures = container.add_stream("mpeg4", rate=10) if video else None
+        sound = container.add_stream(codec, rate=rate, layout=layout) if codec else None
+        if pictures is not None:
+            pictures.width, pictures.height, pictures.pix_fmt = 64, 48, "yuv420p"
+            for _ in range(20):
+                picture = av.VideoFrame.from_ndarray(np.zeros((48, 64, 3), np.uint8), "rgb24")
+                container.mux(pictures.encode(picture))
+            container.mux(pictures.encode(None))
+        if sound is not None:
+            block = np.repeat(speech, channels).reshape(1, -1)
+            frame = av.AudioFrame.from_ndarray(block, format="s16", layout=layout)
+            frame.sample_rate = rate
+            container.mux(sound.encode(frame))
+            container.mux(sound.encode(None))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "rate", "channels", "video"),
+    [
+        ("a.mp3", "libmp3lame", 44_100, 2, False),
+        ("a.ogg", "libvorbis", 48_000, 1, False),
+        ("a.opus", "libopus", 48_000, 2, False),
+        ("a.m4a", "aac", 22_050, 1, False),
+        ("a.flac", "flac", 96_000, 2, False),
+        ("a.flac", "flac", 192_000, 1, False),
+        ("a.wav", "pcm_s24le", 48_000, 2, False),
+        ("a.wav", "pcm_u8", 8_000, 1, False),
+        ("a.wav", "pcm_s16le", 4_000, 1, False),
+        ("a.wav", "pcm_f32le", 16_000, 1, False),
+        ("a.mp4", "aac", 48_000, 2, True),
+        ("a name with no ending", "", 0, 0, False),
+        ("http:a.mp3", "libmp3lame", 48_000, 1, False),
+    ],
+)
+def test_any_audio_file_can_be_said(
+    name: str, codec: str, rate: int, channels: int, video: bool, tmp_path: Path
+) -> None:
+    path = tmp_path / name
+    if codec:
+        encoded(path, codec, rate, channels=channels, video=video)
+    else:
+        encoded(tmp_path / "a.mp3", "libmp3lame").rename(path)
+    clip = clips.open_clip(path)
+    assert clip.seconds == pytest.approx(2.0, abs=0.1)
+    assert 8_000 <= clip.rate <= 96_000
+    assert clip.samples.dtype == np.int16
+    assert clip.samples.shape == (round(clip.seconds * clip.rate),)
+    assert clip.speech_seconds > 1.5
+    assert signals.rms_dbfs(clip.samples) == pytest.approx(-20, abs=1.5)
+
+
+def half_of(path: Path) -> Path:
+    data = encoded(path, "libmp3lame").read_bytes()
+    path.write_bytes(data[: len(data) // 2])
+    return path
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.wav")
+    with pytest.raises(ConfigError, match="no ordinary file"):
+        clips.open_clip(tmp_path / "pipe.wav")
+
+
+@pytest.mark.skipif(
+    not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read everything"
+)
+def test_a_file_that_may_not_be_read(tmp_path: Path) -> None:
+    for name in ("a.wav", "a.mp3"):
+        path = tmp_path / name
+        path.write_bytes(b"x")
+        path.chmod(0)
+        with pytest.raises(ConfigError, match="cannot be read: Permission denied"):
+            clips.open_clip(path)
+
+
+def test_a_playlist_leads_nowhere(tmp_path: Path) -> None:
+    path = tmp_path / "list.m3u8"
+    path.write_text("#EXTM3U\n#EXTINF:5,\nhttp://127.0.0.1:9/a.ts\n#EXT-X-ENDLIST\n")
+    with pytest.raises(AudioError, match=r"list\.m3u8"):
+        clips.open_clip(path)
 
 
 @pytest.mark.parametrize(
@@ -143,17 +460,23 @@ def eight_bit(path: Path) -> None:
     [
         (None, "There is no file"),
         (lambda path: path.mkdir(), "cannot be read"),
-        (lambda path: path.write_text("hello"), "not a WAV file"),
-        (lambda path: path.write_bytes(b""), "not a WAV file"),
-        (eight_bit, "8 bits per sample"),
+        (lambda path: path.write_text("hello"), "cannot be decoded"),
+        (lambda path: path.write_bytes(b""), "cannot be decoded"),
+        (lambda path: path.write_bytes(b"RIFF"), "cannot be decoded"),
+        (lambda path: path.write_bytes(os.urandom(5000)), "input.wav"),
         (lambda path: signals.write_wav(path, np.zeros(0, np.int16), 16000), "no audio"),
         (lambda path: signals.write_wav(path, np.zeros(16000, np.int16), 16000), "is silent"),
         (lambda path: signals.write_wav(path, signals.click(50, 16000), 16000), "is silent"),
         (lambda path: speech_wav(path, 60.5), "lasts 60.5 s; the limit is 60 s"),
-        (lambda path: speech_wav(path, 1, rate=4000), "4000 samples per second"),
+        (lambda path: speech_wav(path, 61, rate=4000), "lasts 61.0 s; the limit is 60 s"),
+        (
+            lambda path: encoded(path.with_suffix(".mp4"), "", video=True).rename(path),
+            "has no sound",
+        ),
     ],
-    ids=["missing", "folder", "text", "nothing", "8-bit", "empty", "silent", "click", "long", "4k"],
-)
+    ids=["missing", "folder", "text", "nothing", "half a header", "noise", "empty", "silent",
+         "click", "long", "long 4k", "a film without sound"],
+)  # fmt: skip
 def test_input_that_cannot_be_said(
     make: Any, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -166,6 +489,20 @@ def test_input_that_cannot_be_said(
     assert str(path) in error
     assert "Traceback" not in error
     assert not (tmp_path / "out").exists(), "nothing is made before the input is known to be good"
+
+
+def test_half_a_file_is_said_as_far_as_it_goes(tmp_path: Path) -> None:
+    assert 0.3 < clips.open_clip(half_of(tmp_path / "half.mp3")).seconds < 1.7
+
+
+def test_a_file_that_is_broken_in_the_middle(tmp_path: Path) -> None:
+    path = encoded(tmp_path / "broken.flac", "flac")
+    data = bytearray(path.read_bytes())
+    middle = len(data) // 2
+    data[middle : middle + 4096] = bytes(4096)
+    path.write_bytes(data)
+    with pytest.raises(AudioError, match=r"broken\.flac cannot be decoded after \d\.\d s"):
+        clips.open_clip(path)
 
 
 def test_input_up_to_the_limit_is_taken(tmp_path: Path) -> None:
@@ -413,3 +750,19 @@ def test_browser_link() -> None:
     other = browser_link("c", "audio_room", api_key="k", token="t", page="http://localhost:3000/")
     assert other.startswith("http://localhost:3000/join/c?")
     assert parse_qs(urlsplit(other).query)["type"] == ["audio_room"]
+
+
+@pytest.mark.parametrize(
+    ("url", "own"),
+    [
+        ("http://127.0.0.1:3030", True),
+        ("http://127.8.8.8/", True),
+        ("http://[::1]:1", True),
+        ("http://localhost:80", True),
+        ("https://chat.stream-io-api.com/", False),
+        ("http://192.168.0.1", False),
+        ("", False),
+    ],
+)
+def test_addresses_of_this_machine(url: str, own: bool) -> None:
+    assert is_loopback(url) == own

@@ -20,9 +20,10 @@ from getstream.plugins.gemini._cli.narration import (
 )
 
 NO_CONTOUR = np.zeros(0, dtype=np.float32)
+NO_SAMPLES = np.zeros(0, np.int16)
 CLIPS = [
-    Clip(Path("a.wav"), "How do you do?", 3.0, ((0.1, 2.8),), NO_CONTOUR),
-    Clip(Path("b.wav"), "Never mind.", 2.0, ((0.1, 1.9),), NO_CONTOUR),
+    Clip(Path("a.wav"), "How do you do?", 3.0, ((0.1, 2.8),), NO_CONTOUR, NO_SAMPLES, 16_000),
+    Clip(Path("b.wav"), "Never mind.", 2.0, ((0.1, 1.9),), NO_CONTOUR, NO_SAMPLES, 16_000),
 ]
 
 
@@ -116,7 +117,19 @@ def test_interruption(teller: Teller, first: str) -> None:
 
 
 def test_a_pause_in_the_persons_speech_is_answered_and_ended() -> None:
-    teller = Teller([Clip(Path("a.wav"), "One. Two.", 5.0, ((0.1, 1.0), (2.0, 4.9)), NO_CONTOUR)])
+    teller = Teller(
+        [
+            Clip(
+                Path("a.wav"),
+                "One. Two.",
+                5.0,
+                ((0.1, 1.0), (2.0, 4.9)),
+                NO_CONTOUR,
+                NO_SAMPLES,
+                16_000,
+            )
+        ]
+    )
     teller.person("joined", 0.0, started_at=100.0)
     teller.assistant("joined", 100.0)
     teller.person("say_started", 1.0)

@@ -306,3 +306,33 @@ def test_a_call_in_which_nothing_happened_can_be_reported(tmp_path: Path) -> Non
     report.write_report(tmp_path, call, measures, numbers)
     assert "nothing to measure" in report.printed_summary(numbers, tmp_path)
     ElementTree.parse(tmp_path / "timeline.svg")
+
+
+@pytest.mark.parametrize(
+    ("heard", "unheard"),
+    [
+        ("It is a", "mile from here."),
+        (" It  is\na ", "mile from here."),
+        ("It is a mile from here.", ""),
+        ("", "It is a mile from here."),
+        (None, ""),
+    ],
+)
+def test_the_picture_strikes_out_what_was_not_heard(
+    call: Call, heard: str | None, unheard: str
+) -> None:
+    number = next(e["turn"] for e in call.events if e["event"] == "interrupted")
+    events = [
+        {**e, "heard_text": heard} if e["event"] == "interrupted" else e
+        for e in call.events
+        if not (e["event"] in ("text", "turn_complete") and e.get("turn", number) == number)
+    ]
+    events.append(event("turn_complete", 13.0, turn=number, text="It is a mile from here."))
+    measures = measure(Call(**{**vars(call), "events": events}))
+    turn = next(each for each in measures.assistant if each.number == number)
+    assert turn.unheard == unheard
+    span = next(s for s in report.timeline(call, measures).spans if s.outcome == "interrupted")
+    assert (span.unheard, f"{span.label}{span.unheard}") == (unheard, "It is a mile from here.")
+    numbers = report.summary(call, measures, gemini="local")
+    said = [each for each in numbers["conversation"] if each.get("turn") == number]
+    assert said[0]["unheard_text"] == unheard

@@ -16,9 +16,10 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 from getstream.plugins.gemini._timeline import Latency, Mark, Span, Timeline, Track, render_svg
+from getstream.plugins.gemini._timeline.layout import split_lines
 from getstream.plugins.gemini._timeline.model import SIDES
 from getstream.plugins.gemini._timeline.style import PALETTE
-from getstream.plugins.gemini._timeline.text import num, text_width
+from getstream.plugins.gemini._timeline.text import num, text_width, wrap
 from numpy.typing import NDArray
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -57,6 +58,12 @@ def _without_titles(element: ElementTree.Element) -> list[str]:
             parts.extend(_without_titles(child))
         parts.append(child.tail or "")
     return parts
+
+
+def struck(root: ElementTree.Element) -> list[str]:
+    """Return the texts that are struck out, line by line."""
+    spans = root.iter(f"{SVG}tspan")
+    return [each.text or "" for each in spans if each.get("text-decoration") == "line-through"]
 
 
 def tooltips(root: ElementTree.Element) -> list[str]:
@@ -597,3 +604,41 @@ def test_odd_conversations_are_drawn(drawn: Timeline) -> None:
 def test_what_cannot_be_is_refused(make: Any, complaint: str) -> None:
     with pytest.raises(ValueError, match=complaint):
         make()
+
+
+# --- Heard and unheard words ----------------------------------------------------------------------
+
+
+def test_words_that_nobody_heard_are_struck_out() -> None:
+    spans = [
+        Span("person", 0, 2, "How far is it?"),
+        Span("assistant", 3, 6, "It is a mile", "interrupted", "from here to the sea."),
+    ]
+    root = parse(render_svg(timeline(spans=spans)))
+    assert " ".join(struck(root)).split() == ["from", "here", "to", "the", "sea."]
+    assert "interrupted · It is a mile from here to the sea." in " ".join(words(root))
+    assert any("It is a mile from here to the sea." in each for each in tooltips(root))
+
+
+def test_without_unheard_words_nothing_is_struck_out() -> None:
+    root = parse(render_svg(timeline(spans=[Span("assistant", 3, 6, "It is a mile.")])))
+    assert struck(root) == []
+
+
+@pytest.mark.parametrize(("label", "unheard"), [("", "Nothing of it."), ("a", '<b> & "c"')])
+def test_unheard_words_at_the_edges(label: str, unheard: str) -> None:
+    root = parse(render_svg(timeline(spans=[Span("assistant", 3, 6, label, "", unheard)])))
+    assert struck(root) == [unheard]
+
+
+def test_lines_are_divided_where_the_heard_words_end() -> None:
+    heard = "one two three four five six seven eight"
+    unheard = "nine ten eleven twelve thirteen fourteen fifteen sixteen"
+    for width in range(40, 400, 7):
+        lines = wrap(f"{heard} {unheard}", width, 12.0, 3)
+        parts = split_lines(lines, len(heard) + 1)
+        assert [a + b for a, b in parts] == lines
+        before = " ".join(a.strip() for a, _ in parts if a.strip()).removesuffix("…")
+        after = " ".join(b for _, b in parts if b).removesuffix("…")
+        assert heard.startswith(before)
+        assert unheard.startswith(after)

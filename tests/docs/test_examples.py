@@ -28,6 +28,7 @@ from getstream.plugins.gemini.testing import (
 )
 from getstream.video import rtc
 from pages import ROOT
+from served_fleet import joined, serving
 
 pytestmark = [
     pytest.mark.acceptance,
@@ -179,6 +180,55 @@ async def test_custom_client() -> None:
                     (session,) = servers.gemini.sessions
                     await session.wait_turns(1, timeout=15)
         assert [turn.outcome for turn in session.spoken] == ["complete"]
+
+
+async def test_fleet(tmp_path: Path) -> None:
+    """`main.py`, with the assistant of `app.py`."""
+    folder = EXAMPLES / "fleet"
+    async with LocalServers() as servers:
+        with servers.stream.redirected():
+            async with Person(CALL_ID, "anna") as anna:
+                process = await asyncio.create_subprocess_exec(
+                    *(sys.executable, str(folder / "main.py"), CALL_ID),
+                    env=servers.environment(PYTHONUNBUFFERED=1, PORT=0),
+                    cwd=tmp_path,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.PIPE,
+                )
+                output = asyncio.ensure_future(process.communicate())
+                try:
+                    await anna.hear_speech(timeout=30)
+                    (session,) = servers.gemini.sessions
+                    await session.wait_turns(1, timeout=15)
+                    await anna.hear_silence(600, timeout=20)
+                    process.terminate()
+                    out, err = await asyncio.wait_for(output, 20)
+                    await servers.stream.wait_left("assistant", timeout=1)
+                finally:
+                    if process.returncode is None:
+                        process.kill()
+                        await output
+    asked = [f.message["realtimeInput"]["text"] for f in session.frames if f.kind == "text"]
+    assert asked == ["Greet Anna."]
+    assert process.returncode == 0, err.decode()
+    assert out.decode().splitlines()[-1] == "leaving 1 calls"
+    assert len(list((tmp_path / "fleet-records").iterdir())) == 1, "and goes on with it later"
+    assert_no_complaint(err.decode())
+
+
+async def test_the_assistant_of_fleet_is_served(tmp_path: Path) -> None:
+    app = f"{EXAMPLES / 'fleet'}"
+    async with LocalServers() as servers:
+        path = f"{app}{os.pathsep}{servers.env['PYTHONPATH']}"
+        options = ("--records", str(tmp_path / "records"))
+        async with serving(
+            servers, "app:assistant", *options, cwd=EXAMPLES / "fleet", PYTHONPATH=path
+        ) as fleet:
+            with servers.stream.redirected():
+                async with Person(CALL_ID, "anna") as anna:
+                    await fleet.webhook(joined(CALL_ID))
+                    await anna.hear_speech(timeout=30)
+            assert await fleet.stop() == 0
 
 
 async def test_test_your_bot() -> None:

@@ -120,7 +120,7 @@ def test_files_that_are_named_exist(page: Path) -> None:
 @pytest.fixture(scope="module")
 def words_of_the_sources() -> set[str]:
     folders = ("python", "rust", "benches", "trials", "examples", "tests/acceptance")
-    kinds = (".py", ".pyi", ".rs")
+    kinds = (".py", ".pyi", ".rs", ".yaml")
     paths = [path for each in folders for path in (ROOT / each).rglob("*") if path.suffix in kinds]
     return set(re.findall(r"\w+", "\n".join(path.read_text(encoding="utf-8") for path in paths)))
 

@@ -535,6 +535,15 @@ def test_the_late_record_of_a_call_that_is_over_is_refused() -> None:
     assert placement.held == 0
 
 
+@pytest.mark.parametrize("session", ["", "one"])
+def test_a_call_that_ends_before_its_record_is_read_is_not_brought_back(session: str) -> None:
+    placement = recovered()
+    assert placement.end("default:0", session, 1) is None
+    assert not placement.recover(record(0, "dead", 7), 9)
+    assert placement.settle(9) == []
+    assert placement.recover(record(1, "dead", 8), 9)
+
+
 def test_a_call_that_was_ended_is_left_by_whoever_still_has_it() -> None:
     placement = fleet("a")
     start = place(placement, call(), 1)

@@ -17,7 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -299,18 +299,20 @@ async def fleet() -> AsyncIterator[Stage]:
             "--object-store-memory=80000000",
             env=stage.environment(RAY_AUTH_MODE="disabled"),
         )  # fmt: skip
-        processes: list[psutil.Process] = []
         try:
             await head.until_line("Ray runtime started")
             stage.cluster = {"RAY_ADDRESS": f"127.0.0.1:{port}", "RAY_AUTH_MODE": "disabled"}
             await stage.serve("--workers", "2", "--max-workers", "3", "--verbose", **stage.cluster)
             await stage.workers(2)
             yield stage
-            processes = tree(head.process.pid)
         finally:
             if stage.gate is not None:  # it would wait for the head
                 await stage.gate.stop()
-            await head.stop()
+            processes = tree(head.process.pid)
+            for process in processes:  # SIGTERM takes half a minute
+                with suppress(psutil.NoSuchProcess):
+                    process.kill()
+            await head.ended()
     await until(lambda: not alive(processes), "the end of the cluster", GONE_S)
 
 

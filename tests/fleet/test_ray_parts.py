@@ -10,6 +10,7 @@ import sys
 import textwrap
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -164,6 +165,20 @@ class TestReaper:
             assert stopped.wait(10) == -signal.SIGKILL
             other.communicate(b"\n", timeout=10)
             assert other.returncode == 0
+
+    def test_it_ends_what_writes_to_a_folder_and_leaves_who_reads(self, tmp_path: Path) -> None:
+        reaper = _reaper.Reaper()
+        reaper.add_folder(str(tmp_path))
+        log = tmp_path / "log"
+        command, pipe = [sys.executable, "-c", "input()"], subprocess.PIPE
+        with log.open("wb") as to, log.open("rb") as reading:
+            writer = subprocess.Popen(command, stdin=pipe, env={}, pass_fds=[to.fileno()])
+            reader = subprocess.Popen(command, stdin=pipe, env={}, pass_fds=[reading.fileno()])
+        with writer, reader, log.open("wb"):  # its owner writes there as well, and lives
+            reaper.close()
+            assert writer.wait(10) == -signal.SIGKILL
+            reader.communicate(b"\n", timeout=10)
+            assert reader.returncode == 0
 
     def test_it_does_so_when_its_owner_is_killed(self) -> None:
         owner = """

@@ -121,6 +121,45 @@ def test_a_gap_becomes_silence_of_its_length() -> None:
     assert (samples == 1000).sum() == pytest.approx(4 * FRAME, abs=160), "but for a fade"
 
 
+def talk(audio: Input, words: NDArray[np.int16], since: float, seconds: float) -> list[SpeechEvent]:
+    """Say the first words, and be silent: `seconds` of packets from `since` on."""
+    spoken = np.zeros(round(seconds * RATE), np.int16)
+    spoken[: min(len(spoken), RATE)] = words[: min(len(spoken), RATE)]
+    events = []
+    for start in range(0, len(spoken), FRAME):
+        at = since + start / RATE
+        events += audio.push(packet(spoken[start : start + FRAME], pts=at), RATE, at)
+    return events
+
+
+def test_detection_is_changed_when_nobody_speaks(words: NDArray[np.int16]) -> None:
+    changed: list[str] = []
+    audio = make(sustained_ms=300, tail_ms=2000)
+    audio.change_detection(32, 200, lambda: changed.append("before the first packet"))
+    assert changed == ["before the first packet"]
+    events = talk(audio, words, 0.0, 0.5)
+    audio.change_detection(32, 60_000, lambda: changed.append("replaced"))
+    audio.change_detection(32, 50_000, lambda: changed.append("in silence"))
+    events += talk(audio, words[RATE // 2 :], 0.5, 2.0)
+    assert [event.kind for event in events] == ["starting", "started", "sustained", "stopped"]
+    assert changed[1:] == [], "the silence behind the speech is still owed"
+    talk(audio, np.zeros_like(words), 2.5, 2.0)
+    assert changed[1:] == ["in silence"]
+    events = talk(audio, words, 4.5, 2.0)
+    assert [event.kind for event in events] == ["starting", "started", "stopped"]
+    (track,) = audio.track_stats()
+    assert track.received_ms == pytest.approx(6500, abs=40), "counted through the change"
+    assert len(queued(audio)) / RATE == pytest.approx(6.5, abs=0.2)
+
+
+def test_detection_that_stays_needs_no_silence(words: NDArray[np.int16]) -> None:
+    audio = make(sustained_ms=300)
+    talk(audio, words, 0.0, 0.5)
+    changed: list[int] = []
+    audio.change_detection(32, 300, lambda: changed.append(1))
+    assert changed == [1]
+
+
 def test_silence_follows_speech_and_then_the_stream_ends_once(words: NDArray[np.int16]) -> None:
     audio = make()
     for start in range(0, 16000, FRAME):

@@ -14,7 +14,7 @@ from getstream.plugins.gemini.errors import (
     ModelNotFoundError,
     RequestError,
 )
-from getstream.plugins.gemini.live import GeminiLive, ToolContext, tool
+from getstream.plugins.gemini.live import BargeIn, GeminiLive, ToolContext, Watchdog, tool
 from getstream.plugins.gemini.live import _reconfiguration as reconfiguration_module
 from getstream.plugins.gemini.live._models import model_of
 from getstream.plugins.gemini.testing import (
@@ -617,6 +617,27 @@ def test_from_an_event_handler(local: Local) -> None:
 
     attend(local, scenario)
     assert changed == ["You are the second agent."]
+
+
+def test_barge_in_beside_a_change_that_is_refused_stays_as_it_was(local: Local) -> None:
+    async def scenario(watched: Watched) -> None:
+        gemini, server = watched.gemini, watched.server
+        before = gemini.barge_in
+        server.fail_next(REFUSED)
+        with pytest.raises(RequestError):
+            await gemini.reconfigure(voice="NoSuchVoice", barge_in=False)
+        assert gemini.barge_in == before
+        await gemini.reconfigure(voice="Kore", barge_in=BargeIn(resume_after_ms=900))
+        assert gemini.barge_in == BargeIn(resume_after_ms=900)
+        for bad in (1, "yes", Watchdog()):
+            with pytest.raises(ConfigError, match="barge_in must be"):
+                await gemini.reconfigure(voice="Puck", barge_in=bad)  # type: ignore[arg-type]
+        assert voice_of(server.sessions[-1]) == "Kore"
+        await gemini.close()
+        with pytest.raises(ClosedError):
+            await gemini.reconfigure(barge_in=True)
+
+    attend(local, scenario)
 
 
 def test_the_table_of_models_says_who_takes_updates() -> None:

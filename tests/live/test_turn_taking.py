@@ -255,6 +255,47 @@ def test_a_sign_that_is_nothing_changes_nothing_without_a_duck(local: Local) -> 
     assert room.gemini.stats().barge_ins == 0
 
 
+# -- changed in mid-call -------------------------------------------------------------------------
+
+
+def test_switched_off_in_the_middle_of_a_pause_it_goes_on_at_once(local: Local) -> None:
+    async def scenario(room: Room) -> None:
+        await room.gemini.send_text("Go.")
+        room.say(words(3.0), at=3.0)
+        await room.until(3.5)
+        assert room.gemini.barge_in == BargeIn()
+        await room.gemini.reconfigure(barge_in=False)
+        assert room.gemini.barge_in is None
+        await room.until(9.0)
+
+    tone = signals.tone(440, 6000, MODEL, dbfs=-20)
+    script = Script([Turn(audio=tone)])
+    room, sound = hold(local, scenario, script, {"activity": DEAF})
+    level = [signals.rms_dbfs(sound[i : i + 480]) for i in range(0, 9 * CALL, 480)]
+    assert level[345] < -90, "paused"
+    assert min(level[360:650]) > -21, "and heard again"
+    assert room.gemini.stats().played_ms == pytest.approx(6000, abs=0.1)
+    assert len(room.server.sessions) == 1
+
+
+def test_a_duck_under_way_takes_its_new_depth(local: Local) -> None:
+    async def scenario(room: Room) -> None:
+        await room.gemini.send_text("Go.")
+        room.say(words(1.0), at=3.0)
+        await room.until(3.4)
+        deeper = BargeIn(duck_db=-30, pause_after_ms=1000)
+        await room.gemini.reconfigure(barge_in=deeper)
+        await room.until(3.9)
+
+    tone = signals.tone(440, 6000, MODEL, dbfs=-20)
+    script = Script([Turn(audio=tone)])
+    options = BargeIn(duck_db=-12, pause_after_ms=1000)
+    _, sound = hold(local, scenario, script, {"activity": DEAF}, barge_in=options)
+    level = [signals.rms_dbfs(sound[i : i + 480]) for i in range(0, round(3.9 * CALL), 480)]
+    assert level[330] == pytest.approx(-32, abs=0.1)
+    assert level[360] == pytest.approx(-50, abs=0.1)
+
+
 # -- the service's own detection is off ----------------------------------------------------------
 
 MARKED = {
@@ -319,6 +360,25 @@ def test_a_short_word_is_not_marked_over_the_assistant(local: Local) -> None:
     assert [frame.kind for frame in room.session.frames] == ["setup", "text"]
     assert room.gemini.stats().played_ms == pytest.approx(6000, abs=0.1)
     assert room.gemini.stats().false_barge_ins == 1
+
+
+def test_a_short_word_is_marked_after_a_change_and_sent_whole(local: Local) -> None:
+    """The detector goes by other times when nobody has spoken for a while."""
+    said = words(0.3)
+
+    async def scenario(room: Room) -> None:
+        await room.gemini.send_text("Go.")
+        await room.gemini.reconfigure(barge_in=BargeIn(pause_after_ms=100, commit_after_ms=160))
+        room.say(said, at=3.0)
+        await room.until(9)
+
+    greeting = Turn(audio=voice(6.0))
+    room, _ = hold(local, scenario, Parrot(greeting), TO_THE_END, config=MARKED)
+    (cut,) = room.of("interrupted")
+    assert cut.cause == "speech"
+    (wire,) = room.session.audio
+    assert signals.align(said, wire.samples, WIRE).correlation > 0.999
+    assert len(room.server.sessions) == 1
 
 
 def test_who_mutes_in_a_marked_turn_has_finished_it(local: Local) -> None:

@@ -197,6 +197,35 @@ def test_faults_texts_and_buttons_by_keyboard_alone(
         browser.wait_for("document.querySelector('#said s.unheard') !== null")
 
 
+def test_how_it_gives_way_is_set_by_keyboard_alone(
+    address: str, microphone: Path, tmp_path: Path
+) -> None:
+    with browser_with(microphone, tmp_path) as browser:
+        start(browser, address, "socket")
+        assert browser.run("document.getElementById('barge').checked") is True
+        names = ["duck_db", "pause_after_ms", "resume_after_ms", "commit_after_ms"]
+        figures = browser.run("[...document.querySelectorAll('#times input')].map(x => x.value)")
+        assert figures == ["-15", "32", "400", "600"], "as BargeIn has them"
+        browser.run("document.getElementById('barge').focus()")
+        for name in names:
+            browser.press("Tab")
+            assert browser.run("document.activeElement.id") == name
+            assert browser.run("getComputedStyle(document.activeElement).outlineStyle") != "none"
+            browser.press("ArrowRight")
+            assert browser.run("document.activeElement.labels[0].textContent").strip()
+        browser.wait_for("playground.bargeIn.commit_after_ms === 700")
+        told = browser.run("playground.bargeIn")
+        assert [told[name] for name in names] == [-14, 48, 450, 700]
+        assert browser.run(text_of("times")).count("700 ms") == 1
+        browser.run("document.getElementById('barge').focus()")
+        browser.press(" ", code="Space", text=" ")
+        browser.wait_for("playground.bargeIn.on === false")
+        assert browser.run("playground.bargeIn.resume_after_ms") == 450, "kept for later"
+        browser.press(" ", code="Space", text=" ")
+        browser.wait_for("playground.bargeIn.on === true")
+        assert "refused" not in events(browser)
+
+
 def test_a_camera_is_sent_as_pictures(address: str, microphone: Path, tmp_path: Path) -> None:
     with browser_with(microphone, tmp_path) as browser:
         start(browser, address, "socket")

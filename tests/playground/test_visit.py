@@ -62,6 +62,11 @@ class Page:
 
         return await self._wait(look)
 
+    async def next(self) -> None:
+        """Wait for the next message, whichever it is."""
+        before = len(self.messages)
+        await self._wait(lambda: len(self.messages) > before or None)
+
     async def wait_closed(self) -> int | None:
         """Wait until the server has closed; return the code."""
         await self._wait(lambda: self._socket.closed or None)
@@ -106,6 +111,25 @@ def likeness(said: NDArray[np.int16], heard: NDArray[np.int16]) -> float:
     at = int(products.argmax())
     energy = float(np.square(b[at : at + len(a)]).sum() * np.square(a).sum())
     return float(products[at]) / energy**0.5
+
+
+async def test_barge_in_is_changed_and_what_is_no_option_is_refused(address: str) -> None:
+    async with visit(address) as page:
+        first = await page.wait("barge_in")
+        assert (first["on"], first["duck_db"], first["resume_after_ms"]) == (True, -15.0, 400.0)
+        await page.order("barge_in", on=True, resume_after_ms=900)
+        await page.wait("barge_in", on=True, resume_after_ms=900.0, duck_db=-15.0)
+        await page.order("barge_in", on=False)
+        await page.wait("barge_in", on=False, resume_after_ms=900.0)
+        await page.order("barge_in", on=True, duck_db=float("-inf"))
+        await page.wait("barge_in", on=True, resume_after_ms=900.0, duck_db=None)
+        for bad in ({"duck_db": 6}, {"pause_after_ms": -1}, {"commit_after_ms": []}):
+            refused = len([each for each in page.messages if each["event"] == "refused"])
+            await page.order("barge_in", on=True, **bad)
+            while refused == len([each for each in page.messages if each["event"] == "refused"]):
+                await page.next()
+        await page.order("barge_in", on=True, pause_after_ms=64)
+        await page.wait("barge_in", on=True, resume_after_ms=900.0, pause_after_ms=64.0)
 
 
 async def test_the_parrot_is_heard_whole(address: str) -> None:

@@ -54,8 +54,8 @@ class ServedFleet:
     url: str = ""
     out: list[str] = field(default_factory=list)
     err: list[str] = field(default_factory=list)
-    _http: aiohttp.ClientSession | None = None
-    _reading: list[asyncio.Task[None]] = field(default_factory=list)
+    http: aiohttp.ClientSession | None = None
+    reading: list[asyncio.Task[None]] = field(default_factory=list)
 
     async def webhook(self, event: dict[str, Any]) -> tuple[int, dict[str, Any]]:
         """Send an event as Stream does, signed."""
@@ -105,12 +105,12 @@ class ServedFleet:
         """Send a signal, and return the exit code."""
         self.process.send_signal(number)
         code = await asyncio.wait_for(self.process.wait(), WAIT_S)
-        await asyncio.gather(*self._reading)
+        await asyncio.gather(*self.reading)
         return code
 
     async def _ask(self, method: str, path: str, **options: Any) -> tuple[int, dict[str, Any]]:
-        assert self._http is not None
-        async with self._http.request(method, self.url + path, **options) as answer:
+        assert self.http is not None
+        async with self.http.request(method, self.url + path, **options) as answer:
             text = await answer.text()
             return answer.status, json.loads(text) if text.startswith("{") else {"text": text}
 
@@ -138,18 +138,18 @@ async def serving(
         while line := await stream.readline():
             lines.append(line.decode().rstrip())
 
-    fleet._reading = [
+    fleet.reading = [
         asyncio.ensure_future(read(process.stdout, fleet.out)),
         asyncio.ensure_future(read(process.stderr, fleet.err)),
     ]
     try:
         line = await fleet.until_line("Serving on http://")
         fleet.url = line.removeprefix("Serving on ")
-        async with aiohttp.ClientSession() as fleet._http:
+        async with aiohttp.ClientSession() as fleet.http:
             yield fleet
     finally:
         if process.returncode is None:
             process.kill()
             await process.wait()
-        await asyncio.gather(*fleet._reading)
+        await asyncio.gather(*fleet.reading)
         print("\n".join([*fleet.out, *fleet.err]))

@@ -223,6 +223,21 @@ class Listener(RuleBasedStateMachine):
     def silence(self, who: str) -> None:
         self.obey(self.conversation.speech_stopped(self.now, who))
 
+    @rule(barge_in=st.booleans(), resume_after_s=st.sampled_from([0.0, 0.2, 0.4, 3.0]))
+    def the_rules_of_barge_in_change(self, barge_in: bool, resume_after_s: float) -> None:
+        conversation = self.conversation
+        queued = list(self.queue)
+        actions = conversation.change_barge_in(
+            self.now, self.playing, barge_in=barge_in, resume_after_s=resume_after_s
+        )
+        self.obey(actions)
+        if barge_in:
+            return
+        assert self.queue == queued, "switching it off drops nothing"
+        assert "speech" not in conversation._holds
+        assert not {"resume", "overlap", "unduck"} & set(conversation._deadlines)
+        assert conversation.paused or not self.ducked
+
     @rule()
     def hold(self) -> None:
         self.obey(self.conversation.interrupt(self.now, drop=False))

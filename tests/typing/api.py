@@ -152,6 +152,8 @@ async def a_life_of_its_own(gemini: GeminiLive, connection: Any) -> None:
         None,
     )
     assert_type(await gemini.reconfigure(instructions="Be brief.", voice="Kore"), None)
+    assert_type(await gemini.reconfigure(barge_in=BargeIn(duck_db=-20)), None)
+    assert_type(gemini.barge_in, BargeIn | None)
     assert_type(await gemini.reconfigure(language="de-DE", tools=[{"google_search": {}}]), None)
 
     @gemini.on("left")

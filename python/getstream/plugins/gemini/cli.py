@@ -5,8 +5,9 @@
     getstream-gemini join my-call          the assistant in a real call
     getstream-gemini serve app:assistant   assistants for every call of your Stream app
     getstream-gemini drain                 move the calls of a fleet on Ray to other workers
+    getstream-gemini manifests             files to deploy a fleet with
     getstream-gemini test scenarios.toml   your own bot in calls on this machine
-    getstream-gemini doctor --live         whether the services are as this package believes
+    getstream-gemini doctor                whether this machine and the way to the services will do
     getstream-gemini report DIR            one page of a recorded session, to see and hear
 
 Exit codes: 0 done; 1 it failed, and the last line on stderr says why (`test`: a scenario failed);
@@ -35,6 +36,10 @@ __all__ = ["main"]
 
 PROGRAM = "getstream-gemini"
 
+TESTING_PACKAGES = frozenset({"aiohttp", "cryptography", "google.protobuf", "pylibsrtp", "OpenSSL",
+                              "tomli"})  # fmt: skip
+"""Modules of the extra `testing` besides `trustme`."""
+
 INSTRUCTIONS = "You are a friendly assistant in a call. Answer in one or two sentences."
 GREETING = "Give a short greeting to the participants."
 
@@ -51,6 +56,10 @@ recording/ (what the assistant has recorded of the session) and report.html (one
 page of that, to see and hear in a browser)."""
 
 DEMO_EPILOG = """\
+examples:
+  getstream-gemini demo
+  getstream-gemini demo --input my-question.mp3 --out my-demo
+
 environment:
   GOOGLE_API_KEY, GEMINI_API_KEY    for --real-gemini only
   NO_COLOR                          plain lines instead of the live display
@@ -82,6 +91,10 @@ Put the assistant into a Stream call, and print a link to join that call in a
 browser. Ctrl-C (or SIGTERM) leaves the call."""
 
 JOIN_EPILOG = """\
+examples:
+  getstream-gemini join my-call
+  getstream-gemini join my-call --voice Kore --video --record recordings/monday
+
 environment:
   STREAM_API_KEY, STREAM_API_SECRET    from https://dashboard.getstream.io
   GOOGLE_API_KEY or GEMINI_API_KEY     from https://aistudio.google.com/apikey
@@ -135,24 +148,42 @@ The exit code is 0 when all calls have moved, 1 when the time was up before. A
 fleet that `serve --workers` runs without a cluster is drained by POST /drain."""
 
 
-DOCTOR = """\
-Print what is installed and which keys are set. With --live, check what this
-package believes of Gemini Live and of Stream against the real services, with
-your keys: what ends a turn, when resumption handles come, what follows an
-interruption, and so on. It says what that costs before it starts, and asks.
+MANIFESTS = """\
+Print a file to deploy a fleet with, to be read and changed: an image, Docker
+Compose, or Kubernetes with KubeRay. Without a name, print which there are."""
 
-FILE gets a report without keys, handles and transcripts, to be attached to an
-issue."""
+MANIFESTS_EPILOG = """\
+example:
+  getstream-gemini manifests kuberay.yaml > fleet.yaml"""
+
+
+DOCTOR = """\
+Check this machine and the way to the services: versions, keys (never shown),
+model, audio core, DNS, proxy and TLS, the clock, whether the keys open the
+services, and, in ten seconds of a call on local servers, whether the machine is
+fast enough. Each finding comes with what to do.
+
+With --live, check instead what this package believes of Gemini Live and of
+Stream against the real services, with your keys: what ends a turn, when
+resumption handles come, what follows an interruption, and so on. It says what
+that costs before it starts, and asks. FILE gets a report without keys, handles
+and transcripts, to be attached to an issue."""
 
 DOCTOR_EPILOG = """\
+examples:
+  getstream-gemini doctor
+  getstream-gemini doctor --no-call --json
+  getstream-gemini doctor --live --yes
+
 environment:
   GOOGLE_API_KEY or GEMINI_API_KEY     needed for --live
   STREAM_API_KEY, STREAM_API_SECRET    without, nothing of Stream is checked
   GEMINI_LIVE_MODEL                    the model, unless --model names one
 
-The exit code is 0 if all that could be checked holds, 3 if something does not,
-1 if nothing could be checked: no key, no network, a key or model that is
-refused."""
+The exit code is 0 if nothing was found that keeps the assistant from working
+(with --live: if all that could be checked holds), 1 if something was, or if
+nothing could be checked (--live: no key, no network, a key or model that is
+refused), 3 if --live found something that does not hold."""
 
 
 REPORT = """\
@@ -176,7 +207,11 @@ hear it, and judge. DIR gets a folder for each scenario: report.json, and a WAV
 file for each person (left what was said, right what was heard)."""
 
 TEST_EPILOG = """\
-example of a file:
+examples:
+  getstream-gemini test scenarios.toml
+  getstream-gemini test scenarios.toml --only "greets and answers" --out reports
+
+a file:
   [[scenario]]
   name = "greets and answers"
   bot = "my_bot.py"
@@ -192,6 +227,7 @@ be used, 130 after Ctrl-C."""
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code (see the module's text)."""
+    _open_missing_streams()
     options = _parser().parse_args(arguments)
     if isinstance(sys.stdout, io.TextIOWrapper):
         # What a model says may hold signs that the terminal's encoding lacks.
@@ -211,7 +247,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.verbose:
             print(format_exception(error), file=sys.stderr)
         expected = isinstance(error, GeminiError)
-        what = str(error) if expected else f"{type(error).__name__}: {error}"
+        what = str(error) if expected else _words(error)
         # What a service said, or nobody knows who, is one line. Our own errors may have several.
         ours = expected and not isinstance(error, (CallError, SessionError))
         what = printable_lines(what) if ours else one_line(what)
@@ -220,13 +256,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
 
 
+def _open_missing_streams() -> None:
+    """Give the program somewhere to write where it was started with a stream closed (`>&-`)."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 (to the end)
+
+
+def _words(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        where = f" ({error.filename})" if error.filename else ""
+        return f"{error.strerror}{where}"
+    return f"{type(error).__name__}: {error}"
+
+
 def _run(options: argparse.Namespace) -> int:
     # The SDKs take a second to import: --help and a wrong command line do not wait for them.
     try:
         return _run_command(options)
     except ModuleNotFoundError as missing:
-        if missing.name == "trustme":  # installed without [testing]
+        if missing.name == "trustme":  # which says what to install
             raise ConfigError(str(missing)) from None
+        if missing.name in TESTING_PACKAGES:
+            raise ConfigError(
+                f"{options.command} needs a few packages more ({missing.name}): "
+                "pip install 'getstream-plugins-gemini[testing]'"
+            ) from None
         raise
 
 
@@ -272,10 +327,23 @@ def _run_command(options: argparse.Namespace) -> int:
         from ._cli.serve_on_ray import DrainOptions, run_drain
 
         return run_drain(DrainOptions(options.this_node, options.wait))
+    if options.command == "manifests":
+        from ._cli.manifests import run_manifests
+
+        return run_manifests(options.name)
     if options.command == "doctor":
         from ._cli.doctor import DoctorOptions, run_doctor
 
-        return run_doctor(DoctorOptions(options.live, options.yes, options.model, options.out))
+        return run_doctor(
+            DoctorOptions(
+                live=options.live,
+                yes=options.yes,
+                model=options.model,
+                out=options.out,
+                json=options.json,
+                call=not options.no_call,
+            )
+        )
     if options.command == "report":
         from ._cli.view import ReportOptions, run_report
 
@@ -312,8 +380,8 @@ def _parser() -> argparse.ArgumentParser:
     demo = _command(commands, "demo", "a whole call on this machine, without any key", DEMO)
     demo.epilog = DEMO_EPILOG
     add = demo.add_argument
-    add("--input", type=Path, metavar="WAV", help="what the person says first: 16-bit PCM, up to "
-        "60 s (default: a sentence that comes with the package)")  # fmt: skip
+    add("--input", type=Path, metavar="FILE", help="what the person says first: any audio file, "
+        "or the sound of a video, up to 60 s (default: a sentence of the package)")  # fmt: skip
     add("--out", type=Path, default=Path("demo-out"), metavar="DIR",
         help="where the results go (default: %(default)s)")  # fmt: skip
     add("--real-gemini", action="store_true",
@@ -383,6 +451,12 @@ def _parser() -> argparse.ArgumentParser:
         help="seconds to wait for the calls to move (default: %(default)g)")  # fmt: skip
     add("--verbose", action="store_true", help="show tracebacks")
 
+    manifests = _command(commands, "manifests", "files to deploy a fleet with", MANIFESTS)
+    manifests.epilog = MANIFESTS_EPILOG
+    add = manifests.add_argument
+    add("name", nargs="?", type=_text, metavar="NAME", help="the file to print")
+    add("--verbose", action="store_true", help="show tracebacks")
+
     test = _command(commands, "test", "your own bot in calls on this machine", TEST)
     test.epilog = TEST_EPILOG
     add = test.add_argument
@@ -393,11 +467,13 @@ def _parser() -> argparse.ArgumentParser:
     add("--verbose", action="store_true", help="show tracebacks")
 
     doctor = _command(
-        commands, "doctor", "what is installed, and whether the services are as believed", DOCTOR
+        commands, "doctor", "whether this machine and the services will do, and what to do", DOCTOR
     )
     doctor.epilog = DOCTOR_EPILOG
     add = doctor.add_argument
     add("--live", action="store_true", help="check the real services: three minutes, a few cents")
+    add("--no-call", action="store_true", help="do not measure a call on this machine")
+    add("--json", action="store_true", help="print one JSON document, and nothing else")
     add("--yes", action="store_true", help="agree to what it costs, without being asked")
     add("--model", type=_text, help="a Live model without extended thinking "
         "(default: $GEMINI_LIVE_MODEL, else gemini-3.8-live)")  # fmt: skip

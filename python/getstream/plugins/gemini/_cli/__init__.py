@@ -4,6 +4,7 @@
 `join`          the assistant in a call, as a program
 `demo`          a whole call on this machine: servers, assistant, person
 `environment`   environments of the demo's programs
+`audio_files`   sound of any file
 `clips`         recordings that the person says
 `subprocesses`  programs that report as JSON lines
 `narration`     narration of a call, from the programs' reports

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import AudioError, ConfigError
-from ..testing.signals import read_wav
+from ..errors import AudioError
+from .audio_files import read_audio
 
 __all__ = [
     "GREETING_TEXT",
@@ -62,12 +62,14 @@ class Clip:
     """Recording that the person says.
 
     Attributes:
-        path: WAV file.
+        path: Its file.
         text: Transcript; the name of the file in brackets if unknown.
         seconds: Length.
         parts: Stretches of speech between pauses of `PAUSE_S` and more: first loud sample and end
             of the last one, in seconds from the start. At least one.
         contour: Loudness over time, for `Transcriber`; shape `(n,)`.
+        samples: int16 mono, shape `(n,)`.
+        rate: Samples per second.
     """
 
     path: Path
@@ -75,6 +77,8 @@ class Clip:
     seconds: float
     parts: tuple[tuple[float, float], ...]
     contour: NDArray[np.float32] = field(repr=False, compare=False)
+    samples: NDArray[np.int16] = field(repr=False, compare=False)
+    rate: int
 
     @property
     def onset(self) -> float:
@@ -112,22 +116,9 @@ def open_clip(path: Path, text: str = "") -> Clip:
 
     Raises:
         ConfigError: the file does not exist, or cannot be read.
-        AudioError: the file is not 16-bit PCM, is silent, or is too long.
+        AudioError: the file has no sound, is silent, broken or too long.
     """
-    try:
-        samples, rate = read_wav(path)
-    except FileNotFoundError as error:
-        raise ConfigError(f"There is no file {path}") from error
-    except OSError as error:
-        raise ConfigError(f"{path} cannot be read: {error.strerror or error}") from error
-    mono = samples if samples.ndim == 1 else samples.astype(np.float64).mean(axis=1)
-    if not 8000 <= rate <= 96_000:
-        raise AudioError(f"{path} has {rate} samples per second; 8000 to 96000 can be said")
-    if not mono.size:
-        raise AudioError(f"{path} holds no audio at all")
-    seconds = mono.size / rate
-    if seconds > MAX_SECONDS:
-        raise AudioError(f"{path} lasts {seconds:.1f} s; the limit is {MAX_SECONDS:.0f} s")
+    mono, rate = read_audio(path, MAX_SECONDS)
     loud_seconds = float(loud_frames(mono, rate).sum() * FRAME_S)
     parts = loud_parts(mono, rate)
     if not parts or loud_seconds < MIN_SPEECH_S:
@@ -136,7 +127,15 @@ def open_clip(path: Path, text: str = "") -> Clip:
             f"{MIN_SPEECH_S} s are needed. Is it the right channel, and loud enough?"
         )
     times = tuple((onset / rate, end / rate) for onset, end in parts)
-    return Clip(path, text or f"[{path.name}]", seconds, times, contour(mono, rate))
+    return Clip(
+        path,
+        text or f"[{path.name}]",
+        mono.size / rate,
+        times,
+        contour(mono, rate),
+        mono,
+        rate,
+    )
 
 
 class Transcriber:

@@ -17,7 +17,7 @@ import numpy as np
 
 from ..errors import AudioError, GeminiError
 from ..testing import LocalGemini, LocalServers, LocalStream, Parrot, Turn, UserTurn
-from ..testing.signals import read_wav
+from ..testing.signals import read_wav, write_wav
 from . import clips, report
 from .clips import Clip, Transcriber
 from .display import Display
@@ -177,7 +177,7 @@ async def _hold_call(
             [
                 *("--call", CALL_ID, "--user", PERSON_ID, "--out", str(folder)),
                 *("--script", script(said[0]), "--timeout", str(STEP_S)),
-                *(option for clip in said for option in ("--speech", str(clip.path))),
+                *(option for path in _as_wav(said, folder) for option in ("--speech", str(path))),
             ],
             local_environment(os.environ, stream.env),
             narrator.on_person,
@@ -200,6 +200,15 @@ async def _hold_call(
         longest = sum(clip.seconds for clip in said) + 5 * STEP_S
         await _converse(stack, person, assistant, longest)
         return _read_call(folder, said, person, assistant, gemini), _last_words(assistant)
+
+
+def _as_wav(said: Sequence[Clip], folder: Path) -> list[Path]:
+    """Write the clips as the person's program reads them: WAV, whatever the user's file is."""
+    paths = []
+    for number, clip in enumerate(said):
+        paths.append(folder / f"speech-{number}.wav")
+        write_wav(paths[-1], clip.samples, clip.rate)
+    return paths
 
 
 async def _converse(

@@ -137,6 +137,7 @@ class AssistantTurn:
         start: Its first loud sample, in seconds on the recording's clock.
         end: Its last one.
         text: Its transcript.
+        heard: What was heard of it; None if that is all.
         arrived: Time at which its first audio reached the assistant.
         sent: Time at which the service began to send it; None if unknown.
         quiet: Seconds from its first sample to its first loud one; None if unknown.
@@ -155,6 +156,14 @@ class AssistantTurn:
     answers_at: float | None = None
     cut_at: float | None = None
     match: Match | None = None
+    heard: str | None = None
+
+    @property
+    def unheard(self) -> str:
+        """Return the end of the transcript that was not heard."""
+        if self.heard is None:
+            return ""
+        return self.text[len(_common_start(self.text, self.heard)) :].strip()
 
     @property
     def latency(self) -> float | None:
@@ -207,6 +216,11 @@ def measure(call: Call) -> Measures:
     """Measure a call."""
     person = _person_turns(call)
     numbers, texts, arrivals, cuts = _reported_turns(call)
+    heard = {
+        int(event["turn"]): str(event["heard_text"])
+        for event in call.events
+        if event.get("event") == "interrupted" and event.get("heard_text") is not None
+    }
     assistant: list[AssistantTurn] = []
     unheard = 0
     previous = 0.0
@@ -242,6 +256,7 @@ def measure(call: Call) -> Measures:
                 answers_at=answers_at,
                 cut_at=cut_at,
                 match=match,
+                heard=heard.get(number),
             )
         )
     by_start = {turn.cut_at: turn.number for turn in assistant if turn.cut_at is not None}
@@ -274,6 +289,18 @@ def compare(reference: NDArray[np.int16], recording: NDArray[np.int16], rate: in
 def median(values: Sequence[float]) -> float | None:
     """Return the median; None of an empty sequence."""
     return statistics.median(values) if values else None
+
+
+def _common_start(text: str, start: str) -> str:
+    """Return the part of a text that a start of it covers, whatever spaces either has."""
+    position = 0
+    for char in "".join(start.split()):
+        while position < len(text) and text[position].isspace():
+            position += 1
+        if position == len(text) or text[position] != char:
+            break
+        position += 1
+    return text[:position]
 
 
 def _person_turns(call: Call) -> list[PersonTurn]:

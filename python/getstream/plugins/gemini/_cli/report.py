@@ -118,8 +118,9 @@ def timeline(call: Call, measures: Measures) -> Timeline:
             "assistant",
             turn.start,
             turn.end,
-            turn.text,
+            turn.text.removesuffix(turn.unheard),
             "interrupted" if turn.cut_at is not None else "",
+            turn.unheard,
         )
         for turn in measures.assistant
     ]
@@ -217,6 +218,7 @@ def _conversation(measures: Measures) -> list[dict[str, Any]]:
             "start_s": round(turn.start, 4),
             "end_s": round(turn.end, 4),
             "text": turn.text,
+            "unheard_text": turn.unheard,
             "interrupted": turn.cut_at is not None,
             "latency_ms": None if turn.latency is None else _ms(turn.latency),
         }

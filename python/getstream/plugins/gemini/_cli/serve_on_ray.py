@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from ..fleet import FleetFullError
 from ..fleet._gate import Gate
 from ..fleet._program import load_assistant
-from ..fleet._ray import find_ray_fleet, start_ray_fleet
+from ..fleet._ray import find_ray_fleet, start_ray_fleet, this_node
 from .serve import TOKEN_VARIABLE, ServeOptions, Stop, leave_calls, listening, run
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ async def _drain(fleet: RayFleet, options: DrainOptions) -> int:
     said_at = -SAY_S
     try:
         if options.this_node:
-            going = await fleet.drain_this_node(options.wait_s)
+            going = await fleet.drain_node(this_node(), options.wait_s)
         else:
             going = await fleet.drain()
         while True:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from xml.sax.saxutils import escape, quoteattr
 
 from .model import Theme
-from .style import PALETTE, SMALL_SIZE
+from .style import PALETTE, SMALL_SIZE, STRUCK
 from .text import num
 
 
@@ -70,7 +70,7 @@ class Canvas:
         content = "".join(
             escape(run)
             if colour == fill
-            else f"<tspan{self._paint(colour, None)}>{escape(run)}</tspan>"
+            else f"<tspan{self._paint(colour, None)}{_struck(colour)}>{escape(run)}</tspan>"
             for run, colour in runs
         )
         attributes: dict[str, float | str | None] = {
@@ -111,6 +111,10 @@ class Canvas:
 
     def _colour(self, name: str) -> str:
         return PALETTE[name][self._shade]
+
+
+def _struck(colour: str) -> str:
+    return ' text-decoration="line-through"' if colour in STRUCK else ""
 
 
 def box_path(left: float, right: float, top: float, bottom: float) -> str:

@@ -75,7 +75,27 @@ def _shows(event: Event[Any]) -> Callable[[Line], float]:
 
 
 def caption(span: Span) -> str:
-    return " · ".join(filter(None, (clean(span.outcome), clean(span.label))))
+    """Return the outcome of a turn and its words, the unheard ones last."""
+    words = clean(f"{span.label} {span.unheard}")
+    return " · ".join(filter(None, (clean(span.outcome), words)))
+
+
+def heard_length(span: Span) -> int:
+    """Return how many characters of the caption come before the unheard words."""
+    unheard = clean(span.unheard)
+    return len(caption(span)) - len(unheard)
+
+
+def split_lines(lines: Sequence[str], length: int) -> list[tuple[str, str]]:
+    """Divide the lines of a wrapped caption after its first `length` characters."""
+    parts = []
+    for line in lines:
+        kept = max(0, min(length, len(line)))
+        if kept == len(line) - 1 and line.endswith("…"):
+            kept = len(line)  # the sign alone would be struck out
+        parts.append((line[:kept], line[kept:]))
+        length -= len(line) + 1  # and the space at which it was broken
+    return parts
 
 
 @dataclass

@@ -60,7 +60,8 @@ class Span:
         who: The side that speaks.
         start: Begin, in seconds from the start of the recording.
         end: End, in seconds.
-        label: What was said.
+        label: What was said, and heard.
+        unheard: What would have been said after that, and was not heard: drawn struck out.
         outcome: How the turn ended if that is worth a word: ``"interrupted"``, ``"resumed"``, ...
 
     Raises:
@@ -72,6 +73,7 @@ class Span:
     end: float
     label: str = ""
     outcome: str = ""
+    unheard: str = ""
 
     def __post_init__(self) -> None:
         _check_who(self.who)

@@ -19,10 +19,12 @@ from .layout import (
     Pill,
     Turn,
     caption,
+    heard_length,
     lay_out_dimensions,
     lay_out_pills,
     lay_out_turns,
     row_count,
+    split_lines,
     turn_row_heights,
 )
 from .model import SIDES, THEMES, Theme, Timeline, Track, Who
@@ -450,10 +452,13 @@ class _Picture:
                 if outcome in EVENT_COLOURS and turn.ends:
                     canvas.rect(max(turn.x1 - 3, turn.x0), bar - 3, 3, 10, colour, rx=1)
                 baseline = bar - 6 - (len(turn.text) - 1) * LINE_HEIGHT if above else bar + 17
-                for number, text in enumerate(turn.text):
-                    runs = [(text, "ink")]
-                    if number == 0 and outcome and text.startswith(outcome):
-                        runs = [(outcome, colour), (text[len(outcome) :], "ink")]
+                for number, (heard, unheard) in enumerate(
+                    split_lines(turn.text, heard_length(span))
+                ):
+                    runs = [(heard, "ink")]
+                    if number == 0 and outcome and heard.startswith(outcome):
+                        runs = [(outcome, colour), (heard[len(outcome) :], "ink")]
+                    runs += [(unheard, "unheard")] if unheard else []
                     canvas.text(turn.x0, baseline + number * LINE_HEIGHT, runs, TEXT_SIZE)
 
     def _axis(self, line: Line, y: float, ticks: Sequence[tuple[float, str]]) -> float:

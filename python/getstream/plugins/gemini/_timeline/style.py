@@ -13,6 +13,7 @@ PALETTE: Final[dict[str, tuple[str, str]]] = {
     "grid": ("#dbe1e8", "#2c3744"),
     "ink": ("#17202b", "#e8edf3"),
     "muted": ("#596677", "#9aa7b6"),
+    "unheard": ("#6b7686", "#8c98a8"),
     "person": ("#0b7a75", "#3ccfc4"),
     "assistant": ("#5b4bd6", "#a599ff"),
     "interrupted": ("#c81e3a", "#ff6b81"),
@@ -21,6 +22,9 @@ PALETTE: Final[dict[str, tuple[str, str]]] = {
     "resume": ("#147a3b", "#5fd38a"),
     "underrun": ("#a81592", "#f58be0"),
 }
+STRUCK: Final = frozenset({"unheard"})
+"""Colours of text that is struck out."""
+
 EVENT_COLOURS: Final = {
     **{kind: kind for kind in ("interrupted", "duck", "pause", "resume", "underrun")},
     "resumed": "resume",

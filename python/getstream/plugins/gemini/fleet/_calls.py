@@ -188,12 +188,20 @@ class CallRecord:
     """Keeps what is needed to place a call again after its worker and the control have died.
 
     It holds a resumption, and so the conversation: store it as you store a password.
+
+    Attributes:
+        request: the call.
+        epoch: the number of its assignment.
+        worker: the worker that has it.
+        resume: what its assistant goes on with.
+        moving: whether the worker was told to leave it, so that its end is not the call's.
     """
 
     request: CallRequest
     epoch: int
     worker: str
     resume: Resumption | None
+    moving: bool = False
 
     def to_json(self) -> bytes:
         """Return all of it as one JSON object, which `from_json` reads."""
@@ -205,6 +213,7 @@ class CallRecord:
                 "epoch": self.epoch,
                 "worker": self.worker,
                 "resume": resume,
+                "moving": self.moving,
             }
         ).encode()
 
@@ -232,6 +241,7 @@ class CallRecord:
                 epoch,
                 worker,
                 None if resume is None else Resumption.from_json(resume),
+                values.get("moving") is True,
             )
         except (ValueError, KeyError, TypeError, RecursionError):
             raise ConfigError("This is no record of a call") from None

@@ -193,6 +193,8 @@ class Control:
         self._started = asyncio.Event()  # or closed
         self._settled = asyncio.Event()  # or closed
         self._settle_at = 0.0
+        self._has_read_records = False
+        self._has_orphans = True  # recorded calls may have no worker
         self._lists_workers = False  # whether the engine has told which workers run
         self._waiters: dict[str, _Waiter] = {}  # by call, in order
         self._starting = 0  # workers
@@ -274,7 +276,7 @@ class Control:
         if start is None:
             assert known is not None
             if known.request is not recorded:  # it was not known before in full
-                self._writer.put(known.record())
+                self._write_record(request.cid)
             return Placed(request.cid, known.worker, "running")
         await asyncio.wait([self._carry_out(start)])
         return Placed(request.cid, start.worker, "started")
@@ -369,6 +371,8 @@ class Control:
             logger.warning(
                 "Worker %s has calls that are in no record: they stay with it", report.worker
             )
+            for cid in report.calls:
+                self._write_record(cid)
         if is_new:
             self._note("worker found", worker=report.worker)
             self._watch(report.worker)
@@ -379,7 +383,7 @@ class Control:
             )  # fmt: skip
             self._note("missing", worker=report.worker)
         self._tell_lag(report, now)
-        if not self._settled.is_set():
+        if self._has_orphans:
             self._settle_if_known(now)
         if placement.unplaced or self._waiters:
             self._advance()
@@ -389,9 +393,7 @@ class Control:
         """Store what resumes a call; the word of a life that is over is ignored."""
         await self._ensure_started()
         if self._placement.on_saved(cid, epoch, resume):
-            assignment = self._placement.assignment(cid)
-            assert assignment is not None
-            self._writer.put(assignment.record())
+            self._write_record(cid)
 
     async def over(self, cid: str, epoch: int, failed: bool, error: str = "") -> None:
         """Note that a worker no longer holds a call, and do what follows from it."""
@@ -463,7 +465,9 @@ class Control:
                 self._placement.worker_found(name, self._now())
                 self._announced.add(name)
                 self._watch(name)
-        if not await self._load_records():
+        if await self._load_records():
+            self._has_read_records = True
+        else:
             self._tasks.start(self._load_records_later(), "load records")
         self._settle_at = self._now() + SETTLE_S
         self._settle_if_known(self._now())
@@ -493,21 +497,41 @@ class Control:
             await asyncio.sleep(LOAD_DELAY_S)
             if await self._load_records():
                 break
-        if self._settled.is_set():
-            self._placement.settle(self._now())
-            self._advance()
+        self._has_read_records = True
+        for cid in self._placement.held_calls():
+            self._write_record(cid)
+        self._has_orphans = True
+        self._settle_if_known(self._now())
 
     def _settle_if_known(self, now: float) -> None:
-        """Place the recorded calls that nobody holds, once it is known which those are."""
-        waits = any(w.phase is WorkerPhase.FOUND for w in self._placement.workers())
-        if self._settled.is_set() or (now < self._settle_at and (waits or not self._lists_workers)):
-            return
-        self._settled.set()
-        lost = self._placement.settle(now)
-        if lost:
-            logger.warning("%d recorded calls have no worker: they are placed again", len(lost))
-        self._advance()
-        self._grow()
+        """Take requests when the workers have said what they hold, or have had time to."""
+        waits = self._are_workers_unheard()
+        if not self._settled.is_set() and (
+            now >= self._settle_at or (self._lists_workers and not waits)
+        ):
+            self._settled.set()
+        # A recorded call may be held by a worker that hangs and has not been heard of: that it has
+        # ended comes first, as always.
+        if self._settled.is_set() and self._has_orphans and not waits:
+            self._has_orphans = False
+            lost = self._placement.settle(now)
+            if lost:
+                logger.warning("%d recorded calls have no worker: they are placed again", len(lost))
+            self._advance()
+            self._grow()
+
+    def _are_workers_unheard(self) -> bool:
+        """Tell whether a worker that somebody else has started has not said what it holds."""
+        return any(
+            w.report is None and w.phase in (WorkerPhase.FOUND, WorkerPhase.RETIRING)
+            for w in self._placement.workers()
+        )
+
+    def _write_record(self, cid: str) -> None:
+        assignment = self._placement.assignment(cid)
+        # What is stored of an adopted call may have its request: it has to be read first.
+        if assignment is not None and (self._has_read_records or not assignment.anonymous):
+            self._writer.put(assignment.record())
 
     # -- what is due ---------------------------------------------------------------------------
 
@@ -735,11 +759,10 @@ class Control:
             self._lost(name, is_dead=is_dead)
 
     async def _kill(self, name: str, report: WorkerReport | None) -> None:
-        if report is None:  # its process is not known
-            work = self._engine.end_worker(name)
-        else:
-            work = self._engine.end_hung_worker(name, report.pid, report.node)
-        await self._tasks.bounded(work, HUNG_TIMEOUT_S, f"ending {name}")
+        pid, node = (0, "") if report is None else (report.pid, report.node)
+        await self._tasks.bounded(
+            self._engine.end_hung_worker(name, pid, node), HUNG_TIMEOUT_S, f"ending {name}"
+        )
 
     async def _drain_all(self) -> None:
         try:
@@ -807,6 +830,7 @@ class Control:
                     self._tasks.start(self._tell_to_leave(name, cid, held.epoch), f"leave {cid}")
             for cid, held in list(worker.calls.items()):
                 if self._placement.move(cid, held.epoch):
+                    self._write_record(cid)  # the next control must not take it for the call's end
                     self._tasks.start(self._ask_to_move(name, cid, held.epoch), f"move {cid}")
             await asyncio.sleep(TICK_S)
 
@@ -821,6 +845,7 @@ class Control:
             logger.warning("A call is not moved yet: %s", error)
             await asyncio.sleep(WATCH_DELAY_S)
             self._placement.stay(cid, epoch)
+            self._write_record(cid)
 
     async def _end_empty(self, name: str) -> None:
         """End a worker without calls, however often that has to be tried."""

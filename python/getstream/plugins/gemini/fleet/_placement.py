@@ -169,6 +169,7 @@ class Assignment:
         refusals: how many workers in a row did not take it.
         not_before: when it may be placed again.
         missing: reports of its worker in a row that did not have it.
+        recorded_moving: whether an earlier control had told its worker to leave it.
     """
 
     request: CallRequest
@@ -184,10 +185,17 @@ class Assignment:
     refusals: int = 0
     not_before: float = 0.0
     missing: int = 0
+    recorded_moving: bool = False
 
     def record(self) -> CallRecord:
         """Return what is stored of it."""
-        return CallRecord(self.request, self.epoch, self.worker, self.resume)
+        return CallRecord(self.request, self.epoch, self.worker, self.resume, self.is_moving)
+
+    @property
+    def is_moving(self) -> bool:
+        """Tell whether its worker was told to leave it, maybe by an earlier control."""
+        moves_by_record = self.state is CallState.RECORDED and self.recorded_moving
+        return self.state is CallState.MOVING or moves_by_record
 
 
 class WorkerPhase(Enum):
@@ -281,6 +289,14 @@ class Placement:
     def assignment(self, cid: str) -> Assignment | None:
         """Return the assignment of a call, if it has one or waits for one."""
         return self._calls.get(cid)
+
+    def held_calls(self) -> list[str]:
+        """Return the calls that a worker is known to hold."""
+        return [
+            cid
+            for cid, assignment in self._calls.items()
+            if assignment.state in (CallState.RUNNING, CallState.MOVING)
+        ]
 
     def worker(self, name: str) -> KnownWorker | None:
         """Return a worker, if it is known."""
@@ -494,7 +510,7 @@ class Placement:
         assignment = self._current(cid, epoch)
         if assignment is None:
             return "stale"
-        if assignment.state is CallState.MOVING:
+        if assignment.is_moving:
             self.counts["moved"] += 1
             assignment.not_before = now
             self._displace(assignment, "moved", now)
@@ -548,6 +564,8 @@ class Placement:
             self._remember_session(cid, session_id, now)
         assignment = self._calls.get(cid)
         if assignment is None:
+            if not session_id:  # its record may be read later, or a worker report it
+                self._remember_epoch(cid, self._last_epoch, now)
             return None
         if session_id and assignment.request.session_id not in ("", session_id):
             if assignment.successor is not None and assignment.successor.session_id == session_id:
@@ -569,11 +587,13 @@ class Placement:
         ended = self._ended_epochs.get(cid)
         if ended is not None and ended[0] >= record.epoch:
             return False
+        if (cid, record.request.session_id) in self._ended_sessions:
+            return False
         known = self._calls.get(cid)
         if known is None:
             self._calls[cid] = assignment = Assignment(
                 record.request, record.epoch, record.worker, CallState.RECORDED, "new", -math.inf,
-                record.resume,
+                record.resume, recorded_moving=record.moving,
             )  # fmt: skip
             worker = self._workers.get(record.worker)
             if worker is not None:
@@ -581,6 +601,8 @@ class Placement:
         elif known.anonymous:
             known.request, known.anonymous = record.request, False
             known.resume = known.resume or record.resume
+            if record.moving and record.epoch == known.epoch:
+                self.move(cid, known.epoch)
         return True
 
     def settle(self, now: float) -> list[str]:
@@ -702,7 +724,9 @@ class Placement:
         elif known.worker != worker.name:
             return False
         known.missing = 0
-        if known.state is not CallState.MOVING:
+        if known.is_moving:
+            known.state = CallState.MOVING
+        else:
             self._run(known)
         return True
 
@@ -776,11 +800,15 @@ class Placement:
         """Drop a call, and remember that it is over."""
         assignment = self._calls.pop(cid)
         self._release(assignment)
-        self._ended_epochs.pop(cid, None)  # to the end of the order
-        self._ended_epochs[cid] = (assignment.epoch, now)
+        self._remember_epoch(cid, assignment.epoch, now)
         if assignment.request.session_id:
             self._remember_session(cid, assignment.request.session_id, now)
-        while self._ended_epochs:
+
+    def _remember_epoch(self, cid: str, epoch: int, now: float) -> None:
+        """Note that the assignments of a call up to this one are over."""
+        self._ended_epochs.pop(cid, None)  # to the end of the order
+        self._ended_epochs[cid] = (epoch, now)
+        while True:
             oldest = next(iter(self._ended_epochs))
             if self._ended_epochs[oldest][1] > now - ENDED_FOR_S:
                 break

@@ -44,7 +44,8 @@ class Engine(Protocol):
     async def end_hung_worker(self, worker: str, pid: int, node: str) -> None:
         """End the process of a worker that does not answer, on its own machine.
 
-        It returns when the process is gone, or cannot be reached.
+        It returns when the process is gone, or cannot be reached. `pid` is 0 and `node` empty for a
+        worker that a control which was started again has not heard of: it hung before.
         """
         ...
 

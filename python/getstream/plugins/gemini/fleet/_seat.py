@@ -6,14 +6,15 @@ import asyncio
 import contextlib
 from collections.abc import Callable
 from enum import Enum
-from typing import Any
-
-from getstream import AsyncStream
+from typing import TYPE_CHECKING, Any
 
 from ..errors import ClosedError
 from ..live import GeminiLive, PlaybackFinished, PlaybackStarted, Resumption, Speech
 from ._calls import CallRequest, Reason
 from ._stream import CallEntry
+
+if TYPE_CHECKING:
+    from getstream import AsyncStream
 
 REST_S = 600.0
 """Seconds to wait for two seconds in which nobody speaks, before a call is moved all the same. A

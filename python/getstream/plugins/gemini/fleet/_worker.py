@@ -11,9 +11,7 @@ import traceback
 from collections import OrderedDict
 from collections.abc import Callable
 from enum import Enum
-from typing import Any
-
-from getstream import AsyncStream
+from typing import TYPE_CHECKING, Any
 
 from .._terminal import one_line, printable_lines
 from ..errors import ConfigError, GeminiError
@@ -23,6 +21,9 @@ from ._calls import StartCall, WorkerReport
 from ._load import Load, resident_mb
 from ._program import Assistant, check_assistant
 from ._seat import Leaving, Seat, SeatPhase
+
+if TYPE_CHECKING:
+    from getstream import AsyncStream
 
 logger = logging.getLogger("getstream.plugins.gemini")
 

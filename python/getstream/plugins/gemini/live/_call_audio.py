@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+from collections.abc import Callable
 from typing import Any
 
 from ..errors import AudioError
 from ._events import ErrorEvent
 from ._lifecycle import Life
 from ._media.capture import AudioInput, TrackKind
+from ._options import BargeIn
 from ._session import Session
 from ._settings import Settings
 from ._supervisor import Supervisor
@@ -71,11 +73,18 @@ class CallAudio:
         self._fault_told = False
         self._packets_observed = False
         supervisor.on_shut_down.append(self._stop)
+        supervisor.on_barge_in_changed.append(self._change_detection)
 
     @property
     def input(self) -> AudioInput:
         """Return the capture: its rate and its counters."""
         return self._input
+
+    def _change_detection(self, times: BargeIn, on_changed: Callable[[], None]) -> None:
+        """Detect speech by other times, from the next time on that nobody speaks."""
+        self._input.change_detection(
+            math.ceil(times.pause_after_ms), math.ceil(times.commit_after_ms), on_changed
+        )
 
     def push(self, pcm: Any, target_rate: int) -> None:
         """Take a packet, as `GeminiLive.send_audio_pcm` says; nothing in it waits."""

@@ -7,7 +7,14 @@ from typing import Any
 
 from ..errors import ConfigError
 from ._event_source import EventSource
-from ._options import change_config, check_seconds, check_tools, resolve_access
+from ._options import (
+    BargeIn,
+    change_config,
+    check_seconds,
+    check_tools,
+    resolve_access,
+    resolve_switch,
+)
 from ._resumption import Resumption
 from ._session import prewarm as prewarm_sdk
 from ._supervisor import Supervisor
@@ -51,6 +58,11 @@ class Continuation(EventSource):
         """
         return self._supervisor.resumption
 
+    @property
+    def barge_in(self) -> BargeIn | None:
+        """Return how local speech lowers and pauses the assistant; None where it does not."""
+        return self._supervisor.barge_in
+
     async def drain(self, timeout_s: float = 30.0) -> bool:
         """Close when the conversation is at rest: nobody speaks, no answer is owed, all is played.
 
@@ -80,6 +92,7 @@ class Continuation(EventSource):
         voice: str | None = None,
         language: str | None = None,
         tools: Sequence[Any] | None = None,
+        barge_in: bool | BargeIn | None = None,
     ) -> None:
         """Change the assistant in mid-call; what is not given stays as it is.
 
@@ -89,11 +102,17 @@ class Continuation(EventSource):
         end, what people say meanwhile is kept and sent, tools that run are waited for. It does not
         wait for longer than 15 s. One change is made after the other.
 
+        `barge_in` is this side's: it is in effect at once, without a new session, also in the
+        middle of a duck or a pause; beside other changes, when those are. The detector goes by
+        another `pause_after_ms` or `commit_after_ms` once nobody has spoken for two seconds, or for
+        500 ms more than the service's `silence_duration_ms` where that is longer.
+
         Args:
             instructions: the system instruction, in place of the one before.
             voice: a prebuilt voice.
             language: a BCP-47 code.
             tools: the tools, in place of those before; an empty list removes them.
+            barge_in: as for `GeminiLive`, in place of what was before.
 
         Raises:
             ConfigError: nothing is given, or a value cannot be used; nothing has changed then.
@@ -101,14 +120,21 @@ class Continuation(EventSource):
                 session has failed.
             ClosedError: `close()` was called.
         """
-        if instructions is None and voice is None and language is None and tools is None:
+        told = not (instructions is None and voice is None and language is None and tools is None)
+        if not told and barge_in is None:
             raise ConfigError(
-                "reconfigure() changes nothing: pass instructions, voice, language or tools"
+                "reconfigure() changes nothing: pass instructions, voice, language, tools or "
+                "barge_in"
             )
+        gives_way = None if barge_in is None else resolve_switch("barge_in", barge_in, BargeIn)
         self._supervisor.lifecycle.check_loop()
-        await self._supervisor.reconfiguration.apply(
-            lambda config: change_config(
-                config, instructions=instructions, voice=voice, language=language
-            ),
-            None if tools is None else check_tools("tools", tools),
-        )
+        self._supervisor.lifecycle.check_open()
+        if told:
+            await self._supervisor.reconfiguration.apply(
+                lambda config: change_config(
+                    config, instructions=instructions, voice=voice, language=language
+                ),
+                None if tools is None else check_tools("tools", tools),
+            )
+        if barge_in is not None:
+            self._supervisor.change_barge_in(gives_way)

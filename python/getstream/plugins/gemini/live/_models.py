@@ -127,6 +127,11 @@ def model_of(name: str) -> Model:
     return _UNKNOWN
 
 
+def is_known(name: str) -> bool:
+    """Return whether the options of a model are known here."""
+    return model_of(name) is not _UNKNOWN
+
+
 def default_options(model: str) -> dict[str, Any]:
     """Return the options that a model needs and that the user need not name."""
     level = model_of(model).default_level
@@ -186,11 +191,10 @@ def check_config(model: str, config: Mapping[str, Any]) -> None:
     Raises:
         ConfigError: names the option, and what to do.
     """
-    known = model_of(model)
-    if known is _UNKNOWN:
+    if not is_known(model):
         logger.info("The model %r is not known here; its options are not checked", model)
         return
-    for option, why in _refused(known, config):
+    for option, why in _refused(model_of(model), config):
         raise ConfigError(f"config[{option!r}] cannot be used with {bare_name(model)!r}: {why}")
 
 

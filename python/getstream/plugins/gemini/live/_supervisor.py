@@ -24,7 +24,7 @@ from ._events import (
     ResumptionEvent,
 )
 from ._lifecycle import Lifecycle
-from ._options import check_answered_key
+from ._options import BargeIn, check_answered_key
 from ._reconfiguration import Reconfiguration
 from ._resumption import Resumption
 from ._session import KeySource, ResumeSource, ServerMessage, Session
@@ -123,6 +123,8 @@ class Supervisor:
         planned_reconnects: connections that were left because their end was announced.
         on_closed: called when the session is closed, before anything is shut down.
         on_shut_down: called when the session begins to end.
+        on_barge_in_changed: called with the times of barge-in when they were changed, and with what
+            to call when the detector goes by them.
     """
 
     def __init__(self, settings: Settings, client: genai.Client | None) -> None:
@@ -140,7 +142,9 @@ class Supervisor:
         self.disconnects = self.planned_reconnects = 0
         self.on_closed: list[Callable[[], None]] = []
         self.on_shut_down: list[Callable[[], None]] = []
+        self.on_barge_in_changed: list[Callable[[BargeIn, Callable[[], None]], None]] = []
         self._settings = settings
+        self._detection_ms = settings.detection_ms  # by the times that the detector goes by
         self._tasks: set[asyncio.Task[Any]] = set()
         self._resources: list[Resource] = []
         access = settings.access
@@ -328,6 +332,24 @@ class Supervisor:
             self._awake.set_result(None)
 
     # -- what is carried on, and changed -------------------------------------------------------
+
+    @property
+    def barge_in(self) -> BargeIn | None:
+        """Return how local speech lowers and pauses the assistant; None where it does not."""
+        return self._settings.barge_in
+
+    def change_barge_in(self, barge_in: BargeIn | None) -> None:
+        """Give way by other options from now on."""
+        settings = self._settings = replace(self._settings, barge_in=barge_in)
+        self.send_queue.keep_before_activity(settings.activity_preroll_ms)
+        self.turns.change_barge_in(settings.turn_options, settings.times.duck_db)
+
+        def on_detection_changed() -> None:
+            self._detection_ms = settings.detection_ms
+            self.turns.feed.detection_s = settings.detection_ms / 1000
+
+        for change in self.on_barge_in_changed:
+            change(settings.times, on_detection_changed)
 
     @property
     def resumption(self) -> Resumption | None:
@@ -664,7 +686,7 @@ class Supervisor:
         """Forget what was sent before a time, except what the user has begun to say since."""
         since = self.turns.policy.unanswered_since
         if since is not None:
-            before = min(before, since - (self._settings.detection_ms + PREROLL_MS) / 1000)
+            before = min(before, since - (self._detection_ms + PREROLL_MS) / 1000)
         self.send_queue.acknowledge(before=before)
 
     # -- to the service ------------------------------------------------------------------------
@@ -703,8 +725,8 @@ class Supervisor:
 
     def start_activity(self, since_s: float) -> None:
         """Mark that the user speaks, who was heard `since_s` seconds ago."""
-        settings = self._settings
-        before_ms = since_s * 1000 + settings.detection_ms + settings.activity.padding_ms
+        padding_ms = self._settings.activity.padding_ms
+        before_ms = since_s * 1000 + self._detection_ms + padding_ms
         self.send_queue.start_activity(before_ms)
 
     def end_activity(self) -> None:

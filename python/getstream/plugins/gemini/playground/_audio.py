@@ -16,7 +16,10 @@ from typing import Any
 
 import numpy as np
 from aiortc import MediaStreamTrack, RTCConfiguration, RTCPeerConnection, RTCSessionDescription
+from aiortc.jitterbuffer import JitterFrame
 from aiortc.mediastreams import MediaStreamError
+from aiortc.rtp import RtpPacket
+from aiortc.utils import uint16_gt
 from getstream.video.rtc.track_util import AudioFormat, PcmData
 from numpy.typing import NDArray
 
@@ -33,8 +36,34 @@ WIRE_RATE = 16_000
 """Rate at which audio goes to Gemini: native to it, and a third of the bytes of 48 kHz."""
 
 PACKET_MS = 10
-"""Length of the packets that the browser is asked for. aiortc holds four of them back before it
-decodes the first, whatever they last: 80 ms of the usual 20 ms packets, 40 ms of these."""
+"""Length of the packets that the browser is asked for: half as long to fill as the usual ones."""
+
+
+RECEIVERS_BUFFER = "_RTCRtpReceiver__jitter_buffer"
+"""Where aiortc (1.14) keeps the jitter buffer of a receiver. There is no public way in."""
+
+
+class UnbufferedPackets:
+    """Jitter buffer of an aiortc receiver that holds nothing back, in place of its own.
+
+    The one of aiortc waits for four packets, and after a lost one until sixteen are there; from
+    then on it stays that full, so that each loss costs delay for good (aiortc #543). Nothing needs
+    it here: the capture core has a jitter buffer, which goes by timestamps and sheds delay again.
+    """
+
+    def __init__(self) -> None:
+        self._newest: int | None = None
+
+    def add(self, packet: RtpPacket) -> tuple[bool, JitterFrame | None]:
+        """Return whether a key frame is needed, never, and the packet as a frame.
+
+        A packet that is late or comes twice gives None: a decoder takes them in order.
+        """
+        number = packet.sequence_number
+        if self._newest is not None and not uint16_gt(number, self._newest):
+            return False, None
+        self._newest = number
+        return False, JitterFrame(data=packet.payload, timestamp=packet.timestamp)
 
 
 class LentTrack(MediaStreamTrack):
@@ -94,6 +123,9 @@ class PeerLine:
 
     def _on_track(self, track: MediaStreamTrack) -> None:
         if track.kind == "audio" and self._hearing is None:
+            for receiver in self._peer.getReceivers():
+                if receiver.track is track and hasattr(receiver, RECEIVERS_BUFFER):
+                    setattr(receiver, RECEIVERS_BUFFER, UnbufferedPackets())
             self._hearing = asyncio.ensure_future(self._hear(track))
 
     def _on_change(self) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from ..live import Event, GeminiLive, Observer
 
-__all__ = ["Tell", "Teller", "counters"]
+__all__ = ["Tell", "Teller", "counters", "plain"]
 
 Tell = Callable[..., None]
 """Called with the name of a message and its fields; never waits."""

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import binascii
 import contextlib
 import inspect
 import logging
 import time
 from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import asdict, fields, replace
 from typing import Any
 
 from aiohttp import WSMsgType, web
 
 from .._terminal import one_line
 from ..errors import ConfigError, GeminiError
-from ..live import GeminiLive
+from ..live import BargeIn, GeminiLive
 from ._audio import PeerLine, SocketLine
 from ._faults import FAULT_NAMES
-from ._messages import Teller, counters
+from ._messages import Teller, counters, plain
 from ._service import LocalService
 from ._trial import SentTurns, Trial, Verdict
 
@@ -50,6 +50,8 @@ MOST_TASKS = 16
 """Texts and images that wait for the service. More are refused: somebody clicks in vain."""
 
 LONGEST_SENT_TEXT = 4_000
+
+BARGE_IN_OPTIONS = tuple(each.name for each in fields(BargeIn))
 
 CLOSE_REPLACED = 4000
 """Close code for a page whose place another one has taken, or whose playground has ended."""
@@ -82,6 +84,7 @@ class Visit:
         self._line: PeerLine | SocketLine | None = None
         self._trial: Trial | None = None
         self._turns = SentTurns()
+        self._gives_way = BargeIn()  # the options, also while it is off
         self._tasks: set[asyncio.Task[None]] = set()
         self._over = asyncio.Event()
         self._orders: dict[str, _Order] = {
@@ -91,6 +94,7 @@ class Visit:
             "go_on": self._go_on,
             "drop": self._drop,
             "fault": self._break,
+            "barge_in": self._change_barge_in,
         }
 
     def tell(self, event: str, **fields: Any) -> None:
@@ -138,6 +142,7 @@ class Visit:
             await self._socket.close(code=CLOSE_REPLACED, message=reason.encode()[:120])
             return None
         self._assistant = assistant
+        self._tell_barge_in()
         assistant.add_observer(Teller(self.tell))
         assistant.add_observer(self._turns)
         return assistant
@@ -230,7 +235,7 @@ class Visit:
     async def _carry_out(self, order: str, work: _Order, message: dict[str, Any]) -> None:
         try:
             await work(message)
-        except (GeminiError, KeyError, TypeError, binascii.Error) as error:
+        except (GeminiError, KeyError, TypeError, ValueError) as error:
             self.tell("refused", what=order, reason=one_line(str(error)))
 
     def _present(self) -> GeminiLive:
@@ -251,6 +256,21 @@ class Visit:
 
     async def _drop(self, _: dict[str, Any]) -> None:
         await self._present().interrupt_playback(drop=True)
+
+    def _tell_barge_in(self) -> None:
+        """Tell how the assistant gives way to speech."""
+        barge_in = self._present().barge_in
+        self._gives_way = barge_in or self._gives_way
+        options = {name: plain(value) for name, value in asdict(self._gives_way).items()}
+        self.tell("barge_in", on=barge_in is not None, **options)
+
+    async def _change_barge_in(self, message: dict[str, Any]) -> None:
+        on = bool(message["on"])
+        changed = {name: float(message[name]) for name in BARGE_IN_OPTIONS if name in message}
+        options = replace(self._gives_way, **changed)
+        await self._present().reconfigure(barge_in=options if on else False)
+        self._gives_way = options
+        self._tell_barge_in()
 
     async def _break(self, message: dict[str, Any]) -> None:
         name = str(message["name"])

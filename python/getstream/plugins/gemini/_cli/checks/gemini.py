@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 
 from ..._beliefs import believed
 from ...audio import Resampler
-from ...errors import AuthError, GeminiError, ModelNotFoundError, QuotaError, SessionError
+from ...errors import GeminiError, ModelNotFoundError
 from ...live._telemetry.prices import AUDIO_IN_PER_MINUTE_USD, AUDIO_OUT_PER_MINUTE_USD
 from ...testing.signals import read_wav
 from .. import clips
+from .access import raise_unless_version
 from .findings import Finding, fails, holds, redacted, unclear
 from .wire_client import WIRE_RATE, Line, Received, RefusedError, Service
 
@@ -157,7 +158,7 @@ async def find_access(service: Service) -> list[Finding]:
             async with service.session(deflate=True, **_setup()) as line:
                 extensions = line.extensions
         except RefusedError as error:
-            _raise_unless_version(service, error)
+            raise_unless_version(service, error)
             refusals.append(error)
             continue
         seen = f"connected with {version}"
@@ -173,28 +174,6 @@ async def find_access(service: Service) -> list[Finding]:
         code=refusals[0].code,
         remedy="Choose a current Live model with --model.",
     )
-
-
-def _raise_unless_version(service: Service, error: RefusedError) -> None:
-    """Raise what a refusal means, unless another API version may help."""
-    reason = redacted(error.reason, [service.key])
-    text = reason.lower()
-    where = f"({error.code}: {reason})"
-    if error.code in (401, 403) or "api key" in text or "unregistered" in text:
-        raise AuthError(
-            f"Gemini refused the key {where}",
-            code=error.code,
-            remedy="Check GOOGLE_API_KEY. Keys: https://aistudio.google.com/apikey",
-        )
-    if "quota" in text or error.code == 429:
-        raise QuotaError(
-            f"The quota of the Gemini key is used up {where}",
-            code=error.code,
-            retryable=True,
-            remedy="Wait, or raise the quota of the project.",
-        )
-    if error.code != 404 and "not found" not in text and "not supported" not in text:
-        raise SessionError(f"Gemini Live refused the connection {where}", code=error.code)
 
 
 # -- refusals ----------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from .._placement import Limits
     from ._fleet import RayFleet
 
-__all__ = ["find_ray_fleet", "start_ray_fleet"]
+__all__ = ["find_ray_fleet", "start_ray_fleet", "this_node"]
 
 ENVIRONMENT = {
     # Each line that a worker prints is repeated by this process once, and without colours: it is
@@ -73,6 +73,12 @@ def find_ray_fleet() -> RayFleet:
         ConfigError: Ray is not installed, the cluster cannot be reached, or has no fleet.
     """
     return _import_fleet().find()  # type: ignore[no-any-return]
+
+
+def this_node() -> str:
+    """Return Ray's name for this machine, in a process that has joined a fleet."""
+    node: str = _import_fleet().this_node()
+    return node
 
 
 def _import_fleet() -> Any:

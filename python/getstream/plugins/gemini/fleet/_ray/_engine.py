@@ -42,8 +42,9 @@ ASK_S = 5.0
 CLOSE_S = 5.0
 """Seconds that a worker may take to leave what it holds when it is ended."""
 
-END_HUNG_S = 4.0
-"""Seconds that ending a hung process on its own machine may take."""
+END_HUNG_S = 10.0
+"""Seconds that ending a hung process on another machine may take: Ray may have to start a process
+for it there. The control gives an engine 15 s."""
 
 
 class RayEngine:
@@ -171,14 +172,16 @@ class RayEngine:
         """
         identity = await self._identities.get(worker)
         known = json.loads(identity) if identity else {}
-        if known.get("pid") == pid:
-            await end_hung_process(worker, pid, known["created"], node)
+        if known and pid in (0, known["pid"]):  # 0: the control has not heard of it yet
+            await end_hung_process(worker, known["pid"], known["created"], known["node"])
         with contextlib.suppress(ValueError, ray.exceptions.RayError):  # Ray knows by itself
             await off_loop(ray.kill, await self._actors.get(worker))
 
 
 async def end_hung_process(what: str, pid: int, created: float, node: str) -> bool:
     """Kill a process on a node of the cluster; returns whether it is known to be gone."""
+    if node == ray.get_runtime_context().get_node_id():  # at once, and however busy Ray is
+        return await off_loop(end_process, pid, created, END_HUNG_S)
     where = NodeAffinitySchedulingStrategy(node, soft=False)
     end = ray.remote(end_process).options(
         scheduling_strategy=where, num_cpus=0, max_retries=0, name=f"end {what}"

@@ -67,7 +67,9 @@ def start(app: str, limits: Limits, records: str, verbose: bool, local: bool) ->
     reaper = None
     if local:
         reaper = Reaper() if sys.platform.startswith("linux") else None
-        _start_ray_here()
+        folder = _start_ray_here()
+        if reaper is not None:
+            reaper.add_folder(folder)
         cpus = LOCAL_WORKER_CPUS
     else:
         _join_ray()
@@ -113,8 +115,9 @@ def find() -> RayFleet:
         ) from None
 
 
-def _start_ray_here() -> None:
-    ray.init(
+def _start_ray_here() -> str:
+    """Start Ray on this machine; returns the folder of its logs and sockets."""
+    context = ray.init(
         address="local",  # never one that somebody else has started on this machine
         namespace=NAMESPACE,
         # Ray keeps so many idle processes: one, which ends workers that hang.
@@ -124,6 +127,8 @@ def _start_ray_here() -> None:
         object_store_memory=OBJECT_STORE_BYTES,
         logging_level=logging.WARNING,
     )
+    folder: str = context.address_info["session_dir"]
+    return folder
 
 
 def _join_ray() -> None:
@@ -228,23 +233,25 @@ class RayFleet:
         events: tuple[FleetEvent, ...] = await self._ask("events")
         return events
 
-    async def drain_this_node(self, deadline_s: float) -> list[str]:
-        """Replace the workers on this machine, and have Ray start no other here.
+    async def drain_node(self, node: str, deadline_s: float) -> list[str]:
+        """Replace the workers on a machine, and have Ray start no other there.
 
         Args:
-            deadline_s: seconds after which the machine goes.
+            node: the machine, by Ray's name for it.
+            deadline_s: seconds after which it goes.
 
         Returns:
             the workers that go.
         """
-        node = ray.get_runtime_context().get_node_id()
         if not await off_loop(_close_node, node, deadline_s):
             logger.warning("Ray may start workers on this machine although it is drained")
         workers = (await self.status()).workers
-        here = [name for name, w in workers.items() if w.report and w.report.node == node]
-        for name in here:
-            await self.drain(name)
-        return here
+        there = [name for name, w in workers.items() if w.report and w.report.node == node]
+        going = []
+        for name in there:
+            with contextlib.suppress(ConfigError):  # it has ended meanwhile
+                going += await self.drain(name)
+        return going
 
     def watch(self) -> None:
         """Begin to watch whether the control answers, until `close`."""
@@ -326,6 +333,12 @@ def _end(processes: list[Any]) -> None:
         with contextlib.suppress(psutil.NoSuchProcess):
             process.kill()
     psutil.wait_procs(alive, ENDED_S)
+
+
+def this_node() -> str:
+    """Return Ray's name for this machine."""
+    node: str = ray.get_runtime_context().get_node_id()
+    return node
 
 
 def _close_node(node: str, deadline_s: float) -> bool:

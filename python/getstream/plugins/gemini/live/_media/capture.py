@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Any, Literal, Protocol
 
@@ -103,6 +103,7 @@ class _Track:
             track; other callers may make one for each packet.
         lasting: the same object came more than once.
         next_pts: the timestamp that the next packet should have, in seconds.
+        counted: its numbers by the cores before the present one.
     """
 
     number: int
@@ -113,6 +114,7 @@ class _Track:
     lasting: bool = False
     next_pts: float | None = None
     last_at: float = 0.0
+    counted: TrackStats | None = None
 
 
 class AudioInput:
@@ -160,13 +162,15 @@ class AudioInput:
         self.send = send
         self._end_stream = end_stream
         self._envelope = envelope
-        self._onset_ms = onset_ms
+        self._detection = (onset_ms, sustained_ms)
         self._hangover_ms = hangover_ms
-        self._sustained_ms = sustained_ms
         self._tail_ms = tail_ms
         self._active_speaker = listen_to == "active_speaker"
         self._echo = echo
         self._capture: Capture | None = None
+        self._next_detection: tuple[int, int, Callable[[], None]] | None = None
+        self._speaking: set[int] = set()  # tracks with a sign of speech, or speech
+        self._quiet_since = float("-inf")  # when the last speech was reported to have stopped
         self._tracks: dict[int, _Track] = {}  # by number
         self._by_object: dict[int, _Track] = {}  # by id() of an object that its track keeps alive
         self._numbers = 0
@@ -190,6 +194,8 @@ class AudioInput:
                 The next packet is taken as if this one had not been there.
         """
         capture = self._capture
+        if self._next_detection is not None and capture is not None and self._is_quiet(now):
+            capture = self._exchange(capture, now)
         if capture is None or target_rate != self.rate:
             check_rate(target_rate)
             if self.rate is not None:
@@ -225,6 +231,28 @@ class AudioInput:
         if self._capture is None:
             return []
         return self._deliver(self._capture.advance(now), now)
+
+    def change_detection(
+        self, onset_ms: int, sustained_ms: int, on_changed: Callable[[], None]
+    ) -> None:
+        """Set how much speech is reported as started and as sustained.
+
+        The core takes both when it is made, so it is made anew with the first packet that comes
+        when nobody speaks and the silence after the last speech has been sent (`tail_ms`). What the
+        jitter buffers hold then, tens of milliseconds without speech, is not sent, and an echo is
+        to be found again. The last one of several changes counts.
+
+        Args:
+            onset_ms: as the argument of the class.
+            sustained_ms: as the argument of the class.
+            on_changed: called when it is in effect.
+        """
+        self._next_detection = None
+        if self._capture is not None and (onset_ms, sustained_ms) != self._detection:
+            self._next_detection = (onset_ms, sustained_ms, on_changed)
+            return
+        self._detection = (onset_ms, sustained_ms)
+        on_changed()
 
     def leave(self, user_id: str, session_id: str, now: float) -> list[SpeechEvent]:
         """End the tracks of a participant who has left; returns the end of their speech.
@@ -278,19 +306,50 @@ class AudioInput:
             return []
         events = []
         for event in found:
+            self._note_phase(event, now)
             track = self._tracks.get(event.source)
             if track is not None:
                 events.append(SpeechEvent(str(track.number), track.user_id, event.phase))
         return events
+
+    def _note_phase(self, event: CaptureEvent, now: float) -> None:
+        if event.phase in ("starting", "started"):
+            self._speaking.add(event.source)
+        elif event.phase in ("dismissed", "stopped"):
+            self._speaking.discard(event.source)
+            if event.phase == "stopped":
+                self._quiet_since = now
+
+    def _is_quiet(self, now: float) -> bool:
+        """Return whether nobody speaks, and the silence after the last speech has been sent."""
+        return not self._speaking and (now - self._quiet_since) * 1000 >= self._tail_ms
+
+    def _exchange(self, before: Capture, now: float) -> Capture:
+        """Go on with a core that detects by the times that have been set; return it."""
+        assert self._next_detection is not None
+        assert self.rate is not None
+        onset_ms, sustained_ms, on_changed = self._next_detection
+        self._next_detection = None
+        self._deliver(before.advance(now), now)  # nobody speaks: there are no events
+        self._detection = (onset_ms, sustained_ms)
+        self._capture = capture = self._new_capture(self.rate)
+        for track in self._tracks.values():
+            stats = before.stats(track.number)
+            if stats is not None:
+                track.counted = _stats_of(track, stats)
+            if track.kind == "sound":
+                capture.open(track.number, track.kind)
+        on_changed()
+        return capture
 
     def _new_capture(self, rate: int) -> Capture:
         return Capture(
             rate,
             envelope=self._envelope(rate),
             websocket=True,
-            onset_ms=self._onset_ms,
+            onset_ms=self._detection[0],
             hangover_ms=self._hangover_ms,
-            sustained_ms=self._sustained_ms,
+            sustained_ms=self._detection[1],
             tail_ms=self._tail_ms,
             active_speaker=self._active_speaker,
             echo=self._echo,
@@ -367,7 +426,7 @@ class AudioInput:
 
 
 def _stats_of(track: _Track, stats: SourceStats) -> TrackStats:
-    return TrackStats(
+    newest = TrackStats(
         track.user_id,
         track.session_id,
         track.kind,
@@ -378,6 +437,17 @@ def _stats_of(track: _Track, stats: SourceStats) -> TrackStats:
         dropped_ms=stats.duplicate_ms + stats.late_ms + stats.overflow_ms,
         unsent_ms=stats.unsent_ms,
         echo_suppressed_ms=stats.suppressed_ms,
+    )
+    before = track.counted
+    if before is None:
+        return newest
+    return replace(
+        newest,
+        received_ms=before.received_ms + newest.received_ms,
+        lost_ms=before.lost_ms + newest.lost_ms,
+        dropped_ms=before.dropped_ms + newest.dropped_ms,
+        unsent_ms=before.unsent_ms + newest.unsent_ms,
+        echo_suppressed_ms=before.echo_suppressed_ms + newest.echo_suppressed_ms,
     )
 
 

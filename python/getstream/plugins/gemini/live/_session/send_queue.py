@@ -192,6 +192,12 @@ class SendQueue:
         self._active = False  # the service has been told that the user speaks
         self._active_before_unacked = False
 
+    def keep_before_activity(self, preroll_ms: float | None) -> None:
+        """Keep as much of what comes before an activity, and no less than so far."""
+        if self._preroll is not None and preroll_ms is not None:
+            kept = max(self._preroll.maxlen or 1, round(preroll_ms / FRAME_MS))
+            self._preroll = deque(self._preroll, maxlen=kept)
+
     def push(self, data: bytes, now: float, is_silence: bool = False) -> None:
         """Take the next 20 ms of the call; `now` is the time of the event loop."""
         frame = Frame(data, is_silence, now)

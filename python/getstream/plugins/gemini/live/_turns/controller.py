@@ -294,6 +294,24 @@ class TurnController:
         if asks:
             self.apply(self.policy.text_sent(_now()))
 
+    def change_barge_in(self, rules: TurnOptions, duck_db: float) -> None:
+        """Go on by other rules of barge-in; a duck that is under way takes its new depth.
+
+        Args:
+            rules: options of which `barge_in` and `resume_after_s` count.
+            duck_db: the gain of a duck, in decibels.
+        """
+        if self.policy.ducked and duck_db != self._duck_db:
+            self.output.duck(duck_db)
+        self._duck_db = duck_db
+        actions = self.policy.change_barge_in(
+            _now(),
+            self.output.playing,
+            barge_in=rules.barge_in,
+            resume_after_s=rules.resume_after_s,
+        )
+        self.apply(actions)
+
     def interrupt(self) -> None:
         """End the turn, as the application wants it."""
         self.apply(self.policy.interrupt(_now(), drop=True))

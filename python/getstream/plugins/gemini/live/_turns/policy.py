@@ -59,7 +59,7 @@ Stalls
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Literal
 
@@ -317,11 +317,7 @@ class TurnPolicy:
 
     def __init__(self, rules: TurnOptions | None = None) -> None:
         self._rules = rules = rules or TurnOptions()
-        self._resume_delay = max(0.0, rules.resume_after_s - rules.hangover_s)
         self._end_of_turn_delay = max(0.0, rules.end_of_turn_s - rules.hangover_s)
-        # Speech that was under way when a turn began counts as barge-in only if it outlives the
-        # hangover: at that moment the detector still reports the words that the turn answers.
-        self._overlap_delay = rules.hangover_s + rules.resume_after_s
         self._deadlines: dict[Deadline, float] = {}
 
         # The model's turn.
@@ -385,6 +381,11 @@ class TurnPolicy:
     def paused(self) -> bool:
         """Tell whether playback is held, by anybody."""
         return bool(self._holds)
+
+    @property
+    def ducked(self) -> bool:
+        """Tell whether the voice of the assistant is lowered, or will be when it goes on."""
+        return self._ducked
 
     @property
     def generating(self) -> bool:
@@ -762,6 +763,33 @@ class TurnPolicy:
         """Go on, whoever paused."""
         return self._release()
 
+    def change_barge_in(
+        self, now: float, playing: bool, *, barge_in: bool, resume_after_s: float
+    ) -> list[Action]:
+        """Go on by other rules of barge-in, as if they had held since the speech began.
+
+        A wait that is under way ends by the new time. Without barge-in, playback goes on that is
+        held or lowered for speech; with it, who is speaking over the assistant pauses it. The hold
+        of the application stays, and so does an interruption that waits to be confirmed.
+
+        Args:
+            now: the time.
+            playing: whether any of the assistant's audio is queued or sounding.
+            barge_in: see `TurnOptions`.
+            resume_after_s: see `TurnOptions`.
+        """
+        had_barge_in = self._rules.barge_in
+        self._rules = replace(self._rules, barge_in=barge_in, resume_after_s=resume_after_s)
+        if had_barge_in and not barge_in:
+            return self._stop_giving_way(now)
+        if barge_in and not had_barge_in:
+            return self._give_way(now, playing)
+        if "resume" in self._deadlines and self._heard_at is not None:
+            self._deadlines["resume"] = self._heard_at + self._resume_delay
+        if "overlap" in self._deadlines:
+            self._deadlines["overlap"] = self._turn_began_at + self._overlap_delay
+        return []
+
     # -- from the clock ------------------------------------------------------------------------
 
     def timeout(self, now: float, playing: bool) -> list[Action]:
@@ -882,6 +910,48 @@ class TurnPolicy:
         return [*self._begin_turn(now), PlayWithheld(self.turn)] if withheld else []
 
     # -- barge-in ------------------------------------------------------------------------------
+
+    @property
+    def _resume_delay(self) -> float:
+        """Return the seconds from the reported end of speech until playback goes on."""
+        return max(0.0, self._rules.resume_after_s - self._rules.hangover_s)
+
+    @property
+    def _overlap_delay(self) -> float:
+        """Return the seconds after which speech that a turn has begun in counts as barge-in.
+
+        It has to outlive the hangover: when the turn begins, the detector still reports the words
+        that the turn answers.
+        """
+        return self._rules.hangover_s + self._rules.resume_after_s
+
+    def _stop_giving_way(self, now: float) -> list[Action]:
+        """Let go of what is held or lowered for speech: barge-in has been switched off."""
+        self._cancel("resume")
+        self._cancel("overlap")
+        self._cancel("unduck")
+        if self._spoken_over == "speech":
+            self._spoken_over = None
+        held_for_speech = "speech" in self._holds
+        actions = self._let_go("speech") if held_for_speech else []
+        if not self.paused:
+            actions += self._unduck()
+        if self._rules.marks_activity and self._speakers and not self._activity:
+            actions.append(self._start_activity(now))  # it waited to be sustained
+        return actions
+
+    def _give_way(self, now: float, playing: bool) -> list[Action]:
+        """Give way to who is speaking: barge-in has been switched on."""
+        if self._speakers:
+            if self._speech_since < self._turn_began_at:
+                self._deadlines["overlap"] = self._turn_began_at + self._overlap_delay
+                return []
+            over_assistant = playing or self._phase is Phase.GENERATING
+            return self._pause_for_speech(now) if over_assistant else []
+        if self._starting and playing and not self.paused:
+            self._ducked = True
+            return [Duck()]
+        return []
 
     def _pause_for_speech(self, now: float) -> list[Action]:
         if self.paused_by_app:

@@ -30,6 +30,7 @@ class TranscriptFeed:
         lines: writes the lines.
         transcript: what the application reads.
         history: what a new session is told of it.
+        detection_s: as the argument; it may be changed.
     """
 
     def __init__(self, events: Emitter, *, detection_s: float, hangover_s: float) -> None:
@@ -39,7 +40,7 @@ class TranscriptFeed:
         self.transcript = Transcript(self._store)
         self.history = ConversationHistory(self._store)
         self._events = events
-        self._detection_s = detection_s
+        self.detection_s = detection_s
         self._hangover_s = hangover_s
         self._untold: deque[Line] = deque()
         self._timer: asyncio.Handle | None = None
@@ -49,7 +50,7 @@ class TranscriptFeed:
     def note_speech(self, now: float, event: SpeechEvent) -> None:
         """Take note of who speaks."""
         if event.kind == "started":
-            self.lines.speakers.started(event.who, event.user_id, now - self._detection_s)
+            self.lines.speakers.started(event.who, event.user_id, now - self.detection_s)
         elif event.kind == "stopped":
             self.lines.speakers.stopped(event.who, now - self._hangover_s)
 

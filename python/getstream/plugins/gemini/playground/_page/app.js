@@ -229,7 +229,7 @@ function hear(message) {
   if (event === "hello") return greet(message);
   const act = acts[event];
   act?.(message);
-  if (event !== "text" && event !== "user_text" && event !== "media") note(message);
+  if (!["text", "user_text", "media", "barge_in"].includes(event)) note(message);
 }
 
 const acts = {
@@ -263,6 +263,7 @@ const acts = {
     outcome(`Back after ${Math.round(gap_ms)} ms and ${attempts} attempt${attempts === 1 ? "" : "s"}${same_session ? "" : ", in a new session"}; counting what it has cost …`);
   },
   stalled: ({ waited_ms }) => outcome(`Gemini owes an answer since ${(waited_ms / 1000).toFixed(0)} s.`),
+  barge_in: showBargeIn,
   fault: ({ name, done }) => outcome(done ? `${FAULTS[name]?.[0] ?? name} …` : "There is no connection to break."),
   verdict: ({ text, lossless }) => outcome(text, lossless ? "good" : "bad"),
   refused: ({ reason }) => notice(reason),
@@ -403,6 +404,42 @@ $("say").addEventListener("submit", (event) => {
   line.done = true;
   $("text").value = "";
 });
+
+// How the assistant gives way: the options of `BargeIn`.
+const TIMES = {
+  duck_db: ["Lowered at the first sign by", -40, 0, 1, "dB"],
+  pause_after_ms: ["Paused after speech of *", 16, 480, 16, "ms"],
+  resume_after_ms: ["Goes on after silence of", 200, 2000, 50, "ms"],
+  commit_after_ms: ["Finished reply dropped after *", 100, 3000, 100, "ms"],
+};
+
+for (const [name, [text, min, max, step, unit]] of Object.entries(TIMES)) {
+  const label = document.createElement("label"), slider = document.createElement("input"), value = document.createElement("output");
+  Object.assign(slider, { id: name, type: "range", min, max, step, disabled: true });
+  value.htmlFor = name;
+  label.append(text, slider, value);
+  $("times").append(label);
+  const showTime = (at) => {
+    value.textContent = at === null ? "silence" : `${at} ${unit}`.replace("-", "\u2212");
+    slider.setAttribute("aria-valuetext", value.textContent);
+  };
+  slider.addEventListener("input", () => showTime(slider.value));
+  slider.addEventListener("change", () => send({ do: "barge_in", on: $("barge").checked, [name]: Number(slider.value) }));
+  showTime(slider.value);
+  slider.show = (at) => { // null is minus infinity; an application may have set what is off the scale
+    slider.min = Math.min(slider.min, at ?? min);
+    slider.max = Math.max(slider.max, at ?? max);
+    slider.value = at ?? slider.min;
+    showTime(at);
+  };
+}
+$("barge").addEventListener("change", () => send({ do: "barge_in", on: $("barge").checked }));
+
+function showBargeIn(message) {
+  globalThis.playground.bargeIn = message;
+  $("barge").checked = message.on;
+  for (const name in TIMES) if (document.activeElement !== $(name) || $(name).disabled) $(name).show(message[name]);
+}
 
 // Pictures go over the WebSocket, one a second: aiortc would decode every frame of a video.
 async function look(open, name) {
@@ -569,7 +606,7 @@ function notice(text) { $("notice").textContent = text; $("notice").hidden = !te
 function outcome(text, mood = "") { $("outcome").textContent = text; $("outcome").className = mood; }
 
 globalThis.playground = { // for tests
-  images: 0,
+  images: 0, bargeIn: null,
   recording, rate: () => context.sampleRate, recordedFrom: () => recordedFrom,
   clock: () => performance.timeOrigin + performance.now() - 1000 * context.currentTime,
 };

@@ -1,4 +1,7 @@
-"""Encode Opus as a browser does, with PyAV's libopus, whose binding has no option for DTX."""
+"""Encode and decode Opus with PyAV's libopus.
+
+PyAV's own binding has no option for DTX, and its decoder makes a frame object of each packet.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ from numpy.typing import NDArray
 
 from ...errors import CallError
 
-__all__ = ["FRAME_SAMPLES", "OpusEncoder"]
+__all__ = ["FRAME_SAMPLES", "OpusDecoder", "OpusEncoder"]
 
 FRAME_SAMPLES = 960
 """Samples of one packet: 20 ms at 48 kHz."""
@@ -22,6 +25,8 @@ FRAME_SAMPLES = 960
 _RATE = 48_000
 _LARGEST = 1275
 """Bytes of the largest Opus frame (RFC 6716, section 3.4)."""
+_LONGEST_SAMPLES = 5760
+"""Samples of the longest packet: 120 ms at 48 kHz (RFC 6716, section 2.1.4)."""
 _HEADER_ONLY = 2
 """Bytes up to which a packet has a header and no audio: the encoder has nothing to say."""
 
@@ -107,9 +112,51 @@ class OpusEncoder:
         )
 
 
+class OpusDecoder:
+    """Decode packets to int16 mono 48 kHz, whatever channels they have."""
+
+    def __init__(self) -> None:
+        """Create a decoder.
+
+        Raises:
+            CallError: There is no libopus to be found.
+        """
+        self._library = _libopus()
+        self._samples = np.zeros(_LONGEST_SAMPLES, dtype=np.int16)
+        self._address = ctypes.c_void_p(self._samples.ctypes.data)
+        error = ctypes.c_int()
+        self._decoder = ctypes.c_void_p(
+            self._library.opus_decoder_create(_RATE, 1, ctypes.byref(error))
+        )
+        _check(error.value)
+
+    def decode(self, packet: bytes) -> NDArray[np.int16]:
+        """Decode one packet.
+
+        Returns:
+            int16, shape (n,). It is a view that the next packet overwrites; empty if libopus
+            cannot read the packet.
+
+        Raises:
+            ValueError: The decoder is closed.
+        """
+        if not self._decoder:
+            raise ValueError("this decoder is closed")
+        count = self._library.opus_decode(
+            self._decoder, packet, len(packet), self._address, _LONGEST_SAMPLES, 0
+        )
+        return self._samples[: max(0, count)]
+
+    def close(self) -> None:
+        """Free the decoder. May be called twice."""
+        decoder, self._decoder = self._decoder, ctypes.c_void_p()
+        if decoder:
+            self._library.opus_decoder_destroy(decoder)
+
+
 def _check(status: int) -> None:
     if status != _OK:
-        raise CallError(f"libopus refuses to encode: error {status}")
+        raise CallError(f"libopus refuses: error {status}")
 
 
 @functools.cache
@@ -138,6 +185,15 @@ def _libopus() -> Any:
             ctypes.c_int,
             ctypes.c_void_p,
             ctypes.c_int32,
+        ]
+        library.opus_decoder_create.restype = ctypes.c_void_p
+        library.opus_decode.argtypes = [
+            ctypes.c_void_p,
+            ctypes.c_char_p,
+            ctypes.c_int32,
+            ctypes.c_void_p,
+            ctypes.c_int,
+            ctypes.c_int,
         ]
         return library
     raise CallError(

@@ -1,4 +1,4 @@
-"""STUN binding requests and their answers (RFC 8489), as an ICE-lite agent needs them."""
+"""Read and write STUN binding requests and their answers (RFC 8489), as ICE needs them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import struct
 import zlib
 from dataclasses import dataclass
 
-__all__ = ["BindingRequest", "binding_response"]
+__all__ = ["BindingRequest", "binding_request", "binding_response"]
 
 _HEADER = struct.Struct("!HHI12s")
 _COOKIE = 0x2112A442
@@ -17,11 +17,15 @@ _BINDING_REQUEST = 0x0001
 _BINDING_RESPONSE = 0x0101
 _USERNAME = 0x0006
 _MESSAGE_INTEGRITY = 0x0008
+_PRIORITY = 0x0024
 _XOR_MAPPED_ADDRESS = 0x0020
 _USE_CANDIDATE = 0x0025
 _FINGERPRINT = 0x8028
+_ICE_CONTROLLING = 0x802A
 _FINGERPRINT_XOR = 0x5354554E
 _IPV4 = 1
+# RFC 8445, section 5.1.2: type preference 110 (peer reflexive), local preference 65535.
+_CHECK_PRIORITY = 1862270975
 
 
 @dataclass(frozen=True)
@@ -90,6 +94,34 @@ def binding_response(
     if password is not None:
         signature = _hmac(password, message(len(body) + 24))
         body += struct.pack("!HH", _MESSAGE_INTEGRITY, 20) + signature
+    checksum = zlib.crc32(message(len(body) + 8)) ^ _FINGERPRINT_XOR
+    body += struct.pack("!HHI", _FINGERPRINT, 4, checksum)
+    return message(len(body))
+
+
+def binding_request(transaction_id: bytes, username: str, password: str) -> bytes:
+    """Return a connectivity check of a controlling agent that nominates its pair (RFC 8445).
+
+    Args:
+        transaction_id: 12 random bytes.
+        username: "<their ufrag>:<our ufrag>".
+        password: Theirs; it signs the check.
+    """
+    name = username.encode()
+    body = b"".join(
+        (
+            struct.pack("!HH", _USERNAME, len(name)) + name + bytes(-len(name) % 4),
+            struct.pack("!HHI", _PRIORITY, 4, _CHECK_PRIORITY),
+            struct.pack("!HH8s", _ICE_CONTROLLING, 8, transaction_id[:8]),
+            struct.pack("!HH", _USE_CANDIDATE, 0),
+        )
+    )
+
+    def message(length: int) -> bytes:
+        return _HEADER.pack(_BINDING_REQUEST, length, _COOKIE, transaction_id) + body
+
+    signature = _hmac(password, message(len(body) + 24))
+    body += struct.pack("!HH", _MESSAGE_INTEGRITY, 20) + signature
     checksum = zlib.crc32(message(len(body) + 8)) ^ _FINGERPRINT_XOR
     body += struct.pack("!HHI", _FINGERPRINT, 4, checksum)
     return message(len(body))
