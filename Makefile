@@ -18,8 +18,8 @@ SOURCE  := pyproject.toml README.md LICENSE Cargo.toml Cargo.lock $(wildcard bui
            $(shell find python $(VISIBLE) -not -name '*.so')
 
 .PHONY: help demo test test-rust test-python chromium redis soak miri lint lint-workflows format house docs \
-        bench bench-barge-in bench-echo bench-import bench-load bench-session bench-vad bench-video \
-        trial-fleet develop clean
+        bench bench-barge-in bench-echo bench-import bench-load bench-playground bench-session bench-vad \
+        bench-video trial-fleet develop clean
 .DELETE_ON_ERROR:
 
 help:  ## show this list
@@ -111,6 +111,9 @@ bench-import: $(VENV)/.bench  ## measure what importing the package costs (2 min
 
 bench-load: $(VENV)/.installed  ## measure what a fleet carries (5 minutes)
 	$(BIN)/python benches/load.py
+
+bench-playground: $(VENV)/.bench  ## measure the round trip of the playground's audio in a browser (21 minutes)
+	$(BIN)/python benches/playground.py
 
 bench-session: $(VENV)/.installed  ## measure what a session costs (7 minutes)
 	$(BIN)/python benches/session.py
