@@ -6,6 +6,7 @@ Needs STREAM_API_KEY, STREAM_API_SECRET and GOOGLE_API_KEY. Runs on getstream 7 
 """
 
 import asyncio
+import os
 import sys
 
 from getstream import Stream
@@ -13,6 +14,8 @@ from getstream.plugins.gemini.live import GeminiLive
 from getstream.video import rtc
 from google import genai
 from google.genai import types
+
+KEYS = ("STREAM_API_KEY", "STREAM_API_SECRET", "GOOGLE_API_KEY")
 
 
 async def main(call_id: str) -> None:
@@ -37,4 +40,6 @@ async def main(call_id: str) -> None:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 2 or not all(os.environ.get(name) for name in KEYS):
+        sys.exit(__doc__)
     asyncio.run(main(sys.argv[1]))

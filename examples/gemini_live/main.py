@@ -13,11 +13,14 @@ import asyncio
 import logging
 import os
 import signal
+import sys
 import uuid
 
 from getstream import Stream
 from getstream.plugins.gemini.live import GeminiLive, Interrupted, Resumed, Speech, TurnComplete
 from getstream.video import rtc
+
+KEYS = ("STREAM_API_KEY", "STREAM_API_SECRET", "GOOGLE_API_KEY")
 
 INSTRUCTIONS = "You are a friendly assistant in a video call. Answer in one or two sentences."
 GREETING = "Give a short greeting to the participants."
@@ -74,6 +77,8 @@ def show_events(gemini: GeminiLive) -> None:
 
 async def main() -> None:
     arguments = parse_arguments()
+    if missing := [name for name in KEYS if not os.environ.get(name)]:
+        sys.exit(f"Set {', '.join(missing)}. Without keys, see README.md beside this file.")
     logging.basicConfig(level=logging.INFO if arguments.verbose else logging.WARNING)
 
     # The call ends by Ctrl-C, by SIGTERM, when the session with Gemini is lost, or when somebody

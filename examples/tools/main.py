@@ -6,6 +6,7 @@ Needs STREAM_API_KEY, STREAM_API_SECRET and GOOGLE_API_KEY. Runs on getstream 7 
 """
 
 import asyncio
+import os
 import sys
 from typing import Annotated
 
@@ -14,6 +15,7 @@ from getstream.plugins.gemini.errors import ToolError
 from getstream.plugins.gemini.live import GeminiLive, ToolCancelled, ToolResult, tool
 from getstream.video import rtc
 
+KEYS = ("STREAM_API_KEY", "STREAM_API_SECRET", "GOOGLE_API_KEY")
 INSTRUCTIONS = "You take bookings for a restaurant. Answer in one sentence."
 LARGEST_TABLE = 8
 
@@ -67,4 +69,6 @@ async def main(call_id: str) -> None:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 2 or not all(os.environ.get(name) for name in KEYS):
+        sys.exit(__doc__)
     asyncio.run(main(sys.argv[1]))

@@ -6,12 +6,14 @@ Needs STREAM_API_KEY, STREAM_API_SECRET and GOOGLE_API_KEY. Runs on getstream 7 
 """
 
 import asyncio
+import os
 import sys
 
 from getstream import Stream
 from getstream.plugins.gemini.live import GeminiLive, TurnComplete, VideoOptions, VideoStarted
 from getstream.video import rtc
 
+KEYS = ("STREAM_API_KEY", "STREAM_API_SECRET", "GOOGLE_API_KEY")
 INSTRUCTIONS = "You see the video of the call. Answer in one sentence."
 VIDEO = VideoOptions(fps=1, fps_idle=0.5, policy="screen_first")
 
@@ -48,4 +50,6 @@ async def main(call_id: str) -> None:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 2 or not all(os.environ.get(name) for name in KEYS):
+        sys.exit(__doc__)
     asyncio.run(main(sys.argv[1]))

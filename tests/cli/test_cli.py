@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import argparse
 import os
+import re
+import shlex
 import subprocess
 import sys
 import urllib.request
@@ -16,7 +19,7 @@ import pytest
 from getstream.plugins.gemini import cli
 from getstream.plugins.gemini._cli import clips, demo, report
 from getstream.plugins.gemini._cli.environment import local_environment, real_gemini_environment
-from getstream.plugins.gemini._cli.join import browser_link, require_stream_keys
+from getstream.plugins.gemini._cli.join import browser_link, is_loopback, require_stream_keys
 from getstream.plugins.gemini.errors import AudioError, ConfigError
 from getstream.plugins.gemini.testing import signals
 
@@ -65,6 +68,237 @@ def test_help(arguments: list[str], words: list[str], capsys: pytest.CaptureFixt
     assert end.value.code == 0
     printed = capsys.readouterr().out
     assert [word for word in words if word not in printed] == []
+
+
+def verbs() -> dict[str, argparse.ArgumentParser]:
+    """Return the parser of each verb, whatever verbs there are."""
+    actions = cli._parser()._actions
+    return next(a.choices for a in actions if isinstance(a, argparse._SubParsersAction))
+
+
+def examples_of(text: str) -> list[str]:
+    """Return the command lines in a help text."""
+    joined = text.replace("\\\n", " ")
+    found = re.findall(r"^ +(?:getstream-gemini|python -m getstream\S*) .*$", joined, re.MULTILINE)
+    return [re.split("  #| > ", line.strip())[0] for line in found]
+
+
+@pytest.mark.parametrize("verb", sorted(verbs()))
+def test_every_verb_has_an_example_that_can_be_typed(verb: str) -> None:
+    epilog = verbs()[verb].epilog or ""
+    assert re.search("^examples?:$", epilog, re.MULTILINE)
+    lines = examples_of(epilog)
+    assert lines
+    for line in lines:
+        words = shlex.split(line)
+        options = cli._parser().parse_args(words[1:])  # SystemExit if it is wrong
+        assert options.command == verb
+
+
+@pytest.mark.parametrize("module", ["testing", "testing.person"])
+def test_the_other_programs_have_examples(module: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", f"getstream.plugins.gemini.{module}", "--help"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    lines = examples_of(done.stdout)
+    assert lines
+    assert all(line.startswith(f"python -m getstream.plugins.gemini.{module} ") for line in lines)
+
+
+def test_every_verb_says_who_it_is_when_nothing_is_given() -> None:
+    listed = cli._parser().format_help()
+    assert [verb for verb in verbs() if verb not in listed] == []
+
+
+# -- streams --------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs a POSIX shell")
+@pytest.mark.parametrize(
+    ("redirection", "words"),
+    [
+        (">&-", "There is no recording in nowhere"),
+        (">&- 2>&-", ""),
+        ("2>&-", ""),
+    ],
+)
+def test_closed_streams(redirection: str, words: str, tmp_path: Path) -> None:
+    command = f"{shlex.quote(sys.executable)} -m getstream.plugins.gemini report nowhere"
+    done = subprocess.run(
+        ["sh", "-c", f"{command} {redirection}"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "AttributeError" not in done.stderr
+
+
+def test_main_with_closed_streams(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(sys, "stdout", None)
+    monkeypatch.setattr(sys, "stderr", None)
+    assert cli.main(["report", str(tmp_path)]) == 1
+    sys.stdout.close()
+    sys.stderr.close()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_disk_has_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "getstream.plugins.gemini", "doctor", "--no-call"],
+            env={**os.environ, "GOOGLE_GEMINI_BASE_URL": "https://x.invalid",
+                 "STREAM_BASE_URL": "https://x.invalid"},
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+            check=False,
+        )  # fmt: skip
+    assert done.returncode != 0
+    assert "No space left on device" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("verb", "module"),
+    [
+        (["playground", "--no-open"], "aiohttp"),
+        (["test", "x.toml"], "trustme"),
+        (["demo"], "pylibsrtp"),
+    ],
+)
+def test_without_the_extra(verb: list[str], module: str, tmp_path: Path) -> None:
+    text = f"raise ModuleNotFoundError('No module named {module}', name={module!r})\n"
+    (tmp_path / f"{module}.py").write_text(text)
+    done = run(*verb, PYTHONPATH=str(tmp_path))
+    assert done.returncode == 1
+    assert "getstream-plugins-gemini[testing]" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["report", "FILE"], "There is no recording"),
+        (["report", "FOLDER"], "There is no recording"),
+        (["report", "NONE"], "There is no recording"),
+        (["test", "FILE"], "no [[scenario]]"),
+        (["test", "FOLDER"], "cannot be read"),
+        (["test", "NONE"], "cannot be read"),
+        (["demo", "--input", "NONE"], "There is no file"),
+        (["demo", "--input", "FOLDER"], "folder"),
+        (["demo", "--out", "FILE"], "--out"),
+        (["doctor", "--live", "--yes", "--out", "FOLDER"], "GOOGLE_API_KEY"),
+        (["join", "c", "--record", "FILE"], "STREAM_API_KEY"),
+    ],
+)
+def test_wrong_files(
+    arguments: list[str], words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "folder").mkdir()
+    paths = {name.upper(): str(tmp_path / name) for name in ("file", "folder", "none")}
+    assert cli.main([paths.get(each, each) for each in arguments]) in (1, 2)
+    error = capsys.readouterr().err
+    assert words in error
+    assert "--verbose shows where" not in error, "it is an error that is known"
+
+
+@pytest.mark.parametrize(
+    ("name", "words"), [("nope:make", "There is no module"), ("nope", "module:function")]
+)
+def test_a_playground_without_its_function(name: str, words: str) -> None:
+    # In a process of its own: it leads all that is imported after it to a local server.
+    done = run("playground", "--no-open", name)
+    assert done.returncode == 1
+    assert words in done.stderr
+    assert "--verbose shows where" not in done.stderr
+
+
+# -- the programs of the test kit -----------------------------------------------------------------
+
+
+def program(module: str, *arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", f"getstream.plugins.gemini.{module}", *arguments],
+        env={name: value for name, value in os.environ.items() if name not in KEYS},
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize(
+    ("command", "code", "words"),
+    [
+        ("nope_cmd", 127, "there is no such program"),
+        ("./file.py", 126, "python ./file.py"),
+        ("./folder", 126, "Permission denied"),
+    ],
+)
+def test_a_program_that_cannot_be_run(command: str, code: int, words: str, tmp_path: Path) -> None:
+    (tmp_path / "file.py").touch()
+    (tmp_path / "folder").mkdir()
+    done = program("testing", "--", command, cwd=tmp_path)
+    assert done.returncode == code, done.stderr
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        ([], 1, "no keys for Stream: set STREAM_API_KEY and STREAM_API_SECRET"),
+        (["--video-size", "3"], 2, "320x240"),
+        (["--video-size", "0x9"], 2, "320x240"),
+        (["--timeout", "nan"], 2, "a number"),
+        (["--timeout", "0"], 2, "more than 0"),
+        (["--video", "-3"], 2, "a number"),
+    ],
+)
+def test_a_person_that_cannot_join(
+    arguments: list[str], code: int, words: str, tmp_path: Path
+) -> None:
+    done = program("testing.person", "--call", "c", *arguments, cwd=tmp_path)
+    assert done.returncode == code
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+# -- examples -------------------------------------------------------------------------------------
+
+EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("*/main.py"))
+
+
+@pytest.mark.parametrize(
+    "example",
+    [path for path in EXAMPLES if path.parent.name != "quick_start"],
+    ids=lambda path: path.parent.name,
+)
+def test_an_example_without_keys_says_what_it_needs(example: Path) -> None:
+    arguments = [] if example.parent.name == "gemini_live" else ["a-call"]
+    done = subprocess.run(
+        [sys.executable, str(example), *arguments],
+        env={name: value for name, value in os.environ.items() if name not in KEYS},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "STREAM_API_KEY" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_help_does_not_wait_for_the_sdks() -> None:
@@ -516,3 +750,19 @@ def test_browser_link() -> None:
     other = browser_link("c", "audio_room", api_key="k", token="t", page="http://localhost:3000/")
     assert other.startswith("http://localhost:3000/join/c?")
     assert parse_qs(urlsplit(other).query)["type"] == ["audio_room"]
+
+
+@pytest.mark.parametrize(
+    ("url", "own"),
+    [
+        ("http://127.0.0.1:3030", True),
+        ("http://127.8.8.8/", True),
+        ("http://[::1]:1", True),
+        ("http://localhost:80", True),
+        ("https://chat.stream-io-api.com/", False),
+        ("http://192.168.0.1", False),
+        ("", False),
+    ],
+)
+def test_addresses_of_this_machine(url: str, own: bool) -> None:
+    assert is_loopback(url) == own

@@ -53,10 +53,10 @@ class Join:
 
 
 @asynccontextmanager
-async def joined(servers: LocalServers, *options: str) -> AsyncIterator[Join]:
+async def joined(servers: LocalServers, *options: str, **env: str) -> AsyncIterator[Join]:
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "getstream.plugins.gemini", "join", CALL, *options),
-        env=servers.environment(),
+        env=servers.environment(**env),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )
@@ -76,8 +76,21 @@ def is_event(name: str) -> Callable[[str], bool]:
     return lambda line: json.loads(line)["event"] == name
 
 
-async def test_for_people() -> None:
+async def test_no_link_to_a_backend_of_this_machine() -> None:
     async with local() as servers, joined(servers) as join:
+        await join.until(lambda line: "in the call default:a-call" in line)
+        join.process.send_signal(signal.SIGINT)
+        code, out, _ = await join.end()
+    assert code == 0
+    assert "https://" not in out
+    assert "there is no link" in out
+
+
+PAGE = "https://calls.example/video/demos"
+
+
+async def test_for_people() -> None:
+    async with local() as servers, joined(servers, EXAMPLE_BASE_URL=PAGE) as join:
         await join.until(lambda line: "in the call default:a-call as assistant-bot" in line)
         link = next(line.strip() for line in join.lines if "https://" in line)
         query = parse_qs(urlsplit(link).query)

@@ -36,6 +36,10 @@ __all__ = ["main"]
 
 PROGRAM = "getstream-gemini"
 
+TESTING_PACKAGES = frozenset({"aiohttp", "cryptography", "google.protobuf", "pylibsrtp", "OpenSSL",
+                              "tomli"})  # fmt: skip
+"""Modules of the extra `testing` besides `trustme`."""
+
 INSTRUCTIONS = "You are a friendly assistant in a call. Answer in one or two sentences."
 GREETING = "Give a short greeting to the participants."
 
@@ -52,6 +56,10 @@ recording/ (what the assistant has recorded of the session) and report.html (one
 page of that, to see and hear in a browser)."""
 
 DEMO_EPILOG = """\
+examples:
+  getstream-gemini demo
+  getstream-gemini demo --input my-question.mp3 --out my-demo
+
 environment:
   GOOGLE_API_KEY, GEMINI_API_KEY    for --real-gemini only
   NO_COLOR                          plain lines instead of the live display
@@ -83,6 +91,10 @@ Put the assistant into a Stream call, and print a link to join that call in a
 browser. Ctrl-C (or SIGTERM) leaves the call."""
 
 JOIN_EPILOG = """\
+examples:
+  getstream-gemini join my-call
+  getstream-gemini join my-call --voice Kore --video --record recordings/monday
+
 environment:
   STREAM_API_KEY, STREAM_API_SECRET    from https://dashboard.getstream.io
   GOOGLE_API_KEY or GEMINI_API_KEY     from https://aistudio.google.com/apikey
@@ -102,7 +114,11 @@ assistant function for each call that somebody joins, all of them in this
 process. Ctrl-C (or SIGTERM) leaves each call when nobody speaks in it."""
 
 SERVE_EPILOG = """\
-example of app.py:
+examples:
+  getstream-gemini serve app:assistant
+  getstream-gemini serve app:assistant --port 8080 --records fleet-records
+
+app.py:
   from getstream.plugins.gemini import GeminiLive
 
   async def assistant(seat):
@@ -129,6 +145,10 @@ other workers, each when nobody speaks in it. With --this-node, Ray also starts
 no other worker on this machine: for a preStop hook, before a node goes."""
 
 DRAIN_EPILOG = """\
+examples:
+  getstream-gemini drain
+  getstream-gemini drain --this-node --wait 600
+
 environment:
   RAY_ADDRESS    the cluster; without, the one that this machine belongs to
 
@@ -195,7 +215,11 @@ hear it, and judge. DIR gets a folder for each scenario: report.json, and a WAV
 file for each person (left what was said, right what was heard)."""
 
 TEST_EPILOG = """\
-example of a file:
+examples:
+  getstream-gemini test scenarios.toml
+  getstream-gemini test scenarios.toml --only "greets and answers" --out reports
+
+a file:
   [[scenario]]
   name = "greets and answers"
   bot = "my_bot.py"
@@ -211,6 +235,7 @@ be used, 130 after Ctrl-C."""
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code (see the module's text)."""
+    _open_missing_streams()
     options = _parser().parse_args(arguments)
     if isinstance(sys.stdout, io.TextIOWrapper):
         # What a model says may hold signs that the terminal's encoding lacks.
@@ -230,7 +255,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.verbose:
             print(format_exception(error), file=sys.stderr)
         expected = isinstance(error, GeminiError)
-        what = str(error) if expected else f"{type(error).__name__}: {error}"
+        what = str(error) if expected else _words(error)
         # What a service said, or nobody knows who, is one line. Our own errors may have several.
         ours = expected and not isinstance(error, (CallError, SessionError))
         what = printable_lines(what) if ours else one_line(what)
@@ -239,13 +264,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
 
 
+def _open_missing_streams() -> None:
+    """Give the program somewhere to write where it was started with a stream closed (`>&-`)."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 (to the end)
+
+
+def _words(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        where = f" ({error.filename})" if error.filename else ""
+        return f"{error.strerror}{where}"
+    return f"{type(error).__name__}: {error}"
+
+
 def _run(options: argparse.Namespace) -> int:
     # The SDKs take a second to import: --help and a wrong command line do not wait for them.
     try:
         return _run_command(options)
     except ModuleNotFoundError as missing:
-        if missing.name == "trustme":  # installed without [testing]
+        if missing.name == "trustme":  # which says what to install
             raise ConfigError(str(missing)) from None
+        if missing.name in TESTING_PACKAGES:
+            raise ConfigError(
+                f"{options.command} needs a few packages more ({missing.name}): "
+                "pip install 'getstream-plugins-gemini[testing]'"
+            ) from None
         raise
 
 

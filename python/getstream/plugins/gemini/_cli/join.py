@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import json
 import logging
 import os
@@ -13,7 +14,7 @@ from contextlib import AsyncExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
-from urllib.parse import quote, urlencode
+from urllib.parse import quote, urlencode, urlsplit
 
 from getstream import AsyncStream, Stream
 from getstream.models import UserRequest
@@ -280,6 +281,14 @@ class _Assistant:
 
     async def _print_link(self, client: AsyncStream) -> None:
         options = self._options
+        page = os.environ.get(DEMO_PAGE_VARIABLE, "").strip()
+        if not page and is_loopback(client.base_url):
+            print(
+                "The call is on a Stream backend of this machine: there is no link, because "
+                "Stream's page for browsers does not reach it.\n",
+                flush=True,
+            )
+            return
         await client.upsert_users(UserRequest(id=GUEST_ID, name=GUEST_NAME))
         cid = f"{options.call_type}:{options.call_id}"
         link = browser_link(
@@ -287,7 +296,7 @@ class _Assistant:
             options.call_type,
             api_key=client.api_key,
             token=client.create_call_token(GUEST_ID, call_cids=[cid], expiration=LINK_SECONDS),
-            page=os.environ.get(DEMO_PAGE_VARIABLE, ""),
+            page=page,
         )
         print(
             f"Join the call in a browser:\n\n    {link}\n\n"
@@ -389,6 +398,15 @@ class _Assistant:
             cpu_seconds=round(cpu, 3),
             cpu_percent=round(100 * cpu / seconds, 2) if seconds else 0.0,
         )
+
+
+def is_loopback(url: str) -> bool:
+    """Return whether an address is one of this machine."""
+    host = urlsplit(url).hostname or ""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")  # RFC 6761, section 6.3
 
 
 def require_stream_keys(environment: Mapping[str, str]) -> None:

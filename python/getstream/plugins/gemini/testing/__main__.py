@@ -1,7 +1,8 @@
 """`python -m getstream.plugins.gemini.testing [-- PROGRAM ...]`: both local servers.
 
-With a program, runs it against fresh servers and ends with its exit code. Without one, prints the
-variables to export and serves until it is interrupted. `load` loads a fleet with calls.
+With a program, runs it against fresh servers and ends with its exit code: 127 if there is no such
+program, 126 if it cannot be run, as of a shell. Without one, prints the variables to export and
+serves until it is interrupted. `load` loads a fleet with calls.
 """
 
 from __future__ import annotations
@@ -12,7 +13,11 @@ import shlex
 import signal
 import sys
 
+from .._terminal import one_line
 from ._servers import LocalServers
+
+NO_PROGRAM, NOT_RUNNABLE = 127, 126
+"""Exit codes of a shell (POSIX, Shell Command Language, section 2.8.2)."""
 
 _EPILOG = """\
 examples:
@@ -34,9 +39,12 @@ async def _run(program: list[str]) -> int:
             print("# serving; Ctrl-C ends", flush=True)
             await stop.wait()
             return 0
-        process = await asyncio.create_subprocess_exec(
-            *program, env=servers.environment(), start_new_session=True
-        )
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *program, env=servers.environment(), start_new_session=True
+            )
+        except (OSError, ValueError) as error:
+            return _not_started(program[0], error)
         ended = asyncio.ensure_future(process.wait())
         stopped = asyncio.ensure_future(stop.wait())
         await asyncio.wait({ended, stopped}, return_when=asyncio.FIRST_COMPLETED)
@@ -47,8 +55,18 @@ async def _run(program: list[str]) -> int:
         return code if code >= 0 else 128 - code
 
 
+def _not_started(name: str, error: Exception) -> int:
+    is_missing = isinstance(error, FileNotFoundError)
+    why = "there is no such program" if is_missing else getattr(error, "strerror", str(error))
+    advice = ""
+    if name.endswith(".py"):
+        advice = f"; run a Python file as `python {one_line(name)}`"
+    print(f"error: {one_line(name)} cannot be run: {why}{advice}", file=sys.stderr)
+    return NO_PROGRAM if is_missing else NOT_RUNNABLE
+
+
 def main() -> int:
-    """Run the command line; returns the exit status."""
+    """Run the program; returns its exit status."""
     if sys.argv[1:2] == ["load"]:
         from ._load import command
 

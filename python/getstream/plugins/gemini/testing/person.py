@@ -15,6 +15,8 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import math
+import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -32,6 +34,8 @@ __all__ = ["Camera", "Person", "SeenFrame", "Speech", "Utterance", "main", "read
 
 _RATE = 48_000
 
+KEYS = ("STREAM_API_KEY", "STREAM_API_SECRET")
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the program; returns its exit status.
@@ -41,12 +45,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     parser = _parser()
     options = parser.parse_args(arguments)
+    missing = [name for name in KEYS if not os.environ.get(name, "").strip()]
+    if missing:
+        print(
+            f"error: no keys for Stream: set {' and '.join(missing)}, or run the person by "
+            "`python -m getstream.plugins.gemini.testing -- ...`, on a local backend",
+            file=sys.stderr,
+        )
+        return 1
     try:
+        if options.out is not None:
+            options.out.mkdir(parents=True, exist_ok=True)
         speeches = [to_microphone_rate(path, _RATE) for path in options.speech]
         steps = parse_script(options.script, len(speeches))
     except (ScriptError, GeminiError, OSError, ValueError) as error:
         parser.error(str(error))
     return asyncio.run(_run(options, steps, speeches))
+
+
+EXAMPLE = """\
+example:
+  python -m getstream.plugins.gemini.testing.person --call demo --speech question.wav \\
+      --script "hear;silence:600;say:0;hear;silence:1500;leave" --out recordings"""
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -57,7 +77,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m getstream.plugins.gemini.testing.person",
         description=(__doc__ or "").split("\n", 1)[0],
-        epilog=f"steps of --script, separated by semicolons:\n{steps}",
+        epilog=f"steps of --script, separated by semicolons:\n{steps}\n\n{EXAMPLE}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
@@ -67,8 +87,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--speech", action="append", default=[], metavar="WAV", help="what can be said; repeatable")
     add("--script", default="", metavar="STEPS", help="what to do; see below")
     add("--out", type=Path, metavar="DIR", help="write said.wav, heard.wav and events.jsonl there")
-    add("--timeout", type=float, default=30.0, metavar="S", help="seconds that a step may wait")
-    add("--video", type=float, default=0.0, metavar="FPS", help="publish a synthetic picture")
+    add("--timeout", type=_positive, default=30.0, metavar="S", help="seconds that a step may wait")
+    add("--video", type=_fps, default=0.0, metavar="FPS", help="publish a synthetic picture")
     add(
         "--video-size",
         type=_size,
@@ -87,8 +107,27 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _size(text: str) -> tuple[int, int]:
-    width, height = text.split("x")
+    width, _, height = text.partition("x")
+    if not (width.isdecimal() and height.isdecimal() and int(width) and int(height)):
+        raise argparse.ArgumentTypeError("must be WIDTHxHEIGHT in pixels, such as 320x240")
     return int(width), int(height)
+
+
+def _positive(text: str) -> float:
+    value = _fps(text)
+    if not value:
+        raise argparse.ArgumentTypeError("must be more than 0")
+    return value
+
+
+def _fps(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value < math.inf:
+        raise argparse.ArgumentTypeError("must be a number, 0 or more")
+    return value
 
 
 async def _run(options: argparse.Namespace, steps: list[Step], speeches: list[Any]) -> int:
