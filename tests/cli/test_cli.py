@@ -173,7 +173,7 @@ def test_a_full_disk_has_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         (["playground", "--no-open"], "aiohttp"),
         (["test", "x.toml"], "trustme"),
-        (["demo"], "pylibsrtp"),
+        (["demo"], "trustme"),
     ],
 )
 def test_without_the_extra(verb: list[str], module: str, tmp_path: Path) -> None:
