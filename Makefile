@@ -18,8 +18,8 @@ SOURCE  := pyproject.toml README.md LICENSE Cargo.toml Cargo.lock $(wildcard bui
            $(shell find python $(VISIBLE) -not -name '*.so')
 
 .PHONY: help demo test test-rust test-python chromium redis soak miri lint lint-workflows format house docs \
-        bench bench-barge-in bench-echo bench-import bench-load bench-session bench-vad bench-video \
-        trial-fleet develop clean
+        bench bench-barge-in bench-echo bench-import bench-load bench-playground bench-session bench-vad \
+        bench-video trial-fleet develop clean
 .DELETE_ON_ERROR:
 
 help:  ## show this list
@@ -112,6 +112,9 @@ bench-import: $(VENV)/.bench  ## measure what importing the package costs (2 min
 bench-load: $(VENV)/.installed  ## measure what a fleet carries (5 minutes)
 	$(BIN)/python benches/load.py
 
+bench-playground: $(VENV)/.bench  ## measure the round trip of the playground's audio in a browser (21 minutes)
+	$(BIN)/python benches/playground.py
+
 bench-session: $(VENV)/.installed  ## measure what a session costs (7 minutes)
 	$(BIN)/python benches/session.py
 
@@ -160,6 +163,8 @@ $(VENV)/.installed: dist/.built
 
 $(VENV)/.test: pyproject.toml | $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --group test
+	$(BIN)/python -m pip install --quiet --only-binary ray --group test-ray || \
+	  echo "Ray has no wheel for this machine: fleets on Ray are not tested" >&2
 	touch $@
 
 $(VENV)/.bench: pyproject.toml | $(VENV)/.installed

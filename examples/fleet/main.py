@@ -1,6 +1,8 @@
 """A fleet inside of a program of your own, beside its other routes.
 
-python main.py CALL_ID
+    python main.py CALL_ID
+
+Needs STREAM_API_KEY, STREAM_API_SECRET and GOOGLE_API_KEY.
 """
 
 from __future__ import annotations
@@ -13,6 +15,8 @@ import sys
 from aiohttp import web
 from app import assistant
 from getstream.plugins.gemini.fleet import CallRequest, FileRecords, Limits, LocalFleet
+
+KEYS = ("STREAM_API_KEY", "STREAM_API_SECRET", "GOOGLE_API_KEY")
 
 
 async def main(call_id: str) -> None:
@@ -41,4 +45,6 @@ async def main(call_id: str) -> None:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 2 or not all(os.environ.get(name) for name in KEYS):
+        sys.exit(__doc__)
     asyncio.run(main(sys.argv[1]))

@@ -254,7 +254,7 @@ def test_the_recording_of_a_crash_is_read_as_any_recording(tmp_path: Path) -> No
     gap = ears.measure(tmp_path, 1.5)
     assert gap == hearing.Gap(pytest.approx(1.5), pytest.approx(2.2))
     asked = [{"start": 100.1, "end": 100.3}]
-    ears.write_events(tmp_path, asked, 100.0, 101.5, gap)
+    ears.write_events(tmp_path, asked, ["Hello.", "Again."], 100.0, 101.5, gap)
     recording = read_recording(tmp_path)
     assert recording.is_complete
     assert recording.audio_frames == len(heard)
@@ -263,9 +263,11 @@ def test_the_recording_of_a_crash_is_read_as_any_recording(tmp_path: Path) -> No
         ("speech_started", 0.1),
         ("speech_stopped", 0.3),
         ("playback_started", 0.5),
+        ("turn_complete", 0.5),
         ("interrupted", 1.5),
         ("disconnected", 1.5),
         ("playback_started", 2.2),
+        ("turn_complete", 2.2),
         ("resumed", 2.2),
         ("playback_finished", 3.0),
         ("end", 3.0),

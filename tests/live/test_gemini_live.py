@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -74,6 +75,35 @@ async def test_the_documented_target_rate_is_on_the_wire(local: Local) -> None:
         assert (session.audio[0].samples[:9600] == 1).all()
         with pytest.raises(AudioError, match="one rate"):
             await gemini.send_audio_pcm(pcm(np.ones(960, np.int16)), 16000)
+
+
+class KnowsNoTime(asyncio.Handle):
+    """A timer as uvloop gives it where the time has come: it can be cancelled, and no more."""
+
+    def __init__(self, timer: asyncio.TimerHandle) -> None:
+        super().__init__(timer.cancel, (), asyncio.get_running_loop())
+        self._inner = timer
+
+    def cancel(self) -> None:
+        self._inner.cancel()
+        super().cancel()
+
+
+async def test_a_conversation_on_a_loop_whose_timers_know_no_time(
+    local: Local, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    loop = asyncio.get_running_loop()
+    call_at = loop.call_at
+    monkeypatch.setattr(
+        loop, "call_at", lambda *given, **more: KnowsNoTime(call_at(*given, **more))
+    )
+    async with local(), GeminiLive() as gemini:
+        line = asyncio.ensure_future(happens(gemini, "line"))
+        complete = asyncio.ensure_future(happens(gemini, "turn_complete"))
+        await speak(gemini, signals.speech_like(800, 48000, seed=4))
+        await complete
+        await line
+    assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
 
 
 class LateSetup:

@@ -70,12 +70,13 @@ def test_both_packages_are_importable_together(run: Run) -> None:
     assert out.split() == ["Stream", "GeminiLive"]
 
 
-def test_without_the_servers_packages_demo_says_what_to_install(run: Run) -> None:
+@pytest.mark.parametrize("verb", ["demo", "playground"])
+def test_without_the_servers_packages_a_verb_says_what_to_install(run: Run, verb: str) -> None:
     script = (
         "import sys; sys.modules['trustme'] = None\n"
         "from getstream.plugins.gemini import cli\n"
         "import getstream.plugins.gemini.live\n"
-        "code = cli.main(['demo'])\n"
+        f"code = cli.main([{verb!r}])\n"
         "sys.stderr.flush(); print(code)"
     )
     assert run(sys.executable, "-I", "-c", script).split() == ["1"]

@@ -17,7 +17,7 @@ from .hearing import JOINED_S, Span, gap_after, longest_pause, within
 from .memory import Memory, compare
 from .presence import Presence
 from .stage import Program, Served, Stage, TrialError, holder
-from .verdicts import Goal, Result, none_of, quantile, spread, worst
+from .verdicts import Goal, Result, none_of, quantile, so_often, spread, worst
 
 KILL_S, HANG_S, BOTH_S = 1.5, 10.0, 10.0
 """Goals: the longest time until the assistant is heard again."""
@@ -43,7 +43,7 @@ REST_MS = 1200.0
 
 @dataclass(frozen=True)
 class Struck:
-    """What one fault did to one call.
+    """Tells what one fault did to one call.
 
     Attributes:
         call: the call.
@@ -263,7 +263,7 @@ async def kill(stage: Stage, served: Served, times: int, on_done: Callable[[int]
     found, presence, status = await struck_workers(
         stage, served, calls, times, lambda pid, _: os.kill(pid, signal.SIGKILL), on_done
     )
-    title = f"A worker is killed (SIGKILL) in mid-speech, {times} times"
+    title = f"A worker is killed (SIGKILL) in mid-speech, {so_often(times)}"
     return result_of("kill", title, found, presence, KILL_S, status["counts"])
 
 
@@ -273,7 +273,7 @@ async def hang(stage: Stage, served: Served, times: int, on_done: Callable[[int]
     found, presence, status = await struck_workers(
         stage, served, calls, times, lambda pid, _: os.kill(pid, signal.SIGSTOP), on_done
     )
-    title = f"A worker hangs (SIGSTOP) in mid-speech, {times} times"
+    title = f"A worker hangs (SIGSTOP) in mid-speech, {so_often(times)}"
     return result_of("hang", title, found, presence, HANG_S, status["counts"])
 
 
@@ -287,7 +287,7 @@ async def both(stage: Stage, served: Served, times: int, on_done: Callable[[int]
     found, presence, status = await struck_workers(
         stage, served, _calls("both"), times, act, on_done
     )
-    title = f"The control and a worker are killed at once, {times} times"
+    title = f"The control and a worker are killed at once, {so_often(times)}"
     return result_of("both", title, found, presence, BOTH_S, status["counts"])
 
 
@@ -323,7 +323,7 @@ async def control(
     overlaps = [presence.overlap_s(call) for call in calls]
     return Result(
         "control",
-        f"The control is killed in mid-speech, {times} times",
+        f"The control is killed in mid-speech, {so_often(times)}",
         (
             worst("longest pause in an answer, more than usual", more_s, PAUSE_S),
             none_of("sessions with the model that were changed", other_sessions, len(more_s)),

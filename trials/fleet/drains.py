@@ -19,7 +19,7 @@ from .crashes import begin, calm
 from .hearing import Span, quiet_before
 from .people import QUESTION, recording_of
 from .stage import Program, Served, Stage, TrialError, reporting
-from .verdicts import Goal, Result, none_of, quantile, worst
+from .verdicts import Goal, Result, none_of, quantile, so_often, worst
 
 CALLS = 6
 GAP_S = 0.25
@@ -34,8 +34,8 @@ BEFORE_S, AFTER_S = 6.0, 8.0
 DRAINED_S = 180.0
 
 DECIDED_S = 0.3
-"""Who begins to speak so shortly before the assistant leaves could not be known: speech is detected
-after some 0.1 s, and the assistant leaves a session and a call."""
+"""A speech that begins so shortly before a call moves could not be known: it is detected after some
+0.1 s, and the session with the model is closed meanwhile."""
 
 WIRE = 16_000
 """Rate of what the model is sent, in Hz."""
@@ -295,8 +295,8 @@ def _result(measured: _Measured, counts: dict[str, int]) -> Result:
     both_s = max([0.0, *(-gap for gap in gaps_s)])
     return Result(
         "drain",
-        f"All workers are replaced while people talk in {CALLS} calls, {len(measured.took_s)} "
-        "times",
+        f"All workers are replaced while people talk in {CALLS} calls, "
+        f"{so_often(len(measured.took_s))}",
         (
             Goal("handovers", len(gaps_s), wanted, kind="exactly"),
             none_of("calls moved while somebody spoke", len(moves) - len(quiet), len(moves)),

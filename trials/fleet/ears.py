@@ -69,7 +69,9 @@ async def ears(stage: Stage, served: Served, times: int, on_done: Callable[[int]
         overlap = presence.overlap_s(CALL)
         await served.end_calls(CALL)
     gap = measure(folder, fault - kept["started_at"])
-    write_events(folder, people.found("asked", call=CALL), kept["started_at"], fault, gap)
+    texts = [turn.text for session in stage.sessions(CALL) for turn in session.spoken]
+    asked = people.found("asked", call=CALL)
+    write_events(folder, asked, texts, kept["started_at"], fault, gap)
     write_page(read_recording(folder), folder / "report.html")
     on_done(1)
     stopped = None if gap is None else gap.stopped - (fault - kept["started_at"])
@@ -120,13 +122,19 @@ def turns_of(heard: Sequence[Span], gap: Gap | None) -> list[tuple[Span, bool]]:
 
 
 def write_events(
-    folder: Path, asked: Sequence[Mapping[str, float]], zero: float, fault: float, gap: Gap | None
+    folder: Path,
+    asked: Sequence[Mapping[str, float]],
+    texts: Sequence[str],
+    zero: float,
+    fault: float,
+    gap: Gap | None,
 ) -> None:
     """Write `events.jsonl` beside the audio: who spoke when, the fault, and the voice that is back.
 
     Args:
         folder: where `audio.wav` is.
         asked: what the person said: `start` and `end` of each.
+        texts: what the model said, turn by turn.
         zero: the time of the first sample.
         fault: when the worker was killed.
         gap: the silence after it, in seconds of the recording.
@@ -139,6 +147,9 @@ def write_events(
     turns = turns_of(sounds(samples[:, 1].copy()), gap)
     for number, ((start, end), broken) in enumerate(turns, 1):
         events.append((start, {"event": "playback_started", "turn": number}))
+        if number <= len(texts):
+            text = {"text": texts[number - 1]}
+            events.append((start, {"event": "turn_complete", "turn": number, **text}))
         if broken:
             why = {"cause": "its worker was killed", "heard_text": ""}
             events.append((end, {"event": "interrupted", "turn": number, **why}))

@@ -14,7 +14,7 @@ from dataclasses import asdict
 from .crashes import begin, of_worker, reach_mid_speech, settled, strike
 from .processes import command
 from .stage import Served, Stage, wait_gone
-from .verdicts import Goal, Result, none_of, quantile, worst
+from .verdicts import Goal, Result, none_of, quantile, so_often, worst
 
 GONE_S = {signal.SIGTERM: 30.0, signal.SIGKILL: 30.0}
 """Longest time until every process is gone: orchestrators wait for so long before they kill."""
@@ -66,14 +66,14 @@ async def _end(
     clean = sum(code in CLEAN for code in codes)
     return Result(
         trial,
-        f"`serve` {where} is ended by SIGTERM and by SIGKILL, {times} times each",
+        f"`serve` {where} is ended by SIGTERM and by SIGKILL, {so_often(times)} each",
         (
             none_of("processes left after SIGTERM or SIGKILL", len(left), 2 * times * processes),
             Goal("ended by itself after SIGTERM", clean, times, kind="exactly",
                  detail=f"codes {', '.join(map(str, codes))}"),
         ),
         (
-            f"all {processes} processes were gone after "
+            f"all of its processes ({processes}) were gone after "
             f"{max(took['SIGTERM']):.1f} s (SIGTERM), {max(took['SIGKILL']):.1f} s (SIGKILL)",
             *(f"left: `{each}`" for each in left),
         ),
@@ -114,7 +114,8 @@ async def restart(stage: Stage, times: int, on_done: Callable[[int], None]) -> R
     missing = [each.memory.missing for each in found]
     return Result(
         "restart",
-        f"`serve` in one process with a file of records is killed and started again, {times} times",
+        f"`serve` in one process with a file of records is killed and started again, "
+        f"{so_often(times)}",
         (
             worst("heard again after, longest", again, RESTARTED_S),
             none_of("voices that never came back", len(found) - len(again), len(found)),

@@ -11,7 +11,7 @@ How = Literal["resumed", "seeded", "lost", "the same session"]
 
 @dataclass(frozen=True)
 class Memory:
-    """What a conversation has kept over a change of its session.
+    """Tells what a conversation has kept over a change of its session.
 
     Attributes:
         how: "resumed" by a handle, "seeded" with the lines of before, "lost", or no change at all.

@@ -37,7 +37,7 @@ class Publishing:
 
 @dataclass
 class Presence:
-    """Who has published in each call.
+    """Notes who has published in each call.
 
     Attributes:
         sessions: by call id, in order of their first packets.

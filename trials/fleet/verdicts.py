@@ -109,6 +109,11 @@ def none_of(what: str, count: int, of: int) -> Goal:
     return Goal(what, count if of else None, 0, kind="exactly", detail=f"of {of}")
 
 
+def so_often(times: int) -> str:
+    """Return a number of times in words: "once", "20 times"."""
+    return "once" if times == 1 else f"{times} times"
+
+
 def plain(value: float) -> str:
     """Return a figure with three digits or so, without an exponent."""
     size = abs(value)

@@ -114,7 +114,11 @@ assistant function for each call that somebody joins, all of them in this
 process. Ctrl-C (or SIGTERM) leaves each call when nobody speaks in it."""
 
 SERVE_EPILOG = """\
-example of app.py:
+examples:
+  getstream-gemini serve app:assistant
+  getstream-gemini serve app:assistant --port 8080 --records fleet-records
+
+app.py:
   from getstream.plugins.gemini import GeminiLive
 
   async def assistant(seat):
@@ -141,6 +145,10 @@ other workers, each when nobody speaks in it. With --this-node, Ray also starts
 no other worker on this machine: for a preStop hook, before a node goes."""
 
 DRAIN_EPILOG = """\
+examples:
+  getstream-gemini drain
+  getstream-gemini drain --this-node --wait 600
+
 environment:
   RAY_ADDRESS    the cluster; without, the one that this machine belongs to
 

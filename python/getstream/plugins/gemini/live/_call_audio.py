@@ -65,7 +65,8 @@ class CallAudio:
             echo=supervisor.turns.output.reference,
         )
         supervisor.metrics.jitter_of = self._input.jitter_of
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: asyncio.Handle | None = None
+        self._timer_at = 0.0
         self._muted_until = 0.0
         self._failure_told = False
         self._unusable_told = False
@@ -171,13 +172,14 @@ class CallAudio:
         A timer that is early looks when it expires, which costs less than one for each packet.
         """
         due, timer = self._input.advance_at, self._timer
-        if due is None or (timer is not None and timer.when() <= due):
+        if due is None or (timer is not None and self._timer_at <= due):
             return
         if self._lifecycle.is_over:
             return
         if timer is not None:
             timer.cancel()
-        self._timer = asyncio.get_running_loop().call_at(due, self._advance)
+        # uvloop gives a handle that knows no time, where the time has come.
+        self._timer, self._timer_at = asyncio.get_running_loop().call_at(due, self._advance), due
 
     def _advance(self) -> None:
         self._timer = None

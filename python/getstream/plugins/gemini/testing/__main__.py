@@ -19,7 +19,7 @@ from ._servers import LocalServers
 NO_PROGRAM, NOT_RUNNABLE = 127, 126
 """Exit codes of a shell (POSIX, Shell Command Language, section 2.8.2)."""
 
-EPILOG = """\
+_EPILOG = """\
 examples:
   python -m getstream.plugins.gemini.testing -- python my_bot.py
   python -m getstream.plugins.gemini.testing    # prints what to export, and serves
@@ -67,7 +67,7 @@ def _not_started(name: str, error: Exception) -> int:
 
 
 def main() -> int:
-    """Run the command line; returns the exit status."""
+    """Run the program; returns its exit status."""
     if sys.argv[1:2] == ["load"]:
         from ._load import command
 
@@ -75,7 +75,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         prog="python -m getstream.plugins.gemini.testing",
         description="A local Gemini Live server and a local Stream backend.",
-        epilog=EPILOG,
+        epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("program", nargs="*", help="a program to run against them, after `--`")

@@ -34,7 +34,7 @@ __all__ = ["Camera", "Person", "SeenFrame", "Speech", "Utterance", "main", "read
 
 _RATE = 48_000
 
-KEYS = ("STREAM_API_KEY", "STREAM_API_SECRET")
+_KEYS = ("STREAM_API_KEY", "STREAM_API_SECRET")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -45,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     parser = _parser()
     options = parser.parse_args(arguments)
-    missing = [name for name in KEYS if not os.environ.get(name, "").strip()]
+    missing = [name for name in _KEYS if not os.environ.get(name, "").strip()]
     if missing:
         print(
             f"error: no keys for Stream: set {' and '.join(missing)}, or run the person by "
@@ -63,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return asyncio.run(_run(options, steps, speeches))
 
 
-EXAMPLE = """\
+_EXAMPLE = """\
 example:
   python -m getstream.plugins.gemini.testing.person --call demo --speech question.wav \\
       --script "hear;silence:600;say:0;hear;silence:1500;leave" --out recordings"""
@@ -77,7 +77,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m getstream.plugins.gemini.testing.person",
         description=(__doc__ or "").split("\n", 1)[0],
-        epilog=f"steps of --script, separated by semicolons:\n{steps}\n\n{EXAMPLE}",
+        epilog=f"steps of --script, separated by semicolons:\n{steps}\n\n{_EXAMPLE}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument

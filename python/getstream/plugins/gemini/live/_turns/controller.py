@@ -170,7 +170,8 @@ class TurnController:
         self._unasked = False  # a call has ended, and nobody has said anything since
         self._chunks = WholeChunks()  # for the `audio` event
         self._overflowing = False
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: asyncio.Handle | None = None
+        self._timer_at = 0.0
         self._hold_warning: asyncio.TimerHandle | None = None
         self._over = False
 
@@ -626,10 +627,11 @@ class TurnController:
         if due is None or self._over:
             return
         if timer is not None:
-            if timer.when() <= due:
+            if self._timer_at <= due:
                 return  # it looks again then; a timer for each message would cost more
             timer.cancel()
-        self._timer = asyncio.get_running_loop().call_at(due, self._on_timer)
+        # uvloop gives a handle that knows no time, where the time has come.
+        self._timer, self._timer_at = asyncio.get_running_loop().call_at(due, self._on_timer), due
 
     def _on_timer(self) -> None:
         self._timer = None

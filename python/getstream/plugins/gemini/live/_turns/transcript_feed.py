@@ -43,7 +43,8 @@ class TranscriptFeed:
         self.detection_s = detection_s
         self._hangover_s = hangover_s
         self._untold: deque[Line] = deque()
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: asyncio.Handle | None = None
+        self._timer_at = 0.0
         self._is_over = False
 
     def note_speech(self, now: float, event: SpeechEvent) -> None:
@@ -77,11 +78,12 @@ class TranscriptFeed:
             self._events.emit(LineEvent, line=line, turn=line.turn)
 
     def _on_deadline(self, at: float) -> None:
-        if self._is_over or (self._timer is not None and self._timer.when() <= at):
+        if self._is_over or (self._timer is not None and self._timer_at <= at):
             return  # it looks again then
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = asyncio.get_running_loop().call_at(at, self._pass_time)
+        # uvloop gives a handle that knows no time, where the time has come.
+        self._timer, self._timer_at = asyncio.get_running_loop().call_at(at, self._pass_time), at
 
     def _pass_time(self) -> None:
         self._timer = None

@@ -510,10 +510,10 @@ function record({ block, time }) {
   if (blocks.length > RECORD_SECONDS * 10) blocks.shift();
 }
 
-function recording() {
-  const samples = new Int16Array(blocks.reduce((sum, block) => sum + block.length, 0));
+function recording(seconds = RECORD_SECONDS) { // the newest of them
+  const kept = blocks.slice(-Math.ceil(seconds * 10)), samples = new Int16Array(kept.reduce((sum, block) => sum + block.length, 0));
   let at = 0;
-  for (const block of blocks) { samples.set(block, at); at += block.length; }
+  for (const block of kept) { samples.set(block, at); at += block.length; }
   return samples;
 }
 
@@ -537,7 +537,7 @@ const canvas = $("waves"), pen = canvas.getContext("2d");
 let colours = {};
 const readColours = () => {
   const style = getComputedStyle(document.documentElement);
-  colours = Object.fromEntries(["ink", "soft", "line", "you", "bot", "queued", "duck", "pause", "resume", "cut", "gap", "tool"].map((name) => [name, style.getPropertyValue(`--${name}`)]));
+  colours = Object.fromEntries(["card", "ink", "soft", "line", "you", "bot", "queued", "duck", "pause", "resume", "cut", "gap", "tool"].map((name) => [name, style.getPropertyValue(`--${name}`)]));
 };
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", readColours);
 readColours();
@@ -578,22 +578,34 @@ function draw() {
       const top = shape(high) * size, bottom = shape(-low) * size;
       pen.fillRect(x(lane.time), centre[who] - top, step, Math.max(1, top + bottom));
     }
-    pen.fillText(who === "you" ? "you" : "assistant", 4, centre[who] - half / 2 + 12);
+    write(who === "you" ? "you" : "assistant", 4, centre[who] - half / 2 + 12);
   }
   pen.fillStyle = colours.queued;
   pen.fillRect(x(end), centre.bot - half / 8, (queued / 1000 / SECONDS) * width, half / 4);
   pen.strokeStyle = colours.ink;
   line1(x(end), 0, x(end), height - 14);
   const rows = [0, 0, 0]; // where the newest label of each ends
+  const colour = ({ kind }) => colours[{ commit: "cut" }[kind] ?? kind] ?? colours.ink;
   for (const each of marks) {
-    pen.strokeStyle = pen.fillStyle = colours[{ commit: "cut" }[each.kind] ?? each.kind] ?? colours.ink;
+    pen.strokeStyle = colour(each);
     line1(x(each.time), centre.bot - half / 2 - 6, x(each.time), centre.bot + half / 2);
+  }
+  for (const each of marks) {
+    pen.fillStyle = colour(each);
     const name = { cut: "interrupted", resume: "goes on" }[each.kind] ?? each.kind, text = each.label ? `${name}, ${each.label}` : name;
     const row = rows.findIndex((end) => end < x(each.time));
     if (row < 0) continue; // the line and its colour have to do
     rows[row] = x(each.time) + 8 + pen.measureText(text).width;
-    pen.fillText(text, x(each.time) + 3, centre.bot - half / 2 + 4 + row * 11);
+    write(text, x(each.time) + 3, centre.bot - half / 2 + 4 + row * 11);
   }
+}
+function write(text, x, y) { // over waves and lines, on a rim of the background
+  pen.strokeStyle = colours.card;
+  pen.lineWidth = 4;
+  pen.lineJoin = "round";
+  pen.strokeText(text, x, y);
+  pen.lineWidth = 1;
+  pen.fillText(text, x, y);
 }
 const shape = (x) => Math.min(1, Math.sqrt(Math.max(0, x))); // soft voices are to be seen
 function line1(x0, y0, x1, y1) { pen.beginPath(); pen.moveTo(Math.round(x0) + 0.5, Math.round(y0) + 0.5); pen.lineTo(Math.round(x1) + 0.5, Math.round(y1) + 0.5); pen.stroke(); }
