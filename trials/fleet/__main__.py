@@ -42,6 +42,9 @@ OnItsOwn = Callable[[Stage, int, Progressed], Awaitable[Result]]
 WORKERS = 2
 """Workers of the fleet that most trials share: one to die, and one to go on."""
 
+BUSY = 0.5
+"""Load for each core, before anything is started, from which on the times are doubted."""
+
 PACKAGES = ["getstream-plugins-gemini", "getstream", "google-genai"]
 
 
@@ -172,6 +175,7 @@ def main() -> int:
         f"{about['load_at_start']}.",
         "",
         about["versions"],
+        *doubts(about["load_at_start"], about["cores"] or 1),
     ]
     text = markdown(results, head)
     print(text)
@@ -180,6 +184,16 @@ def main() -> int:
     (folder / "fleet.json").write_text(as_json(results, about), encoding="utf-8")
     print(f"written to {folder / 'fleet.md'}; logs are in {out}", file=sys.stderr)
     return exit_code(results)
+
+
+def doubts(load: float, cores: int) -> list[str]:
+    """Return why the figures are not to be trusted, as lines of Markdown; none if they are."""
+    if load < cores * BUSY:
+        return []
+    return [
+        "",
+        "**Not to be trusted: the machine was busy with something else, and times are long.**",
+    ]
 
 
 def show(result: Result) -> None:
