@@ -177,11 +177,18 @@ def test_one_image_a_second_and_always_the_newest() -> None:
 
 
 @pytest.mark.parametrize(
-    ("fps", "seconds", "images"), [(0.01, 150, 2), (0.5, 20, 10), (30, 10, 300), (60, 10, 300)]
+    ("fps", "source_fps", "seconds", "images"),
+    [
+        (0.01, 2, 150, 2),
+        (0.5, 2, 20, 10),
+        (30, 30, 10, 300),
+        (60, 30, 10, 300),
+        (60, 60, 10, 600),
+    ],
 )
-def test_any_rate(fps: float, seconds: float, images: int) -> None:
+def test_any_rate(fps: float, source_fps: int, seconds: float, images: int) -> None:
     async def scenario(stage: Stage) -> None:
-        await stage.start(camera(fps=30 if fps > 1 else 2, size=(64, 48)), fps)
+        await stage.start(camera(fps=source_fps, size=(64, 48)), fps)
         await asyncio.sleep(seconds - 0.01)
 
     stage = on_stage(scenario)
