@@ -17,6 +17,7 @@ from getstream.plugins.gemini.live import _attachment as attachment_module
 from getstream.plugins.gemini.live import _presence as presence_module
 from getstream.plugins.gemini.live._presence import Assistants
 from getstream.plugins.gemini.live._session import connection as session_module
+from getstream.plugins.gemini.live._session.reconnect import REST_S
 from getstream.plugins.gemini.testing import Close, LocalStream, Parrot, Person, Script, Turn
 from getstream.plugins.gemini.testing.clock import run_virtual
 from getstream.video import rtc
@@ -548,6 +549,26 @@ def test_drain_waits_for_the_answer_and_its_last_sample(local: Local) -> None:
     watched = attend(local, scenario, Script([Turn(text=TEXT, audio=said)]))
     assert watched.of("interrupted") == []
     assert watched.of("closed") == [None]
+
+
+def test_a_rest_begins_when_the_last_word_was_heard(local: Local) -> None:
+    """The service is done with a turn long before: a person answers what they hear."""
+
+    async def scenario(watched: Watched) -> None:
+        gemini = watched.gemini
+        call = PeopledCall("anna")
+        await gemini.attach(call)
+        finished: list[float] = []
+        gemini.on("playback_finished", lambda event: finished.append(event.finished_at))
+        await gemini.send_text("Say something.")
+        while not finished:
+            await asyncio.sleep(0.1)
+        assert await gemini.drain()
+        now = asyncio.get_running_loop().time()
+        assert now - finished[0] >= REST_S
+        await call.stop()
+
+    attend(local, scenario, Script([Turn(text=TEXT, audio=voice(4))]))
 
 
 def test_drain_of_who_is_at_rest_is_immediate(local: Local) -> None:

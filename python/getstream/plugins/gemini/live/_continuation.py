@@ -66,8 +66,8 @@ class Continuation(EventSource):
     async def drain(self, timeout_s: float = 30.0) -> bool:
         """Close when the conversation is at rest: nobody speaks, no answer is owed, all is played.
 
-        People are heard, and answered, until then. A rest is two seconds long, because the model
-        begins to answer in less.
+        People are heard, and answered, until then. A rest is two seconds long, from the last word
+        that was said or heard, because people and the model begin to answer in less.
 
         Args:
             timeout_s: seconds to wait for that; then it is closed all the same.

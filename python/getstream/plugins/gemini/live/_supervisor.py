@@ -302,11 +302,12 @@ class Supervisor:
 
     @property
     def is_at_rest(self) -> bool:
-        """Return whether nobody speaks, no answer is owed, and all of the speech was played."""
+        """Return whether nobody has spoken, and nothing was heard or owed, for `REST_S`."""
         if self.lifecycle.is_over:
             return not self.turns.output.playing  # nothing more comes
         since = self.turns.policy.idle_since
-        rests = since is not None and self.now() - since >= REST_S
+        # People answer what they hear, and the service is done with it long before.
+        rests = since is not None and self.now() - max(since, self.turns.heard_until) >= REST_S
         return rests and not self.turns.output.playing and not self.send_queue.holds_request
 
     async def wait_at_rest(self, timeout_s: float) -> bool:

@@ -153,6 +153,7 @@ class TurnController:
         self.history = self.feed.history
         self.counts = Counts()
         self.last_speaker = ""  # the participant who has begun to speak last
+        self.heard_until = float("-inf")  # the end of the last turn that was played
         self._duck_db = duck_db
         self._events = events
         self._effects = effects
@@ -594,6 +595,7 @@ class TurnController:
         self._emit_soon(PlaybackStarted, turn=turn, at=at)
 
     def _playback_finished(self, turn: int, at: float) -> None:
+        self.heard_until = at
         spoken = self._spoken[turn]
         cut, heard_ms = spoken.cut, self.output.heard_ms(turn)
         text = spoken.transcript.text
