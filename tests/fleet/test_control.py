@@ -144,6 +144,9 @@ class PaperEngine:
         if worker.rest_s is None:
             return
         await asyncio.sleep(worker.rest_s)
+        if self.control is not None:
+            with suppress(ClosedError):
+                await self.control.prepare_move(cid, epoch)
         await self._leave(worker, cid, epoch)
 
     async def _leave(self, worker: PaperWorker, cid: str, epoch: int) -> None:
@@ -183,6 +186,11 @@ class PaperEngine:
             self.doubled.append((cid, asyncio.get_running_loop().time()))
         if worker.held.get(cid, -1) < start.epoch:
             worker.held[cid] = start.epoch
+
+    async def prepare_call(self, worker: str, request: CallRequest) -> None:
+        self.log.append(("prepare", worker, request.cid))
+        if self.workers[worker].hangs:
+            await never()
 
     async def leave_call(self, worker: str, cid: str, epoch: int, *, at_rest: bool) -> None:
         self.log.append(("leave at rest" if at_rest else "leave", worker, cid))
@@ -605,6 +613,27 @@ async def test_a_worker_that_hangs_when_the_control_starts_is_ended_first() -> N
         await asyncio.sleep(15)
         assert it.held() == {"default:x": 1}
         assert not it.engine.doubled
+
+
+@in_virtual_time
+async def test_the_next_worker_joins_a_call_before_it_is_left() -> None:
+    async with stage() as it:
+        it.engine.prepare = lambda worker: setattr(worker, "rest_s", 1)
+        await it.place("x")
+        await it.settled()
+        await it.control.drain()
+        await asyncio.sleep(20)
+        verbs = [each for each in it.engine.log if each[-1] == "default:x"]
+        assert verbs == [
+            ("start", "w1", "default:x"),
+            ("leave at rest", "w1", "default:x"),
+            ("prepare", "w2", "default:x"),
+            ("start", "w2", "default:x"),
+        ]
+        # Of a call that does not move, nothing is prepared.
+        await it.control.prepare_move("default:x", it.engine.starts[-1].epoch)
+        await it.control.prepare_move("default:unknown", 1)
+        assert it.engine.log[-1] != ("prepare", "w2", "default:x")
 
 
 @in_virtual_time

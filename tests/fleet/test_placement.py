@@ -151,6 +151,54 @@ def test_a_late_request_of_an_ended_session_brings_nobody() -> None:
     assert placement.request(call(0, "two"), 4)[0] == "started"
 
 
+def test_a_call_that_moves_goes_to_where_it_was_expected() -> None:
+    placement = fleet("a", "b", "c")
+    starts = [place(placement, call(number), 0.0) for number in range(3)]
+    held = [start for start in starts if start.worker == "a"]
+    placement.close_worker("a")
+    (start,) = held
+    cid = start.request.cid
+    assert placement.destination(cid, start.epoch, 1.0) is None, "it does not move"
+    assert placement.move(cid, start.epoch)
+    chosen = placement.destination(cid, start.epoch, 1.0)
+    assert chosen in ("b", "c")
+    assert placement.destination(cid, start.epoch, 1.0) == chosen, "it keeps to that"
+    assert placement.destination(cid, start.epoch - 1, 1.0) is None, "of an older epoch"
+    other = {"b": "c", "c": "b"}[str(chosen)]
+    placement.on_report(report(str(chosen), {}, cpu=0.5), 1.0)
+    assert placement.on_over(cid, start.epoch, False, 2.0) == "moved"
+    (again,) = placement.place_displaced(2.0)
+    assert again.worker == chosen, f"although {other} has more room now"
+    assert again.reason == "moved"
+
+
+def test_calls_that_move_are_expected_on_different_workers() -> None:
+    placement = fleet("a")
+    starts = fill(placement, 2, 0.0)
+    for name in ("b", "c"):
+        placement.worker_started(name, 1.0)
+    placement.close_worker("a")
+    for start in starts:
+        assert placement.move(start.request.cid, start.epoch)
+    chosen = {placement.destination(s.request.cid, s.epoch, 1.0) for s in starts}
+    assert chosen == {"b", "c"}
+
+
+def test_a_destination_that_is_gone_is_replaced() -> None:
+    placement = fleet("a")
+    (start,) = fill(placement, 1, 0.0)
+    placement.close_worker("a")
+    assert placement.move(start.request.cid, start.epoch)
+    assert placement.destination(start.request.cid, start.epoch, 1.0) is None, "there is nobody"
+    placement.worker_started("b", 1.0)
+    assert placement.destination(start.request.cid, start.epoch, 1.0) == "b"
+    placement.worker_lost("b", 1.0)
+    placement.worker_started("c", 1.0)
+    assert placement.on_over(start.request.cid, start.epoch, False, 2.0) == "moved"
+    (again,) = placement.place_displaced(2.0)
+    assert again.worker == "c"
+
+
 def test_a_request_that_comes_after_the_end_of_its_session_brings_nobody() -> None:
     placement = fleet("a")
     assert placement.end("default:0", "one", 1) is None

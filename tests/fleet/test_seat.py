@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
 import soxr
-from getstream.plugins.gemini.errors import CallError
+from getstream.plugins.gemini.errors import CallError, ConfigError
 from getstream.plugins.gemini.fleet import CallRequest, Seat
 from getstream.plugins.gemini.fleet import _stream as stream_module
+from getstream.plugins.gemini.fleet import _worker as worker_module
 from getstream.plugins.gemini.fleet._calls import StartCall
 from getstream.plugins.gemini.fleet._stream import HeldEvents
 from getstream.plugins.gemini.fleet._worker import Worker
@@ -44,10 +46,17 @@ class Stage:
     worker: Worker | None = None
 
     async def start(
-        self, assistant: Assistant, *, reason: Any = "new", resume: Resumption | None = None
+        self,
+        assistant: Assistant,
+        *,
+        reason: Any = "new",
+        resume: Resumption | None = None,
+        on_rest: Any = None,
     ) -> Worker:
         """Start the call with an assistant."""
-        self.worker = Worker("w", assistant, on_saved=self._on_saved, on_over=self._on_over)
+        self.worker = Worker(
+            "w", assistant, on_saved=self._on_saved, on_over=self._on_over, on_rest=on_rest
+        )
         await self.worker.warm_up()
         self.worker.start_call(StartCall("w", CallRequest(CID), 1, reason, resume))
         return self.worker
@@ -163,6 +172,54 @@ async def test_it_is_over_before_the_call_is_left_so_that_the_next_one_can_begin
 
 
 @needs_one_loop
+async def test_who_goes_stays_until_the_next_one_has_joined(stage: Stage) -> None:
+    """Neither of two workers knows the other: the control is what brings them together."""
+    order: list[str] = []
+    joined: set[str] = set()
+
+    async def prepare(cid: str, epoch: int) -> None:
+        order.append("at rest")
+        await second.prepare_call(CallRequest(CID))
+        joined.update(assistants())
+        assert len(joined) == 2, "it has joined, and the first is there still"
+
+    def assistants() -> set[str]:
+        participants = stage.servers.stream.state().participants
+        return {p.session_id for p in participants if p.user_id == "assistant"}
+
+    second = Worker("w2", assistant, on_saved=lambda *_: None, on_over=lambda *_: None)
+    await second.warm_up()
+    async with Person(CALL, "anna") as anna:
+        first = await stage.start(assistant, on_rest=prepare)
+        await anna.hear_speech(timeout=20)
+        first.leave_call(CID, 1, at_rest=True)
+        assert await stage.wait_over() == (CID, 1, False, "")
+        assert order == ["at rest"]
+        second.start_call(StartCall("w2", CallRequest(CID), 2, "moved", stage.saved[-1]))
+        session = await stage.servers.gemini.wait_session(1, timeout=20)
+        assert session.resumed_from is not None
+        await stage.servers.stream.wait_track("assistant", "audio", timeout=20)
+        assert assistants() < joined, "it does not join again"
+    await second.close(0.0)
+
+
+@needs_one_loop
+async def test_a_call_that_does_not_come_is_left_again(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker_module, "STANDBY_S", 0.5)
+    stage.worker = worker = Worker("w", assistant, on_saved=print, on_over=print)
+    with pytest.raises(ConfigError, match="not warm"):
+        await worker.prepare_call(CallRequest(CID))
+    await worker.warm_up()
+    await worker.prepare_call(CallRequest(CID))
+    await worker.prepare_call(CallRequest(CID))
+    assert [p.user_id for p in stage.servers.stream.state().participants] == ["assistant"]
+    await stage.servers.stream.wait_left("assistant")
+    assert worker.report().calls == {}
+
+
+@needs_one_loop
 @pytest.mark.parametrize("how", ["the call ends", "it detaches", "it closes"])
 async def test_follow_returns_when_the_call_is_over(stage: Stage, how: str) -> None:
     followed: list[GeminiLive] = []
@@ -243,7 +300,7 @@ async def test_what_a_function_leaves_behind_is_left(stage: Stage) -> None:
 
     await stage.start(careless)
     assert (await stage.wait_over())[2]
-    await stage.servers.stream.wait_left("assistant", timeout=1)
+    await stage.servers.stream.wait_left("assistant")
     (session,) = stage.servers.gemini.sessions
     await session.wait_closed(timeout=1)
 
@@ -295,7 +352,7 @@ async def test_who_does_not_join_leaves_nobody_in_the_call(stage: Stage) -> None
 
     await stage.start(goes, reason="moved")
     assert await stage.wait_over() == (CID, 1, False, "")
-    await stage.servers.stream.wait_left("assistant", timeout=1)
+    await stage.servers.stream.wait_left("assistant")
 
 
 class Connection(StreamAsyncIOEventEmitter):
@@ -324,6 +381,20 @@ async def test_held_events_come_in_order_when_all_listeners_are_there() -> None:
     held.release()
     held.discard()
     assert "emit" not in vars(connection)
+
+
+async def test_old_audio_is_forgotten_and_tracks_are_not() -> None:
+    connection, heard = Connection(), []
+    held = HeldEvents(connection)
+    connection.emit("track_added", "track")
+    connection.emit("audio", "old")
+    between = time.monotonic()
+    connection.emit("audio", "new")
+    held.forget_audio(between)
+    connection.on("audio", heard.append)
+    connection.on("track_added", heard.append)
+    await asyncio.sleep(0)
+    assert heard == ["track", "new"]
 
 
 async def test_held_events_are_bounded_and_may_be_discarded(

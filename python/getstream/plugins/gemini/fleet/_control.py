@@ -56,6 +56,10 @@ calls have to end first."""
 START_TIMEOUT_S = 10.0
 """Seconds that a worker has to confirm a call; it takes some milliseconds, or hangs."""
 
+PREPARE_TIMEOUT_S = 3.0
+"""Seconds that a worker has to join a call that will move to it; the call does not wait for longer
+than two."""
+
 LEAVE_TIMEOUT_S = 5.0
 """Seconds that a worker has to confirm that it was told to leave a call."""
 
@@ -394,6 +398,25 @@ class Control:
         await self._ensure_started()
         if self._placement.on_saved(cid, epoch, resume):
             self._write_record(cid)
+
+    async def prepare_move(self, cid: str, epoch: int) -> None:
+        """Have the worker that a moving call goes to join it, while the one before still listens.
+
+        It returns when that has joined, or cannot: the call moves all the same.
+        """
+        await self._ensure_started()
+        worker = self._placement.destination(cid, epoch, self._now())
+        assignment = self._placement.assignment(cid)
+        if worker is None or assignment is None:
+            return
+        try:
+            await self._tasks.bounded(
+                self._engine.prepare_call(worker, assignment.request),
+                PREPARE_TIMEOUT_S,
+                f"having {worker} join {cid}",
+            )
+        except NoAnswerError as error:
+            logger.info("A move was not prepared: %s", one_line(str(error))[:300])
 
     async def over(self, cid: str, epoch: int, failed: bool, error: str = "") -> None:
         """Note that a worker no longer holds a call, and do what follows from it."""

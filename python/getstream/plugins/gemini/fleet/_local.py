@@ -78,7 +78,13 @@ class LocalEngine:
         control = self._control
         self._spawned += 1
         name = f"local-{self._spawned}"
-        worker = Worker(name, self._assistant, on_saved=self._save, on_over=self._over)
+        worker = Worker(
+            name,
+            self._assistant,
+            on_saved=self._save,
+            on_over=self._over,
+            on_rest=control.prepare_move,
+        )
         try:
             await worker.warm_up()
         except BaseException:
@@ -102,6 +108,10 @@ class LocalEngine:
         """Have a worker take a call; repeating it changes nothing."""
         self._worker(start.worker).start_call(start)
         self._starts[start.request.cid] = start
+
+    async def prepare_call(self, worker: str, request: CallRequest) -> None:
+        """Have a worker join a call that will move to it."""
+        await self._worker(worker).prepare_call(request)
 
     async def leave_call(self, worker: str, cid: str, epoch: int, *, at_rest: bool) -> None:
         """Have a worker leave a call: at once, or when the conversation is at rest."""

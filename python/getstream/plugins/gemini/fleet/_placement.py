@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from enum import Enum
@@ -169,6 +169,7 @@ class Assignment:
         refusals: how many workers in a row did not take it.
         not_before: when it may be placed again.
         missing: reports of its worker in a row that did not have it.
+        destination: the worker that it will move to, "" if none was chosen.
         recorded_moving: whether an earlier control had told its worker to leave it.
     """
 
@@ -185,6 +186,7 @@ class Assignment:
     refusals: int = 0
     not_before: float = 0.0
     missing: int = 0
+    destination: str = ""
     recorded_moving: bool = False
 
     def record(self) -> CallRecord:
@@ -461,9 +463,14 @@ class Placement:
         for cid in due:
             if not heap:
                 break
-            name = heap[0][1]
+            chosen = self._workers.get(self._calls[cid].destination)
+            name = heap[0][1] if chosen is None or not chosen.takes_calls else chosen.name
             starts.append(self._assign(self._calls[cid], self._workers[name], now))
-            heapq.heapreplace(heap, (self._rank(self._workers[name], now), name))
+            if name == heap[0][1]:
+                heapq.heapreplace(heap, (self._rank(self._workers[name], now), name))
+            else:  # seldom: a call that moves to where it was expected
+                heap = [(self._rank(self._workers[other], now), other) for _, other in heap]
+                heapq.heapify(heap)
         return starts
 
     def on_started(self, cid: str, epoch: int) -> None:
@@ -541,6 +548,24 @@ class Placement:
             return False
         assignment.state = CallState.MOVING
         return True
+
+    def destination(self, cid: str, epoch: int, now: float) -> str | None:
+        """Choose the worker that a moving call goes to, and keep to it; None if there is none."""
+        assignment = self._current(cid, epoch)
+        if assignment is None or assignment.state is not CallState.MOVING:
+            return None
+        chosen = self._workers.get(assignment.destination)
+        if chosen is None or not chosen.takes_calls:
+            worker = self._workers[assignment.worker]
+            coming = Counter(a.destination for a in worker.calls.values())
+            others = [w for w in self._workers.values() if w.takes_calls and w is not worker]
+            if not others:
+                return None
+            ranks = {w.name: self._rank(w, now) for w in others}
+            # Those that go, refuse or are late come last; among the others, calls are spread.
+            chosen = min(others, key=lambda w: (ranks[w.name][:3], coming[w.name], ranks[w.name]))
+            assignment.destination = chosen.name
+        return chosen.name
 
     def stay(self, cid: str, epoch: int) -> None:
         """Take back that a worker was told to leave a call: it could not be told."""
@@ -759,6 +784,7 @@ class Placement:
         self._last_epoch += 1
         assignment.epoch, assignment.worker = self._last_epoch, worker.name
         assignment.state, assignment.since, assignment.missing = CallState.STARTING, now, 0
+        assignment.destination = ""
         self._unplaced.pop(cid, None)
         self._calls[cid] = worker.calls[cid] = assignment
         worker.fresh[cid] = now

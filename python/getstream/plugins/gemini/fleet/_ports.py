@@ -29,6 +29,10 @@ class Engine(Protocol):
         """Have a worker take a call; repeating it changes nothing."""
         ...
 
+    async def prepare_call(self, worker: str, request: CallRequest) -> None:
+        """Have a worker join a call that will move to it; return when it has, or has tried to."""
+        ...
+
     async def leave_call(self, worker: str, cid: str, epoch: int, *, at_rest: bool) -> None:
         """Have a worker leave a call: at once, or when the conversation is at rest.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
@@ -67,6 +67,8 @@ class Seat:
         client: AsyncStream,
         save: Callable[[Resumption], None],
         changed: Callable[[], None] = lambda: None,
+        prepare: Callable[[], Awaitable[None]] | None = None,
+        early: CallEntry | None = None,
     ) -> None:
         self.request = request
         self.reason = reason
@@ -74,8 +76,9 @@ class Seat:
         self._client = client
         self._save = save
         self._changed = changed
-        self._entries: list[CallEntry] = []
-        self._early: CallEntry | None = None
+        self._prepare = prepare
+        self._entries: list[CallEntry] = [] if early is None else [early]
+        self._early = early
         self._gemini: GeminiLive | None = None
         self._phase = SeatPhase.UNUSED
         self._leaving = Leaving.NO
@@ -233,7 +236,7 @@ class Seat:
         if any(end.done() for end in ends):
             return
         if self._leaving is Leaving.AT_REST:
-            await self._close_at_rest(gemini, watching)
+            await self._wait_for_rest(gemini, watching)
         failed = over.done() and over.exception() is not None
         if failed or watching.done() or (over.done() and over.result() == "left"):
             return  # meanwhile: there is nothing to hand over
@@ -241,18 +244,32 @@ class Seat:
         self._keep(gemini.resumption)
         self._handed_over = True
 
-    async def _close_at_rest(self, gemini: GeminiLive, watching: asyncio.Future[None]) -> None:
-        """Close the session when nobody speaks; return sooner where there is no time for that."""
-        draining = asyncio.ensure_future(gemini.drain(REST_S))
+    async def _wait_for_rest(self, gemini: GeminiLive, watching: asyncio.Future[None]) -> None:
+        """Wait until nobody speaks, and the next assistant has joined the call.
+
+        It joins while this one still listens: what people say is heard by one of them. Where they
+        speak meanwhile, it has to wait again. It returns sooner where there is no time for that.
+        """
+        latest = _now() + REST_S
+        while await self._rests(gemini, watching, latest - _now()) and self._prepare is not None:
+            await self._prepare()
+            if await gemini.wait_at_rest(0):
+                return
+
+    async def _rests(
+        self, gemini: GeminiLive, watching: asyncio.Future[None], timeout_s: float
+    ) -> bool:
+        """Wait until nobody speaks; False where there is no time for that."""
+        resting = asyncio.ensure_future(gemini.wait_at_rest(max(0.0, timeout_s)))
         now = asyncio.ensure_future(self._asked_now.wait())
         try:
-            ends: list[asyncio.Future[Any]] = [draining, now, watching]
+            ends: list[asyncio.Future[Any]] = [resting, now, watching]
             await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            draining.cancel()
             now.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await draining
+            if not resting.done():
+                resting.cancel()
+        return resting.done() and not resting.cancelled() and resting.result()
 
     def _set_phase(self, phase: SeatPhase) -> None:
         self._phase = phase

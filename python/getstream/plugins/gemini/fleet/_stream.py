@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import time
 from collections import deque
 from collections.abc import Mapping
 from types import TracebackType
@@ -82,6 +83,25 @@ class CallEntry:
         if self._entering is None:
             self._entering = asyncio.ensure_future(self._enter(hold=True))
             self._entering.add_done_callback(_retrieve)
+
+    def is_for(self, request: CallRequest) -> bool:
+        """Tell whether it enters the call as that user, or has, and has not failed to."""
+        entering = self._entering
+        failed = entering is not None and entering.done() and self._connection is None
+        same = self._request.cid == request.cid and self._request.user_id == request.user_id
+        return same and not failed and self._leaving is None
+
+    async def wait_entered(self, timeout_s: float) -> bool:
+        """Wait until the call that was entered early is joined; returns whether it is."""
+        if self._entering is None:
+            return False
+        await asyncio.wait([self._entering], timeout=timeout_s)
+        return self._connection is not None
+
+    def forget_before(self, kept_s: float) -> None:
+        """Forget the audio that was kept, but for the last `kept_s` seconds."""
+        if self._held is not None:
+            self._held.forget_audio(time.monotonic() - kept_s)
 
     def release(self) -> None:
         """Keep nothing any more: whoever wanted to listen does."""
@@ -179,7 +199,7 @@ class HeldEvents:
     def __init__(self, connection: Any) -> None:
         self._connection = connection
         self._emit = connection.emit
-        self._kept: deque[tuple[str, tuple[Any, ...]]] = deque()
+        self._kept: deque[tuple[float, str, tuple[Any, ...]]] = deque()
         self._is_held = True
         connection.emit = self._hold
         connection.on("new_listener", self._on_listener)
@@ -190,8 +210,12 @@ class HeldEvents:
             return
         self._stop()
         while self._kept:
-            event, arguments = self._kept.popleft()
+            _, event, arguments = self._kept.popleft()
             self._emit(event, *arguments)
+
+    def forget_audio(self, before: float) -> None:
+        """Forget the audio that came before a time of the monotonic clock."""
+        self._kept = deque(kept for kept in self._kept if kept[1] != "audio" or kept[0] >= before)
 
     def discard(self) -> None:
         """Forget what was kept, and keep nothing any more. Idempotent."""
@@ -214,11 +238,11 @@ class HeldEvents:
             return self._emit(event, *arguments, **options)
         if len(self._kept) >= KEPT_EVENTS:
             self._drop_oldest_audio()
-        self._kept.append((event, arguments))
+        self._kept.append((time.monotonic(), event, arguments))
         return True
 
     def _drop_oldest_audio(self) -> None:
-        for index, (event, _) in enumerate(self._kept):
+        for index, (_, event, _) in enumerate(self._kept):
             if event == "audio":
                 del self._kept[index]
                 return

@@ -9,7 +9,7 @@ import os
 import time
 import traceback
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
@@ -17,10 +17,11 @@ from .._terminal import one_line, printable_lines
 from ..errors import ConfigError, GeminiError
 from ..live import GeminiLive, Resumption
 from . import _stream
-from ._calls import StartCall, WorkerReport
+from ._calls import CallRequest, StartCall, WorkerReport
 from ._load import Load, resident_mb
 from ._program import Assistant, check_assistant
 from ._seat import Leaving, Seat, SeatPhase
+from ._stream import CallEntry
 
 if TYPE_CHECKING:
     from getstream import AsyncStream
@@ -45,6 +46,17 @@ KNOWN_CALLS = 4096
 """Calls whose newest epoch is remembered, so that an order that comes late starts nothing. One is
 late by seconds, and a worker begins a few calls a second at most."""
 
+PREPARED_S = 2.0
+"""Seconds that an assistant at rest waits for the next one to join its call, which takes 0.2."""
+
+STANDBY_S = 10.0
+"""Seconds for which a call that was joined in advance is kept. The one before leaves it when it is
+at rest still, or asks again."""
+
+KEPT_BEFORE_S = 1.0
+"""Seconds of audio from before a call was handed over that the next assistant hears. It is silence,
+or the beginning of words that the one before did not answer any more."""
+
 MAX_ERROR_CHARS = 300
 
 SECRET_VARIABLES = (
@@ -58,6 +70,7 @@ SECRET_VARIABLES = (
 
 OnSaved = Callable[[str, int, Resumption], Any]
 OnOver = Callable[[str, int, bool, str], Any]
+OnRest = Callable[[str, int], Awaitable[None]]
 
 
 class LifeState(Enum):
@@ -81,6 +94,8 @@ class Worker:
         on_over: told that a call is not held any more: call, epoch, whether its assistant has
             failed, and with what. Both may return an awaitable, and are told one thing after the
             other for each call.
+        on_rest: told that a call that moves is at rest: call and epoch. It is left as soon as that
+            returns, or in `PREPARED_S`, so that the next worker may join it before.
         node: the machine, by the engine's name for it.
 
     Raises:
@@ -94,18 +109,21 @@ class Worker:
         *,
         on_saved: OnSaved,
         on_over: OnOver,
+        on_rest: OnRest | None = None,
         node: str = "local",
     ) -> None:
         self.name = name
         self._assistant = check_assistant(assistant)
         self._on_saved = on_saved
         self._on_over = on_over
+        self._on_rest = on_rest
         self._node = node
         self._client: AsyncStream | None = None
         self._load = Load()
         self._held: dict[str, _Life] = {}
         self._ending: set[_Life] = set()  # not held any more; their functions run still
         self._newest: OrderedDict[str, int] = OrderedDict()
+        self._standby: dict[str, _Standby] = {}
         self._closing = False
 
     async def warm_up(self) -> None:
@@ -125,6 +143,24 @@ class Worker:
         except ConfigError:  # the application gives a key, or a client of its own
             await GeminiLive.prewarm("of the application")
 
+    async def prepare_call(self, request: CallRequest) -> None:
+        """Join a call that will move here; return when it is joined. Bounded.
+
+        It is left again if the call does not come within `STANDBY_S`. Repeating this prolongs it.
+
+        Raises:
+            ConfigError: the worker is not warm, or is closed.
+        """
+        client = self._check_open()
+        if request.cid in self._held:
+            return
+        standby = self._standby.get(request.cid)
+        if standby is None:
+            standby = self._standby[request.cid] = _Standby(CallEntry(client, request))
+            standby.entry.enter_early()
+        standby.expire_in(STANDBY_S, lambda: self._drop_standby(request.cid))
+        await standby.entry.wait_entered(PREPARED_S)
+
     def start_call(self, start: StartCall) -> None:
         """Take a call. Repeating it changes nothing; a newer epoch replaces the one before.
 
@@ -133,9 +169,7 @@ class Worker:
         Raises:
             ConfigError: the worker is not warm, or is closed.
         """
-        if self._client is None or self._closing:
-            state = "closed" if self._closing else "not warm"
-            raise ConfigError(f"The worker {self.name} is {state} and takes no calls")
+        client = self._check_open()
         cid = start.request.cid
         if self._newest.get(cid, -1) >= start.epoch:
             return
@@ -148,7 +182,9 @@ class Worker:
             older = self._held.pop(cid)
             self._ending.add(older)
             older.leave(at_rest=False)
-        life = _Life(self, start, self._client, before)
+        standby = self._standby.pop(cid, None)
+        early = None if standby is None else standby.take(start.request)
+        life = _Life(self, start, client, before, early)
         self._held[cid] = life
         life.begin()
 
@@ -182,6 +218,8 @@ class Worker:
                 assistant function does not end.
         """
         self._closing = True
+        for cid in list(self._standby):
+            self._drop_standby(cid)
         for at_rest in (True, False):
             lives = {*self._held.values(), *self._ending}
             for life in self._held.values():
@@ -196,11 +234,29 @@ class Worker:
             await self._load.stop()
             await client.aclose()
 
+    def _check_open(self) -> AsyncStream:
+        if self._client is None or self._closing:
+            state = "closed" if self._closing else "not warm"
+            raise ConfigError(f"The worker {self.name} is {state} and takes no calls")
+        return self._client
+
+    def _drop_standby(self, cid: str) -> None:
+        self._standby.pop(cid).drop()
+
     # -- for a life ----------------------------------------------------------------------------
 
     def call_assistant(self, seat: Seat) -> Any:
         """Call the assistant function; returns its coroutine."""
         return self._assistant(seat)
+
+    async def rest(self, life: _Life) -> None:
+        """Tell the control that a call that moves is at rest, and wait for the next worker."""
+        if self._on_rest is None or self._closing:
+            return
+        try:
+            await asyncio.wait_for(self._on_rest(life.cid, life.epoch), PREPARED_S)
+        except Exception as error:  # it is moved all the same
+            logger.info("The move of %s was not prepared (%s)", life.cid, short_error(error))
 
     def save(self, life: _Life, resume: Resumption) -> Any:
         """Tell the control what resumes a call."""
@@ -223,11 +279,47 @@ class Worker:
         self._ending.discard(life)
 
 
+class _Standby:
+    """Holds a call that was joined in advance."""
+
+    def __init__(self, entry: CallEntry) -> None:
+        self.entry = entry
+        self._expiry: asyncio.TimerHandle | None = None
+        self._leaving: asyncio.Task[None] | None = None
+
+    def expire_in(self, seconds: float, expire: Callable[[], None]) -> None:
+        """Give it up after so many seconds from now."""
+        if self._expiry is not None:
+            self._expiry.cancel()
+        self._expiry = asyncio.get_running_loop().call_later(seconds, expire)
+
+    def take(self, request: CallRequest) -> CallEntry | None:
+        """Return the entry for whoever takes the call; None if it cannot be used."""
+        if self._expiry is not None:
+            self._expiry.cancel()
+        if not self.entry.is_for(request):
+            self.drop()
+            return None
+        self.entry.forget_before(KEPT_BEFORE_S)
+        return self.entry
+
+    def drop(self) -> None:
+        """Leave the call."""
+        if self._expiry is not None:
+            self._expiry.cancel()
+        self._leaving = asyncio.ensure_future(self.entry.leave())
+
+
 class _Life:
     """Runs the assistant function of one call in one epoch, and sees that it ends."""
 
     def __init__(
-        self, worker: Worker, start: StartCall, client: AsyncStream, before: list[_Life]
+        self,
+        worker: Worker,
+        start: StartCall,
+        client: AsyncStream,
+        before: list[_Life],
+        early: CallEntry | None,
     ) -> None:
         self.cid = start.request.cid
         self.epoch = start.epoch
@@ -240,6 +332,8 @@ class _Life:
             client=client,
             save=self._save,
             changed=self._on_seat_changed,
+            prepare=lambda: worker.rest(self),
+            early=early,
         )
         self._worker = worker
         self._before = before

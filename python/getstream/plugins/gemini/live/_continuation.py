@@ -63,6 +63,22 @@ class Continuation(EventSource):
         """Return how local speech lowers and pauses the assistant; None where it does not."""
         return self._supervisor.barge_in
 
+    async def wait_at_rest(self, timeout_s: float = 30.0) -> bool:
+        """Wait until the conversation is at rest, as `drain` means it, and leave it open.
+
+        Args:
+            timeout_s: seconds to wait; 0 only looks.
+
+        Returns:
+            Whether it is at rest; False if the time is up before, or it was closed.
+
+        Raises:
+            ConfigError: `timeout_s` is no time.
+        """
+        check_seconds("timeout_s", timeout_s)
+        self._supervisor.lifecycle.check_loop()
+        return await self._supervisor.wait_at_rest(timeout_s)
+
     async def drain(self, timeout_s: float = 30.0) -> bool:
         """Close when the conversation is at rest: nobody speaks, no answer is owed, all is played.
 

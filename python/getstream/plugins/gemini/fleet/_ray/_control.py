@@ -90,6 +90,10 @@ class ControlActor:
         """Hear how a worker is; returns the calls that it has to leave."""
         return await (await self._started()).report(report)
 
+    async def prepare_move(self, cid: str, epoch: int) -> None:
+        """Have the worker to which a call will move join it."""
+        await (await self._started()).prepare_move(cid, epoch)
+
     async def save(self, cid: str, epoch: int, resume: Resumption) -> None:
         """Hear what resumes a call."""
         await (await self._started()).save(cid, epoch, resume)

@@ -13,7 +13,7 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from ...errors import GeminiError
-from .._calls import StartCall
+from .._calls import CallRequest, StartCall
 from ._actors import NAMESPACE, Actors, Store, off_loop
 from ._fate import end_process
 from ._worker import IDENTITIES, WorkerActor
@@ -145,6 +145,11 @@ class RayEngine:
         """Have a worker take a call."""
         actor = await self._actors.get(start.worker)
         await _bounded(actor.start_call.remote(start), ASK_S)
+
+    async def prepare_call(self, worker: str, request: CallRequest) -> None:
+        """Have a worker join a call that will move to it."""
+        actor = await self._actors.get(worker)
+        await _bounded(actor.prepare_call.remote(request), ASK_S)
 
     async def leave_call(self, worker: str, cid: str, epoch: int, *, at_rest: bool) -> None:
         """Have a worker leave a call."""

@@ -14,7 +14,7 @@ import psutil  # Ray brings it
 import ray
 
 from ...live import Resumption
-from .._calls import StartCall
+from .._calls import CallRequest, StartCall
 from .._program import load_assistant
 from .._worker import Worker
 from ._actors import ControlLink, Store, configure_logging, off_loop
@@ -90,6 +90,7 @@ class WorkerActor:
             await off_loop(load_assistant, self._app),
             on_saved=self._outbox.put_saved,
             on_over=self._outbox.put_over,
+            on_rest=self._prepare_move,
             node=node,
         )
         await worker.warm_up()
@@ -104,6 +105,11 @@ class WorkerActor:
         """Take a call."""
         await self.warm_up()
         self._ready.start_call(start)
+
+    async def prepare_call(self, request: CallRequest) -> None:
+        """Join a call that will move here."""
+        await self.warm_up()
+        await self._ready.prepare_call(request)
 
     async def leave_call(self, cid: str, epoch: int, at_rest: bool) -> None:
         """Leave a call: at once, or when the conversation is at rest."""
@@ -142,6 +148,10 @@ class WorkerActor:
             except Exception:
                 logger.exception("%s: the control refused a report", self._name)
             await asyncio.sleep(max(0.0, began + REPORT_S - time.monotonic()))
+
+    async def _prepare_move(self, cid: str, epoch: int) -> None:
+        # Its time is the worker's to bound; and a control that is away has nothing to prepare.
+        await self._control.ask("prepare_move", cid, epoch, timeout_s=CONTROL_TIMEOUT_S)
 
     async def _save(self, cid: str, epoch: int, resume: Resumption) -> None:
         await self._ask("save", cid, epoch, resume)
