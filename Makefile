@@ -34,13 +34,13 @@ test-rust:  ## the tests of the audio core
 	cargo test --workspace --locked --quiet
 
 # `pytest`, not `python -m pytest`: nothing of the checkout is on the path, the wheel is tested.
-# Tests of calls wait in real time for most of theirs, so they run beside the others, and before them:
-# those are nice, because some of them compile.
+# Tests of calls and of fleets wait in real time for most of theirs, so they run beside the others, and
+# before them: those are nice, because some of them compile.
 test-python: $(VENV)/.installed $(VENV)/.test $(VENV6)/.installed  ## all Python tests, against the installed wheel
 	@export GETSTREAM6_PYTHON=$(CURDIR)/$(VENV6)/bin/python; mkdir -p target; \
-	$(BIN)/pytest tests/live >target/tests-live.log 2>&1 & live=$$!; \
+	$(BIN)/pytest tests/live tests/fleet >target/tests-live.log 2>&1 & live=$$!; \
 	trap 'kill $$live' INT TERM; \
-	nice $(BIN)/pytest --ignore=tests/live; rest=$$?; \
+	nice $(BIN)/pytest --ignore=tests/live --ignore=tests/fleet; rest=$$?; \
 	wait $$live; live=$$?; cat target/tests-live.log; exit $$((rest || live))
 
 chromium:  ## install the browser that tests the report page, unless there is one (Debian and Ubuntu)

@@ -54,7 +54,14 @@ def test_it_holds_the_sources_and_the_extension_and_nothing_else(
 
 
 def test_it_holds_only_known_kinds_of_files(members: dict[str, bytes]) -> None:
-    kinds = {PurePosixPath(name).suffix for name in members if name.startswith(PACKAGE)}
+    own = {name for name in members if name.startswith(PACKAGE)}
+    manifests = {name for name in own if name.startswith(f"{PACKAGE}fleet/manifests/")}
+    assert {PurePosixPath(name).name for name in manifests} == {
+        "Dockerfile",
+        "compose.yaml",
+        "kuberay.yaml",
+    }
+    kinds = {PurePosixPath(name).suffix for name in own - manifests}
     assert kinds <= {".css", ".html", ".js", ".md", ".py", ".pyi", ".so", ".typed", ".wav"}
 
 
@@ -130,7 +137,7 @@ def test_dependencies_are_few_with_bounds(metadata: Message) -> None:
     for each in always.values():
         assert each.url is None
         assert {bound.operator for bound in each.specifier} == {">=", "<"}
-    assert metadata.get_all("Provides-Extra") == ["mcp", "otel", "redis", "testing"]
+    assert metadata.get_all("Provides-Extra") == ["mcp", "otel", "ray", "redis", "testing"]
 
 
 # Imported under one name, published under another.
@@ -181,6 +188,13 @@ def test_what_is_imported_is_declared(members: dict[str, bytes], metadata: Messa
     assert imported(exporter) == requirements(metadata, "otel").keys()
     records = {RECORDS: sources.pop(RECORDS)}
     assert imported(records) == requirements(metadata, "redis").keys()
+    commands = (f"{PACKAGE}_cli/serve.py", f"{PACKAGE}_cli/serve_on_ray.py")
+    on_ray = {
+        name: sources.pop(name)
+        for name in list(sources)
+        if name.startswith(f"{PACKAGE}fleet/_ray/") or name in commands
+    }
+    assert imported(on_ray) - always == requirements(metadata, "ray").keys()
     product = imported({name: data for name, data in sources.items() if name not in testing})
     assert product == always, "declared where imported, and nothing else"
     assert imported({name: sources[name] for name in testing}) - always == servers
