@@ -372,7 +372,7 @@ async def test_no_secret_is_in_any_log(
 async def test_text_of_others_is_one_line_in_the_log(
     client: Client, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.INFO)
+    caplog.set_level(logging.INFO, logger="getstream.plugins.gemini.fleet")
     cid = "default:a\n\x1b[2JERROR forged"
     assert (await ask(client, "POST", "/calls", json={"cid": cid}, headers=BEARER))[0] == 201
     placed = [record.getMessage() for record in caplog.records if "forged" in record.getMessage()]
