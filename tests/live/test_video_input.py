@@ -311,6 +311,36 @@ def test_an_image_waits_while_audio_waits_and_is_then_the_newest() -> None:
     assert stage.video.stats().images_postponed == 1
 
 
+def test_a_connection_that_is_lost_while_an_image_is_encoded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The image is dropped, and a newer one is sent on the next connection."""
+
+    class Losing(Inline):
+        def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
+            future = super().submit(fn, *args, **kwargs)
+            if stages and asyncio.get_running_loop().time() > 0.5:
+                stages.pop().link.ready = False  # while the event loop waits for the worker
+            return future
+
+    stages: list[Stage] = []
+    monkeypatch.setattr(video_input, "ThreadPoolExecutor", Losing)
+
+    async def scenario(stage: Stage) -> None:
+        stages.append(stage)
+        await stage.start(camera())
+        await asyncio.sleep(2.5)
+        assert len(stage.link.sent) == 1, "the second was encoded and not sent"
+        stage.link.ready = True
+        await asyncio.sleep(1.0)
+
+    stage = on_stage(scenario)
+    assert len(stage.link.sent) >= 2
+    time, number = stage.link.sent[1][0], stage.numbers[1]
+    assert 2.5 <= time <= 2.6
+    assert abs(number - 30 * time) <= 3, "it is not the one that was encoded before"
+
+
 def test_a_session_that_rests_for_minutes_is_asked_seldom() -> None:
     async def scenario(stage: Stage) -> None:
         await stage.start(camera())
