@@ -53,9 +53,10 @@ STANDBY_S = 10.0
 """Seconds for which a call that was joined in advance is kept. The one before leaves it when it is
 at rest still, or asks again."""
 
-KEPT_BEFORE_S = 1.0
+KEPT_BEFORE_S = 0.3
 """Seconds of audio from before a call was handed over that the next assistant hears. It is silence,
-or the beginning of words that the one before did not answer any more."""
+or the beginning of words that the one before did not answer any more. More of it at once would be
+taken for a stall of the network, in which the jitter buffer gives up what is too late."""
 
 MAX_ERROR_CHARS = 300
 
