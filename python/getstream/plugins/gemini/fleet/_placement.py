@@ -439,8 +439,9 @@ class Placement:
                     known.successor = request
             return "running", None
         cost = self._fleet_call_cpu()
-        if self._unplaced and any(self._calls[c].not_before <= now for c in self._unplaced):
-            worker = None  # these come first
+        due = any(self._calls[c].not_before <= now for c in self._unplaced)
+        if due or (self._unplaced and self.room(now) <= len(self._unplaced)):
+            worker = None  # these come first, also those that wait to be tried again
         else:
             rooms = (
                 (self._rank(w, now), w) for w in self._workers.values() if self._room(w, now, cost)
