@@ -16,6 +16,8 @@ from getstream.plugins.gemini.errors import AudioError, ConfigError, GeminiError
 from getstream.plugins.gemini.live import GeminiLive, Interrupted, TurnComplete
 from getstream.plugins.gemini.live._media.capture import SpeechEvent
 from getstream.plugins.gemini.testing import LiveSession, Parrot, Script, Stall, Turn, signals
+from getstream.plugins.gemini.testing.clock import run_virtual
+from room import GRACE
 
 Local = Callable[..., Any]
 
@@ -123,18 +125,24 @@ class LateSetup:
             session.release()
 
 
-async def test_audio_from_before_the_session_is_ready_is_kept(local: Local) -> None:
-    late = LateSetup()
-    async with local(Script([]), on_send=late) as server:
-        gemini = GeminiLive()
-        ramp = np.arange(320 * 20, dtype=np.int16)
-        await talk(gemini, [pcm(ramp[at : at + 320], 16000) for at in range(0, len(ramp), 320)])
-        assert gemini.state == "connecting"
-        late.release()
-        session = await server.wait_session()
-        await session.wait_audio(400)
-        assert np.array_equal(session.audio[0].samples[: len(ramp)], ramp)
-        await gemini.close()
+def test_audio_from_before_the_session_is_ready_is_kept(local: Local) -> None:
+    """On a virtual clock: in real time a stall of this process would be heard as silence."""
+
+    async def scenario() -> None:
+        late = LateSetup()
+        async with local(Script([]), on_send=late) as server:
+            gemini = GeminiLive()
+            ramp = np.arange(320 * 20, dtype=np.int16)
+            frames = [pcm(ramp[at : at + 320], 16000) for at in range(0, len(ramp), 320)]
+            await talk(gemini, frames)
+            assert gemini.state == "connecting"
+            late.release()
+            session = await server.wait_session()
+            await session.wait_audio(400)
+            assert np.array_equal(session.audio[0].samples[: len(ramp)], ramp)
+            await gemini.close()
+
+    run_virtual(scenario(), grace=GRACE)
 
 
 async def test_silence_that_waits_for_the_session_is_shortened_and_not_dropped(
